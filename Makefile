@@ -1,0 +1,31 @@
+# Two commands: `make demo` runs the whole study, `make test` runs all that CI runs. Both set up .venv when needed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check slow setup clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,cluster]' --group dev
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/flowerti run --preset demo --run-dir results/demo
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: check
+	$(BIN)/pytest -m 'not slow'
+
+slow: $(READY)
+	$(BIN)/pytest -m slow
+
+clean:
+	rm -rf .venv

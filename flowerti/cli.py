@@ -1,0 +1,125 @@
+"""The door for a person: `flowerti run`, `flowerti report`, `flowerti presets`.
+
+Options of `run` are generated from the dataclasses of `config`, with the preset's values as defaults. Heavy packages
+are imported only by what needs them, so that help answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from flowerti.config import Experiment, from_json
+from flowerti.presets import PRESETS, preset
+from flowerti.run_directory import RunDirectory
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code, 2 for input that was refused."""
+    from flowerti import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="flowerti", description="Learn tokens for weak classes and test whether they help."
+    )
+    parser.add_argument("--version", action="version", version=f"flowerti {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="run an experiment, or what is missing of it", add_help=False)
+    commands.add_parser("presets", help="list the ready-made experiments")
+    report = commands.add_parser("report", help="write report.html of a finished run again")
+    report.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
+    values, rest = parser.parse_known_args(arguments)
+    if values.command != "run" and rest:
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    try:
+        if values.command == "run":
+            return run(rest)
+        return presets() if values.command == "presets" else rewrite_report(values.run_dir)
+    except ValueError as error:
+        print(f"flowerti: {error}", file=sys.stderr)
+        return 2
+
+
+def presets() -> int:
+    """List presets with the first line of their description."""
+    for name, build in PRESETS.items():
+        print(f"{name:15} {(build.__doc__ or '').splitlines()[0]}")
+    return 0
+
+
+def run(arguments: list[str], *, address: str | None = None) -> int:
+    """Run an experiment; `address` replaces the cluster's address where the options do not name one."""
+    experiment, run_directory = parse_run(arguments, address=address)
+    from flowerti.pipeline import run_experiment
+
+    say = speaker()
+    summary = run_experiment(experiment, run_directory, say)
+    say(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")
+    say(f"report: {run_directory.uri.rstrip('/')}/report.html")
+    return 0
+
+
+def parse_run(arguments: list[str], *, address: str | None = None) -> tuple[Experiment, RunDirectory]:
+    """Turn the options of `run` into an experiment and its run directory.
+
+    Raises:
+        ValueError: a preset, file or value is wrong.
+        SystemExit: an option is unknown, or help was asked for.
+    """
+    parser = argparse.ArgumentParser(prog="flowerti run", add_help=False)
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--preset", default="demo")
+    start.add_argument("--config")
+    parser.add_argument("--run-dir", default="")
+    values, rest = parser.parse_known_args(arguments)
+    experiment = _read_config(values.config) if values.config else preset(values.preset)
+    if address is not None:
+        experiment = replace(experiment, cluster=replace(experiment.cluster, address=address))
+    experiment = _override(experiment, rest)
+    return experiment, RunDirectory(values.run_dir or f"results/{experiment.name}")
+
+
+def _read_config(file_name: str) -> Experiment:
+    try:
+        text = Path(file_name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config: {file_name} cannot be read: {error}") from error
+    return from_json(text, file_name=file_name)
+
+
+def _override(experiment: Experiment, arguments: list[str]) -> Experiment:
+    import tyro
+
+    description = (
+        "--preset NAME or --config FILE chooses the experiment, --run-dir DIR says where its results go (a path, "
+        "s3://... or gs://...); every setting below can be changed. Presets: " + ", ".join(PRESETS)
+    )
+    return tyro.cli(Experiment, prog="flowerti run", description=description, default=experiment, args=arguments)
+
+
+def speaker() -> Callable[[str], None]:
+    """A function that prints a line with the time since now."""
+    import time
+
+    from rich.console import Console
+
+    console, began = Console(highlight=False, soft_wrap=True), time.monotonic()
+
+    def say(text: str) -> None:
+        seconds = int(time.monotonic() - began)
+        console.print(f"{seconds // 60:3d}:{seconds % 60:02d} {text}", markup=False)
+
+    return say
+
+
+def rewrite_report(run_dir: str) -> int:
+    """Write report.html again from what a finished run left."""
+    from flowerti.publish import republish
+
+    republish(RunDirectory(run_dir))
+    print(f"{run_dir.rstrip('/')}/report.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

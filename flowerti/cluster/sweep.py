@@ -1,0 +1,163 @@
+"""The ratio sweep with Ray Tune: every trial is the plain function `sweep.run_trial` on shared arrays.
+
+A finished trial is a file in the run directory, so that a killed sweep repeats none. The arrays lie once in the object
+store. Trials predict validation; after the ratio is chosen, a few final trials open the test split.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import ray
+from ray import tune
+
+from flowerti.artifacts import PictureSet, Selection, SweepRow, SweepTable, Trial, key_of
+from flowerti.cluster.classify import class_ids, inputs_of
+from flowerti.cluster.features import features_of
+from flowerti.cluster.picture_sets import classifier_backbone, real_set, synthetic_set, weights_sha256
+from flowerti.cluster.session import connect
+from flowerti.features import load_backbone
+from flowerti.run_directory import RunDirectory
+from flowerti.shards import read_synthetic
+from flowerti.study import Study
+from flowerti.sweep import TrialData, TrialPlan, plan_final_trials, plan_trials, run_trial
+from flowerti.sweep_statistics import recommend, summarise
+
+
+def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Callable[[str], None]) -> SweepTable:
+    """Run all arms on validation, choose the ratio there, and confirm it once on test."""
+    config = study.experiment.sweep
+    sources = sorted({s.source for s in sets})
+    trials, failures = _run_plans(study, sets, plan_trials(config, sources, "validation"), say)
+    rows = _summarise(study, selection, trials, "validation")
+    ratio, recommendation = recommend(rows, config)
+    say(f"recommended ratio {ratio:g}: {recommendation}")
+    final, final_failures = _run_plans(study, sets, plan_final_trials(config, sources, rows, ratio), say)
+    rows += _summarise(study, selection, final, "test")
+    table = SweepTable(
+        rows=rows,
+        recommended_ratio=ratio,
+        recommendation=recommendation,
+        failures=failures + final_failures,
+    )
+    study.run.save("sweep/table.json", table, key_of(table))
+    return table
+
+
+def _summarise(study: Study, selection: Selection, trials: list[Trial], split: str) -> list[SweepRow]:
+    names = study.dataset.class_names
+    weak_ids = [names.index(s.class_name) for s in selection.selected]
+    config = study.experiment.sweep
+    return summarise(trials, class_ids(study, split), len(names), weak_ids, config, study.experiment.seed)
+
+
+def _run_plans(
+    study: Study, sets: list[PictureSet], plans: list[TrialPlan], say: Callable[[str], None]
+) -> tuple[list[Trial], list[str]]:
+    keys = {plan: _key(study, sets, plan) for plan in plans}
+    missing = [plan for plan in plans if _load(study.run, plan, keys[plan]) is None]
+    failures: list[str] = []
+    if missing:
+        split = missing[0].split
+        say(f"{len(missing)} trials on {split}")
+        connect(study.experiment.cluster)
+        failures = _tune(study, _gather(study, sets, split), missing, keys)
+    done = [trial for plan in plans if (trial := _load(study.run, plan, keys[plan])) is not None]
+    return done, failures
+
+
+def _file(plan: TrialPlan) -> str:
+    return f"sweep/trials/{plan.name}.json"
+
+
+def _load(run: RunDirectory, plan: TrialPlan, key: str) -> Trial | None:
+    return run.load(_file(plan), Trial, key)
+
+
+def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
+    experiment = study.experiment
+    pools = [[s.class_name, s.sha256, s.num_pictures] for s in sets if s.source == plan.arm]
+    return key_of(
+        plan,
+        pools,
+        experiment.classifier,
+        weights_sha256(classifier_backbone(study)),
+        study.census.fingerprint,
+        experiment.data.image_size_px,
+        experiment.seed,
+    )
+
+
+def _gather(study: Study, sets: list[PictureSet], split: str) -> TrialData:
+    train, evaluation = inputs_of(study, ["train", split])
+    names = study.dataset.class_names
+    synthetic = _synthetic_inputs(study, sets)
+    return TrialData(
+        train=train,
+        train_ids=class_ids(study, "train"),
+        augmented=_augmented(study),
+        evaluation=evaluation,
+        synthetic={f"{names.index(s.class_name)}/{s.source}": synthetic[s.class_name, s.source] for s in sets},
+        num_classes=len(names),
+    )
+
+
+def _augmented(study: Study) -> np.ndarray | None:
+    experiment = study.experiment
+    if experiment.classifier.mode == "full" or "augmented" not in experiment.sweep.free_arms:
+        return None
+    wanted, backbone = real_set(study, "train", views="augmented"), classifier_backbone(study)
+    return features_of([wanted], backbone, weights_sha256(backbone), study.run, experiment.cluster)[wanted.name]
+
+
+def _synthetic_inputs(study: Study, sets: list[PictureSet]) -> dict[tuple[str, str], np.ndarray]:
+    experiment, size_px = study.experiment, study.experiment.data.image_size_px
+    wanted = {(s.class_name, s.source): synthetic_set(study, s, "mirrored") for s in sets}
+    if experiment.classifier.mode == "full":
+        return {
+            name: np.stack([read_synthetic(study.run, address, size_px) for address in s.addresses])
+            for name, s in wanted.items()
+        }
+    backbone = classifier_backbone(study)
+    found = features_of(list(wanted.values()), backbone, weights_sha256(backbone), study.run, experiment.cluster)
+    return {name: found[s.name] for name, s in wanted.items()}
+
+
+def _tune(study: Study, data: TrialData, plans: list[TrialPlan], keys: dict[TrialPlan, str]) -> list[str]:
+    experiment, run, cluster = study.experiment, study.run, study.experiment.cluster
+
+    def trainable(point: dict[str, int], data: TrialData) -> None:
+        import torch
+
+        torch.set_num_threads(cluster.num_threads_per_worker)
+        plan, choice = plans[point["plan"]], classifier_backbone(study)
+        is_full = experiment.classifier.mode == "full"
+        backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
+        trial = run_trial(data, plan, experiment.classifier, experiment.seed, backbone)
+        run.save(_file(plan), trial, keys[plan])
+        tune.report({"num_steps": trial.num_steps})
+
+    resources = {"cpu": cluster.num_cpus_per_worker, "gpu": cluster.num_gpus_per_worker}
+    with tempfile.TemporaryDirectory(prefix="flowerti-tune-") as scratch:
+        results = tune.Tuner(
+            tune.with_resources(tune.with_parameters(trainable, data=data), resources),
+            param_space={"plan": tune.grid_search(list(range(len(plans))))},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=experiment.sweep.max_concurrent_trials or None, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=_storage(run, scratch),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=cluster.max_retries_per_class),
+            ),
+        ).fit()
+    return [f"{plans[r.config['plan']].name}: {r.error}" for r in results if r.error and r.config]
+
+
+def _storage(run: RunDirectory, scratch: str) -> str:
+    # Tune keeps notes of its own there; nothing of them is read back, but several nodes need a shared place
+    if len(ray.nodes()) == 1 or run.is_local:
+        return str(Path(scratch))
+    return f"{run.uri.rstrip('/')}/sweep/tune"

@@ -1,0 +1,371 @@
+"""Settings of a run: one frozen dataclass a stage, gathered in `Experiment`, checked when built.
+
+Every figure that steers a stage stands here with its unit. A stage receives its own config and nothing else. Reading
+and writing configs as JSON is here too, so that a run can be started again from the file beside its results. This
+module knows nothing about torch, Ray, files of pictures or how a stage works; ready-made experiments are in `presets`.
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+Source = Literal["raw", "alternative_name", "token"]
+"""Where a synthetic picture's prompt takes its name from: the class name, another name, or the learnt token."""
+
+SelectionRule = Literal["lowest_f1", "fewest_pictures", "blend", "fixed"]
+
+FreeArm = Literal["real", "balanced", "balanced_softmax", "augmented"]
+"""Arms of the sweep that cost no synthetic picture."""
+
+
+def _require(condition: bool, field_name: str, problem: str) -> None:
+    if not condition:
+        raise ValueError(f"{field_name} {problem}")
+
+
+def _check_kinds(config: Any, prefix: str) -> None:
+    """Refuse a value that its annotation does not allow, whether it came from Python, a file or the command line.
+
+    Whole numbers become floats where floats belong, and lists tuples, so that equal settings hash to equal keys.
+    """
+    kinds = get_type_hints(type(config))
+    for item in dataclasses.fields(config):
+        value = _of_kind(getattr(config, item.name), kinds[item.name], f"{prefix}{item.name}")
+        object.__setattr__(config, item.name, value)
+
+
+def _of_kind(value: Any, kind: Any, field_name: str) -> Any:
+    if get_origin(kind) is tuple:
+        _require(isinstance(value, tuple | list), field_name, "must be a list")
+        return tuple(_of_kind(one, get_args(kind)[0], field_name) for one in value)
+    if get_origin(kind) is Literal:
+        _require(value in get_args(kind), field_name, f"must be one of {', '.join(get_args(kind))}, not {value!r}")
+        return value
+    if kind is float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        _require(is_number, field_name, f"must be a finite number, not {value!r}")
+        return float(value)
+    _require(type(value) is kind, field_name, f"must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Where labelled pictures come from."""
+
+    kind: Literal["herbarium", "flowers102", "image_folder"]
+    """The drawn demo data set, Oxford 102 as torchvision lays it out, or folders split/class/picture."""
+    root: str = ""
+    """Folder of the data set; empty for the herbarium."""
+    image_size_px: int = 64
+    """Side of the square to which every picture is cropped and scaled, in pixels."""
+    download: bool = False
+    """Let torchvision download Oxford 102 into root where it is missing."""
+    skip_unreadable: bool = False
+    """Leave out pictures that cannot be opened, and list them, instead of stopping."""
+    show_pictures: bool = True
+    """Whether real pictures may appear in the report."""
+    num_train_common: int = 100
+    """Herbarium only: training pictures of each common species."""
+    num_train_rare: int = 8
+    """Herbarium only: training pictures of each rare species."""
+    num_validation: int = 25
+    """Herbarium only: validation pictures of each species."""
+    num_test: int = 40
+    """Herbarium only: test pictures of each species."""
+
+    def __post_init__(self) -> None:
+        """Check the fields against each other."""
+        _check_kinds(self, "data.")
+        _require(self.image_size_px >= 8, "data.image_size_px", "must be at least 8 pixels")
+        _require(
+            self.kind == "herbarium" or bool(self.root),
+            "data.root",
+            f"is empty: name the folder of the {self.kind} data set",
+        )
+        for name in ("num_train_common", "num_train_rare", "num_validation", "num_test"):
+            enough = self.kind != "herbarium" or getattr(self, name) >= 2
+            _require(enough, f"data.{name}", "must be at least 2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseConfig:
+    """The frozen text-to-image model."""
+
+    path: str
+    """Folder in Stable Diffusion's layout, a Hugging Face name, or "demo" for the embedded one."""
+    revision: str = ""
+    """Revision of a Hugging Face name; empty for the default one."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the frozen networks; learnt rows and losses stay float32."""
+
+    def __post_init__(self) -> None:
+        """Check that a model is named."""
+        _check_kinds(self, "base.")
+        _require(bool(self.path), "base.path", "is empty: name a folder or a Hugging Face model")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassifierConfig:
+    """The image classifier and how it is trained."""
+
+    backbone: str = "efficientnet_lite0"
+    """efficientnet_lite0 (weights from a package) or the name of a torchvision classification model."""
+    weights: str = ""
+    """Local weights file of the backbone; empty for the package's or torchvision's own ImageNet weights."""
+    input_size_px: int = 128
+    """Side of the square that the backbone sees, in pixels."""
+    mode: Literal["head", "full"] = "head"
+    """Train a linear head on the frozen backbone, or fine-tune everything."""
+    num_epochs: int = 5
+    """Passes over the real training pictures; fixes the number of optimiser steps for every arm of the sweep."""
+    batch_size: int = 32
+    """Pictures in an optimiser step."""
+    learning_rate: float = 1e-3
+    """Peak rate of AdamW; follows a cosine to zero."""
+    weight_decay: float = 1e-4
+    """Decay of AdamW."""
+    label_smoothing: float = 0.0
+    """Share of the target mass spread over all classes, in [0, 1)."""
+    num_views: int = 4
+    """Random views of each training picture for the augmented arm of the sweep."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_kinds(self, "classifier.")
+        for name in ("input_size_px", "num_epochs", "batch_size", "num_views"):
+            _require(getattr(self, name) >= 1, f"classifier.{name}", "must be at least 1")
+        _require(self.learning_rate > 0, "classifier.learning_rate", "must be positive")
+        _require(self.weight_decay >= 0, "classifier.weight_decay", "must not be negative")
+        _require(0 <= self.label_smoothing < 1, "classifier.label_smoothing", "must lie in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectionConfig:
+    """Which classes count as weak."""
+
+    rule: SelectionRule = "blend"
+    """Lowest validation F1, fewest training pictures, the mean of both ranks, or the classes named below."""
+    num_classes: int = 3
+    """How many classes to select (ignored by the fixed rule)."""
+    class_names: tuple[str, ...] = ()
+    """The classes of the fixed rule."""
+
+    def __post_init__(self) -> None:
+        """Check that rule and names fit together."""
+        _check_kinds(self, "selection.")
+        _require(self.num_classes >= 1, "selection.num_classes", "must be at least 1")
+        _require(
+            (self.rule == "fixed") == bool(self.class_names),
+            "selection.class_names",
+            "must be given with rule 'fixed', and only then",
+        )
+        _require(
+            len(set(self.class_names)) == len(self.class_names),
+            "selection.class_names",
+            "names a class twice",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InversionConfig:
+    """Textual Inversion (Gal et al. 2022) of one class."""
+
+    num_vectors: int = 1
+    """Embedding rows of a token."""
+    initializer_token: str = "flower"
+    """Word whose embedding every row starts from; one token of the base's vocabulary."""
+    num_steps: int = 400
+    """Optimiser steps."""
+    batch_size: int = 16
+    """Latents in a step."""
+    learning_rate: float = 5e-3
+    """Peak rate of AdamW on the rows; the first tenth warms up, then a cosine falls to a tenth of it."""
+    weight_decay: float = 0.0
+    """Decay of AdamW on the rows."""
+    eval_every_steps: int = 25
+    """Steps between two deterministic evaluations; the rows of the best one are kept."""
+    num_eval_latents: int = 64
+    """Fixed (picture, flip, timestep, noise, caption) combinations in an evaluation."""
+    patience_evals: int = 0
+    """Stop after so many evaluations without a better one; 0 trains all steps."""
+    checkpoint_every_steps: int = 50
+    """Steps between two checkpoints; does not change any number."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_kinds(self, "inversion.")
+        for name in ("num_vectors", "num_steps", "batch_size", "eval_every_steps", "num_eval_latents"):
+            _require(getattr(self, name) >= 1, f"inversion.{name}", "must be at least 1")
+        _require(self.checkpoint_every_steps >= 1, "inversion.checkpoint_every_steps", "must be at least 1")
+        _require(self.patience_evals >= 0, "inversion.patience_evals", "must not be negative")
+        _require(self.learning_rate > 0, "inversion.learning_rate", "must be positive")
+        _require(self.weight_decay >= 0, "inversion.weight_decay", "must not be negative")
+        _require(bool(self.initializer_token.strip()), "inversion.initializer_token", "is empty")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig:
+    """How synthetic pictures are drawn."""
+
+    num_per_class: int = 64
+    """Pictures of each source for each selected class."""
+    sources: tuple[Source, ...] = ("raw", "alternative_name", "token")
+    """Which names to draw from; alternative_name is left out for a class that has none."""
+    prompt: str = 'Photo of a "{}"'
+    """Prompt; {} takes the name or the token."""
+    num_inference_steps: int = 20
+    """Steps of the noise scheduler."""
+    guidance_scale: float = 3.0
+    """Weight of classifier-free guidance; 1 turns it off."""
+    batch_size: int = 16
+    """Pictures drawn at once; cut by picture index."""
+    alternative_names_file: str = ""
+    """JSON file {class name: another name}; comes before the names that the project knows."""
+
+    def __post_init__(self) -> None:
+        """Check ranges and the prompt's placeholder."""
+        _check_kinds(self, "sampling.")
+        for name in ("num_per_class", "num_inference_steps", "batch_size"):
+            _require(getattr(self, name) >= 1, f"sampling.{name}", "must be at least 1")
+        _require(self.num_per_class >= 2, "sampling.num_per_class", "must be at least 2 to be scored")
+        _require(self.guidance_scale >= 1, "sampling.guidance_scale", "must be at least 1")
+        around = self.prompt.partition("{}")
+        braces = not around[1] or any(brace in around[0] + around[2] for brace in "{}")
+        _require(not braces, "sampling.prompt", "must contain {} once, and no other brace")
+        _require("token" in self.sources, "sampling.sources", "must contain 'token'")
+        _require(len(set(self.sources)) == len(self.sources), "sampling.sources", "names one twice")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoringConfig:
+    """How sets of pictures are compared."""
+
+    extractor: str = "efficientnet_lite0"
+    """Feature extractor: efficientnet_lite0, inception (FID weights) or the name of a torchvision model."""
+    weights: str = ""
+    """Local weights file of the extractor; empty for the package's or the extractor's own."""
+    input_size_px: int = 128
+    """Side of the square that the extractor sees, in pixels."""
+    num_permutations: int = 2000
+    """Random relabellings behind a permutation p-value."""
+    num_floor_splits: int = 20
+    """Random disjoint halves behind a real-against-real floor."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_kinds(self, "scoring.")
+        for name in ("input_size_px", "num_floor_splits"):
+            _require(getattr(self, name) >= 1, f"scoring.{name}", "must be at least 1")
+        _require(self.num_permutations >= 99, "scoring.num_permutations", "must be at least 99")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepConfig:
+    """The experiment that decides how many synthetic pictures to use."""
+
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    """Synthetic pictures of a weak class as multiples of its real count; ratio 0 is always run."""
+    free_arms: tuple[FreeArm, ...] = ("real", "balanced", "balanced_softmax", "augmented")
+    """Controls without synthetic pictures; real is the baseline."""
+    num_seeds: int = 5
+    """Paired repetitions of every arm."""
+    num_bootstrap: int = 2000
+    """Resamples of seeds and pictures behind an interval."""
+    max_rest_drop: float = 0.01
+    """Mean F1 that the other classes may lose before a ratio is refused, in [0, 1]."""
+    max_concurrent_trials: int = 0
+    """Trials at once; 0 lets the cluster's resources decide."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_kinds(self, "sweep.")
+        _require(len(self.ratios) > 0 and min(self.ratios) > 0, "sweep.ratios", "must be positive numbers")
+        _require(len(set(self.ratios)) == len(self.ratios), "sweep.ratios", "names a ratio twice")
+        _require("real" in self.free_arms, "sweep.free_arms", "must contain 'real', the baseline")
+        _require(self.num_seeds >= 1, "sweep.num_seeds", "must be at least 1")
+        _require(self.num_bootstrap >= 100, "sweep.num_bootstrap", "must be at least 100")
+        _require(0 <= self.max_rest_drop <= 1, "sweep.max_rest_drop", "must lie in [0, 1]")
+        _require(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", "must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterConfig:
+    """Where the work runs; none of these changes a number, except the thread count in the last digits."""
+
+    address: str = "local"
+    """"local" starts Ray on this machine; "auto" joins the cluster that this job was submitted to."""
+    num_workers: int = 2
+    """Actors of a stage at once."""
+    num_cpus_per_worker: float = 1.0
+    """CPUs that an actor asks Ray for."""
+    num_gpus_per_worker: float = 0.0
+    """GPUs that an actor asks Ray for; fractions share a GPU."""
+    num_threads_per_worker: int = 1
+    """Threads of an actor; fixed, because kernels round differently at another count."""
+    max_retries_per_class: int = 3
+    """New attempts at a class whose actor or node was lost."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        _check_kinds(self, "cluster.")
+        for name in ("num_workers", "num_threads_per_worker"):
+            _require(getattr(self, name) >= 1, f"cluster.{name}", "must be at least 1")
+        _require(self.num_cpus_per_worker > 0, "cluster.num_cpus_per_worker", "must be positive")
+        _require(self.num_gpus_per_worker >= 0, "cluster.num_gpus_per_worker", "must not be negative")
+        _require(
+            self.num_gpus_per_worker <= 1 or float(self.num_gpus_per_worker).is_integer(),
+            "cluster.num_gpus_per_worker",
+            "must be a fraction of one GPU or a whole number",
+        )
+        _require(self.max_retries_per_class >= 0, "cluster.max_retries_per_class", "must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """A complete run."""
+
+    name: str
+    """Name of the run, shown in the report."""
+    seed: int = 0
+    """Run seed; every other seed is a hash of it."""
+    data: DataConfig
+    base: BaseConfig
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    inversion: InversionConfig = field(default_factory=InversionConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+
+    def __post_init__(self) -> None:
+        """Check the name, which becomes the default run directory, and the seed's range."""
+        _check_kinds(self, "")
+        good = bool(self.name.strip()) and "/" not in self.name and not self.name.startswith(".")
+        _require(good, "name", f"must be a plain name without slashes, not {self.name!r}")
+        _require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2**31)")
+
+
+def to_json(experiment: Experiment) -> str:
+    """Write every setting, defaults included, as indented JSON with one trailing newline."""
+    return json.dumps(dataclasses.asdict(experiment), indent=2) + "\n"
+
+
+def from_json(text: str, *, file_name: str = "config.json") -> Experiment:
+    """Read what `to_json` wrote.
+
+    Raises:
+        ValueError: the text is not JSON, a field is unknown or missing, or a value is out of range; names the file.
+    """
+    import dacite
+
+    try:
+        values: Any = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("it holds no JSON object")
+        return dacite.from_dict(Experiment, values, dacite.Config(strict=True, check_types=False))
+    except (json.JSONDecodeError, dacite.DaciteError, TypeError, ValueError) as error:
+        raise ValueError(f"{file_name}: not a config of this version: {error}") from error

@@ -1,0 +1,174 @@
+"""The embedded data set: pictures of flowers drawn by rule, one picture for each (species, seed).
+
+A picture is a blossom with the traits of its species under free variation: place, size, turn, viewpoint, light, blur,
+background and clutter. numpy and Pillow only. It knows nothing about splits, captions or models.
+"""
+
+import zlib
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from flowerti.demo import scenery
+from flowerti.demo.drawing import Array, Look, bell, blossom, hsv_to_rgb, sample_look
+from flowerti.demo.species import (
+    SPECIES,
+    Species,
+    Traits,
+    random_traits,
+    sample_traits,
+    species_named,
+)
+
+__all__ = ["SPECIES", "Species", "draw", "draw_traits"]
+_OVERSAMPLING = 2
+
+
+def draw(species_name: str, seed: int, size_px: int = 64) -> np.ndarray:
+    """One picture of a species, always the same for the same arguments.
+
+    Args:
+        species_name: one of the names in `SPECIES`.
+        seed: any non-negative integer.
+        size_px: width and height of the picture.
+
+    Returns:
+        uint8 [size_px, size_px, 3].
+
+    Raises:
+        ValueError: if the herbarium has no such species, or the seed or size is out of range.
+    """
+    species = species_named(species_name)
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must not be negative")
+    rng = np.random.default_rng([zlib.crc32(species_name.encode()), seed])
+    return draw_traits(sample_traits(species, rng), rng, size_px)
+
+
+def draw_traits(traits: Traits, rng: np.random.Generator, size_px: int = 64) -> np.ndarray:
+    """One picture, uint8 [size_px, size_px, 3], of a blossom with the given traits."""
+    if size_px < 8:
+        raise ValueError(f"size_px is {size_px}; it must be at least 8")
+    size = size_px * _OVERSAMPLING
+    canvas = _soften(_backdrop(rng, size_px), rng.uniform(0.4, 2.0) * size_px / 64, size)
+    x, y, pixel = _grid(size)
+    _plant(canvas, rng, x, y, pixel, traits)
+    for _ in range(int(rng.integers(0, 3))):
+        scenery.blade(canvas, rng, x, y, pixel)
+    return _develop(canvas, rng, size_px)
+
+
+def _grid(size: int) -> tuple[Array, Array, float]:
+    """Picture coordinates x and y in [-1, 1], float32 [size, size], and the width of a cell."""
+    axis = ((np.arange(size, dtype=np.float32) + 0.5) * 2.0 / size - 1.0).astype(np.float32)
+    x, y = np.meshgrid(axis, axis)
+    return x, y, 2.0 / size
+
+
+def _backdrop(rng: np.random.Generator, size: int) -> Array:
+    """Ground, leaves, blades and other blossoms that will be out of focus, float32 [size, size, 3]."""
+    x, y, pixel = _grid(size)
+    canvas = scenery.ground(rng, size, x, y)
+    for _ in range(int(rng.integers(0, 4))):
+        scenery.leaf(canvas, rng, x, y, pixel)
+    for _ in range(int(rng.integers(0, 4))):
+        scenery.blade(canvas, rng, x, y, pixel)
+    for _ in range(int(rng.integers(0, 3))):
+        other = replace(random_traits(rng), arrangement="single")
+        look, place = sample_look(other, rng), rng.uniform(-1.0, 1.0, 2)
+        _bloom(canvas, x, y, pixel, place, rng.uniform(0.15, 0.32), _camera(rng, 0.7), other, look)
+    return canvas
+
+
+def _soften(canvas: Array, radius: float, size: int) -> Array:
+    """The canvas blurred over `radius` of its pixels, then brought to [size, size, 3]."""
+    image = Image.fromarray((canvas * 255.0 + 0.5).astype(np.uint8))
+    blurred = image.filter(ImageFilter.BoxBlur(radius))
+    if size != len(canvas):
+        blurred = blurred.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(blurred, dtype=np.float32) / 255.0
+
+
+def _camera(rng: np.random.Generator, squash: float) -> Array:
+    """A [2, 2] map of picture offsets to flower coordinates: foreshortening along a random axis."""
+    turn, narrow = rng.uniform(0.0, np.pi), rng.uniform(squash, 1.0)
+    axis = np.array([np.cos(turn), np.sin(turn)])
+    return np.eye(2) + (1.0 / narrow - 1.0) * np.outer(axis, axis)
+
+
+def _plant(canvas: Array, rng: np.random.Generator, x: Array, y: Array, pixel: float, traits: Traits) -> None:
+    """The flower that the picture is of, with its stem, in place."""
+    place, size = rng.uniform(-0.2, 0.2, 2), rng.uniform(0.6, 0.98)
+    look, camera = sample_look(traits, rng), _camera(rng, 0.6)
+    green = hsv_to_rgb(rng.uniform(0.22, 0.34), rng.uniform(0.35, 0.6), rng.uniform(0.3, 0.6))
+    florets = _florets(traits.arrangement, rng)
+    top = (float(place[0]), float(place[1] + size * min(0.0, min(f[1] for f in florets))))
+    scenery.stem(canvas, x, y, pixel, top, float(rng.normal(0.0, 0.25)), green)
+    for dx, dy, scale in florets:
+        spot = place + size * np.array([dx, dy])
+        view = camera if len(florets) == 1 else _camera(rng, 0.7)
+        mine = replace(look, phase=look.phase if len(florets) == 1 else rng.uniform(0.0, 6.3))
+        _bloom(canvas, x, y, pixel, spot, float(size * scale), view, traits, mine)
+
+
+def _florets(arrangement: str, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+    """Offsets and sizes of the blossoms on one plant, in units of the plant's size; painted in order."""
+    if arrangement == "umbel":
+        num = int(rng.integers(9, 15))
+        ray = 0.72 * np.sqrt((np.arange(num) + 0.4) / num)
+        turn = np.arange(num) * 2.39996 + rng.uniform(0.0, 6.3)
+        return [
+            (float(r * np.cos(t)), float(0.85 * r * np.sin(t)), 0.33 * rng.uniform(0.85, 1.1))
+            for r, t in reversed(list(zip(ray, turn, strict=True)))
+        ]
+    if arrangement == "spike":
+        rows = np.linspace(-0.95, 0.95, int(rng.integers(6, 9)))
+        lean = rng.normal(0.0, 0.15)
+        return [
+            (side * 0.20 * (0.35 + 0.33 * (h + 1.0)) + lean * h, float(h + 0.06 * side), 0.16 + 0.06 * (h + 1.0))
+            for h in rows
+            for side in ((-1.0, 1.0) if rng.random() < 0.5 else (1.0, -1.0))
+        ]
+    if arrangement == "bell":
+        num = int(rng.integers(1, 4))
+        spread = {1: ((0.0, 0.1),), 2: ((-0.42, 0.2), (0.42, -0.15)), 3: ((-0.55, 0.1), (0.55, 0.1), (0.0, -0.3))}
+        return [(a, b, {1: 0.8, 2: 0.56, 3: 0.46}[num]) for a, b in spread[num]]
+    return [(0.0, 0.0, 1.0)]
+
+
+def _bloom(
+    canvas: Array,
+    x: Array,
+    y: Array,
+    pixel: float,
+    place: Array,
+    size: float,
+    camera: Array,
+    traits: Traits,
+    look: Look,
+) -> None:
+    """Paints one blossom into the window of the canvas that it covers, in place."""
+    lo = np.clip(((place - size * 1.06 + 1.0) / pixel).astype(int), 0, len(x))
+    hi = np.clip(((place + size * 1.06 + 1.0) / pixel).astype(int) + 1, 0, len(x))
+    window = (slice(int(lo[1]), int(hi[1])), slice(int(lo[0]), int(hi[0])))
+    if min(hi - lo) <= 0:
+        return
+    dx, dy = (x[window] - float(place[0])) / size, (y[window] - float(place[1])) / size
+    u = float(camera[0, 0]) * dx + float(camera[0, 1]) * dy
+    v = float(camera[1, 0]) * dx + float(camera[1, 1]) * dy
+    one = bell if traits.arrangement == "bell" else blossom
+    scenery.paint(canvas[window], *one(u, v, pixel / size, traits, look))
+
+
+def _develop(canvas: Array, rng: np.random.Generator, size_px: int) -> np.ndarray:
+    """Camera and light: exposure, colour cast, contrast, blur, downsampling and grain."""
+    size = len(canvas)
+    cast = rng.normal(0.0, 0.06, 3).astype(np.float32)
+    exposed = canvas * (rng.uniform(0.68, 1.18) * (1.0 + cast))
+    exposed = np.clip((exposed - 0.45) * rng.uniform(0.8, 1.15) + 0.45, 0.0, 1.0)
+    sharp = exposed if rng.random() < 0.35 else _soften(exposed, rng.uniform(0.2, 1.4) * size / 128, size)
+    k = _OVERSAMPLING
+    small = sharp.reshape(size_px, k, size_px, k, 3).mean(axis=(1, 3))
+    grain = rng.standard_normal(small.shape, dtype=np.float32) * rng.uniform(0.0, 0.025)
+    return (np.clip(small + grain, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)

@@ -1,0 +1,198 @@
+"""The parts of the tiny base model, in the layout of a diffusers `StableDiffusionPipeline`.
+
+Builds the tokenizer and untrained networks, and saves the whole pipeline as one folder. It knows nothing about
+training, pictures or species.
+"""
+
+import copy
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from tokenizers import Tokenizer, models, normalizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+MAX_TOKENS = 32
+"""Length of a prompt in tokens, start and end included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkSizes:
+    """Widths of the networks; the defaults are the shipped base."""
+
+    vae_widths: tuple[int, ...] = (16, 32, 64, 96)
+    """Channels of the autoencoder's levels; four levels make a factor of 8."""
+    latent_channels: int = 8
+    """Channels of a latent."""
+    unet_widths: tuple[int, ...] = (64, 96, 128)
+    """Channels of the denoiser's levels."""
+    text_width: int = 128
+    """Width of the text encoder and of cross attention."""
+    text_layers: int = 3
+    """Layers of the text encoder."""
+    sample_px: int = 64
+    """Width and height of a picture."""
+
+    @property
+    def latent_px(self) -> int:
+        """Width and height of a latent."""
+        return self.sample_px // 2 ** (len(self.vae_widths) - 1)
+
+
+@dataclass(kw_only=True, slots=True)
+class Base:
+    """The networks of one base model, on the way to a pipeline."""
+
+    tokenizer: CLIPTokenizer
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    unet: UNet2DConditionModel
+
+
+def byte_alphabet() -> list[str]:
+    """The 256 printable stand-ins for bytes that byte-level BPE uses, in the order of GPT-2 and CLIP."""
+    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    moved = [byte for byte in range(256) if byte not in keep]
+    return [chr(byte) for byte in keep] + [chr(256 + i) for i in range(len(moved))]
+
+
+def build_tokenizer(captions: Iterable[str], max_merges: int = 700) -> CLIPTokenizer:
+    """A CLIP tokenizer with its own byte-pair merges, learnt from the captions.
+
+    Args:
+        captions: training text; a word that occurs in it more than once becomes one token if merges suffice.
+        max_merges: limit on merges, so on the vocabulary (512 byte entries, the merges, two special tokens).
+
+    Returns:
+        A tokenizer of the usual CLIP layout, with a model length of `MAX_TOKENS`.
+    """
+    like = CLIPTokenizer()._tokenizer
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    trained.normalizer = like.normalizer or normalizers.Lowercase()
+    trained.pre_tokenizer = like.pre_tokenizer
+    letters = byte_alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2 * len(letters) + max_merges,
+        min_frequency=2,
+        initial_alphabet=letters,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    trained.train_from_iterator(captions, trainer)
+    merges = [tuple(pair) for pair in _merges_of(trained)]
+    entries = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(m) for m in merges)]
+    entries = [*dict.fromkeys(entries), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {entry: i for i, entry in enumerate(entries)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)
+
+
+def _merges_of(tokenizer: Tokenizer) -> list[list[str]]:
+    return json.loads(tokenizer.to_str())["model"]["merges"]
+
+
+def build_vae(sizes: NetworkSizes) -> AutoencoderKL:
+    """An untrained autoencoder."""
+    levels = len(sizes.vae_widths)
+    return AutoencoderKL(
+        block_out_channels=sizes.vae_widths,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        latent_channels=sizes.latent_channels,
+        layers_per_block=1,
+        norm_num_groups=min(16, sizes.vae_widths[0]),
+        sample_size=sizes.sample_px,
+    )
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer, sizes: NetworkSizes) -> CLIPTextModel:
+    """An untrained text encoder for this vocabulary."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=sizes.text_width,
+        intermediate_size=4 * sizes.text_width,
+        num_hidden_layers=sizes.text_layers,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        projection_dim=sizes.text_width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def build_unet(sizes: NetworkSizes) -> UNet2DConditionModel:
+    """An untrained denoiser: cross attention on all levels but the coarsest, and in the middle."""
+    attended = len(sizes.unet_widths) - 1
+    return UNet2DConditionModel(
+        sample_size=sizes.latent_px,
+        in_channels=sizes.latent_channels,
+        out_channels=sizes.latent_channels,
+        block_out_channels=sizes.unet_widths,
+        down_block_types=("CrossAttnDownBlock2D",) * attended + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * attended,
+        layers_per_block=1,
+        cross_attention_dim=sizes.text_width,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def build_scheduler() -> DPMSolverMultistepScheduler:
+    """DPM-Solver++ of order two over Stable Diffusion's noise schedule."""
+    return DPMSolverMultistepScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+    )
+
+
+def as_pipeline(base: Base) -> StableDiffusionPipeline:
+    """The base as a diffusers pipeline (the networks are shared, not copied)."""
+    pipeline = StableDiffusionPipeline(
+        vae=base.vae,
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        unet=base.unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,  # type: ignore[arg-type]  # diffusers allows it, its annotation does not say so
+        feature_extractor=None,  # type: ignore[arg-type]
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def save_base(base: Base, folder: Path) -> None:
+    """Writes the pipeline as float16 safetensors and swaps it in whole; files of other names are kept.
+
+    Args:
+        base: the networks, which stay as they are.
+        folder: becomes a `StableDiffusionPipeline` folder; its older parts are replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
+        fresh, old = Path(name, "fresh"), Path(name, "old")
+        as_pipeline(_half_copy(base)).save_pretrained(fresh, safe_serialization=True)
+        for weights in fresh.rglob("*.safetensors"):
+            weights.chmod(0o644)
+        if folder.exists():
+            for kept in folder.iterdir():
+                if not (fresh / kept.name).exists():
+                    (shutil.copytree if kept.is_dir() else shutil.copy2)(kept, fresh / kept.name)
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+
+
+def _half_copy(base: Base) -> Base:
+    halves = [copy.deepcopy(m).to(torch.float16) for m in (base.vae, base.text_encoder, base.unet)]
+    return Base(tokenizer=base.tokenizer, vae=halves[0], text_encoder=halves[1], unet=halves[2])

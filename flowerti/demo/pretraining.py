@@ -1,0 +1,274 @@
+"""Makes the embedded base model: draws captioned pictures, trains the autoencoder, then the denoiser with its text encoder.
+
+Plain functions on one process; a stage reports through a callback. It knows nothing about Ray, rare species' pictures
+or what a base is used for later.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from flowerti.demo.captions import sample_caption
+from flowerti.demo.herbarium import draw_traits
+from flowerti.demo.networks import (
+    MAX_TOKENS,
+    Base,
+    NetworkSizes,
+    build_scheduler,
+    build_text_encoder,
+    build_tokenizer,
+    build_unet,
+    build_vae,
+)
+from flowerti.demo.species import COMMON, random_traits, sample_traits
+
+Report = Callable[[dict[str, float | int | str]], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig:
+    """How the base is made; the defaults are the shipped base."""
+
+    num_pictures: int = 20_000
+    """Pictures drawn, half of common species and half of any attributes."""
+    captions_per_picture: int = 4
+    """Captions drawn for each picture; one of them is taken at each step."""
+    empty_share: float = 0.1
+    """Share of training captions that are empty, for classifier-free guidance."""
+    vae_steps: int = 3_500
+    """Steps of the autoencoder."""
+    vae_batch: int = 8
+    """Pictures a step of the autoencoder."""
+    vae_rate: float = 1.2e-3
+    """Peak learning rate of the autoencoder."""
+    steps: int = 5_600
+    """Steps of the denoiser and the text encoder."""
+    batch: int = 32
+    """Latents a step of the denoiser."""
+    rate: float = 8e-4
+    """Peak learning rate of the denoiser and the text encoder."""
+    seed: int = 0
+    """Seed of pictures, captions, weights and batches."""
+    sizes: NetworkSizes = field(default_factory=NetworkSizes)
+    """Widths of the networks."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Examples:
+    """Captioned pictures: uint8 [n, height, width, 3], and for each the same number of captions."""
+
+    pictures: np.ndarray
+    captions: list[list[str]]
+
+
+def draw_examples(config: PretrainConfig, start: int, stop: int) -> Examples:
+    """Draws the examples from index `start` to `stop`, each from (seed, index) alone."""
+    pictures, captions = [], []
+    for index in range(start, stop):
+        rng = np.random.default_rng([config.seed, index])
+        species = COMMON[(index // 2) % len(COMMON)] if index % 2 == 0 else None
+        traits = random_traits(rng) if species is None else sample_traits(species, rng)
+        pictures.append(draw_traits(traits, rng, config.sizes.sample_px))
+        captions.append([sample_caption(traits, species, rng) for _ in range(config.captions_per_picture)])
+    return Examples(pictures=np.stack(pictures), captions=captions)
+
+
+def join_examples(blocks: list[Examples]) -> Examples:
+    """Blocks of examples in the order given."""
+    return Examples(
+        pictures=np.concatenate([block.pictures for block in blocks]),
+        captions=[captions for block in blocks for captions in block.captions],
+    )
+
+
+def to_unit(pictures: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+    """Pictures as the autoencoder takes them: float32 in [-1, 1], channels first."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def rate_at(step: int, num_steps: int, warmup: int) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then a cosine down to 2 %."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(num_steps - warmup, 1)
+    return 0.02 + 0.98 * 0.5 * (1.0 + float(np.cos(np.pi * progress)))
+
+
+def autoencoder_loss(
+    vae: AutoencoderKL, pictures: Float[Tensor, "n 3 h w"], generator: torch.Generator
+) -> Float[Tensor, ""]:
+    """L1 + L2 + L1 of finite differences (for edges), with a tiny KL term to keep latents near the origin."""
+    posterior = vae.encode(pictures).latent_dist  # type: ignore[union-attr]
+    noise = torch.randn(posterior.mean.shape, generator=generator)
+    restored = vae.decode(posterior.mean + posterior.std * noise).sample  # type: ignore[union-attr]
+    error = restored - pictures
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return error.abs().mean() + error.square().mean() + edges + 1e-6 * posterior.kl().mean()
+
+
+def train_autoencoder(config: PretrainConfig, pictures: np.ndarray, report: Report) -> AutoencoderKL:
+    """Trains the autoencoder and measures its scaling factor.
+
+    Args:
+        config: steps, batch, rate, seed and sizes.
+        pictures: uint8 [n, height, width, 3].
+        report: called every 50 steps with what, step and loss.
+
+    Returns:
+        The autoencoder in evaluation mode, with scaling_factor = 1 / (standard deviation of its latents).
+    """
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    vae = build_vae(config.sizes)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.vae_rate, betas=(0.9, 0.98))
+    source = torch.from_numpy(pictures)
+    for step in range(config.vae_steps):
+        _set_rate(optimizer, config.vae_rate * rate_at(step, config.vae_steps, 50))
+        chosen = torch.randint(len(source), (config.vae_batch,), generator=generator)
+        loss = autoencoder_loss(vae, to_unit(source[chosen]), generator)
+        _descend(loss, optimizer, vae.parameters())
+        if step % 50 == 0 or step == config.vae_steps - 1:
+            report({"what": "autoencoder", "step": step, "loss": loss.item()})
+    vae.eval()
+    moments = encode_moments(vae, pictures[:: max(1, len(pictures) // 1000)])
+    vae.register_to_config(scaling_factor=1.0 / float(moments[:, 0].std()))
+    return vae
+
+
+@torch.no_grad()
+def encode_moments(vae: AutoencoderKL, pictures: np.ndarray) -> Float[Tensor, "n 2 c h w"]:
+    """Posterior mean and standard deviation of each picture's latent, before scaling."""
+    moments = []
+    for start in range(0, len(pictures), 64):
+        batch = to_unit(torch.from_numpy(pictures[start : start + 64]))
+        posterior = vae.encode(batch).latent_dist  # type: ignore[union-attr]
+        moments.append(torch.stack([posterior.mean, posterior.std], dim=1))
+    return torch.cat(moments)
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: AutoencoderKL, pictures: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of pictures through the autoencoder (posterior means)."""
+    errors = []
+    for start in range(0, len(pictures), 64):
+        batch = to_unit(torch.from_numpy(pictures[start : start + 64]))
+        latent = vae.encode(batch).latent_dist.mean  # type: ignore[union-attr]
+        restored = vae.decode(latent).sample.clamp(-1.0, 1.0)  # type: ignore[union-attr]
+        errors.append((restored - batch).square().mean(dim=(1, 2, 3)) / 4.0)
+    return float(-10.0 * torch.log10(torch.cat(errors).mean()))
+
+
+def tokenize(base: Base, captions: list[list[str]]) -> Int64[Tensor, "n k tokens"]:
+    """Padded token ids of every caption; the k of a picture lie side by side."""
+    flat = [caption for group in captions for caption in group]
+    ids = base.tokenizer(
+        flat, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+    ).input_ids
+    return ids.view(len(captions), -1, MAX_TOKENS)
+
+
+def start_base(config: PretrainConfig, vae: AutoencoderKL, captions: list[list[str]]) -> Base:
+    """A trained autoencoder with an untrained denoiser, text encoder and a tokenizer learnt from the captions."""
+    torch.manual_seed(config.seed + 2)
+    tokenizer = build_tokenizer(caption for group in captions for caption in group)
+    return Base(
+        tokenizer=tokenizer,
+        vae=vae,
+        text_encoder=build_text_encoder(tokenizer, config.sizes),
+        unet=build_unet(config.sizes),
+    )
+
+
+def denoising_loss(
+    base: Base,
+    latents: Float[Tensor, "n c h w"],
+    token_ids: Int64[Tensor, "n tokens"],
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Noise prediction error, weighted min(SNR, 5) / SNR (Hang et al. 2023, arXiv:2303.09556, eq. 8).
+
+    Timesteps are stratified: one in each of n equal parts of the schedule.
+    """
+    cumulative = build_scheduler().alphas_cumprod
+    n, num_steps = len(latents), len(cumulative)
+    strata = (torch.arange(n) + torch.rand(n, generator=generator)) / n
+    timesteps = (strata * num_steps).long().clamp(max=num_steps - 1)
+    kept = cumulative[timesteps].view(n, 1, 1, 1)
+    noise = torch.randn(latents.shape, generator=generator)
+    noisy = kept.sqrt() * latents + (1.0 - kept).sqrt() * noise
+    states = base.text_encoder(token_ids).last_hidden_state
+    predicted = base.unet(noisy, timesteps, states).sample  # type: ignore[union-attr]
+    weight = (5.0 * (1.0 - kept) / kept).clamp(max=1.0).flatten()
+    return (weight * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
+
+
+def train_denoiser(
+    config: PretrainConfig, base: Base, examples: Examples, report: Report, save: Callable[[Base], None]
+) -> None:
+    """Trains denoiser and text encoder together, and leaves their averaged weights in `base`.
+
+    Args:
+        config: steps, batch, rate, empty share and seed.
+        base: its autoencoder is trained; its denoiser and text encoder are changed in place.
+        examples: the captioned pictures.
+        report: called every 50 steps with what, step and loss.
+        save: called with the averaged weights in place a few times on the way (not at the end).
+    """
+    generator = torch.Generator().manual_seed(config.seed + 3)
+    moments = encode_moments(base.vae, examples.pictures) * base.vae.config["scaling_factor"]
+    token_ids, empty = tokenize(base, examples.captions), tokenize(base, [[""]])[0, 0]
+    weights = [*base.unet.parameters(), *base.text_encoder.parameters()]
+    averages = [w.detach().clone() for w in weights]
+    optimizer = torch.optim.AdamW(weights, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    base.unet.train()
+    base.text_encoder.train()
+    for step in range(config.steps):
+        _set_rate(optimizer, config.rate * rate_at(step, config.steps, 200))
+        chosen = torch.randint(len(moments), (config.batch,), generator=generator)
+        mean, std = moments[chosen].unbind(1)
+        latents = mean + std * torch.randn(mean.shape, generator=generator)
+        variant = torch.randint(token_ids.shape[1], (config.batch,), generator=generator)
+        ids = token_ids[chosen, variant]
+        ids[torch.rand(config.batch, generator=generator) < config.empty_share] = empty
+        loss = denoising_loss(base, latents, ids, generator)
+        _descend(loss, optimizer, weights)
+        torch._foreach_lerp_(averages, [w.detach() for w in weights], 1.0 - _decay(step))
+        if step % 50 == 0 or step == config.steps - 1:
+            report({"what": "denoiser", "step": step, "loss": loss.item()})
+        if step % max(1, config.steps // 6) == config.steps // 6 - 1 and step < config.steps - 1:
+            _swap(weights, averages)
+            save(base)
+            _swap(weights, averages)
+    _swap(weights, averages)
+    base.unet.eval()
+    base.text_encoder.eval()
+
+
+def _decay(step: int) -> float:
+    """How much of the averaged weights stays at a step: 0.999, less in the beginning."""
+    return min(0.999, (1.0 + step) / (10.0 + step))
+
+
+@torch.no_grad()
+def _swap(weights: list[torch.nn.Parameter], averages: list[Tensor]) -> None:
+    for weight, average in zip(weights, averages, strict=True):
+        held = weight.clone()
+        weight.copy_(average)
+        average.copy_(held)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: object) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)  # type: ignore[arg-type]
+    optimizer.step()

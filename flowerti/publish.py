@@ -1,0 +1,110 @@
+"""The end of a run: summary.json, report.html, figures and cards, written from the artifacts.
+
+Which pictures are shown is decided here; what the page looks like is `report`'s. A report can be written again from
+`summary.json` and the stored artifacts, without any computing.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from flowerti.artifacts import (
+    Census,
+    ClassifierReport,
+    Concept,
+    PictureSet,
+    Scores,
+    Selection,
+    SweepTable,
+    Timing,
+)
+from flowerti.data import read_pictures
+from flowerti.report import build_summary, render_html, validate_summary
+from flowerti.report_figures import figures
+from flowerti.run_directory import RunDirectory
+from flowerti.shards import read_rows, read_synthetic, synthetic_address
+from flowerti.study import Study
+
+_NUM_SHOWN = 8
+
+
+def publish(
+    study: Study,
+    classifier: ClassifierReport,
+    selection: Selection,
+    concepts: list[Concept],
+    sets: list[PictureSet],
+    scores: Scores,
+    sweep: SweepTable,
+    timings: list[Timing],
+    versions: dict[str, str],
+) -> dict[str, Any]:
+    """Write summary, figures and report, and return the summary."""
+    summary = build_summary(
+        study.experiment,
+        study.census,
+        classifier,
+        selection,
+        concepts,
+        sets,
+        scores,
+        sweep,
+        timings,
+        versions,
+    )
+    validate_summary(summary)
+    pictures = shown_pictures(study, selection, sets)
+    drawn = figures(study.experiment, classifier, selection, concepts, sweep, pictures)
+    for name, content in drawn.items():
+        study.run.write_bytes(f"figures/{name}", content)
+    _write_page(study.run, summary, classifier, study.census, drawn)
+    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
+    study.run.write_bytes("summary.json", text.encode())
+    return summary
+
+
+def shown_pictures(study: Study, selection: Selection, sets: list[PictureSet]) -> dict[str, dict[str, np.ndarray]]:
+    """The first pictures of each selected class: real ones where they may be shown, then every synthetic set."""
+    size_px = study.experiment.data.image_size_px
+    shown: dict[str, dict[str, np.ndarray]] = {}
+    for selected in selection.selected:
+        name = selected.class_name
+        shown[name] = {}
+        if study.experiment.data.show_pictures:
+            records = study.dataset.of("validation", name)[:_NUM_SHOWN]
+            shown[name]["real"] = read_pictures([record.address for record in records], size_px)
+        for pictures in sets:
+            if pictures.class_name == name:
+                shown[name][pictures.source] = _first(study.run, pictures, size_px)
+    return shown
+
+
+def _first(run: RunDirectory, pictures: PictureSet, size_px: int) -> np.ndarray:
+    addresses = [synthetic_address(file, row) for file in pictures.files for row in range(len(read_rows(run, file)))]
+    return np.stack([read_synthetic(run, address, size_px) for address in addresses[:_NUM_SHOWN]])
+
+
+def republish(run: RunDirectory) -> None:
+    """Write report.html again from the stored summary, artifacts and figures.
+
+    Raises:
+        ValueError: the run is not finished; names the missing file.
+    """
+    for name in ("summary.json", "data.json", "classifier/report.json"):
+        if not run.exists(name):
+            raise ValueError(
+                f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
+            )
+    summary = json.loads(run.read_bytes("summary.json"))
+    validate_summary(summary)
+    classifier, census = run.load("classifier/report.json", ClassifierReport), run.load("data.json", Census)
+    assert classifier is not None and census is not None
+    drawn = {name.removeprefix("figures/"): run.read_bytes(name) for name in run.names("figures")}
+    _write_page(run, summary, classifier, census, drawn)
+
+
+def _write_page(
+    run: RunDirectory, summary: dict[str, Any], classifier: ClassifierReport, census: Census, drawn: dict[str, bytes]
+) -> None:
+    run.write_bytes("report.html", render_html(summary, classifier, census, drawn).encode())

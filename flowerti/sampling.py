@@ -1,0 +1,180 @@
+"""Draw synthetic pictures: concept or name + prompt + seed -> picture, in shards cut by picture index.
+
+A picture's seed is a hash of run seed, class, source and index, and a shard is one batch whatever the number of
+workers, so that the same pictures come out anywhere. `Sampler` is the plain class that a Ray Data worker runs: it takes
+rows that describe shards, writes each shard as Parquet (PNG bytes with their provenance) and returns what it wrote. It
+does not know about Ray, nor what the pictures will be used for.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from flowerti.artifacts import key_of, seed_for, slug
+from flowerti.concepts import load_concept, load_rows
+from flowerti.config import BaseConfig, SamplingConfig
+from flowerti.diffusion import Base, encode_prompts, load_base, resolve_folder, tokenise, verify_base
+from flowerti.run_directory import RunDirectory
+from flowerti.shards import ShardFile, read_shard_key, write_shard
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardTask:
+    """One batch of pictures of a class and source."""
+
+    class_name: str
+    source: str
+    name: str
+    """What fills the prompt: the class name, another name, or the token."""
+    begin: int
+    end: int
+    run_seed: int
+    key: str
+
+    @property
+    def file(self) -> str:
+        """The shard's name in the run directory."""
+        return f"synthetic/{slug(self.class_name)}.{self.source}.{self.begin:06d}.parquet"
+
+
+def plan_shards(
+    class_name: str, source: str, name: str, config: SamplingConfig, run_seed: int, *inputs: str
+) -> list[ShardTask]:
+    """Cut the pictures of one class and source into batches; `inputs` are the keys of base and concept.
+
+    The number of pictures does not enter a shard's key: asking for more adds shards and leaves the others alone.
+    """
+    settings = (config.prompt, config.num_inference_steps, config.guidance_scale, config.batch_size)
+    tasks = []
+    for begin in range(0, config.num_per_class, config.batch_size):
+        end = min(begin + config.batch_size, config.num_per_class)
+        key = key_of(list(settings), class_name, source, name, run_seed, begin, end, list(inputs))
+        tasks.append(
+            ShardTask(class_name=class_name, source=source, name=name, begin=begin, end=end, run_seed=run_seed, key=key)
+        )
+    return tasks
+
+
+@torch.no_grad()
+def draw_pictures(
+    pipeline: Any,
+    states: Float[Tensor, "1 length width"],
+    empty_states: Float[Tensor, "1 length width"],
+    seeds: list[int],
+    config: SamplingConfig,
+) -> UInt8[np.ndarray, "num height width 3"]:
+    """Draw one picture for each seed with a diffusers pipeline, in one batch.
+
+    Args:
+        pipeline: a StableDiffusionPipeline.
+        states: text encoder output of the prompt.
+        empty_states: text encoder output of the empty prompt, for guidance.
+        seeds: a seed for each picture's initial noise.
+        config: steps and guidance scale.
+    """
+    unet = pipeline.unet
+    size = unet.config.sample_size
+    shape = (unet.config.in_channels, size, size)
+    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    latents = pipeline(
+        prompt_embeds=states.expand(len(seeds), -1, -1),
+        negative_prompt_embeds=empty_states.expand(len(seeds), -1, -1),
+        latents=torch.stack(noise).to(unet.device, unet.dtype),
+        num_inference_steps=config.num_inference_steps,
+        guidance_scale=config.guidance_scale,
+        output_type="latent",
+    ).images
+    # the autoencoder stays in float32: in half precision Stable Diffusion's overflows
+    decoded = pipeline.vae.decode(latents.float() / pipeline.vae.config.scaling_factor).sample
+    scaled = (decoded / 2 + 0.5).clamp(0, 1) * 255
+    return scaled.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+
+
+def build_pipeline(base: Base) -> Any:
+    """A diffusers pipeline over the loaded parts, with DPM-Solver++ (Lu et al. 2022) on the base's own schedule."""
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+    scheduler: Any = DPMSolverMultistepScheduler.from_config(base.scheduler_config, algorithm_type="dpmsolver++")
+    no_checker: Any = None
+    pipeline = StableDiffusionPipeline(
+        vae=base.vae,
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        unet=base.unet,
+        scheduler=scheduler,
+        safety_checker=no_checker,
+        feature_extractor=no_checker,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def encode_png(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """Encode a picture as PNG; the same bytes for the same pixels."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+class Sampler:
+    """Draws and writes shards on one loaded base."""
+
+    def __init__(
+        self, base: BaseConfig, config: SamplingConfig, run: RunDirectory, num_threads: int, device: str
+    ) -> None:
+        """Load the base once; `device` is "cpu" or "cuda"."""
+        torch.set_num_threads(num_threads)
+        self._config, self._run = config, run
+        folder = resolve_folder(base) or verify_base(base)
+        self._base = load_base(folder, base.dtype, device)
+        self._pipeline = build_pipeline(self._base)
+        self._empty_states = encode_prompts(self._base, tokenise(self._base, [""]))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Ray Data's contract: tasks as JSON in the column `task` in, what was written out."""
+        written = [self.write(ShardTask(**json.loads(task))) for task in batch["task"]]
+        return {"file": np.array([w.name for w in written]), "sha256": np.array([w.sha256 for w in written])}
+
+    def write(self, task: ShardTask) -> ShardFile:
+        """Draw one shard and write it, unless a shard of the same key is there."""
+        if read_shard_key(self._run, task.file) != task.key:
+            seeds = [
+                seed_for(task.run_seed, task.class_name, f"sample/{task.source}", index)
+                for index in range(task.begin, task.end)
+            ]
+            pictures = draw_pictures(self._pipeline, self._encode(task), self._empty_states, seeds, self._config)
+            rows = [
+                {
+                    "image": {"bytes": encode_png(picture), "path": f"{index:06d}.png"},
+                    "class_name": task.class_name,
+                    "source": task.source,
+                    "prompt": self._config.prompt.format(task.name),
+                    "index": index,
+                    "seed": seed,
+                }
+                for index, seed, picture in zip(range(task.begin, task.end), seeds, pictures, strict=True)
+            ]
+            write_shard(self._run, task.file, rows, task.key)
+        content = self._run.read_bytes(task.file)
+        return ShardFile(name=task.file, sha256=hashlib.sha256(content).hexdigest())
+
+    def _encode(self, task: ShardTask) -> Tensor:
+        prompt = self._config.prompt.format(task.name)
+        if task.source != "token":
+            return encode_prompts(self._base, tokenise(self._base, [prompt]))
+        concept = load_concept(self._run, task.class_name)
+        if concept is None:
+            raise ValueError(
+                f"class {task.class_name!r}: no finished concept in {self._run.uri}: run the inversion first"
+            )
+        ids = tokenise(self._base, [prompt], concept.token, concept.num_vectors)
+        return encode_prompts(self._base, ids, load_rows(self._run, concept).to(self._base.device))

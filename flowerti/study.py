@@ -1,0 +1,124 @@
+"""Preflight: everything that can be checked about a run before any costly work, and what was established by it.
+
+The outcome, a `Study`, is what every stage starts from. Nothing here trains, draws or starts Ray.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowerti.artifacts import Census, key_of
+from flowerti.config import Experiment, from_json, to_json
+from flowerti.data import Dataset, list_records, listing_key, take_census, without
+from flowerti.run_directory import RunDirectory
+
+_MIN_FREE_BYTES = 500_000_000
+_IDENTITY = ("name", "seed", "data", "base")
+"""Fields that make a run what it is: another value of these belongs into another run directory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """A run whose inputs were checked."""
+
+    experiment: Experiment
+    run: RunDirectory
+    dataset: Dataset
+    census: Census
+    base_sha256: str
+    alternative_names: dict[str, str]
+
+
+def prepare(experiment: Experiment, run: RunDirectory) -> Study:
+    """Check config, run directory, disk, base, weights and every picture, and write the config down.
+
+    Raises:
+        ValueError: something is missing or wrong; names it and says what to do.
+    """
+    from flowerti.diffusion import hash_base, verify_base
+    from flowerti.features import verify_weights
+    from flowerti.prompts import alternative_names
+
+    _refuse_other_config(experiment, run)
+    _check_disk(run)
+    verify_weights(experiment.classifier.backbone, experiment.classifier.weights)
+    verify_weights(experiment.scoring.extractor, experiment.scoring.weights)
+    dataset = list_records(experiment.data, experiment.seed)
+    _check_selection(experiment, dataset)
+    names = alternative_names(dataset.class_names, experiment.sampling.alternative_names_file)
+    folder = verify_base(experiment.base)
+    _check_initializer(experiment, folder)
+    census = _census(experiment, run, dataset)
+    run.write_bytes("config.json", to_json(experiment).encode())
+    return Study(
+        experiment=experiment,
+        run=run,
+        dataset=without(dataset, census.unreadable),
+        census=census,
+        base_sha256=hash_base(folder),
+        alternative_names=names,
+    )
+
+
+def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
+    if not run.exists("config.json"):
+        return
+    earlier = from_json(run.read_bytes("config.json").decode(errors="replace"), file_name=f"{run.uri}/config.json")
+    changed = [name for name in _IDENTITY if getattr(earlier, name) != getattr(experiment, name)]
+    if changed:
+        raise ValueError(
+            f"run directory {run.uri} belongs to a run with another {', '.join(changed)}: "
+            "choose another run directory, or delete this one"
+        )
+
+
+def _check_disk(run: RunDirectory) -> None:
+    if not run.is_local:
+        return
+    folder = Path(run.path("config.json")).parent
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(f"run directory {run.uri}: {existing} is not a folder that can be written to: choose another")
+    free = shutil.disk_usage(existing).free
+    if free < _MIN_FREE_BYTES:
+        raise ValueError(
+            f"run directory {run.uri}: {free // 10**6} MB are free on its disk, {_MIN_FREE_BYTES // 10**6} MB are "
+            "needed: free some or choose another disk"
+        )
+
+
+def _check_selection(experiment: Experiment, dataset: Dataset) -> None:
+    import difflib
+
+    for name in experiment.selection.class_names:
+        if name not in dataset.class_names:
+            close = difflib.get_close_matches(name, dataset.class_names) or dataset.class_names[:5]
+            raise ValueError(f"selection.class_names: unknown class {name!r}: did you mean {', '.join(close)}?")
+    num_selected = experiment.selection.num_classes
+    if experiment.selection.rule != "fixed" and num_selected >= len(dataset.class_names):
+        raise ValueError(
+            f"selection.num_classes: {num_selected} of {len(dataset.class_names)} classes cannot all be weak: "
+            "select fewer"
+        )
+
+
+def _check_initializer(experiment: Experiment, folder: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    word = experiment.inversion.initializer_token
+    pieces = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer").tokenize(word)
+    if len(pieces) != 1:
+        raise ValueError(
+            f"inversion.initializer_token: {word!r} is {len(pieces)} tokens in this base ({' '.join(pieces)}): "
+            "choose a word that is one token"
+        )
+
+
+def _census(experiment: Experiment, run: RunDirectory, dataset: Dataset) -> Census:
+    key = key_of(listing_key(dataset), experiment.data.skip_unreadable)
+    census = run.load("data.json", Census, key)
+    if census is None:
+        census = take_census(dataset, experiment.data)
+        run.save("data.json", census, key)
+    return census

@@ -1,0 +1,112 @@
+"""What a step of training sees: which pictures a batch holds, and the loss over them.
+
+The arms of the sweep differ here only: class-balanced sampling, Balanced Softmax, weights of pictures. All draws of a
+training are made before its first step from one generator. This module does not know about networks or optimisers.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Everything random in a training: picture, view and flip (0 or 1) at each place of each batch."""
+
+    pictures: Int64[Tensor, "steps batch"]
+    views: Int64[Tensor, "steps batch"]
+    flips: Int64[Tensor, "steps batch"]
+
+
+def draw(
+    class_ids: Int64[np.ndarray, " num"], batch_size: int, num_steps: int, num_views: int, balanced: bool, seed: int
+) -> Draws:
+    """Draw all batches of a training: new orders of all pictures, or classes equally often with replacement."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (num_steps, batch_size)
+    order = (_balanced_order if balanced else _shuffled_order)(class_ids, num_steps * batch_size, generator)
+    return Draws(
+        pictures=order.reshape(shape),
+        views=torch.randint(num_views, shape, generator=generator),
+        flips=torch.randint(2, shape, generator=generator),
+    )
+
+
+def _shuffled_order(
+    class_ids: Int64[np.ndarray, " num"], num_draws: int, generator: torch.Generator
+) -> Int64[Tensor, " draws"]:
+    """One new order of all pictures after another; a batch may reach from one into the next."""
+    num_orders = math.ceil(num_draws / len(class_ids))
+    orders = [torch.randperm(len(class_ids), generator=generator) for _ in range(num_orders)]
+    return torch.cat([torch.zeros(0, dtype=torch.int64), *orders])[:num_draws]
+
+
+def _balanced_order(
+    class_ids: Int64[np.ndarray, " num"], num_draws: int, generator: torch.Generator
+) -> Int64[Tensor, " draws"]:
+    """A class first, each that has pictures equally likely, then one of its pictures."""
+    present, counts = np.unique(class_ids, return_counts=True)
+    starts, sizes = torch.from_numpy(np.cumsum(counts) - counts), torch.from_numpy(counts)
+    classes = torch.randint(len(present), (num_draws,), generator=generator)
+    places = (torch.rand(num_draws, generator=generator, dtype=torch.float64) * sizes[classes]).long()
+    return torch.from_numpy(np.argsort(class_ids, kind="stable"))[starts[classes] + places]
+
+
+class BatchLoss:
+    """Mean cross-entropy of a batch, with label smoothing, Balanced Softmax and weights of pictures as asked for."""
+
+    def __init__(
+        self,
+        class_ids: Int64[np.ndarray, " num"],
+        num_classes: int,
+        label_smoothing: float,
+        balanced_softmax: bool,
+        weights: Float32[np.ndarray, " num"] | None,
+        device: torch.device,
+    ) -> None:
+        self._class_ids = torch.from_numpy(np.array(class_ids)).to(device)
+        self._label_smoothing = label_smoothing
+        self._log_counts = _log_counts(class_ids, num_classes).to(device) if balanced_softmax else None
+        self._weights = None if weights is None else torch.from_numpy(weights / weights.mean()).to(device)
+
+    def __call__(
+        self, logits: Float[Tensor, "batch classes"], picture_ids: Int64[Tensor, " batch"]
+    ) -> Float[Tensor, ""]:
+        """The loss of the pictures with these ids, in nats."""
+        picture_ids = picture_ids.to(logits.device)
+        if self._log_counts is not None:
+            logits = logits + self._log_counts
+        losses = nn.functional.cross_entropy(
+            logits, self._class_ids[picture_ids], label_smoothing=self._label_smoothing, reduction="none"
+        )
+        return (losses if self._weights is None else losses * self._weights[picture_ids]).mean()
+
+
+def _log_counts(class_ids: Int64[np.ndarray, " num"], num_classes: int) -> Float32[Tensor, " classes"]:
+    counts = np.bincount(class_ids, minlength=num_classes)
+    if counts.min() == 0:
+        raise ValueError(f"class {counts.argmin()} has no training picture: Balanced Softmax needs one of each class")
+    return torch.from_numpy(np.log(counts).astype(np.float32))
+
+
+def check_training_set(
+    num_pictures: int,
+    class_ids: Int64[np.ndarray, " any"],
+    num_classes: int,
+    weights: Float32[np.ndarray, " any_weights"] | None,
+) -> None:
+    """Refuse a training set that does not fit together.
+
+    Raises:
+        ValueError: there are no pictures, lengths differ, a class id is out of range, or a weight is not positive.
+    """
+    if num_pictures == 0 or len(class_ids) != num_pictures:
+        raise ValueError(f"class_ids has {len(class_ids)} entries for {num_pictures} training pictures: give one each")
+    if class_ids.min() < 0 or class_ids.max() >= num_classes:
+        raise ValueError(f"class_ids must lie in [0, {num_classes}), but span {class_ids.min()} to {class_ids.max()}")
+    if weights is not None and not (len(weights) == num_pictures and np.isfinite(weights).all() and min(weights) > 0):
+        raise ValueError(f"weights must be {num_pictures} positive finite numbers, one for each training picture")

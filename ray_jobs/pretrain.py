@@ -1,0 +1,43 @@
+"""The door that makes the embedded base model again: `python ray_jobs/pretrain.py --output-dir flowerti/demo/base`.
+
+It starts a Ray of its own on this machine and reads its options from the dataclasses; the work is in
+`flowerti.cluster.pretrain`.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from flowerti.cluster.pretrain import pretrain
+from flowerti.demo.pretraining import PretrainConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Makes the embedded base model."""
+
+    output_dir: Path
+    """Folder of the pipeline; its parts are replaced."""
+    work_dir: Path = Path("pretrain-work")
+    """Folder for drawn pictures and the finished autoencoder."""
+    num_threads: int = 2
+    """Cores to use."""
+    config: PretrainConfig = field(default_factory=PretrainConfig)
+    """How the base is made."""
+
+
+def main() -> None:
+    """Reads the options and starts."""
+    options = tyro.cli(Options)
+    root = str(Path(__file__).resolve().parent.parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    pretrain(options.config, options.output_dir, options.work_dir, options.num_threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Making the base: its parts against closed forms and the libraries that load them, at tiny sizes."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from safetensors.torch import save_file
+from transformers import CLIPTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from flowerti.demo.networks import Base, NetworkSizes, build_tokenizer, byte_alphabet, save_base
+from flowerti.demo.pretraining import (
+    PretrainConfig,
+    denoising_loss,
+    draw_examples,
+    encode_moments,
+    join_examples,
+    rate_at,
+    reconstruction_psnr,
+    start_base,
+    to_unit,
+    tokenize,
+    train_autoencoder,
+    train_denoiser,
+)
+from flowerti.demo.species import RARE
+
+SIZES = NetworkSizes(
+    vae_widths=(16, 16, 16, 16),
+    latent_channels=4,
+    unet_widths=(16, 16, 16),
+    text_width=16,
+    text_layers=1,
+    sample_px=32,
+)
+CONFIG = PretrainConfig(num_pictures=48, vae_steps=40, vae_rate=3e-3, steps=12, batch=4, sizes=SIZES)
+
+
+def silent(metrics):
+    """Takes a report and does nothing."""
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return draw_examples(CONFIG, 0, CONFIG.num_pictures)
+
+
+@pytest.fixture(scope="module")
+def vae(examples):
+    return train_autoencoder(CONFIG, examples.pictures, silent)
+
+
+@pytest.fixture
+def base(vae, examples):
+    return start_base(CONFIG, vae, examples.captions)
+
+
+def test_examples_do_not_depend_on_blocks(examples):
+    blocks = [draw_examples(CONFIG, 0, 5), draw_examples(CONFIG, 5, 12)]
+    joined = join_examples(blocks)
+    assert np.array_equal(joined.pictures, examples.pictures[:12])
+    assert joined.captions == examples.captions[:12]
+    assert {len(group) for group in joined.captions} == {CONFIG.captions_per_picture}
+
+
+def test_unit_range():
+    picture = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
+    assert torch.allclose(to_unit(picture).flatten(), torch.tensor([-1.0, -0.6, 1.0]))
+
+
+def test_the_learning_rate_rises_and_falls():
+    assert rate_at(0, 100, 10) == pytest.approx(0.1)
+    assert rate_at(9, 100, 10) == pytest.approx(1.0)
+    assert rate_at(55, 100, 10) == pytest.approx(0.51)
+    assert rate_at(100, 100, 10) == pytest.approx(0.02)
+
+
+def test_the_byte_alphabet_is_that_of_clip():
+    assert byte_alphabet() == list(bytes_to_unicode().values())
+
+
+def test_the_tokenizer_makes_words_of_captions_single_tokens(tmp_path):
+    captions = [c for group in draw_examples(PretrainConfig(sizes=SIZES), 0, 250).captions for c in group]
+    build_tokenizer(captions).save_pretrained(tmp_path)
+    loaded = CLIPTokenizer.from_pretrained(tmp_path)
+    for word in ("flower", "daisy", "sunflower", "petals", "photo", "blue", "five", "heart"):
+        assert loaded.tokenize(word) == [f"{word}</w>"]
+    for species in RARE:
+        assert len(loaded.tokenize(species.name)) > 1
+    assert loaded.model_max_length == 32
+    text = 'photo of a "blue star flower"'
+    assert loaded.decode(loaded(text).input_ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
+    assert loaded("é ☃").input_ids.count(loaded.unk_token_id) == 1  # the end; every byte has an entry
+    ids = loaded("a photo", padding="max_length").input_ids
+    assert ids[0] == loaded.bos_token_id
+    assert set(ids[3:]) == {loaded.eos_token_id}
+
+
+def test_the_autoencoder_learns_and_is_scaled(vae, examples):
+    untrained = train_autoencoder(PretrainConfig(vae_steps=0, sizes=SIZES), examples.pictures, silent)
+    assert reconstruction_psnr(vae, examples.pictures) > reconstruction_psnr(untrained, examples.pictures) + 2
+    with torch.no_grad():
+        pictures = to_unit(torch.from_numpy(examples.pictures))
+        latents = vae.encode(pictures).latent_dist.mean * vae.config.scaling_factor
+    assert latents.std().item() == pytest.approx(1.0, abs=0.02)
+
+
+def test_psnr_of_a_known_error(vae, examples):
+    class Shifted:
+        def encode(self, x):
+            class Posterior:
+                mean = x
+
+            return type("Encoded", (), {"latent_dist": Posterior})
+
+        def decode(self, z):
+            return type("Decoded", (), {"sample": (z * 0.5)})
+
+    white = np.full((3, 8, 8, 3), 255, dtype=np.uint8)  # 1 becomes 0.5, a quarter of the range of 2
+    assert reconstruction_psnr(Shifted(), white) == pytest.approx(20 * np.log10(4.0), abs=1e-4)
+
+
+def test_moments_are_those_of_the_posterior(vae, examples):
+    moments = encode_moments(vae, examples.pictures[:3])
+    with torch.no_grad():
+        posterior = vae.encode(to_unit(torch.from_numpy(examples.pictures[:3]))).latent_dist
+    assert torch.allclose(moments[:, 0], posterior.mean, atol=1e-5)
+    assert torch.allclose(moments[:, 1], posterior.std, atol=1e-5)
+
+
+def test_the_loss_of_a_denoiser_that_says_nothing_is_the_mean_weight(base):
+    class Silent(torch.nn.Module):
+        def forward(self, noisy, timesteps, states):
+            return type("Out", (), {"sample": torch.zeros_like(noisy)})
+
+    mute = Base(tokenizer=base.tokenizer, vae=base.vae, text_encoder=base.text_encoder, unet=Silent())
+    ids = tokenize(base, [["a photo of a daisy"]])[0].expand(2000, -1)
+    loss = denoising_loss(mute, torch.zeros(2000, 4, 4, 4), ids, torch.Generator().manual_seed(0))
+    kept = np.cumprod(1.0 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
+    weight = np.minimum(kept / (1 - kept), 5.0) / (kept / (1 - kept))
+    assert loss.item() == pytest.approx(weight.mean(), rel=0.01)
+
+
+def test_the_denoiser_sees_what_diffusers_adds(base):
+    seen = {}
+
+    class Spy(torch.nn.Module):
+        def forward(self, noisy, timesteps, states):
+            seen.update(noisy=noisy, timesteps=timesteps)
+            return type("Out", (), {"sample": noisy})
+
+    spy = Base(tokenizer=base.tokenizer, vae=base.vae, text_encoder=base.text_encoder, unet=Spy())
+    latents = torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(5))
+    ids = tokenize(base, [["a photo of a daisy"]])[0].expand(8, -1)
+    denoising_loss(spy, latents, ids, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    torch.rand(8, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    assert torch.allclose(seen["noisy"], scheduler.add_noise(latents, noise, seen["timesteps"]), atol=1e-6)
+    assert [int(t) // 125 for t in seen["timesteps"]] == list(range(8))
+
+
+def test_a_short_run_saves_a_pipeline_that_diffusers_loads(base, examples, tmp_path):
+    folder = tmp_path / "base"
+    before = base.unet.conv_out.weight.detach().clone()
+    rough = []
+    train_denoiser(CONFIG, base, examples, silent, lambda b: rough.append(b.unet.conv_out.weight.detach().clone()))
+    assert rough
+    assert not torch.equal(before, base.unet.conv_out.weight)
+    save_base(base, folder)
+    (folder / "MODEL_CARD.md").write_text("card")
+    save_base(base, folder)
+    assert (folder / "MODEL_CARD.md").read_text() == "card"
+    assert [p.name for p in tmp_path.iterdir()] == ["base"]
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.vae.config.scaling_factor == base.vae.config.scaling_factor
+    save_file({"<velmora>": torch.ones(2, SIZES.text_width)}, tmp_path / "learned_embeds.safetensors")
+    pipeline.load_textual_inversion(tmp_path / "learned_embeds.safetensors")
+    drawn = pipeline(
+        "a photo of a <velmora>",
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        output_type="np",
+        generator=torch.Generator().manual_seed(0),
+    ).images
+    assert drawn.shape == (1, 32, 32, 3)
+    assert np.isfinite(drawn).all()
+
+
+def test_training_is_repeatable(vae, examples):
+    def weights():
+        base = start_base(CONFIG, vae, examples.captions)
+        train_denoiser(CONFIG, base, examples, silent, lambda rough: None)
+        return torch.cat([p.detach().flatten() for p in base.unet.parameters()])
+
+    assert torch.equal(weights(), weights())
+
+
+def test_the_shipped_base_is_complete_and_small():
+    from flowerti.diffusion import DEMO_BASE
+
+    files = [path for path in DEMO_BASE.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 16_000_000
+    assert not [p.name for p in files if re.search(r"\.(bin|ckpt|pt|pkl|pickle)$", p.name)]
+    tokenizer = CLIPTokenizer.from_pretrained(DEMO_BASE / "tokenizer")
+    assert tokenizer.tokenize("flower") == ["flower</w>"]
+    for species in RARE:
+        assert len(tokenizer.tokenize(species.name)) > 1

@@ -1,0 +1,96 @@
+"""How often each picture is drawn, and the loss against its formula."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+
+from flowerti.training_batches import BatchLoss, check_training_set, draw
+
+LONG_TAIL = np.repeat(np.arange(4), [60, 3, 10, 1])
+
+
+def test_uniform_draws_are_whole_orders() -> None:
+    draws = draw(np.zeros(10, np.int64), 4, 15, 1, balanced=False, seed=2**63 - 1)
+    orders = draws.pictures.flatten().reshape(6, 10)
+    for order in orders:
+        assert sorted(order.tolist()) == list(range(10))
+    assert len(np.unique(orders.numpy(), axis=0)) > 1
+
+
+def test_balanced_draws_take_classes_and_their_pictures_equally_often() -> None:
+    shuffled = np.random.default_rng(0).permutation(LONG_TAIL)
+    drawn = draw(shuffled, 50, 200, 1, balanced=True, seed=1).pictures.flatten().numpy()
+    assert stats.chisquare(np.bincount(shuffled[drawn], minlength=4)).pvalue > 0.001
+    for class_id in range(3):
+        of_class = np.bincount(drawn, minlength=len(shuffled))[shuffled == class_id]
+        assert stats.chisquare(of_class).pvalue > 0.001
+
+
+def test_balanced_draws_leave_out_classes_without_pictures() -> None:
+    class_ids = np.array([0, 0, 3])
+    drawn = draw(class_ids, 20, 20, 1, balanced=True, seed=0).pictures.flatten().numpy()
+    assert stats.binomtest(int((drawn == 2).sum()), 400, 0.5).pvalue > 0.001
+
+
+def test_views_and_flips_are_uniform() -> None:
+    draws = draw(LONG_TAIL, 50, 100, 3, balanced=False, seed=0)
+    assert stats.chisquare(np.bincount(draws.views.flatten(), minlength=3)).pvalue > 0.001
+    assert stats.chisquare(np.bincount(draws.flips.flatten(), minlength=2)).pvalue > 0.001
+
+
+def test_number_of_views_does_not_change_the_pictures() -> None:
+    one, four = (draw(LONG_TAIL, 8, 30, num_views, balanced=False, seed=5) for num_views in (1, 4))
+    assert torch.equal(one.pictures, four.pictures)
+
+
+def test_seed_decides() -> None:
+    first, again, other = (draw(LONG_TAIL, 8, 30, 2, balanced=True, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.pictures, again.pictures)
+    assert torch.equal(first.views, again.views)
+    assert not torch.equal(first.pictures, other.pictures)
+
+
+def test_balanced_softmax_is_the_formula() -> None:
+    """Ren et al. 2020, eq. 4: -log(n_y exp(z_y) / sum_j n_j exp(z_j))."""
+    logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    picture_ids = np.array([0, 61, 65, 73, 30])
+    loss = BatchLoss(LONG_TAIL, 4, 0.0, True, None, torch.device("cpu"))
+    counts, true_ids = np.array([60, 3, 10, 1]), LONG_TAIL[picture_ids]
+    likelihood = counts * np.exp(logits.astype(float))
+    expected = -np.log(likelihood[np.arange(5), true_ids] / likelihood.sum(axis=1)).mean()
+    assert float(loss(torch.from_numpy(logits), torch.from_numpy(picture_ids))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothing_and_weights_are_the_formula() -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    picture_ids = np.array([0, 61, 73])
+    weights = np.random.default_rng(1).uniform(0.1, 3, len(LONG_TAIL)).astype(np.float32)
+    loss = BatchLoss(LONG_TAIL, 4, 0.2, False, weights, torch.device("cpu"))
+    target = 0.8 * np.eye(4)[LONG_TAIL[picture_ids]] + 0.2 / 4
+    losses = -(target * special.log_softmax(logits.astype(float), axis=1)).sum(axis=1)
+    expected = (losses * weights[picture_ids] / weights.mean()).mean()
+    assert float(loss(torch.from_numpy(logits), torch.from_numpy(picture_ids))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_balanced_softmax_refuses_a_class_without_pictures() -> None:
+    with pytest.raises(ValueError, match="class 2 has no training picture"):
+        BatchLoss(np.array([0, 1, 3]), 4, 0.0, True, None, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("num", "class_ids", "weights", "message"),
+    [
+        (0, [], None, "0 entries for 0 training pictures"),
+        (3, [0, 1], None, "2 entries for 3 training pictures"),
+        (2, [0, 4], None, r"must lie in \[0, 4\), but span 0 to 4"),
+        (2, [-1, 3], None, "span -1 to 3"),
+        (2, [0, 1], [1.0], "weights must be 2 positive"),
+        (2, [0, 1], [1.0, 0.0], "weights must be 2 positive"),
+        (2, [0, 1], [1.0, float("nan")], "weights must be 2 positive"),
+    ],
+)
+def test_misfits_are_refused(num: int, class_ids: list[int], weights: list[float] | None, message: str) -> None:
+    array = None if weights is None else np.array(weights, np.float32)
+    with pytest.raises(ValueError, match=message):
+        check_training_set(num, np.array(class_ids, np.int64), 4, array)
