@@ -18,9 +18,14 @@ from flowerti.features import Backbone, load_backbone
 def score(
     class_names: tuple[str, ...],
     true_ids: Int64[np.ndarray, " num"],
-    logits: Float32[np.ndarray, "num classes"],
+    logits: Float32[np.ndarray, "rows columns"],
 ) -> tuple[float, float, list[ClassScore], list[list[int]]]:
     """Score predictions, the class of the largest logit.
+
+    Args:
+        class_names: all classes, in the order of their ids.
+        true_ids: true class of each picture.
+        logits: one row for each picture, one column for each class.
 
     Returns:
         Accuracy in [0, 1]; macro-F1, the plain mean of the F1 of all classes; precision, recall and F1 of each class,

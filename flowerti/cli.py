@@ -68,11 +68,14 @@ def parse_run(arguments: list[str], *, address: str | None = None) -> tuple[Expe
     """
     parser = argparse.ArgumentParser(prog="flowerti run", add_help=False)
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--preset", default="demo")
+    start.add_argument("--preset")
     start.add_argument("--config")
     parser.add_argument("--run-dir", default="")
     values, rest = parser.parse_known_args(arguments)
-    experiment = _read_config(values.config) if values.config else preset(values.preset)
+    if values.config is not None:
+        experiment = _read_config(values.config)
+    else:
+        experiment = preset("demo" if values.preset is None else values.preset)
     if address is not None:
         experiment = replace(experiment, cluster=replace(experiment.cluster, address=address))
     experiment = _override(experiment, rest)

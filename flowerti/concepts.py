@@ -22,6 +22,7 @@ from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
 from flowerti.inversion import Progress, learn, prepare, start
 from flowerti.neighbours import nearest_tokens
 from flowerti.run_directory import RunDirectory
+from flowerti.tensor_files import metadata_of
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -71,6 +72,19 @@ def concept_key(config: InversionConfig, base: BaseConfig, base_sha256: str, pic
     """Key of a concept; how often checkpoints are written does not enter it."""
     settings = {name: getattr(config, name) for name in config.__slots__ if name != "checkpoint_every_steps"}
     return key_of(settings, base.dtype, base_sha256, pictures_sha256, seed)
+
+
+def last_checkpoint(run: RunDirectory, task: InversionTask) -> LossPoint | None:
+    """Step of a class's last checkpoint and the evaluation loss known there; None where there is no checkpoint."""
+    name = _checkpoint_name(task)
+    try:
+        metadata = metadata_of(run.read_bytes(name))
+    except (FileNotFoundError, ValueError):
+        # not written yet, or deleted because the class has just ended; the worker itself judges a damaged one
+        return None
+    if metadata.get("key") != task.key:
+        return None
+    return LossPoint(step=int(metadata["step"]), loss=json.loads(metadata["curve"])[-1][1])
 
 
 class Inverter:
@@ -158,7 +172,7 @@ class Inverter:
             raise ValueError(
                 f"{self._run.uri}/{name} is damaged ({error}): delete it to start the class anew"
             ) from error
-        metadata = _metadata(content)
+        metadata = metadata_of(content)
         if metadata["key"] != task.key:
             return None
         curve = [LossPoint(step=step, loss=loss) for step, loss in json.loads(metadata["curve"])]
@@ -167,12 +181,6 @@ class Inverter:
 
 def _checkpoint_name(task: InversionTask) -> str:
     return f"{concept_folder(task.class_name)}/checkpoints/last.safetensors"
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    # safetensors opens metadata from a path only; its header is a length and a JSON object
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length])["__metadata__"]
 
 
 def _sha256(content: bytes) -> str:

@@ -354,6 +354,10 @@ def to_json(experiment: Experiment) -> str:
     return json.dumps(dataclasses.asdict(experiment), indent=2) + "\n"
 
 
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
 def from_json(text: str, *, file_name: str = "config.json") -> Experiment:
     """Read what `to_json` wrote.
 
@@ -363,7 +367,7 @@ def from_json(text: str, *, file_name: str = "config.json") -> Experiment:
     import dacite
 
     try:
-        values: Any = json.loads(text)
+        values: Any = json.loads(text, object_hook=_with_tuples)
         if not isinstance(values, dict):
             raise ValueError("it holds no JSON object")
         return dacite.from_dict(Experiment, values, dacite.Config(strict=True, check_types=False))

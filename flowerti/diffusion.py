@@ -44,13 +44,21 @@ def verify_base(config: BaseConfig) -> Path:
     if not (folder / "model_index.json").is_file():
         raise ValueError(f"base.path: {folder} has no model_index.json: it is not a diffusers pipeline")
     for part in PARTS:
-        pattern = "*.json" if part in ("tokenizer", "scheduler") else "*.safetensors"
-        if not any((folder / part).glob(pattern)):
-            raise ValueError(
-                f"base.path: {folder / part} has no {pattern} file: the base needs the parts {', '.join(PARTS)} "
-                "(weights as safetensors)"
-            )
+        for pattern in _needed_files(folder / part):
+            if not any((folder / part).glob(pattern)):
+                raise ValueError(
+                    f"base.path: {folder / part} has no {pattern} file: the base needs the parts {', '.join(PARTS)} "
+                    "(weights as safetensors)"
+                )
     return folder
+
+
+def _needed_files(part: Path) -> tuple[str, ...]:
+    if part.name == "scheduler":
+        return ("scheduler_config.json",)
+    if part.name == "tokenizer":
+        return ("merges.txt",) if (part / "vocab.json").is_file() else ("tokenizer.json",)
+    return ("config.json", "*.safetensors")
 
 
 def _cached_snapshot(config: BaseConfig) -> Path:
@@ -121,11 +129,10 @@ def load_base(folder: Path, dtype: str, device: str) -> Base:
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    _hide_progress_bars()
     precision = getattr(torch, dtype)
     parts = {
-        "vae": AutoencoderKL.from_pretrained(
-            folder, subfolder="vae", torch_dtype=torch.float32, use_safetensors=True
-        ),
+        "vae": AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, use_safetensors=True),
         "text_encoder": CLIPTextModel.from_pretrained(
             folder, subfolder="text_encoder", dtype=precision, use_safetensors=True
         ),
@@ -142,6 +149,14 @@ def load_base(folder: Path, dtype: str, device: str) -> Base:
         noise_scheduler=DDPMScheduler.from_config(scheduler_config),
         scheduler_config=scheduler_config,
     )
+
+
+def _hide_progress_bars() -> None:
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def placeholder_tokens(token: str, num_vectors: int) -> list[str]:
@@ -161,8 +176,9 @@ def tokenise(base: Base, prompts: list[str], token: str = "", num_vectors: int =
     if num_vectors:
         words = placeholder_tokens(token, num_vectors)
         tokenizer = copy.deepcopy(tokenizer)
-        if tokenizer.add_tokens(words) != num_vectors:
+        if not set(words).isdisjoint(tokenizer.get_vocab()):
             raise ValueError(f"token {token!r} exists already in the base's vocabulary: choose another")
+        tokenizer.add_tokens(words)
         prompts = [prompt.replace(token, " ".join(words)) for prompt in prompts]
     max_length = tokenizer.model_max_length
     ids = tokenizer(prompts, padding="max_length", max_length=max_length).input_ids

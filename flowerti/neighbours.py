@@ -16,7 +16,8 @@ _WORD_END = "</w>"
 
 def nearest_tokens(base: Base, rows: Float[Tensor, "vectors width"], num_tokens: int = 5) -> list[Neighbour]:
     """The nearest vocabulary tokens of each row, nearest first; a piece inside a word is shown with a hyphen."""
-    table = base.text_encoder.get_input_embeddings().weight.detach().float()
+    # a table may have more rows than there are tokens
+    table = base.text_encoder.get_input_embeddings().weight[: len(base.tokenizer)].detach().float()
     cosines = torch.nn.functional.normalize(rows.float(), dim=1) @ torch.nn.functional.normalize(table, dim=1).T
     special = torch.tensor(sorted(set(base.tokenizer.all_special_ids)), device=cosines.device)
     cosines[:, special] = -torch.inf
@@ -29,5 +30,8 @@ def nearest_tokens(base: Base, rows: Float[Tensor, "vectors width"], num_tokens:
 
 
 def _readable(base: Base, token_id: int) -> str:
-    text = str(base.tokenizer.convert_ids_to_tokens(token_id))
-    return text.removesuffix(_WORD_END) if text.endswith(_WORD_END) else f"{text}-"
+    from tokenizers.decoders import ByteLevel
+
+    entry = str(base.tokenizer.convert_ids_to_tokens(token_id))
+    text = ByteLevel().decode([entry.removesuffix(_WORD_END)])
+    return text if entry.endswith(_WORD_END) else f"{text}-"

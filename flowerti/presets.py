@@ -26,8 +26,9 @@ def demo() -> Experiment:
     """A drawn herbarium and an embedded base model: the whole study in minutes on two cores, nothing downloaded."""
     return Experiment(
         name="demo",
-        data=DataConfig(kind="herbarium"),
+        data=DataConfig(kind="herbarium", num_validation=40),
         base=BaseConfig(path="demo"),
+        classifier=ClassifierConfig(num_epochs=20),
         selection=SelectionConfig(rule="blend", num_classes=3),
         inversion=InversionConfig(num_steps=300),
         sampling=SamplingConfig(num_per_class=40),

@@ -142,7 +142,7 @@ def curves_png(curves: Sequence[EpochScore]) -> bytes:
             axes.set(title=what + unit, xlabel="epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(0, 1)
-        axes.legend()
+        axes.legend(loc="lower right")
 
     return _render(draw, height_px=400)
 
@@ -178,7 +178,7 @@ def confusion_png(classifier: ClassifierReport, weak: Iterable[str]) -> bytes:
         if len(names) <= _MAX_COUNTED_CLASSES:
             _write_counts(axes, counts, shares)
 
-    return _render(draw, height_px=1000)
+    return _render(draw, height_px=920)
 
 
 def loss_curves_png(concepts: Sequence[Concept]) -> bytes:
@@ -205,7 +205,7 @@ def loss_curves_png(concepts: Sequence[Concept]) -> bytes:
                 )
         axes.set(xlabel="optimiser step", title="change of the evaluation loss since step 0")
         if named:
-            axes.legend()
+            figure.legend(loc="outside right upper")
 
     return _render(draw, height_px=460)
 
@@ -300,10 +300,12 @@ def _draw_gains(axes: Axes, rows: Sequence[SweepRow], ratios: list[float], contr
     places = [float(len(ratios) + controls.index(row.arm)) for row in at_zero]
     _draw_points(axes, places, at_zero, fmt="s", color=_CONTROL_COLOUR, label=None)
     names = [f"{ratio:g}\N{MULTIPLICATION SIGN}" for ratio in ratios]
-    names += [ARM_NAMES.get(arm, drawable(arm, 24)).replace(" ", "\n") for arm in controls]
+    names += [ARM_NAMES.get(arm, drawable(arm, 24)) for arm in controls]
     if ratios and controls:
         axes.axvline(len(ratios) - 0.5, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(names)), names)
+    for text in axes.get_xticklabels()[len(ratios) :]:
+        text.set(rotation=35, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", linewidth=0.4, color="#cccccc")

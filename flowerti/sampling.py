@@ -25,6 +25,8 @@ from flowerti.diffusion import Base, encode_prompts, load_base, resolve_folder, 
 from flowerti.run_directory import RunDirectory
 from flowerti.shards import ShardFile, read_shard_key, write_shard
 
+_DECODE_BATCH_SIZE = 4
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardTask:
@@ -92,8 +94,13 @@ def draw_pictures(
         guidance_scale=config.guidance_scale,
         output_type="latent",
     ).images
-    # the autoencoder stays in float32: in half precision Stable Diffusion's overflows
-    decoded = pipeline.vae.decode(latents.float() / pipeline.vae.config.scaling_factor).sample
+    return _decode(pipeline.vae, latents)
+
+
+def _decode(vae: Any, latents: Float[Tensor, "num channels h w"]) -> UInt8[np.ndarray, "num height width 3"]:
+    # float32: in half precision Stable Diffusion's autoencoder overflows; a few at a time: each takes over a GiB
+    parts = (latents.float() / vae.config.scaling_factor).split(_DECODE_BATCH_SIZE)
+    decoded = torch.cat([vae.decode(part).sample for part in parts])
     scaled = (decoded / 2 + 0.5).clamp(0, 1) * 255
     return scaled.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
 

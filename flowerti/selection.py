@@ -6,9 +6,9 @@ the test split.
 """
 
 import difflib
-from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int64, Num
 
 from flowerti.artifacts import ClassScore, SelectedClass, Selection
 from flowerti.config import SelectionConfig
@@ -33,13 +33,9 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
     """
     names = [score.class_name for score in classes]
     _check(names, counts, config)
-    f1_ranks = _ranks([score.f1 for score in classes])
-    count_ranks = _ranks([counts[name] for name in names])
-    standings = {
-        "lowest_f1": f1_ranks,
-        "fewest_pictures": count_ranks,
-        "blend": [(a + b) / 2 for a, b in zip(f1_ranks, count_ranks, strict=True)],
-    }
+    f1_ranks = _ranks(np.array([score.f1 for score in classes]))
+    count_ranks = _ranks(np.array([counts[name] for name in names]))
+    standings = {"lowest_f1": f1_ranks, "fewest_pictures": count_ranks, "blend": (f1_ranks + count_ranks) / 2}
     rows = {
         score.class_name: SelectedClass(
             class_name=score.class_name,
@@ -54,10 +50,8 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
     if config.rule == "fixed":
         chosen, num = list(config.class_names), len(config.class_names)
     else:
-        chosen, num = (
-            _weakest(names, standings[config.rule])[: config.num_classes],
-            config.num_classes,
-        )
+        num = config.num_classes
+        chosen = _weakest(names, standings[config.rule])[:num]
     return Selection(selected=[rows[n] for n in chosen], by_evidence=[rows[n] for n in by_evidence[:num]])
 
 
@@ -80,19 +74,18 @@ def _hint(name: str, names: list[str]) -> str:
     return ": did you mean " + " or ".join(repr(by_folded[m]) for m in matches) + "?" if matches else ": check its name"
 
 
-def _ranks(values: Sequence[float]) -> list[int]:
+def _ranks(values: Num[np.ndarray, " num"]) -> Int64[np.ndarray, " num"]:
     """1 + how many values are smaller."""
-    array = np.asarray(values)
-    return [int(rank) for rank in 1 + np.searchsorted(np.sort(array), array, side="left")]
+    return 1 + np.searchsorted(np.sort(values), values, side="left")
 
 
-def _weakest(names: list[str], standing: Sequence[float]) -> list[str]:
+def _weakest(names: list[str], standing: Num[np.ndarray, " num"]) -> list[str]:
     return [name for _, name in sorted(zip(standing, names, strict=True))]
 
 
-def _place(ranks: list[int], i: int, word: str) -> str:
+def _place(ranks: Int64[np.ndarray, " num"], i: int, word: str) -> str:
     """Say where a rank stands, as in "3rd lowest of 14", and how many classes share it."""
-    rank, total, sharing = ranks[i], len(ranks), ranks.count(ranks[i])
+    rank, total, sharing = int(ranks[i]), len(ranks), int((ranks == ranks[i]).sum())
     if sharing == total > 1:
         return f"as every class of {total}"
     ordinal = "" if rank == 1 else f"{_ordinal(rank)} "

@@ -58,6 +58,10 @@ def write_shard(run: RunDirectory, name: str, rows: list[dict[str, Any]], key: s
     run.write_bytes(name, stream.getvalue())
 
 
+def _damaged(run: RunDirectory, name: str, error: Exception) -> ValueError:
+    return ValueError(f"{run.uri}/{name} is damaged ({error}): delete it, the run makes it again")
+
+
 def read_shard_key(run: RunDirectory, name: str) -> str | None:
     """The key of a shard; None where there is none.
 
@@ -70,13 +74,16 @@ def read_shard_key(run: RunDirectory, name: str) -> str | None:
         with run.filesystem.open_input_file(run.path(name)) as stream:
             metadata = pq.read_schema(stream).metadata or {}
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{run.uri}/{name} is damaged ({error}): delete it, the run makes it again") from error
+        raise _damaged(run, name, error) from error
     return metadata.get(b"flowerti_key", b"").decode()
 
 
 @functools.lru_cache(maxsize=8)
 def _read_rows(run: RunDirectory, name: str, _modified_ns: int) -> list[dict[str, Any]]:
-    return pq.read_table(io.BytesIO(run.read_bytes(name))).to_pylist()
+    try:
+        return pq.read_table(io.BytesIO(run.read_bytes(name))).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise _damaged(run, name, error) from error
 
 
 def read_rows(run: RunDirectory, name: str) -> list[dict[str, Any]]:

@@ -14,13 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 TINY_WORDS = (
-    "a photo picture of the flower one close-up bright dark cropped good cool clean rendition - lily rose azalea "
+    "a photo picture of the flower one close up bright dark cropped good cool clean rendition - lily rose azalea "
     "red plant blossom"
 ).split()
 """Words that are one token of the tiny base."""
-
-TINY_PIECES = ("flo", "bloss")
-"""Some pieces of words that the tiny base's vocabulary holds."""
 
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 
@@ -68,8 +65,31 @@ def tiny_base(make_tiny_base: Callable[..., Path]) -> Path:
     return make_tiny_base()
 
 
+@pytest.fixture(scope="session")
+def base(tiny_base: Path):
+    """The tiny base, loaded in float32; do not change it."""
+    from flowerti.diffusion import load_base
+
+    return load_base(tiny_base, "float32", "cpu")
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Five smooth pictures, uint8 [5, 32, 32, 3], none of them its own mirror image."""
+    import numpy as np
+    import torch
+
+    rng = np.random.default_rng(7)
+    across = np.linspace(0, 1, 32)[None, None, :, None]
+    down = np.linspace(0, 1, 32)[None, :, None, None]
+    slopes = rng.uniform(-1, 1, (2, 5, 1, 1, 3))
+    values = 0.5 + 0.5 * np.sin(6 * (slopes[0] * across + slopes[1] * down) + across)
+    return torch.from_numpy((255 * values).round().astype(np.uint8))
+
+
 def _save_tiny_base(folder: Path, prediction_type: str | None, seed: int, text_gain: float) -> None:
     import torch
+    from safetensors.torch import save_file
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -78,7 +98,10 @@ def _save_tiny_base(folder: Path, prediction_type: str | None, seed: int, text_g
         if "attn2.to_out" in name:
             parameter.data *= text_gain
     vae.save_pretrained(folder / "vae", safe_serialization=True)
-    text_encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
+    text_encoder.config.save_pretrained(folder / "text_encoder")
+    # the names that transformers gave them when Stable Diffusion 1.5 was saved
+    weights = {f"text_model.{name}": value for name, value in text_encoder.state_dict().items()}
+    save_file(weights, folder / "text_encoder" / "model.safetensors", {"format": "pt"})
     unet.save_pretrained(folder / "unet", safe_serialization=True)
     scheduler = {
         "_class_name": "PNDMScheduler",
@@ -165,13 +188,12 @@ def _tiny_vocabulary() -> tuple[dict[str, int], list[str]]:
     letters = _byte_letters()
     merges: list[str] = []
     for word in TINY_WORDS:
-        if word.isalpha():
-            left = word[0]
-            for i, letter in enumerate(word[1:], start=2):
-                right = f"{letter}</w>" if i == len(word) else letter
-                if f"{left} {right}" not in merges:
-                    merges.append(f"{left} {right}")
-                left += right
+        left = word[0]
+        for i, letter in enumerate(word[1:], start=2):
+            right = f"{letter}</w>" if i == len(word) else letter
+            if f"{left} {right}" not in merges:
+                merges.append(f"{left} {right}")
+            left += right
     entries = [*letters, *(f"{letter}</w>" for letter in letters), *(merge.replace(" ", "") for merge in merges)]
     entries = [*entries, *_SPECIAL]
     assert len(set(entries)) == len(entries)

@@ -179,16 +179,14 @@ def test_a_key_does_not_depend_on_the_order_of_a_dictionary():
 
 
 def test_each_part_of_a_key_matters():
-    trial = Trial(
-        arm="real", ratio=0.0, seed_index=0, split="test", predictions=[1], num_steps=1, num_synthetic=0
-    )
+    trial = Trial(arm="real", ratio=0.0, seed_index=0, split="test", predictions=[1], num_steps=1, num_synthetic=0)
     parts = ["a", 1, 1.5, None, True, ["x", "y"], {"k": 1}, InversionConfig(), trial]
     keys = [key_of(*parts)]
     changes = ["b", 2, 1.25, 0, False, ["y", "x"], {"k": 2}, InversionConfig(num_steps=401)]
     changes.append(dataclasses.replace(trial, predictions=[2]))
     for i, other in enumerate(changes):
         keys.append(key_of(*parts[:i], other, *parts[i + 1 :]))
-    keys += [key_of(*parts[1:]), key_of(*reversed(parts)), key_of(parts), key_of("a", "b"), key_of("ab"), key_of()]
+    keys += [key_of(*parts[1:]), key_of(*reversed(parts)), key_of("a", "b"), key_of("ab"), key_of(["a", "b"]), key_of()]
     assert len(set(keys)) == len(keys)
     assert all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys)
 

@@ -41,9 +41,20 @@ def adamw_by_hand(
     return parameters
 
 
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("balanced_softmax", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
+# Balanced Softmax alone is left out: from a head of zeros the exact gradient of its bias is 0, and Adam, which divides
+# a gradient by its own size, blows the rounding of that 0 up to a whole step.
+@pytest.mark.parametrize(
+    ("label_smoothing", "balanced_softmax", "weighted"),
+    [
+        (0.0, False, False),
+        (0.3, False, False),
+        (0.0, False, True),
+        (0.3, False, True),
+        (0.3, True, False),
+        (0.0, True, True),
+        (0.3, True, True),
+    ],
+)
 def test_full_batch_training_is_adamw_by_hand(label_smoothing: float, balanced_softmax: bool, weighted: bool) -> None:
     """With as many pictures as a batch holds, every batch is all of them, so the seed does not matter."""
     config = config_of(label_smoothing=label_smoothing)
@@ -140,8 +151,8 @@ def test_broken_inputs_are_refused() -> None:
     features[3, 0, 1] = np.nan
     with pytest.raises(ValueError, match="features hold NaN"):
         fit_head(features, CLASS_IDS, 3, config_of(), 0, 1)
-    with pytest.raises(ValueError, match="12 entries for 4 training pictures"):
-        fit_head(random_features()[:4], CLASS_IDS, 3, config_of(), 0, 1)
+    with pytest.raises(ValueError, match=r"must lie in \[0, 2\), but span 0 to 2"):
+        fit_head(random_features(), CLASS_IDS, 2, config_of(), 0, 1)
     with pytest.raises(ValueError, match="class 3 has no training picture"):
         fit_head(random_features(), CLASS_IDS, 4, config_of(), 0, 1, balanced_softmax=True)
 
@@ -265,5 +276,5 @@ def test_logits_do_not_depend_on_how_batches_are_cut(tiny: Backbone) -> None:
 
 
 def test_fine_tuning_refuses_misfits(tiny: Backbone) -> None:
-    with pytest.raises(ValueError, match="12 entries for 5 training pictures"):
-        fine_tune(tiny, pictures_of()[:5], CLASS_IDS, 3, config_of(), 0, 1)
+    with pytest.raises(ValueError, match=r"must lie in \[0, 2\), but span 0 to 2"):
+        fine_tune(tiny, pictures_of(), CLASS_IDS, 2, config_of(), 0, 1)

@@ -55,10 +55,8 @@ def test_the_demo_needs_nothing_from_outside():
     assert not experiment.scoring.weights
 
 
+@pytest.mark.usefixtures("shared_root")
 def test_the_small_study_finds_its_folders_from_the_check_out():
     experiment = flowers102_64()
-    shared = REPOSITORY.parent / "shared"
-    if not shared.is_dir():
-        pytest.skip("needs ../shared beside the check-out")
     for path in (experiment.data.root, experiment.base.path):
         assert Path(os.path.normpath(REPOSITORY / path)).is_dir(), path

@@ -120,14 +120,6 @@ def test_an_interrupt_leaves_no_temporary_file(run: RunDirectory, tmp_path: Path
     assert local_files(tmp_path) == []
 
 
-def test_what_is_no_bytes_is_not_written(run: RunDirectory, tmp_path: Path):
-    run.write_bytes("x", b"old")
-    with pytest.raises(TypeError):
-        run.write_bytes("x", None)  # type: ignore[arg-type]
-    assert run.read_bytes("x") == b"old"
-    assert len(local_files(tmp_path)) == 1
-
-
 def test_a_write_over_a_folder_fails_and_leaves_nothing(run: RunDirectory, tmp_path: Path):
     run.write_bytes("a/x", b"inside")
     with pytest.raises(OSError, match="a"):

@@ -15,12 +15,13 @@ from ray.data import ActorPoolStrategy
 from safetensors.numpy import load, save
 
 from flowerti.artifacts import key_of, seed_for
-from flowerti.cluster.session import connect
+from flowerti.cluster.session import connect, device_of
 from flowerti.config import ClusterConfig
 from flowerti.data import read_picture
 from flowerti.features import augment, extract, load_backbone
 from flowerti.run_directory import RunDirectory
 from flowerti.shards import read_synthetic
+from flowerti.tensor_files import metadata_of
 
 _CHUNK_SIZE = 32
 
@@ -61,10 +62,11 @@ class FeatureSet:
 class FeatureWorker:
     """Reads a chunk of pictures and extracts their features."""
 
-    def __init__(self, backbone: BackboneChoice, run: RunDirectory, num_threads: int) -> None:
-        """Load the backbone once."""
+    def __init__(self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str) -> None:
+        """Load the backbone once; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
         self._backbone = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
+        self._backbone.module.to(device)
         self._run = run
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -116,9 +118,7 @@ def _load(run: RunDirectory, file: str, key: str) -> np.ndarray | None:
     if not run.exists(file):
         return None
     content = run.read_bytes(file)
-    length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    return load(content)["features"] if metadata.get("key") == key else None
+    return load(content)["features"] if metadata_of(content).get("key") == key else None
 
 
 def _run(
@@ -131,7 +131,7 @@ def _run(
         ray.data.from_items(rows, override_num_blocks=num_blocks)
         .map_batches(
             FeatureWorker,
-            fn_constructor_args=(backbone, run, cluster.num_threads_per_worker),
+            fn_constructor_args=(backbone, run, cluster.num_threads_per_worker, device_of(cluster)),
             batch_size=1,
             compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows))),
             num_cpus=cluster.num_cpus_per_worker,

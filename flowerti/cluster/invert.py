@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts import Concept, Selection
 from flowerti.cluster.session import connect, device_of
-from flowerti.concepts import InversionTask, Inverter, concept_folder, concept_key, load_concept, token_of
+from flowerti.concepts import InversionTask, Inverter, concept_folder, concept_key, last_checkpoint, load_concept, token_of
 from flowerti.data import read_bytes
 from flowerti.study import Study
 
@@ -48,6 +48,9 @@ def plan(study: Study, class_name: str) -> InversionTask:
     )
 
 
+_TELL_EVERY_S = 10.0
+
+
 class _FanOut:
     """A window of actors over a queue of classes."""
 
@@ -55,6 +58,7 @@ class _FanOut:
         self._study, self._say = study, say
         self._cluster = study.experiment.cluster
         self._attempts: dict[str, int] = {}
+        self._told: dict[str, int] = {}
         self._running: dict[ray.ObjectRef, tuple[InversionTask, ray.actor.ActorHandle]] = {}
 
     def run(self, tasks: list[InversionTask]) -> dict[str, Concept]:
@@ -64,7 +68,10 @@ class _FanOut:
             while waiting or self._running:
                 while waiting and len(self._running) < self._cluster.num_workers:
                     self._start(waiting.popleft())
-                finished, _ = ray.wait(list(self._running), num_returns=1)
+                finished, _ = ray.wait(list(self._running), num_returns=1, timeout=_TELL_EVERY_S)
+                if not finished:
+                    self._tell_progress()
+                    continue
                 task, concept = self._collect(finished[0])
                 if concept is None:
                     waiting.append(task)
@@ -74,6 +81,15 @@ class _FanOut:
             for _, actor in self._running.values():
                 ray.kill(actor)
         return outcomes
+
+    def _tell_progress(self) -> None:
+        """Say how far each running class is, as its last checkpoint in the run directory has it."""
+        num_steps = self._study.experiment.inversion.num_steps
+        for task, _ in self._running.values():
+            point = last_checkpoint(self._study.run, task)
+            if point is not None and point.step != self._told.get(task.class_name):
+                self._told[task.class_name] = point.step
+                self._say(f"{task.class_name}: step {point.step} of {num_steps}, evaluation loss {point.loss:.4f}")
 
     def _start(self, task: InversionTask) -> None:
         experiment, cluster = self._study.experiment, self._cluster

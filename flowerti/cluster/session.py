@@ -11,14 +11,14 @@ from flowerti.config import ClusterConfig
 
 _OBJECT_STORE_BYTES = 1_000_000_000
 _ENVIRONMENT = {
-    # a busy laptop can take longer than Ray's 30 s to start its node
-    "RAY_raylet_start_wait_time_s": "180",
     # no reports home, and no actor that lands on a GPU it did not ask for
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # Tune's own output and result files; progress is told by the stages, results are in the run directory
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # every actor pool of Ray Data makes the core print an error about arguments that cannot be lost here
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 
@@ -85,9 +85,8 @@ def _count_gpus() -> int:
 def _silence_data() -> None:
     from ray.data import DataContext
 
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def device_of(config: ClusterConfig) -> str:

@@ -63,8 +63,15 @@ def _run_plans(
         say(f"{len(missing)} trials on {split}")
         connect(study.experiment.cluster)
         failures = _tune(study, _gather(study, sets, split), missing, keys)
-    done = [trial for plan in plans if (trial := _load(study.run, plan, keys[plan])) is not None]
-    return done, failures
+    return _complete({plan: _load(study.run, plan, keys[plan]) for plan in plans}, failures), failures
+
+
+def _complete(trials: dict[TrialPlan, Trial | None], failures: list[str]) -> list[Trial]:
+    """Gains are paired by seed, so an arm that lacks one seed is left out whole; its failures are in the report."""
+    lacking = {(plan.arm, plan.ratio) for plan, trial in trials.items() if trial is None}
+    if any(arm == "real" for arm, _ in lacking):
+        raise RuntimeError(f"the baseline of the sweep failed, nothing can be compared: {'; '.join(failures)}")
+    return [trial for trial in trials.values() if trial is not None and (trial.arm, trial.ratio) not in lacking]
 
 
 def _file(plan: TrialPlan) -> str:

@@ -102,17 +102,21 @@ def _merges_of(tokenizer: Tokenizer) -> list[list[str]]:
 
 
 def build_vae(sizes: NetworkSizes) -> AutoencoderKL:
-    """An untrained autoencoder."""
-    levels = len(sizes.vae_widths)
-    return AutoencoderKL(
+    """An untrained autoencoder, whose posterior has a standard deviation of exp(-2.5) everywhere."""
+    levels, channels = len(sizes.vae_widths), sizes.latent_channels
+    vae = AutoencoderKL(
         block_out_channels=sizes.vae_widths,
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=sizes.latent_channels,
         layers_per_block=1,
-        norm_num_groups=min(16, sizes.vae_widths[0]),
+        norm_num_groups=4,  # with one channel a group, as 16 would be, the mean colour of a picture is lost
         sample_size=sizes.sample_px,
     )
+    with torch.no_grad():  # a narrow posterior from the start, or its noise hides the colours for long
+        vae.quant_conv.weight[channels:] = 0.0
+        vae.quant_conv.bias[channels:] = -5.0
+    return vae
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer, sizes: NetworkSizes) -> CLIPTextModel:

