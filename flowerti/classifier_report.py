@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float32, Int64, Num
 from torch.nn.functional import cross_entropy
 
-from flowerti.artifacts import ClassifierReport, ClassScore, EpochScore
+from flowerti.artifacts import ClassScore, EpochScore
 from flowerti.classifier import FineTuned, Head, fine_tune, fit_head, steps_per_epoch
 from flowerti.config import ClassifierConfig
-from flowerti.features import Backbone, load_backbone
+from flowerti.features import Backbone
 
 
 def score(
@@ -124,40 +124,6 @@ def train_with_curves(
 def _loss_and_accuracy(
     model: Head | FineTuned, inputs: Num[np.ndarray, "num *shape"], class_ids: Int64[np.ndarray, " num"]
 ) -> tuple[float, float]:
-    logits = _logits(model, inputs)
+    logits = model.logits(inputs[:, 0]) if isinstance(model, Head) else model.logits(inputs)
     loss = cross_entropy(torch.from_numpy(logits), torch.from_numpy(np.array(class_ids)))
     return float(loss), float((logits.argmax(axis=1) == class_ids).mean())
-
-
-def _logits(model: Head | FineTuned, inputs: Num[np.ndarray, "num *shape"]) -> Float32[np.ndarray, "num classes"]:
-    return model.logits(inputs[:, 0]) if isinstance(model, Head) else model.logits(inputs)
-
-
-def train_and_report(
-    class_names: tuple[str, ...],
-    train: Num[np.ndarray, "num_train *shape"],
-    train_ids: Int64[np.ndarray, " num_train"],
-    validation: Num[np.ndarray, "num_validation *validation_shape"],
-    validation_ids: Int64[np.ndarray, " num_validation"],
-    config: ClassifierConfig,
-    seed: int,
-) -> ClassifierReport:
-    """Train as `train_with_curves` on the backbone that the config names, and score the validation split.
-
-    Raises:
-        ValueError: as `load_backbone`, `train_with_curves` and `score`.
-    """
-    backbone = load_backbone(config.backbone, config.weights, config.input_size_px)
-    model, curves = train_with_curves(
-        train, train_ids, validation, validation_ids, len(class_names), config, seed, backbone
-    )
-    accuracy, macro_f1, classes, confusion = score(class_names, validation_ids, _logits(model, validation))
-    return ClassifierReport(
-        backbone=backbone.name,
-        weights_sha256=backbone.weights_sha256,
-        accuracy=accuracy,
-        macro_f1=macro_f1,
-        curves=curves,
-        classes=classes,
-        confusion=confusion,
-    )

@@ -34,4 +34,6 @@ def _readable(base: Base, token_id: int) -> str:
 
     entry = str(base.tokenizer.convert_ids_to_tokens(token_id))
     text = ByteLevel().decode([entry.removesuffix(_WORD_END)])
+    if "\N{REPLACEMENT CHARACTER}" in text or not text.isprintable():
+        text = entry.removesuffix(_WORD_END)
     return text if entry.endswith(_WORD_END) else f"{text}-"

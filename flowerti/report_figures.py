@@ -53,8 +53,7 @@ _STYLE: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
 }
-_MAX_NAMED_CLASSES = 30
-_MAX_COUNTED_CLASSES = 20
+_MAX_SHOWN_CLASSES = 20
 _MAX_NAMED_CURVES = 10
 
 
@@ -148,35 +147,31 @@ def curves_png(curves: Sequence[EpochScore]) -> bytes:
 
 
 def confusion_png(classifier: ClassifierReport, weak: Iterable[str]) -> bytes:
-    """Draw the share of each true class that went to each predicted class.
+    """Draw the share of each true class that went to each predicted class, with the counts.
 
-    Above 30 classes only the weak ones are named; up to 20 the counts are written too.
+    Of more than 20 classes the weak ones and those most often confused with them are drawn, all others as one.
     """
-    counts = np.asarray(classifier.confusion, dtype=np.float64)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [score.class_name for score in classifier.classes]
-    named = [i for i, name in enumerate(names) if len(names) <= _MAX_NAMED_CLASSES or name in set(weak)]
+    bold = set(weak)
+    counts = np.asarray(classifier.confusion, dtype=np.float64)
+    shown = _shown_ids(counts, [i for i, name in enumerate(names) if name in bold])
+    labels = [drawable(names[i], 18) for i in shown]
+    if len(shown) < len(names):
+        counts, labels = _merge_others(counts, shown), [*labels, "all others"]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         # A square root lifts the rare confusions, which are what the figure is read for.
         image = axes.imshow(shares, cmap=colormaps["Blues"], norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
-        labels = [drawable(names[i], 18) for i in named]
-        axes.set_xticks(named, labels, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(named, labels)
-        for i, text in zip(named, axes.get_yticklabels(), strict=True):
-            text.set_fontweight("bold" if names[i] in set(weak) else "normal")
+        axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(labels)), labels)
+        for i, text in zip(shown, axes.get_yticklabels(), strict=False):
+            text.set_fontweight("bold" if names[i] in bold else "normal")
         axes.set(xlabel="predicted class", ylabel="true class")
         axes.spines[:].set_visible(False)
-        figure.colorbar(
-            image,
-            ax=axes,
-            shrink=0.6,
-            label="share of the true class",
-            ticks=(0, 0.1, 0.25, 0.5, 1),
-        )
-        if len(names) <= _MAX_COUNTED_CLASSES:
-            _write_counts(axes, counts, shares)
+        figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class", ticks=(0, 0.1, 0.25, 0.5, 1))
+        _write_counts(axes, counts, shares)
 
     return _render(draw, height_px=920)
 
@@ -254,17 +249,32 @@ def _cell(picture: np.ndarray) -> Image.Image:
     return image.resize((CELL_PX, CELL_PX), smoothing)
 
 
+def _shown_ids(counts: np.ndarray, weak_ids: list[int]) -> list[int]:
+    if len(counts) <= _MAX_SHOWN_CLASSES:
+        return list(range(len(counts)))
+    confused = counts[weak_ids].sum(axis=0) + counts[:, weak_ids].sum(axis=1)
+    confused[weak_ids] = np.inf
+    return sorted(np.argsort(-confused, kind="stable")[:_MAX_SHOWN_CLASSES].tolist())
+
+
+def _merge_others(counts: np.ndarray, shown: list[int]) -> np.ndarray:
+    group = np.full(len(counts), len(shown))
+    group[shown] = np.arange(len(shown))
+    merged = np.zeros((len(shown) + 1, len(shown) + 1))
+    np.add.at(merged, (group[:, None], group[None, :]), counts)
+    return merged
+
+
 def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
     for row, column in np.argwhere(counts > 0):
-        colour = "white" if shares[row, column] > 0.3 else "#222222"
         axes.text(
             column,
             row,
             f"{counts[row, column]:.0f}",
             ha="center",
             va="center",
-            color=colour,
-            fontsize=8,
+            color="white" if shares[row, column] > 0.3 else "#222222",
+            fontsize=8 if len(counts) <= 15 else 6,
         )
 
 
@@ -344,7 +354,7 @@ def _render(draw: Callable[[Figure], None], height_px: int) -> bytes:
 
 def _png_of(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, format="PNG", optimize=True)
+    image.convert("RGB").save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -68,8 +68,8 @@ def plan_shards(
 @torch.no_grad()
 def draw_pictures(
     pipeline: Any,
-    states: Float[Tensor, "1 length width"],
-    empty_states: Float[Tensor, "1 length width"],
+    states: Float[Tensor, "1 length dim"],
+    empty_states: Float[Tensor, "1 length dim"],
     seeds: list[int],
     config: SamplingConfig,
 ) -> UInt8[np.ndarray, "num height width 3"]:

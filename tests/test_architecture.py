@@ -15,7 +15,7 @@ PACKAGE = ROOT / "flowerti"
 DOORS = ROOT / "ray_jobs"
 
 LAYERS: list[set[str]] = [
-    {"flowerti", "config", "presets", "artifacts", "metrics", "run_directory"},
+    {"flowerti", "config", "presets", "artifacts", "metrics", "run_directory", "tensor_files"},
     {"data", "demo", "diffusion", "backbones", "features", "prompts", "shards", "training_batches"},
     {"classifier", "classifier_report", "selection", "inversion", "concepts", "neighbours", "sampling", "scoring"},
     {"study"},

@@ -6,9 +6,8 @@ import torch
 from scipy import special
 from torch import nn
 
-import flowerti.classifier_report
 from flowerti.classifier import FineTuned, Head, fit_head
-from flowerti.classifier_report import score, train_and_report, train_with_curves
+from flowerti.classifier_report import score, train_with_curves
 from flowerti.config import ClassifierConfig
 from flowerti.features import Backbone
 
@@ -123,29 +122,3 @@ def test_whole_networks_are_trained_in_mode_full(means: Backbone) -> None:
     assert curves[-1].validation_loss == pytest.approx(loss_by_hand(model.logits(validation), validation_ids), rel=1e-4)
     with pytest.raises(ValueError, match=r"classifier\.mode is 'full'"):
         train_with_curves(train, train_ids, validation, validation_ids, 3, config, 0)
-
-
-@pytest.mark.parametrize("mode", ["head", "full"])
-def test_report_scores_the_validation_split(means: Backbone, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    asked: list[tuple[str, str, int]] = []
-
-    def load(name: str, weights: str, input_size_px: int) -> Backbone:
-        asked.append((name, weights, input_size_px))
-        return means
-
-    monkeypatch.setattr(flowerti.classifier_report, "load_backbone", load)
-    names = NAMES[:3]
-    (train, train_ids), (validation, validation_ids) = coloured_pictures(30), coloured_pictures(12)
-    if mode == "head":
-        train, validation = (p.mean(axis=(1, 2), dtype=np.float32)[:, None] / 255 for p in (train, validation))
-    config = ClassifierConfig(
-        backbone="means", weights="w", input_size_px=8, mode=mode, num_epochs=20, batch_size=8, learning_rate=0.05
-    )
-    report = train_and_report(names, train, train_ids, validation, validation_ids, config, 0)
-    assert asked == [("means", "w", 8)]
-    assert (report.backbone, report.weights_sha256) == ("means", "abc")
-    assert np.array(report.confusion).sum(axis=1).tolist() == [4, 4, 4]
-    assert report.accuracy == pytest.approx(np.trace(report.confusion) / 12)
-    assert report.accuracy == pytest.approx(report.curves[-1].validation_accuracy)
-    assert report.macro_f1 == pytest.approx(np.mean([c.f1 for c in report.classes]))
-    assert report.macro_f1 > 0.9

@@ -361,6 +361,14 @@ def test_any_damage_is_either_readable_or_refused_by_name(file_format: str):
     assert all(refusal.startswith("picture p cannot be read") for refusal in refusals)
 
 
+def test_a_header_that_claims_to_be_short_is_refused_by_name():
+    content = bytearray(encoded(noise(7)))
+    assert content[8:16] == b"\0\0\0\x0dIHDR"
+    content[11] = 5
+    with pytest.raises(ValueError, match=r"^picture p cannot be read"):
+        decode_picture(bytes(content), 8, "p")
+
+
 def test_reading_a_missing_picture_names_it(tmp_path: Path):
     with pytest.raises(ValueError, match=r"gone\.png cannot be read"):
         read_picture(str(tmp_path / "gone.png"), 8)

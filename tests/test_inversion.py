@@ -136,9 +136,9 @@ def test_an_unknown_prediction_type_is_refused(make_tiny_base, pictures):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_learning_lowers_the_evaluation_loss(make_tiny_base, pictures, prediction_type):
-    base = load_base(make_tiny_base(prediction_type=prediction_type, text_gain=8.0), "float32", "cpu")
+    base = load_base(make_tiny_base(prediction_type=prediction_type, text_gain=16.0), "float32", "cpu")
     data = prepare(base, pictures, TOKEN, 2)
-    config = dataclasses.replace(SMALL, num_steps=60, batch_size=8, eval_every_steps=20, learning_rate=0.05)
+    config = dataclasses.replace(SMALL, num_steps=24, batch_size=8, eval_every_steps=8, learning_rate=0.05)
     progress = _learn(base, data, config)
     assert progress.best.loss < 0.97 * progress.curve[0].loss
     unseen = draw(data, 64, 1000, 12345)

@@ -61,5 +61,6 @@ def test_rows_of_the_table_without_a_token_are_left_out(base):
 
 
 def test_bytes_are_shown_as_the_letters_that_they_spell(base):
-    tokenizer = SimpleNamespace(convert_ids_to_tokens=lambda _: "rosÃ©</w>")
-    assert _readable(dataclasses.replace(base, tokenizer=tokenizer), 0) == "rosé"
+    for entry, shown in (("rosÃ©</w>", "rosé"), ("Ã", "Ã-"), ("Ī</w>", "Ī")):
+        tokenizer = SimpleNamespace(convert_ids_to_tokens=lambda _, entry=entry: entry)
+        assert _readable(dataclasses.replace(base, tokenizer=tokenizer), 0) == shown

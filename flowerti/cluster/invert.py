@@ -13,7 +13,15 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts import Concept, Selection
 from flowerti.cluster.session import connect, device_of
-from flowerti.concepts import InversionTask, Inverter, concept_folder, concept_key, last_checkpoint, load_concept, token_of
+from flowerti.concepts import (
+    InversionTask,
+    Inverter,
+    concept_folder,
+    concept_key,
+    last_checkpoint,
+    load_concept,
+    token_of,
+)
 from flowerti.data import read_bytes
 from flowerti.study import Study
 

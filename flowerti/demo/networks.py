@@ -35,7 +35,7 @@ class NetworkSizes:
     """Channels of the autoencoder's levels; four levels make a factor of 8."""
     latent_channels: int = 8
     """Channels of a latent."""
-    unet_widths: tuple[int, ...] = (64, 96, 128)
+    unet_widths: tuple[int, ...] = (32, 64, 128)
     """Channels of the denoiser's levels."""
     text_width: int = 128
     """Width of the text encoder and of cross attention."""

@@ -31,9 +31,7 @@ def test_the_full_size_preset_runs_on_random_weights(shared_root, tiny_base, res
     preset = flowers102()
     experiment = replace(
         preset,
-        data=replace(
-            preset.data, root=str(shared_root / "data" / "flowers102-64"), image_size_px=64, download=False
-        ),
+        data=replace(preset.data, root=str(shared_root / "data" / "flowers102-64"), image_size_px=64, download=False),
         base=replace(preset.base, path=str(tiny_base)),
         classifier=replace(preset.classifier, weights=str(resnet50_file), input_size_px=64, num_epochs=1, num_views=1),
         selection=replace(preset.selection, rule="fixed", class_names=STUDY_CLASSES),

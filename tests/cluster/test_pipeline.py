@@ -207,9 +207,7 @@ def _is_session_alive(session_id: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    "stage", [s if s == "invert" else pytest.param(s, marks=pytest.mark.slow) for s in STAGES]
-)
+@pytest.mark.parametrize("stage", [s if s == "invert" else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
 def test_a_killed_driver_loses_nothing_that_was_finished(stage, finished, tiny_base, tmp_path):
     experiment = tiny_experiment(tiny_base)
     folder = tmp_path / "run"

@@ -32,6 +32,8 @@ def test_the_command_draws_trains_and_saves(tmp_path):
     drawn = draw_examples(PretrainConfig(sizes=NetworkSizes(sample_px=32)), 0, 24)
     assert np.array_equal(np.load(work / "pictures" / "pictures.npy"), drawn.pictures)
     pipeline = StableDiffusionPipeline.from_pretrained(output)
-    assert pipeline.unet.config["block_out_channels"] == (16, 16, 16) or pipeline.unet.config[
-        "block_out_channels"
-    ] == [16, 16, 16]
+    assert pipeline.unet.config["block_out_channels"] == (16, 16, 16) or pipeline.unet.config["block_out_channels"] == [
+        16,
+        16,
+        16,
+    ]

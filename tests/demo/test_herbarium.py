@@ -104,12 +104,7 @@ def test_no_two_species_share_a_form():
 def test_random_blossoms_never_have_the_form_of_a_rare_species():
     rng = np.random.default_rng(0)
     seen = [random_traits(rng) for _ in range(4000)]
-    taken = {
-        sample_traits(s, np.random.default_rng(i)).form()
-        for s in SPECIES
-        if s.rare
-        for i in range(60)
-    }
+    taken = {sample_traits(s, np.random.default_rng(i)).form() for s in SPECIES if s.rare for i in range(60)}
     assert not taken & {traits.form() for traits in seen}
     assert all(has_rare_form(sample_traits(s, rng)) == s.rare for s in SPECIES)
     assert {t.petal_shape for t in seen} == set(PETAL_SHAPES)
@@ -125,9 +120,7 @@ def test_any_blossom_can_be_drawn():
 def test_colour_alone_does_not_classify():
     train, train_ids = labelled(20, 0)
     test, test_ids = labelled(8, 1000)
-    distances = np.square(
-        colour_histograms(test)[:, None] - colour_histograms(train)[None]
-    ).sum(-1)
+    distances = np.square(colour_histograms(test)[:, None] - colour_histograms(train)[None]).sum(-1)
     accuracy = float((train_ids[distances.argmin(1)] == test_ids).mean())
     assert accuracy < 0.30
 
