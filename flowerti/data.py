@@ -144,13 +144,15 @@ def count_by_split(dataset: Dataset) -> dict[tuple[int, Split], int]:
 
 
 def read_bytes(address: str) -> bytes:
-    """The bytes that identify a picture: the file's content, or the address of a drawn one.
+    """The bytes that identify a picture: the file's content, or the address and the rules of a drawn one.
 
     Raises:
         ValueError: the file cannot be opened; names it.
     """
     if address.startswith("herbarium:"):
-        return address.encode()
+        from flowerti.demo.herbarium import fingerprint
+
+        return f"{address}:{fingerprint()}".encode()
     try:
         return Path(address).read_bytes()
     except OSError as error:
@@ -203,13 +205,13 @@ def read_pictures(addresses: list[str], size_px: int) -> UInt8[np.ndarray, "num 
 
 def listing_key(dataset: Dataset) -> str:
     """Hash of which pictures there are and how large their files are; cheap, for noticing a changed folder."""
-    rows = [(r.id, r.class_id, r.split, _num_bytes(r.address)) for r in dataset.records]
+    rows = [(r.id, r.class_id, r.split, _size_of(r.address)) for r in dataset.records]
     return hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest()
 
 
-def _num_bytes(address: str) -> int:
+def _size_of(address: str) -> int | str:
     if address.startswith("herbarium:"):
-        return 0
+        return read_bytes(address).decode()
     try:
         return Path(address).stat().st_size
     except OSError:  # the census names it

@@ -237,7 +237,7 @@ def floor(
 
 def against_halves(
     real: Float[np.ndarray, "num_real dim"],
-    synthetic: Float[np.ndarray, "num_synthetic dim"],
+    synthetic: Float[np.ndarray, "num_synthetic _dim"],
     num_splits: int,
     rng: np.random.Generator,
     distance: Callable[[np.ndarray, np.ndarray], float],

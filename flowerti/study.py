@@ -5,8 +5,9 @@ The outcome, a `Study`, is what every stage starts from. Nothing here trains, dr
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flowerti.artifacts import Census, key_of
 from flowerti.config import Experiment, from_json, to_json
@@ -65,12 +66,19 @@ def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
     if not run.exists("config.json"):
         return
     earlier = from_json(run.read_bytes("config.json").decode(errors="replace"), file_name=f"{run.uri}/config.json")
-    changed = [name for name in _IDENTITY if getattr(earlier, name) != getattr(experiment, name)]
+    before, now = _identity(earlier), _identity(experiment)
+    changed = [name for name in _IDENTITY if before[name] != now[name]]
     if changed:
         raise ValueError(
             f"run directory {run.uri} belongs to a run with another {', '.join(changed)}: "
             "choose another run directory, or delete this one"
         )
+
+
+def _identity(experiment: Experiment) -> dict[str, Any]:
+    # how pictures are fetched, judged or shown does not make it another data set
+    data = replace(experiment.data, download=False, skip_unreadable=False, show_pictures=True)
+    return {"name": experiment.name, "seed": experiment.seed, "data": data, "base": experiment.base}
 
 
 def _check_disk(run: RunDirectory) -> None:
@@ -95,11 +103,11 @@ def _check_selection(experiment: Experiment, dataset: Dataset) -> None:
         if name not in dataset.class_names:
             close = difflib.get_close_matches(name, dataset.class_names) or dataset.class_names[:5]
             raise ValueError(f"selection.class_names: unknown class {name!r}: did you mean {', '.join(close)}?")
-    num_selected = experiment.selection.num_classes
-    if experiment.selection.rule != "fixed" and num_selected >= len(dataset.class_names):
+    selection = experiment.selection
+    num_selected = len(selection.class_names) if selection.rule == "fixed" else selection.num_classes
+    if num_selected >= len(dataset.class_names):
         raise ValueError(
-            f"selection.num_classes: {num_selected} of {len(dataset.class_names)} classes cannot all be weak: "
-            "select fewer"
+            f"selection: {num_selected} of {len(dataset.class_names)} classes cannot all be weak: select fewer"
         )
 
 

@@ -142,7 +142,7 @@ def test_an_unknown_class_in_the_selection(experiment: Experiment, run: RunDirec
 
 def test_not_every_class_can_be_weak(experiment: Experiment, run: RunDirectory):
     message = refusal(changed(experiment, "selection", num_classes=3), run)
-    assert message.startswith("selection.num_classes: ")
+    assert message.startswith("selection: ")
     study.prepare(changed(experiment, "selection", num_classes=2), run)
 
 

@@ -4,8 +4,11 @@ A picture is a blossom with the traits of its species under free variation: plac
 background and clutter. numpy and Pillow only. It knows nothing about splits, captions or models.
 """
 
+import functools
+import hashlib
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -21,8 +24,17 @@ from flowerti.demo.species import (
     species_named,
 )
 
-__all__ = ["SPECIES", "Species", "draw", "draw_traits"]
+__all__ = ["SPECIES", "Species", "draw", "draw_traits", "fingerprint"]
 _OVERSAMPLING = 2
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Hash of the rules by which pictures are drawn: another one means other pictures for the same seeds."""
+    digest = hashlib.sha256()
+    for name in ("species.py", "scenery.py", "drawing.py", "herbarium.py"):
+        digest.update((Path(__file__).parent / name).read_bytes())
+    return digest.hexdigest()
 
 
 def draw(species_name: str, seed: int, size_px: int = 64) -> np.ndarray:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -57,7 +58,7 @@ class Base:
     tokenizer: CLIPTokenizer
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
-    unet: UNet2DConditionModel
+    unet: Any
 
 
 def byte_alphabet() -> list[str]:
