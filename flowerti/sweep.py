@@ -13,6 +13,7 @@ import numpy as np
 from flowerti.artifacts import SweepRow, Trial, num_synthetic, seed_for
 from flowerti.classifier import fine_tune, fit_head, steps_per_epoch
 from flowerti.config import ClassifierConfig, SweepConfig
+from flowerti.data import Split
 from flowerti.features import Backbone
 
 SYNTHETIC_ARMS = ("raw", "alternative_name", "token")
@@ -25,7 +26,7 @@ class TrialPlan:
     arm: str
     ratio: float
     seed_index: int
-    split: str
+    split: Split
 
     @property
     def name(self) -> str:
@@ -47,7 +48,7 @@ class TrialData:
     num_classes: int
 
 
-def plan_trials(config: SweepConfig, sources: list[str], split: str) -> list[TrialPlan]:
+def plan_trials(config: SweepConfig, sources: list[str], split: Split) -> list[TrialPlan]:
     """Every free arm, then every source at every ratio, each with all seeds."""
     arms = [(arm, 0.0) for arm in config.free_arms]
     arms += [(source, ratio) for source in SYNTHETIC_ARMS if source in sources for ratio in sorted(config.ratios)]

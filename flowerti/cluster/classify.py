@@ -15,11 +15,12 @@ from flowerti.cluster.features import BackboneChoice, features_of
 from flowerti.cluster.picture_sets import classifier_backbone, real_set, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.config import ClassifierConfig
-from flowerti.data import read_pictures
+from flowerti.data import Split, read_pictures
 from flowerti.features import load_backbone
 from flowerti.study import Study
 
 _FILE = "classifier/report.json"
+_SPLITS: list[Split] = ["train", "validation"]
 
 
 def classify(study: Study, say: Callable[[str], None]) -> ClassifierReport:
@@ -46,8 +47,8 @@ def _train(study: Study) -> ClassifierReport:
     task = ray.remote(_train_on_worker).options(
         num_cpus=cluster.num_cpus_per_worker, num_gpus=cluster.num_gpus_per_worker, max_retries=-1
     )
-    train, validation = inputs_of(study, ["train", "validation"])
-    ids = [class_ids(study, split) for split in ("train", "validation")]
+    train, validation = inputs_of(study, _SPLITS)
+    ids = [class_ids(study, split) for split in _SPLITS]
     seed = seed_for(experiment.seed, "", "classify", 0)
     names, backbone = study.dataset.class_names, classifier_backbone(study)
     config, num_threads = experiment.classifier, cluster.num_threads_per_worker
@@ -84,7 +85,7 @@ def _train_on_worker(
     )
 
 
-def inputs_of(study: Study, splits: list[str]) -> list[np.ndarray]:
+def inputs_of(study: Study, splits: list[Split]) -> list[np.ndarray]:
     """What the classifier learns from: mirrored features [num, views, dim], or pictures for full fine-tuning."""
     experiment = study.experiment
     if experiment.classifier.mode == "full":
@@ -96,6 +97,6 @@ def inputs_of(study: Study, splits: list[str]) -> list[np.ndarray]:
     return [found[s.name] for s in sets]
 
 
-def class_ids(study: Study, split: str) -> np.ndarray:
+def class_ids(study: Study, split: Split) -> np.ndarray:
     """True class ids of a split, int64, in the order of the data set."""
     return np.array([record.class_id for record in study.dataset.of(split)], dtype=np.int64)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 import ray
+from ray.actor import ActorProxy
 from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts import Concept, Selection
@@ -67,7 +68,7 @@ class _FanOut:
         self._cluster = study.experiment.cluster
         self._attempts: dict[str, int] = {}
         self._told: dict[str, int] = {}
-        self._running: dict[ray.ObjectRef, tuple[InversionTask, ray.actor.ActorHandle]] = {}
+        self._running: dict[ray.ObjectRef, tuple[InversionTask, ActorProxy[Inverter]]] = {}
 
     def run(self, tasks: list[InversionTask]) -> dict[str, Concept]:
         """Run all tasks to an outcome each, and leave no actor behind."""

@@ -6,17 +6,21 @@ store. Trials predict validation; after the ratio is chosen, a few final trials 
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import ray
+import torch
 from ray import tune
 
 from flowerti.artifacts import PictureSet, Selection, SweepRow, SweepTable, Trial, key_of
 from flowerti.cluster.classify import class_ids, inputs_of
-from flowerti.cluster.features import features_of
+from flowerti.cluster.features import BackboneChoice, features_of
 from flowerti.cluster.picture_sets import classifier_backbone, real_set, synthetic_set, weights_sha256
 from flowerti.cluster.session import connect
+from flowerti.config import ClassifierConfig
+from flowerti.data import Split
 from flowerti.features import load_backbone
 from flowerti.run_directory import RunDirectory
 from flowerti.shards import read_synthetic
@@ -45,7 +49,7 @@ def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Calla
     return table
 
 
-def _summarise(study: Study, selection: Selection, trials: list[Trial], split: str) -> list[SweepRow]:
+def _summarise(study: Study, selection: Selection, trials: list[Trial], split: Split) -> list[SweepRow]:
     names = study.dataset.class_names
     weak_ids = [names.index(s.class_name) for s in selection.selected]
     config = study.experiment.sweep
@@ -96,7 +100,7 @@ def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
     )
 
 
-def _gather(study: Study, sets: list[PictureSet], split: str) -> TrialData:
+def _gather(study: Study, sets: list[PictureSet], split: Split) -> TrialData:
     train, evaluation = inputs_of(study, ["train", split])
     names = study.dataset.class_names
     synthetic = _synthetic_inputs(study, sets)
@@ -131,31 +135,52 @@ def _synthetic_inputs(study: Study, sets: list[PictureSet]) -> dict[tuple[str, s
     return {name: found[s.name] for name, s in wanted.items()}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """What every trial needs besides the shared arrays."""
+
+    plans: list[TrialPlan]
+    keys: list[str]
+    run: RunDirectory
+    classifier: ClassifierConfig
+    backbone: BackboneChoice
+    run_seed: int
+    num_threads: int
+
+
+def _train_point(point: dict[str, int], data: TrialData, job: _Job) -> None:
+    """Tune's trainable: one trial from its number to its file. Module level, so that it travels by name."""
+    torch.set_num_threads(job.num_threads)
+    plan, choice = job.plans[point["plan"]], job.backbone
+    is_full = job.classifier.mode == "full"
+    backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
+    trial = run_trial(data, plan, job.classifier, job.run_seed, backbone)
+    job.run.save(_file(plan), trial, job.keys[point["plan"]])
+    tune.report({"num_steps": trial.num_steps})
+
+
 def _tune(study: Study, data: TrialData, plans: list[TrialPlan], keys: dict[TrialPlan, str]) -> list[str]:
-    experiment, run, cluster = study.experiment, study.run, study.experiment.cluster
-
-    def trainable(point: dict[str, int], data: TrialData) -> None:
-        import torch
-
-        torch.set_num_threads(cluster.num_threads_per_worker)
-        plan, choice = plans[point["plan"]], classifier_backbone(study)
-        is_full = experiment.classifier.mode == "full"
-        backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
-        trial = run_trial(data, plan, experiment.classifier, experiment.seed, backbone)
-        run.save(_file(plan), trial, keys[plan])
-        tune.report({"num_steps": trial.num_steps})
-
+    experiment, cluster = study.experiment, study.experiment.cluster
+    job = _Job(
+        plans=plans,
+        keys=[keys[plan] for plan in plans],
+        run=study.run,
+        classifier=experiment.classifier,
+        backbone=classifier_backbone(study),
+        run_seed=experiment.seed,
+        num_threads=cluster.num_threads_per_worker,
+    )
     resources = {"cpu": cluster.num_cpus_per_worker, "gpu": cluster.num_gpus_per_worker}
     with tempfile.TemporaryDirectory(prefix="flowerti-tune-") as scratch:
         results = tune.Tuner(
-            tune.with_resources(tune.with_parameters(trainable, data=data), resources),
+            tune.with_resources(tune.with_parameters(_train_point, data=data, job=job), resources),
             param_space={"plan": tune.grid_search(list(range(len(plans))))},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=experiment.sweep.max_concurrent_trials or None, reuse_actors=True
             ),
             run_config=tune.RunConfig(
                 name="sweep",
-                storage_path=_storage(run, scratch),
+                storage_path=_storage(study.run, scratch),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=cluster.max_retries_per_class),
             ),

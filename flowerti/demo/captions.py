@@ -35,8 +35,10 @@ def sample_caption(traits: Traits, species: Species | None, rng: np.random.Gener
     """
     if species is not None and species.rare:
         raise ValueError(f"{species.name!r} is rare: the base model must not learn its name")
-    named = species is not None and rng.random() < NAMED_SHARE
-    phrase = _named_phrase(traits, species.name, rng) if named else _attribute_phrase(traits, rng)
+    if species is not None and rng.random() < NAMED_SHARE:
+        phrase = _named_phrase(traits, species.name, rng)
+    else:
+        phrase = _attribute_phrase(traits, rng)
     if rng.random() < RAW_SHARE:
         return f'Photo of a "{phrase}"'
     return str(rng.choice(TEMPLATES)).format(phrase)

@@ -4,6 +4,9 @@ Builds the tokenizer and untrained networks, and saves the whole pipeline as one
 training, pictures or species.
 """
 
+# diffusers and transformers annotate their constructors more narrowly than they are meant
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+
 import copy
 import json
 import os
