@@ -7,9 +7,9 @@ starts again from its last checkpoint. What the actor does is `concepts.Inverter
 import hashlib
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import ray
-from ray.actor import ActorProxy
 from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts import Concept, Selection
@@ -68,7 +68,7 @@ class _FanOut:
         self._cluster = study.experiment.cluster
         self._attempts: dict[str, int] = {}
         self._told: dict[str, int] = {}
-        self._running: dict[ray.ObjectRef, tuple[InversionTask, ActorProxy[Inverter]]] = {}
+        self._running: dict[ray.ObjectRef, tuple[InversionTask, Any]] = {}
 
     def run(self, tasks: list[InversionTask]) -> dict[str, Concept]:
         """Run all tasks to an outcome each, and leave no actor behind."""

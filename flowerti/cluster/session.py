@@ -58,8 +58,8 @@ def _start_local(config: ClusterConfig) -> None:
         num_gpus=num_gpus,
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
+        # no logging_level: with a quieter one Ray's agents outlive a driver that was killed
         log_to_driver=False,
-        logging_level=logging.ERROR,
     )
 
 

@@ -36,7 +36,6 @@ def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Calla
     trials, failures = _run_plans(study, sets, plan_trials(config, sources, "validation"), say)
     rows = _summarise(study, selection, trials, "validation")
     ratio, recommendation = recommend(rows, config)
-    say(f"recommended ratio {ratio:g}: {recommendation}")
     final, final_failures = _run_plans(study, sets, plan_final_trials(config, sources, rows, ratio), say)
     rows += _summarise(study, selection, final, "test")
     table = SweepTable(

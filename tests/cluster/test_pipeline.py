@@ -129,11 +129,10 @@ def test_a_deleted_concept_is_learnt_again_and_nothing_else_is(copy, tiny_base):
 def test_a_changed_setting_redoes_what_depends_on_it(copy, tiny_base):
     experiment = tiny_experiment(tiny_base)
     before = {p: p.stat().st_mtime_ns for p in copy.rglob("*") if p.is_file()}
-    shutil.copy(copy / "summary.json", copy.parent / "before.json")
     run(replace(experiment, sampling=replace(experiment.sampling, num_per_class=8)), copy)
 
     def redone(pattern: str) -> list[bool]:
-        return [before.get(p) != p.stat().st_mtime_ns for p in copy.glob(pattern)]
+        return [before.get(p) != p.stat().st_mtime_ns for p in copy.glob(pattern) if p.is_file()]
 
     assert not any(redone("concepts/*/*"))
     assert not any(redone("classifier/*"))
@@ -179,25 +178,26 @@ def kill_driver_in(stage: str, experiment: Experiment, folder: Path, delay_s: fl
     driver.wait()
     deadline = time.monotonic() + 60
     # Ray's own processes notice the lost driver and end; nothing of the session may be left behind
-    while _is_session_alive(driver.pid) and time.monotonic() < deadline:
+    while _alive_in_session(driver.pid) and time.monotonic() < deadline:
         time.sleep(0.5)
-    leftover = _is_session_alive(driver.pid)
-    if leftover:
-        os.killpg(driver.pid, signal.SIGKILL)
+    leftover = _alive_in_session(driver.pid)
+    for pid in leftover:
+        os.kill(pid, signal.SIGKILL)
     assert not leftover
 
 
-def _is_session_alive(session_id: int) -> bool:
+def _alive_in_session(session_id: int) -> dict[int, str]:
     import psutil
 
+    found = {}
     for process in psutil.process_iter():
         try:
             alive = process.status() != psutil.STATUS_ZOMBIE
             if alive and process.pid != session_id and os.getsid(process.pid) == session_id:
-                return True
+                found[process.pid] = " ".join(process.cmdline())
         except (psutil.NoSuchProcess, ProcessLookupError):
             continue
-    return False
+    return found
 
 
 @pytest.mark.parametrize("stage", [s if s == "invert" else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
