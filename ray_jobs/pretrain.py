@@ -25,8 +25,8 @@ class Options:
     """Folder of the pipeline; its parts are replaced."""
     work_dir: Path = Path("pretrain-work")
     """Folder for drawn pictures and the finished autoencoder."""
-    num_threads: int = 2
-    """Cores to use."""
+    num_workers: int = 2
+    """Processes that draw and train, one core each."""
     config: PretrainConfig = field(default_factory=PretrainConfig)
     """How the base is made."""
 
@@ -36,7 +36,7 @@ def main() -> None:
     options = tyro.cli(Options)
     root = str(Path(__file__).resolve().parent.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    pretrain(options.config, options.output_dir, options.work_dir, options.num_threads)
+    pretrain(options.config, options.output_dir, options.work_dir, options.num_workers)
 
 
 if __name__ == "__main__":

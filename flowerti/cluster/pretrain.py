@@ -1,4 +1,4 @@
-"""Makes the embedded base model on Ray: pictures are drawn by tasks, the networks are trained by a Ray Train worker.
+"""Makes the embedded base model on Ray: pictures are drawn by tasks, networks are trained by Ray Train, data-parallel.
 
 What is finished (pictures, autoencoder) is kept in a work folder, so that a worker that was lost starts at the part it
 was in. The training itself is `flowerti.demo.pretraining`, which knows nothing about Ray.
@@ -24,23 +24,23 @@ BLOCK = 500
 _BIG_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 
 
-def pretrain(config: PretrainConfig, output_dir: Path, work_dir: Path, num_threads: int) -> None:
+def pretrain(config: PretrainConfig, output_dir: Path, work_dir: Path, num_workers: int) -> None:
     """Draws the pictures, trains the networks and saves the pipeline in `output_dir`.
 
     Args:
         config: how the base is made.
         output_dir: the pipeline's folder; replaced in whole, a few times on the way and at the end.
         work_dir: local folder for what is finished; pass the same one to go on after an interruption.
-        num_threads: cores of the drawing tasks and of the training worker; sums round differently at another number.
+        num_workers: processes that draw and train, one core each; sums round differently at another number.
     """
     start = time.monotonic()
-    env = {**_BIG_BLOCKS, "OMP_NUM_THREADS": str(num_threads)}
+    env = {**_BIG_BLOCKS, "OMP_NUM_THREADS": "1"}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address="local", num_cpus=num_threads, include_dashboard=False, runtime_env={"env_vars": env})
+    ray.init(address="local", num_cpus=num_workers, include_dashboard=False, runtime_env={"env_vars": env})
     try:
         prepare_pictures(config, work_dir)
         print(f"pictures are drawn after {time.monotonic() - start:.0f} s", flush=True)
-        _trainer(config, output_dir, work_dir, num_threads).fit()
+        _trainer(config, output_dir, work_dir, num_workers).fit()
     finally:
         ray.shutdown()
     print(f"done after {time.monotonic() - start:.0f} s", flush=True)
@@ -69,17 +69,16 @@ def _write(path: Path, array: np.ndarray) -> None:
     os.replace(f"{path}.part", path)
 
 
-def _trainer(config: PretrainConfig, output_dir: Path, work_dir: Path, num_threads: int) -> TorchTrainer:
+def _trainer(config: PretrainConfig, output_dir: Path, work_dir: Path, num_workers: int) -> TorchTrainer:
     job = {
         "config": asdict(config),
         "output_dir": str(output_dir.resolve()),
         "work_dir": str(work_dir.resolve()),
-        "num_threads": num_threads,
     }
     return TorchTrainer(
         train_on_worker,
         train_loop_config=job,
-        scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": num_threads}),
+        scaling_config=ScalingConfig(num_workers=num_workers, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(
             name="pretrain",
             storage_path=str((work_dir / "ray").resolve()),
@@ -89,51 +88,98 @@ def _trainer(config: PretrainConfig, output_dir: Path, work_dir: Path, num_threa
 
 
 def train_on_worker(job: dict[str, Any]) -> None:
-    """What the one training worker does, from the drawn pictures to the saved pipeline."""
+    """What every training worker does, from the drawn pictures to the saved pipeline, which the first one writes."""
     import torch
 
     from flowerti.demo import pretraining
-    from flowerti.demo.networks import save_base
+    from flowerti.demo.networks import Base, save_base
 
-    torch.set_num_threads(job["num_threads"])
+    torch.set_num_threads(1)
     settings = dict(job["config"])
     config = PretrainConfig(**{**settings, "sizes": NetworkSizes(**settings["sizes"])})
     work_dir, output_dir = Path(job["work_dir"]), Path(job["output_dir"])
     examples = Examples(
-        pictures=np.load(work_dir / "pictures" / "pictures.npy"),
+        pictures=np.load(work_dir / "pictures" / "pictures.npy", mmap_mode="r"),
         captions=json.loads((work_dir / "pictures" / "captions.json").read_text()),
     )
-    report = _reporter()
-    vae = _autoencoder(config, examples, work_dir, report)
+    context = ray.train.get_context()
+    part = pretraining.Part(rank=context.get_world_rank(), size=context.get_world_size(), average=_average)
+    report = _reporter(part.rank)
+
+    def save(base: Base) -> None:
+        if part.rank == 0:
+            save_base(base, output_dir)
+
+    vae = _autoencoder(config, examples, work_dir, report, part)
     psnr = pretraining.reconstruction_psnr(vae, examples.pictures[:512])
     report({"what": "psnr", "step": 0, "loss": psnr})
+    moments = _moments(vae, examples, work_dir, part)
     base = pretraining.start_base(config, vae, examples.captions)
-    pretraining.train_denoiser(config, base, examples, report, lambda rough: save_base(rough, output_dir))
-    save_base(base, output_dir)
+    # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
+    pretraining.train_text(config, base, examples.captions, moments, report)
+    pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part)
+    save(base)
 
 
-def _autoencoder(config: PretrainConfig, examples: Examples, work_dir: Path, report: Any) -> Any:
+def _average(gradients: Any) -> None:
+    """Mean over the workers, in place, in one message."""
+    import torch
+    from torch.distributed import all_reduce, get_world_size
+
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    all_reduce(flat)
+    flat /= get_world_size()
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, parts, strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def _autoencoder(config: PretrainConfig, examples: Examples, work_dir: Path, report: Any, part: Any) -> Any:
     """The trained autoencoder, from the work folder where it is already there."""
     from diffusers import AutoencoderKL
+    from torch.distributed import barrier
 
     from flowerti.demo.pretraining import train_autoencoder
 
     folder = work_dir / "vae"
-    if folder.exists():
+    is_there = folder.exists()
+    barrier()  # all decide before the first one may write it
+    if is_there:
         return AutoencoderKL.from_pretrained(folder).eval()
-    vae = train_autoencoder(config, examples.pictures, report)
-    vae.save_pretrained(work_dir / "vae.part")
-    os.replace(work_dir / "vae.part", folder)
+    vae = train_autoencoder(config, examples.pictures, report, part)
+    if part.rank == 0:
+        vae.save_pretrained(work_dir / "vae.part")
+        os.replace(work_dir / "vae.part", folder)
     return vae
 
 
-def _reporter() -> Any:
-    """A callback that sends metrics to Ray Train and prints them with the seconds since it was made."""
+def _moments(vae: Any, examples: Examples, work_dir: Path, part: Any) -> Any:
+    """Posterior moments of all pictures; each worker encodes its share and reads the others'."""
+    import torch
+    from torch.distributed import barrier
+
+    from flowerti.demo.pretraining import encode_moments
+
+    places = np.arange(len(examples.pictures))
+    shares = [places[rank :: part.size] for rank in range(part.size)]
+    files = [work_dir / f"moments-{rank}-of-{part.size}.npy" for rank in range(part.size)]
+    _write(files[part.rank], encode_moments(vae, examples.pictures[shares[part.rank]]).numpy())
+    barrier()
+    moments = [torch.from_numpy(np.load(file)) for file in files]
+    joined = moments[0].new_empty((len(places), *moments[0].shape[1:]))
+    for share, of_share in zip(shares, moments, strict=True):
+        joined[share] = of_share
+    return joined
+
+
+def _reporter(rank: int) -> Any:
+    """A callback that sends metrics to Ray Train; the first worker prints them with the seconds since it was made."""
     start = time.monotonic()
 
     def report(metrics: dict[str, float | int | str]) -> None:
         seconds = round(time.monotonic() - start, 1)
-        print(json.dumps({**metrics, "seconds": seconds}), flush=True)
+        if rank == 0:
+            print(json.dumps({**metrics, "seconds": seconds}), flush=True)
         ray.train.report({**metrics, "seconds": seconds})
 
     return report

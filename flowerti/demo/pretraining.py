@@ -1,10 +1,11 @@
-"""Makes the embedded base model: captioned pictures, then the autoencoder, then denoiser and text encoder together.
+"""Makes the embedded base model: captioned pictures, then the autoencoder, the text encoder, and the denoiser.
 
 Plain functions on one process; a stage reports through a callback. It knows nothing about Ray, rare species' pictures
 or what a base is used for later.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,34 @@ from flowerti.demo.networks import (
     build_vae,
 )
 from flowerti.demo.species import COMMON, random_traits, sample_traits
+from flowerti.demo.text_pretraining import train_text_encoder
 
 Report = Callable[[dict[str, float | int | str]], None]
+Average = Callable[[Sequence[Tensor]], None]
+
+
+def _leave(gradients: Sequence[Tensor]) -> None:
+    """What averaging is where one process does all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Which share of every batch a process works on, and how gradients become the whole batch's.
+
+    All processes draw the same whole batch and cut their rows out of it, so their number changes the last digits only.
+    """
+
+    rank: int = 0
+    size: int = 1
+    average: Average = _leave
+    """Replaces gradients by their mean over the processes, in place."""
+
+    def cut(self, rows: Tensor) -> Tensor:
+        """Every size-th row from `rank` on."""
+        return rows[self.rank :: self.size]
+
+
+WHOLE = Part()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +74,18 @@ class PretrainConfig:
     """Pictures a step of the autoencoder."""
     vae_rate: float = 1.2e-3
     """Peak learning rate of the autoencoder."""
-    steps: int = 4_700
-    """Steps of the denoiser and the text encoder."""
+    text_steps: int = 400
+    """Steps of the text encoder, which is frozen afterwards."""
+    text_batch: int = 128
+    """Captions a step of the text encoder."""
+    text_rate: float = 1e-3
+    """Peak learning rate of the text encoder."""
+    steps: int = 4_400
+    """Steps of the denoiser."""
     batch: int = 64
     """Latents a step of the denoiser."""
     rate: float = 1.5e-3
-    """Peak learning rate of the denoiser and the text encoder."""
+    """Peak learning rate of the denoiser."""
     seed: int = 0
     """Seed of pictures, captions, weights and batches."""
     sizes: NetworkSizes = field(default_factory=NetworkSizes)
@@ -101,27 +134,29 @@ def rate_at(step: int, num_steps: int, warmup: int) -> float:
 
 
 def autoencoder_loss(
-    vae: AutoencoderKL, pictures: Float[Tensor, "n 3 h w"], generator: torch.Generator
+    vae: AutoencoderKL, pictures: Float[Tensor, "n 3 h w"], noise: Float[Tensor, "n c latent_h latent_w"]
 ) -> Float[Tensor, ""]:
     """Squared error, once more on 4x4 averages for the colours, with a tiny KL term to keep latents near the origin.
 
     A loss that pays for edges (L1 of finite differences) was tried first: it lost the colours for good.
     """
     posterior = vae.encode(pictures).latent_dist  # type: ignore[union-attr]
-    noise = torch.randn(posterior.mean.shape, generator=generator)
     restored = vae.decode(posterior.mean + posterior.std * noise).sample  # type: ignore[union-attr]
     error = restored - pictures
     colours = torch.nn.functional.avg_pool2d(error, 4)
     return 4.0 * error.square().mean() + 8.0 * colours.square().mean() + 1e-6 * posterior.kl().mean()
 
 
-def train_autoencoder(config: PretrainConfig, pictures: np.ndarray, report: Report) -> AutoencoderKL:
+def train_autoencoder(
+    config: PretrainConfig, pictures: np.ndarray, report: Report, part: Part = WHOLE
+) -> AutoencoderKL:
     """Trains the autoencoder and measures its scaling factor.
 
     Args:
         config: steps, batch, rate, seed and sizes.
         pictures: uint8 [n, height, width, 3].
-        report: called every 50 steps with what, step and loss.
+        report: called every 50 steps with what, step and this part's loss.
+        part: this process's share of the batches.
 
     Returns:
         The autoencoder in evaluation mode, with scaling_factor = 1 / (standard deviation of its latents).
@@ -134,8 +169,10 @@ def train_autoencoder(config: PretrainConfig, pictures: np.ndarray, report: Repo
     for step in range(config.vae_steps):
         _set_rate(optimizer, config.vae_rate * rate_at(step, config.vae_steps, 50))
         chosen = torch.randint(len(source), (config.vae_batch,), generator=generator)
-        loss = autoencoder_loss(vae, to_unit(source[chosen]), generator)
-        _descend(loss, optimizer, vae.parameters())
+        shape = (config.vae_batch, config.sizes.latent_channels, config.sizes.latent_px, config.sizes.latent_px)
+        noise = torch.randn(shape, generator=generator)
+        loss = autoencoder_loss(vae, to_unit(source[part.cut(chosen)]), part.cut(noise))
+        _descend(loss, optimizer, list(vae.parameters()), part)
         if step % 50 == 0 or step == config.vae_steps - 1:
             report({"what": "autoencoder", "step": step, "loss": loss.item()})
     vae.eval()
@@ -149,7 +186,7 @@ def encode_moments(vae: AutoencoderKL, pictures: np.ndarray) -> Float[Tensor, "n
     """Posterior mean and standard deviation of each picture's latent, before scaling."""
     moments = []
     for start in range(0, len(pictures), 64):
-        batch = to_unit(torch.from_numpy(pictures[start : start + 64]))
+        batch = to_unit(torch.from_numpy(np.array(pictures[start : start + 64])))
         posterior = vae.encode(batch).latent_dist  # type: ignore[union-attr]
         moments.append(torch.stack([posterior.mean, posterior.std], dim=1))
     return torch.cat(moments)
@@ -160,7 +197,7 @@ def reconstruction_psnr(vae: Any, pictures: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of pictures through the autoencoder (posterior means)."""
     errors = []
     for start in range(0, len(pictures), 64):
-        batch = to_unit(torch.from_numpy(pictures[start : start + 64]))
+        batch = to_unit(torch.from_numpy(np.array(pictures[start : start + 64])))
         latent = vae.encode(batch).latent_dist.mean  # type: ignore[union-attr]
         restored = vae.decode(latent).sample.clamp(-1.0, 1.0)  # type: ignore[union-attr]
         errors.append((restored - batch).square().mean(dim=(1, 2, 3)) / 4.0)
@@ -188,60 +225,95 @@ def start_base(config: PretrainConfig, vae: AutoencoderKL, captions: list[list[s
     )
 
 
-def denoising_loss(
-    base: Base,
-    latents: Float[Tensor, "n c h w"],
-    token_ids: Int64[Tensor, "n tokens"],
-    generator: torch.Generator,
-) -> Float[Tensor, ""]:
-    """Noise prediction error, weighted min(SNR, 5) / SNR (Hang et al. 2023, arXiv:2303.09556, eq. 8).
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What one step of the denoiser sees."""
 
-    Timesteps are stratified, one in each of n parts of the schedule, and denser towards pure noise, where the words
-    decide what is drawn: the density grows linearly with the timestep.
+    latents: Float[Tensor, "n c h w"]
+    noise: Float[Tensor, "n c h w"]
+    timesteps: Int64[Tensor, " n"]
+    token_ids: Int64[Tensor, "n tokens"]
+
+    def cut(self, part: Part) -> "Batch":
+        """The rows of one process."""
+        return Batch(
+            latents=part.cut(self.latents),
+            noise=part.cut(self.noise),
+            timesteps=part.cut(self.timesteps),
+            token_ids=part.cut(self.token_ids),
+        )
+
+
+def draw_timesteps(n: int, num_steps: int, generator: torch.Generator) -> Int64[Tensor, " n"]:
+    """Stratified timesteps, one in each of n parts of the schedule, and denser towards pure noise.
+
+    There the words decide what is drawn. The density grows linearly with the timestep.
     """
-    cumulative = build_scheduler().alphas_cumprod
-    n, num_steps = len(latents), len(cumulative)
     strata = (torch.arange(n) + torch.rand(n, generator=generator)) / n
-    timesteps = (strata.sqrt() * num_steps).long().clamp(max=num_steps - 1)
-    kept = cumulative[timesteps].view(n, 1, 1, 1)
-    noise = torch.randn(latents.shape, generator=generator)
-    noisy = kept.sqrt() * latents + (1.0 - kept).sqrt() * noise
-    states = base.text_encoder(token_ids).last_hidden_state
-    predicted = base.unet(noisy, timesteps, states).sample  # type: ignore[union-attr]
+    return (strata.sqrt() * num_steps).long().clamp(max=num_steps - 1)
+
+
+@functools.cache
+def _kept_shares() -> Float[Tensor, " num_train_timesteps"]:
+    return build_scheduler().alphas_cumprod
+
+
+def denoising_loss(base: Base, batch: Batch) -> Float[Tensor, ""]:
+    """Noise prediction error, weighted min(SNR, 5) / SNR (Hang et al. 2023, arXiv:2303.09556, eq. 8)."""
+    kept = _kept_shares()[batch.timesteps].view(-1, 1, 1, 1)
+    noisy = kept.sqrt() * batch.latents + (1.0 - kept).sqrt() * batch.noise
+    with torch.no_grad():
+        states = base.text_encoder(batch.token_ids).last_hidden_state
+    predicted = base.unet(noisy, batch.timesteps, states).sample  # type: ignore[union-attr]
     weight = (5.0 * (1.0 - kept) / kept).clamp(max=1.0).flatten()
-    return (weight * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
+    return (weight * (predicted - batch.noise).square().mean(dim=(1, 2, 3))).mean()
+
+
+def train_text(
+    config: PretrainConfig, base: Base, captions: list[list[str]], moments: Float[Tensor, "n 2 c h w"], report: Report
+) -> None:
+    """Trains the text encoder in place against the latents, and freezes it."""
+    train_text_encoder(
+        base.text_encoder,
+        tokenize(base, captions),
+        moments[:, 0] * base.vae.config["scaling_factor"],
+        config.text_steps,
+        config.text_batch,
+        config.text_rate,
+        config.seed + 4,
+        report,
+    )
 
 
 def train_denoiser(
-    config: PretrainConfig, base: Base, examples: Examples, report: Report, save: Callable[[Base], None]
+    config: PretrainConfig,
+    base: Base,
+    captions: list[list[str]],
+    moments: Float[Tensor, "n 2 c h w"],
+    report: Report,
+    save: Callable[[Base], None],
+    part: Part = WHOLE,
 ) -> None:
-    """Trains denoiser and text encoder together, and leaves their averaged weights in `base`.
+    """Trains the denoiser, and leaves its averaged weights in `base`.
 
     Args:
         config: steps, batch, rate, empty share and seed.
-        base: its autoencoder is trained; its denoiser and text encoder are changed in place.
-        examples: the captioned pictures.
+        base: its autoencoder and text encoder are trained and stay as they are; its denoiser is changed in place.
+        captions: captions of each picture.
+        moments: as `encode_moments` gives them, of each picture.
         report: called every 50 steps with what, step and loss.
         save: called with the averaged weights in place a few times on the way (not at the end).
+        part: this process's share of the batches.
     """
-    generator = torch.Generator().manual_seed(config.seed + 3)
-    moments = encode_moments(base.vae, examples.pictures) * base.vae.config["scaling_factor"]
-    token_ids, empty = tokenize(base, examples.captions), tokenize(base, [[""]])[0, 0]
-    weights = [*base.unet.parameters(), *base.text_encoder.parameters()]
+    draw = _batches(config, base, captions, moments * base.vae.config["scaling_factor"])
+    weights = list(base.unet.parameters())
     averages = [w.detach().clone() for w in weights]
-    optimizer = torch.optim.AdamW(weights, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(weights, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     base.unet.train()
-    base.text_encoder.train()
     for step in range(config.steps):
         _set_rate(optimizer, config.rate * rate_at(step, config.steps, 200))
-        chosen = torch.randint(len(moments), (config.batch,), generator=generator)
-        mean, std = moments[chosen].unbind(1)
-        latents = mean + std * torch.randn(mean.shape, generator=generator)
-        variant = torch.randint(token_ids.shape[1], (config.batch,), generator=generator)
-        ids = token_ids[chosen, variant]
-        ids[torch.rand(config.batch, generator=generator) < config.empty_share] = empty
-        loss = denoising_loss(base, latents, ids, generator)
-        _descend(loss, optimizer, weights)
+        loss = denoising_loss(base, draw().cut(part))
+        _descend(loss, optimizer, weights, part)
         torch._foreach_lerp_(averages, [w.detach() for w in weights], 1.0 - _decay(step))
         if step % 50 == 0 or step == config.steps - 1:
             report({"what": "denoiser", "step": step, "loss": loss.item()})
@@ -251,7 +323,28 @@ def train_denoiser(
             _swap(weights, averages)
     _swap(weights, averages)
     base.unet.eval()
-    base.text_encoder.eval()
+
+
+def _batches(
+    config: PretrainConfig, base: Base, captions: list[list[str]], moments: Float[Tensor, "n 2 c h w"]
+) -> Callable[[], Batch]:
+    """A function that draws the next batch; every process draws the same ones."""
+    generator = torch.Generator().manual_seed(config.seed + 3)
+    num_steps = len(_kept_shares())
+    token_ids, empty = tokenize(base, captions), tokenize(base, [[""]])[0, 0]
+
+    def draw() -> Batch:
+        chosen = torch.randint(len(moments), (config.batch,), generator=generator)
+        mean, std = moments[chosen].unbind(1)
+        latents = mean + std * torch.randn(mean.shape, generator=generator)
+        variant = torch.randint(token_ids.shape[1], (config.batch,), generator=generator)
+        ids = token_ids[chosen, variant]
+        ids[torch.rand(config.batch, generator=generator) < config.empty_share] = empty
+        timesteps = draw_timesteps(config.batch, num_steps, generator)
+        noise = torch.randn(latents.shape, generator=generator)
+        return Batch(latents=latents, noise=noise, timesteps=timesteps, token_ids=ids)
+
+    return draw
 
 
 def _decay(step: int) -> float:
@@ -272,8 +365,9 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: object) -> None:
+def _descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: list[torch.nn.Parameter], part: Part) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(weights, 1.0)  # type: ignore[arg-type]
+    part.average([weight.grad for weight in weights if weight.grad is not None])
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
     optimizer.step()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 TINY = (
     "--config.num-pictures 24 --config.vae-steps 3 --config.steps 3 --config.batch 4 "
     "--config.sizes.vae-widths 16 16 16 16 --config.sizes.latent-channels 4 --config.sizes.unet-widths 16 16 16 "
-    "--config.sizes.text-width 16 --config.sizes.text-layers 1 --config.sizes.sample-px 32 --num-threads 1"
+    "--config.sizes.text-width 16 --config.sizes.text-layers 1 --config.sizes.sample-px 32 --num-workers 2"
 ).split()
 
 

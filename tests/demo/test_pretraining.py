@@ -12,9 +12,13 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from flowerti.demo.networks import Base, NetworkSizes, build_tokenizer, byte_alphabet, save_base
 from flowerti.demo.pretraining import (
+    Batch,
+    Examples,
+    Part,
     PretrainConfig,
     denoising_loss,
     draw_examples,
+    draw_timesteps,
     encode_moments,
     join_examples,
     rate_at,
@@ -98,6 +102,10 @@ def test_the_tokenizer_makes_words_of_captions_single_tokens(tmp_path):
     assert set(ids[3:]) == {loaded.eos_token_id}
 
 
+def moments_of(vae, examples: Examples) -> torch.Tensor:
+    return encode_moments(vae, examples.pictures)
+
+
 def test_the_autoencoder_learns_and_is_scaled(vae, examples):
     untrained = train_autoencoder(PretrainConfig(vae_steps=0, sizes=SIZES), examples.pictures, silent)
     assert reconstruction_psnr(vae, examples.pictures) > reconstruction_psnr(untrained, examples.pictures) + 2
@@ -137,7 +145,10 @@ def test_the_loss_of_a_denoiser_that_says_nothing_is_the_mean_weight(base):
 
     mute = Base(tokenizer=base.tokenizer, vae=base.vae, text_encoder=base.text_encoder, unet=Silent())
     ids = tokenize(base, [["a photo of a daisy"]])[0].expand(2000, -1)
-    loss = denoising_loss(mute, torch.zeros(2000, 4, 4, 4), ids, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    latents, noise = torch.zeros(2000, 4, 4, 4), torch.randn(2000, 4, 4, 4, generator=generator)
+    timesteps = draw_timesteps(2000, 1000, generator)
+    loss = denoising_loss(mute, Batch(latents=latents, noise=noise, timesteps=timesteps, token_ids=ids))
     kept = np.cumprod(1.0 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
     weight = np.minimum(kept / (1 - kept), 5.0) / (kept / (1 - kept))
     # the density of timesteps grows linearly
@@ -156,21 +167,59 @@ def test_the_denoiser_sees_what_diffusers_adds(base):
     spy = Base(tokenizer=base.tokenizer, vae=base.vae, text_encoder=base.text_encoder, unet=Spy())
     latents = torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(5))
     ids = tokenize(base, [["a photo of a daisy"]])[0].expand(8, -1)
-    denoising_loss(spy, latents, ids, torch.Generator().manual_seed(0))
-    generator = torch.Generator().manual_seed(0)
-    torch.rand(8, generator=generator)
-    noise = torch.randn(latents.shape, generator=generator)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(6))
+    timesteps = draw_timesteps(8, 1000, torch.Generator().manual_seed(0))
+    denoising_loss(spy, Batch(latents=latents, noise=noise, timesteps=timesteps, token_ids=ids))
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     assert torch.allclose(seen["noisy"], scheduler.add_noise(latents, noise, seen["timesteps"]), atol=1e-6)
     # one timestep in each stratum, whose borders are those of a linearly growing density
     assert [int(((t + 0.5) / 1000) ** 2 * 8) for t in seen["timesteps"].tolist()] == list(range(8))
 
 
+def test_the_parts_of_a_batch_average_to_the_whole(base):
+    generator = torch.Generator().manual_seed(1)
+    whole = Batch(
+        latents=torch.randn(6, 4, 4, 4, generator=generator),
+        noise=torch.randn(6, 4, 4, 4, generator=generator),
+        timesteps=draw_timesteps(6, 1000, generator),
+        token_ids=tokenize(base, [["a photo of a daisy", "a lily"]] * 3).flatten(0, 1),
+    )
+    weight = base.unet.conv_in.weight
+
+    def gradient(batch: Batch) -> torch.Tensor:
+        return torch.autograd.grad(denoising_loss(base, batch), [weight])[0]
+
+    parts = [gradient(whole.cut(Part(rank=rank, size=2))) for rank in range(2)]
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, gradient(whole), rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(parts[0], parts[1])
+
+
+def test_gradients_are_averaged_before_they_are_used(vae, examples):
+    def weights(part: Part) -> torch.Tensor:
+        base = start_base(CONFIG, vae, examples.captions)
+        train_denoiser(CONFIG, base, examples.captions, moments_of(vae, examples), silent, lambda rough: None, part)
+        return base.unet.conv_in.weight.detach()
+
+    def vanish(gradients):
+        for gradient in gradients:
+            gradient.zero_()
+
+    untouched = start_base(CONFIG, vae, examples.captions).unet.conv_in.weight
+    shrink = 1 - CONFIG.rate * 0.01
+    moved = weights(Part(average=vanish))
+    assert torch.allclose(moved, untouched, atol=float(untouched.detach().abs().max()) * (1 - shrink**CONFIG.steps) + 1e-7)
+    assert not torch.allclose(weights(Part()), untouched, atol=1e-3)
+
+
 def test_a_short_run_saves_a_pipeline_that_diffusers_loads(base, examples, tmp_path):
     folder = tmp_path / "base"
     before = base.unet.conv_out.weight.detach().clone()
     rough = []
-    train_denoiser(CONFIG, base, examples, silent, lambda b: rough.append(b.unet.conv_out.weight.detach().clone()))
+
+    def keep(halfway: Base) -> None:
+        rough.append(halfway.unet.conv_out.weight.detach().clone())
+
+    train_denoiser(CONFIG, base, examples.captions, moments_of(base.vae, examples), silent, keep)
     assert rough
     assert not torch.equal(before, base.unet.conv_out.weight)
     save_base(base, folder)
@@ -197,7 +246,7 @@ def test_a_short_run_saves_a_pipeline_that_diffusers_loads(base, examples, tmp_p
 def test_training_is_repeatable(vae, examples):
     def weights():
         base = start_base(CONFIG, vae, examples.captions)
-        train_denoiser(CONFIG, base, examples, silent, lambda rough: None)
+        train_denoiser(CONFIG, base, examples.captions, moments_of(vae, examples), silent, lambda rough: None)
         return torch.cat([p.detach().flatten() for p in base.unet.parameters()])
 
     assert torch.equal(weights(), weights())
