@@ -1,0 +1,89 @@
+"""The state of a run from its files alone: built by hand, stage after stage."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from flowerti.artifacts import Concept, SelectedClass, Selection
+from flowerti.config import to_json
+from flowerti.presets import demo
+from flowerti.run_directory import RunDirectory
+from flowerti.status import read_status
+
+NAMES = ("sword lily", "azalea", "canna lily")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(str(tmp_path))
+    run.write_bytes("config.json", to_json(demo()).encode())
+    return run
+
+
+def states(run: RunDirectory) -> dict[str, tuple[str, str]]:
+    return {line.stage: (line.state, line.detail) for line in read_status(run)}
+
+
+def select(run: RunDirectory) -> None:
+    chosen = [SelectedClass(class_name=n, num_train=8, f1_validation=0.1, reason="weak") for n in NAMES]
+    run.save("selection.json", Selection(selected=chosen, by_evidence=chosen), "k")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="no run was started"):
+        read_status(RunDirectory(str(tmp_path)))
+
+
+def test_each_class_has_its_own_line(run: RunDirectory):
+    select(run)
+    run.save(
+        "concepts/sword_lily/concept.json", Concept(class_name=NAMES[0], token="<s>", num_steps=9, best_step=6), "k"
+    )
+    run.save("concepts/azalea/concept.json", Concept(class_name=NAMES[1], token="<a>", error="loss is nan"), "k")
+    checkpoint = save({"rows": torch.zeros(1)}, {"step": "50", "key": "k"})
+    run.write_bytes("concepts/canna_lily/checkpoints/last.safetensors", checkpoint)
+    found = states(run)
+    assert found["select"] == ("done", "sword lily, azalea, canna lily")
+    assert found["invert sword lily"] == ("done", "best at step 6 of 9")
+    assert found["invert azalea"] == ("failed", "loss is nan")
+    assert found["invert canna lily"] == ("begun", f"step 50 of {demo().inversion.num_steps}")
+
+
+def test_a_damaged_checkpoint_is_named(run: RunDirectory):
+    select(run)
+    run.write_bytes("concepts/canna_lily/checkpoints/last.safetensors", b"half a file")
+    with pytest.raises(ValueError, match=r"concepts/canna_lily/checkpoints/last\.safetensors is damaged"):
+        read_status(run)
+
+
+def test_pictures_and_trials_are_counted(run: RunDirectory):
+    select(run)
+    assert states(run)["sample"][0] == "waiting"
+    config = demo().sampling
+    for name in ("sword_lily", "azalea", "canna_lily"):
+        for begin in range(0, config.num_per_class, config.batch_size):
+            assert states(run)["sample"][0] != "done"
+            run.write_bytes(f"synthetic/{name}.raw.{begin:06d}.parquet", b"")
+    assert states(run)["sample"][0] == "done"
+    assert states(run)["sweep"] == ("waiting", "0 trials")
+    run.write_bytes("sweep/trials/validation.real.0.0.json", b"")
+    assert states(run)["sweep"] == ("begun", "1 trials")
+    run.write_bytes("sweep/table.json", b"")
+    assert states(run)["sweep"][0] == "done"
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        ("classify", "classifier/report.json"),
+        ("score", "scores/validation.json"),
+        ("confirm", "scores/test.json"),
+        ("report", "summary.json"),
+    ],
+)
+def test_a_stage_is_done_when_its_file_is_there(run: RunDirectory, stage: str, file: str):
+    assert states(run)[stage][0] == "waiting"
+    run.write_bytes(file, b"")
+    assert states(run)[stage][0] == "done"
