@@ -14,15 +14,16 @@ from flowerti.artifacts import (
     ClassifierReport,
     Concept,
     PictureSet,
-    Scores,
     Selection,
     SweepTable,
     Timing,
 )
-from flowerti.data import read_pictures
+from flowerti.data import read_picture, read_pictures
 from flowerti.report import build_summary, render_html, validate_summary
-from flowerti.report_figures import figures
+from flowerti.report.copies_figure import shown_pairs
+from flowerti.report.figures import draw_figures
 from flowerti.run_directory import RunDirectory
+from flowerti.score_records import Scores
 from flowerti.shards import read_rows, read_synthetic, synthetic_address
 from flowerti.study import Study
 
@@ -54,14 +55,22 @@ def publish(
         versions,
     )
     validate_summary(summary)
-    pictures = shown_pictures(study, selection, sets)
-    drawn = figures(study.experiment, classifier, selection, concepts, sweep, pictures)
-    for name, content in drawn.items():
-        study.run.write_bytes(f"figures/{name}", content)
+    pictures, of_copies = shown_pictures(study, selection, sets), pictures_of_copies(study, scores)
+    drawn = draw_figures(study.experiment, classifier, selection, concepts, scores, sweep, pictures, of_copies)
+    _write_figures(study.run, drawn)
     _write_page(study.run, summary, classifier, study.census, drawn)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     study.run.write_bytes("summary.json", text.encode())
     return summary
+
+
+def _write_figures(run: RunDirectory, drawn: dict[str, bytes]) -> None:
+    for name, content in drawn.items():
+        run.write_bytes(f"figures/{name}", content)
+    # an earlier report may have shown what is hidden now
+    for name in run.names("figures"):
+        if name.removeprefix("figures/") not in drawn:
+            run.delete(name)
 
 
 def shown_pictures(study: Study, selection: Selection, sets: list[PictureSet]) -> dict[str, dict[str, np.ndarray]]:
@@ -78,6 +87,20 @@ def shown_pictures(study: Study, selection: Selection, sets: list[PictureSet]) -
             if pictures.class_name == name:
                 shown[name][pictures.source] = _first(study.run, pictures, size_px)
     return shown
+
+
+def pictures_of_copies(study: Study, scores: Scores) -> dict[str, np.ndarray]:
+    """The pictures of the pairs that figures of copies show: synthetic ones by address, and training ones by id.
+
+    Training pictures are read only where they may be shown.
+    """
+    size_px = study.experiment.data.image_size_px
+    pairs = [pair for check in scores.copies for pair in shown_pairs(check)]
+    found = {pair.picture: read_synthetic(study.run, pair.picture, size_px) for pair in pairs}
+    if study.experiment.data.show_pictures:
+        addresses = {record.id: record.address for record in study.dataset.of("train")}
+        found |= {pair.train_id: read_picture(addresses[pair.train_id], size_px) for pair in pairs}
+    return found
 
 
 def _first(run: RunDirectory, pictures: PictureSet, size_px: int) -> np.ndarray:

@@ -1,0 +1,86 @@
+"""All figures of a report, each under the file name by which the page finds it.
+
+A figure that would be empty is left out. This module knows nothing about the page or the run directory.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import UInt8
+
+from flowerti.artifacts import ClassifierReport, Concept, Selection, SweepTable
+from flowerti.config import Experiment
+from flowerti.report.charts import confusion_png, curves_png, loss_curves_png
+from flowerti.report.copies_figure import copies_png, shown_pairs
+from flowerti.report.matrix_figure import matrix_png
+from flowerti.report.names import copies_file, matrix_file, strip_file
+from flowerti.report.picture_strips import in_reading_order, strip_png
+from flowerti.report.sweep_figure import has_gains, sweep_png
+from flowerti.score_records import Scores
+
+Picture = UInt8[np.ndarray, "_height _width 3"]
+
+
+def draw_figures(
+    experiment: Experiment,
+    classifier: ClassifierReport,
+    selection: Selection,
+    concepts: list[Concept],
+    scores: Scores,
+    sweep: SweepTable,
+    pictures: Mapping[str, Mapping[str, UInt8[np.ndarray, "_num _height _width 3"]]],
+    of_copies: Mapping[str, Picture],
+    *,
+    num_columns: int = 8,
+) -> dict[str, bytes]:
+    """Draw every figure that the artifacts allow.
+
+    Args:
+        experiment: says whether real pictures may be shown.
+        classifier: learning curves and confusion.
+        selection: the weak classes, named in a large confusion figure.
+        concepts: tokens with their loss curves; failed ones have none.
+        scores: the matrix and the checks for copies.
+        sweep: rows on validation and test.
+        pictures: class name -> source ("real" or one of synthetic pictures) -> pictures, values 0..255; the first
+            `num_columns` of each are shown.
+        of_copies: the pictures of `copies_figure.shown_pairs`, synthetic ones by address and training ones by id.
+        num_columns: pictures in a row of a strip.
+
+    Returns:
+        PNG bytes by name: curves.png, confusion.png, loss_curves.png, sweep.png, and those that `names` gives.
+    """
+    weak = {chosen.class_name for chosen in selection.selected}
+    drawn = {
+        "curves.png": curves_png(classifier.curves) if classifier.curves else b"",
+        "confusion.png": confusion_png(classifier, weak) if classifier.confusion else b"",
+        "loss_curves.png": loss_curves_png(concepts) if any(c.loss_curve for c in concepts) else b"",
+        "sweep.png": sweep_png(sweep.rows) if has_gains(sweep.rows) else b"",
+    }
+    show_real = experiment.data.show_pictures
+    for class_name, by_source in pictures.items():
+        shown = in_reading_order(by_source, show_real)
+        drawn[strip_file(class_name)] = strip_png(shown, num_columns) if shown else b""
+    drawn |= _matrices(scores) | _copies(scores, of_copies, show_real)
+    return {name: png for name, png in drawn.items() if png}
+
+
+def _matrices(scores: Scores) -> dict[str, bytes]:
+    kinds = dict.fromkeys((row.extractor, row.metric) for row in scores.matrix)
+    return {
+        matrix_file(*kind): matrix_png(
+            [row for row in scores.matrix if (row.extractor, row.metric) == kind], scores.class_names
+        )
+        for kind in kinds
+    }
+
+
+def _copies(scores: Scores, pictures: Mapping[str, Picture], show_real: bool) -> dict[str, bytes]:
+    drawn = {}
+    for check in scores.copies:
+        pairs = shown_pairs(check)
+        synthetic = {pair.picture: pictures[pair.picture] for pair in pairs if pair.picture in pictures}
+        train = {pair.train_id: pictures[pair.train_id] for pair in pairs if show_real and pair.train_id in pictures}
+        if synthetic:
+            drawn[copies_file(check.class_name, check.source, check.extractor)] = copies_png(check, synthetic, train)
+    return drawn

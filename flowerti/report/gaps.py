@@ -1,0 +1,73 @@
+"""What failed in a run, and what is missing from it that a reader would look for, in plain sentences.
+
+This module compares what the settings asked for with what the stages returned; it knows nothing about the numbers.
+"""
+
+from flowerti.artifacts import Census, Concept, PictureSet, Selection, SweepTable
+from flowerti.config import Experiment
+from flowerti.report.names import ARM_NAMES, SOURCE_NAMES
+from flowerti.score_records import Scores
+
+
+def failures(concepts: list[Concept], sweep: SweepTable) -> list[dict[str, str]]:
+    """Each class without a token and each lost trial, with the reason."""
+    of_classes = [
+        {"stage": "invert", "class_name": concept.class_name, "reason": concept.error}
+        for concept in concepts
+        if concept.error
+    ]
+    return of_classes + [{"stage": "sweep", "class_name": "", "reason": text} for text in sweep.failures]
+
+
+def left_out(
+    experiment: Experiment,
+    census: Census,
+    selection: Selection,
+    concepts: list[Concept],
+    sets: list[PictureSet],
+    scores: Scores,
+    sweep: SweepTable,
+) -> list[str]:
+    """What is not there although nothing reported a failure, a sentence each."""
+    notes = []
+    if not experiment.data.show_pictures:
+        notes.append("Real pictures are not shown: data.show_pictures is off.")
+    if census.unreadable:
+        notes.append(f"Pictures that could not be opened and were skipped: {len(census.unreadable)}.")
+    tried = {concept.class_name for concept in concepts}
+    notes += [
+        f"{chosen.class_name}: no token was tried." for chosen in selection.selected if chosen.class_name not in tried
+    ]
+    return notes + _missing_sets(experiment, selection, sets, scores) + _missing_arms(experiment, sweep)
+
+
+def _missing_sets(experiment: Experiment, selection: Selection, sets: list[PictureSet], scores: Scores) -> list[str]:
+    drawn = {(one.class_name, one.source) for one in sets}
+    scored = {(distance.class_name, distance.source) for distance in scores.distances}
+    names = [chosen.class_name for chosen in selection.selected]
+    notes = []
+    for source in experiment.sampling.sources:
+        undrawn = [name for name in names if (name, source) not in drawn]
+        unscored = [name for name in names if (name, source) in drawn - scored]
+        if undrawn:
+            notes.append(f"No pictures from the {SOURCE_NAMES.get(source, source)}: {', '.join(undrawn)}.")
+        if unscored:
+            notes.append(
+                f"Pictures from the {SOURCE_NAMES.get(source, source)} have no distance: {', '.join(unscored)}."
+            )
+    return notes
+
+
+def _missing_arms(experiment: Experiment, sweep: SweepTable) -> list[str]:
+    on_validation = {(row.arm, row.ratio) for row in sweep.rows if row.split == "validation"}
+    arms = {arm for arm, _ in on_validation}
+    notes = []
+    for arm in (*experiment.sweep.free_arms, *experiment.sampling.sources):
+        missing = [f"{r:g}" for r in experiment.sweep.ratios if (arm, r) not in on_validation]
+        if arm not in arms:
+            notes.append(f"The sweep has no row for the arm {ARM_NAMES.get(arm, arm)}.")
+        elif arm in experiment.sampling.sources and missing:
+            notes.append(f"The sweep's arm {ARM_NAMES.get(arm, arm)} lacks the ratios {', '.join(missing)}.")
+    if not any(row.split == "test" for row in sweep.rows):
+        notes.append("The sweep has no row on the test split.")
+    return notes

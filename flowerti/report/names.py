@@ -1,0 +1,63 @@
+"""What the report calls things: sources, arms, metrics and verdicts in plain words, figures by file name.
+
+Page and figures both take their words from here. This module knows nothing else.
+"""
+
+from flowerti.artifacts import slug
+
+SOURCE_NAMES = {
+    "real": "real",
+    "raw": "class name",
+    "alternative_name": "other name",
+    "latin_name": "Latin name",
+    "token": "learnt token",
+}
+ARM_NAMES = SOURCE_NAMES | {
+    "real": "real only",
+    "balanced": "balanced sampling",
+    "balanced_softmax": "balanced softmax",
+    "augmented": "augmentation",
+}
+METRIC_NAMES = {
+    "kernel": "kernel distance",
+    "cmmd": "CMMD",
+    "frechet": "Fréchet distance",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "vendi_ratio": "Vendi ratio",
+    "image_similarity": "image similarity",
+    "text_similarity": "text similarity",
+}
+KIND_NAMES = {
+    "kernel": "Kernel distance",
+    "cmmd": "CMMD",
+    "frechet": "Fréchet distance",
+    "overlap": "Overlap: precision, recall, density, coverage",
+    "variety": "Variety",
+    "likeness": "Likeness to real pictures",
+    "prompt": "Likeness to the description",
+}
+"""Kinds of metrics (`score_tables.KINDS`) as headings."""
+VERDICT_NAMES = {
+    "token": "the token is needed",
+    "better_name_is_enough": "a better name is enough",
+    "class_name_is_enough": "the class name is enough",
+    "undecided": "undecided",
+}
+
+
+def strip_file(class_name: str) -> str:
+    """The figure with the first pictures of each set of a class."""
+    return f"grid_{slug(class_name)}.png"
+
+
+def matrix_file(extractor: str, metric: str) -> str:
+    """The figure with the distances of each set to all classes."""
+    return f"matrix_{slug(extractor)}.{slug(metric)}.png"
+
+
+def copies_file(class_name: str, source: str, extractor: str) -> str:
+    """The figure with the pictures of a set that come nearest to training pictures."""
+    return f"copies_{slug(class_name)}.{slug(source)}.{slug(extractor)}.png"

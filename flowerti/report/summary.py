@@ -1,0 +1,175 @@
+"""From the artifacts of a run to `summary.json`: what the report says, for programs.
+
+Every failure and gap is named (`gaps`), every number is strict JSON. This module knows nothing about how a number was
+computed, about the run directory or about the page.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from flowerti.artifacts import (
+    Census,
+    ClassifierReport,
+    Concept,
+    PictureSet,
+    Selection,
+    SweepTable,
+    Timing,
+)
+from flowerti.config import Experiment
+from flowerti.report.formats import p_value, signed
+from flowerti.report.gaps import failures, left_out
+from flowerti.report.summary_schema import FORMAT
+from flowerti.score_records import Scores
+
+
+def build_summary(
+    experiment: Experiment,
+    census: Census,
+    classifier: ClassifierReport,
+    selection: Selection,
+    concepts: list[Concept],
+    sets: list[PictureSet],
+    scores: Scores,
+    sweep: SweepTable,
+    timings: list[Timing],
+    versions: dict[str, str],
+) -> dict[str, Any]:
+    """Gather a run in the shape of `summary.schema.json`, as strict JSON values.
+
+    A number that is not finite becomes None and is named under `failures`, so that one bad cell
+    neither hides nor takes the rest of the study down.
+    """
+    learnt = [concept for concept in concepts if not concept.error]
+    summary: dict[str, Any] = {
+        "format": FORMAT,
+        "preset": experiment.name,
+        "seed": experiment.seed,
+        "versions": versions,
+        "data_fingerprint": census.fingerprint,
+        "num_pictures": _num_pictures(census),
+        "unreadable": census.unreadable,
+        "duplicates": census.duplicates,
+        "settings": _quoted_settings(experiment),
+        "models": _models(experiment, classifier, learnt),
+        "classifier": {"accuracy": classifier.accuracy, "macro_f1": classifier.macro_f1},
+        "recommended_ratio": sweep.recommended_ratio,
+        "recommendation": sweep.recommendation,
+        "primary_contrast": _primary_contrast(sweep),
+        "selected": _rows(selection.selected),
+        "by_evidence": _rows(selection.by_evidence),
+        "concepts": [_concept_row(concept) for concept in concepts],
+        "neighbours": [
+            {"class_name": concept.class_name, **row} for concept in learnt for row in _rows(concept.neighbours)
+        ],
+        "sets": _rows(sets),
+        **_of_scores(scores),
+        "sweep": _rows(sweep.rows),
+        "failures": failures(concepts, sweep),
+        "left_out": left_out(experiment, census, selection, concepts, sets, scores, sweep),
+        "timings": _rows(timings),
+    }
+    not_finite: list[str] = []
+    summary = _strict(summary, "", not_finite)
+    summary["failures"] += [
+        {"stage": "report", "class_name": "", "reason": f"{place} is not a finite number"} for place in not_finite
+    ]
+    return summary
+
+
+def _rows(records: Sequence[Any]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(record) for record in records]
+
+
+def _num_pictures(census: Census) -> dict[str, int]:
+    return {
+        split: sum(getattr(count, f"num_{split}") for count in census.counts)
+        for split in ("train", "validation", "test")
+    }
+
+
+def _of_scores(scores: Scores) -> dict[str, Any]:
+    """The records of scoring under their own names; only the notes are told apart from those of others."""
+    found = dataclasses.asdict(scores)
+    return {"scoring_notes": found.pop("notes"), **found}
+
+
+def _quoted_settings(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "data_kind": experiment.data.kind,
+        "image_size_px": experiment.data.image_size_px,
+        "show_pictures": experiment.data.show_pictures,
+        "selection_rule": experiment.selection.rule,
+        "classifier_mode": experiment.classifier.mode,
+        "num_epochs": experiment.classifier.num_epochs,
+        "num_inference_steps": experiment.sampling.num_inference_steps,
+        "guidance_scale": experiment.sampling.guidance_scale,
+        "num_permutations": experiment.scoring.num_permutations,
+        "num_floor_splits": experiment.scoring.num_floor_splits,
+        "num_neighbours": experiment.scoring.num_neighbours,
+        "num_bootstrap": experiment.sweep.num_bootstrap,
+        "max_rest_drop": experiment.sweep.max_rest_drop,
+    }
+
+
+def _models(experiment: Experiment, classifier: ClassifierReport, learnt: list[Concept]) -> dict[str, str]:
+    return {
+        "base": experiment.base.path,
+        "base_revision": experiment.base.revision,
+        "base_sha256": learnt[0].base_sha256 if learnt else "",
+        "backbone": classifier.backbone,
+        "backbone_sha256": classifier.weights_sha256,
+    }
+
+
+def _concept_row(concept: Concept) -> dict[str, Any]:
+    kept = (
+        "class_name",
+        "token",
+        "num_vectors",
+        "initializer_token",
+        "num_pictures",
+        "num_steps",
+        "best_step",
+    )
+    curve = concept.loss_curve
+    return {name: getattr(concept, name) for name in kept} | {
+        "first_loss": curve[0].loss if curve else None,
+        "best_loss": next((point.loss for point in curve if point.step == concept.best_step), None),
+        "embeddings_sha256": concept.embeddings_sha256,
+        "seconds": concept.seconds,
+        "error": concept.error,
+    }
+
+
+def _primary_contrast(sweep: SweepTable) -> str:
+    asked = "Primary contrast: weak-class F1 with token pictures against real pictures only, on test"
+    row = next((row for row in sweep.rows if (row.split, row.arm) == ("test", "token")), None)
+    if row is None:
+        return f"{asked}. It was not measured: the sweep has no such row."
+    tried = "" if sweep.recommended_ratio else ", the best on validation, tried to check the refusal"
+    return (
+        f"{asked}, at ratio {row.ratio:g}{tried}: {signed(row.weak_gain)}, 95 % interval "
+        f"{signed(row.weak_gain_low)} to {signed(row.weak_gain_high)}, one-sided p {p_value(row.weak_gain_p)}, "
+        f"{row.num_seeds} seeds."
+    )
+
+
+def _strict(value: Any, place: str, not_finite: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _strict(item, f"{place}.{key}".lstrip("."), not_finite) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item, f"{place}[{index}]", not_finite) for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if not isinstance(value, Real):
+        raise ValueError(f"summary.json: {place} is a {type(value).__name__}: not a JSON value")
+    if math.isfinite(value):
+        return float(value)
+    not_finite.append(place)
+    return None

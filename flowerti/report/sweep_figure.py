@@ -1,0 +1,137 @@
+"""The sweep's chart: what each arm gains over real pictures only, by ratio, on validation and on test.
+
+An arm that has no plain name here is drawn under its own. This module computes no result: it only draws.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flowerti.artifacts import SweepRow
+from flowerti.report.canvas import (
+    CLASS_NAME_COLOUR,
+    LATIN_NAME_COLOUR,
+    OTHER_NAME_COLOUR,
+    TOKEN_COLOUR,
+    drawable,
+    render,
+)
+from flowerti.report.names import ARM_NAMES, SOURCE_NAMES
+
+_COLOURS = {
+    "token": TOKEN_COLOUR,
+    "raw": CLASS_NAME_COLOUR,
+    "alternative_name": OTHER_NAME_COLOUR,
+    "latin_name": LATIN_NAME_COLOUR,
+}
+_OTHER_COLOURS = ("#cc79a7", "#8c6d1f", "#7a5195", "#b2182b")
+_CONTROL_COLOUR = "#555555"
+_SPLIT_TITLES = {"validation": "validation", "test": "test, opened once"}
+_MAX_SHIFT = 0.14
+"""Between two arms at one ratio, in units of the distance between ratios."""
+_MAX_LEGEND_COLUMNS = 3
+
+
+def has_gains(rows: Sequence[SweepRow]) -> bool:
+    """Whether there is anything to draw."""
+    return any(_gains(rows, split) for split in _SPLIT_TITLES)
+
+
+def sweep_png(rows: Sequence[SweepRow]) -> bytes:
+    """Draw the gain in weak-class F1 over real pictures only, with 95 % intervals."""
+    by_split = {split: _gains(rows, split) for split in _SPLIT_TITLES}
+    by_split = {split: found for split, found in by_split.items() if found}
+    colours = _colours_of(rows)
+
+    def draw(figure: Figure) -> None:
+        slots = [max(2, len(_ratios(found)) + len(_controls(found))) for found in by_split.values()]
+        grid = figure.subplots(1, len(by_split), sharey=True, squeeze=False, width_ratios=slots)
+        labelled = {}
+        for axes, (split, found) in zip(grid[0], by_split.items(), strict=True):
+            _draw_gains(axes, found, colours)
+            axes.set_title(_SPLIT_TITLES[split])
+            handles, labels = axes.get_legend_handles_labels()
+            labelled = dict(zip(labels, handles, strict=True)) | labelled
+        grid[0, 0].set_ylabel("gain in weak-class F1")
+        if labelled:
+            ncols = min(_MAX_LEGEND_COLUMNS, len(labelled))
+            figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=ncols)
+
+    return render(draw, height_px=620)
+
+
+def _gains(rows: Sequence[SweepRow], split: str) -> list[SweepRow]:
+    return [
+        row
+        for row in rows
+        if row.split == split
+        and row.arm != "real"
+        and np.isfinite([row.weak_gain, row.weak_gain_low, row.weak_gain_high]).all()
+    ]
+
+
+def _ratios(rows: Sequence[SweepRow]) -> list[float]:
+    return sorted({row.ratio for row in rows if row.ratio > 0})
+
+
+def _controls(rows: Sequence[SweepRow]) -> list[str]:
+    return list(dict.fromkeys(row.arm for row in rows if row.ratio == 0))
+
+
+def _colours_of(rows: Sequence[SweepRow]) -> dict[str, str]:
+    """A colour of each arm that is the same on both splits."""
+    others = list(dict.fromkeys(row.arm for row in rows if row.arm not in _COLOURS))
+    return _COLOURS | {arm: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, arm in enumerate(others)}
+
+
+def _draw_gains(axes: Axes, rows: Sequence[SweepRow], colours: dict[str, str]) -> None:
+    ratios, controls = _ratios(rows), _controls(rows)
+    axes.axhline(0, color="#222222", linewidth=0.8)
+    _draw_arms(axes, [row for row in rows if row.ratio > 0], ratios, colours)
+    at_zero = [row for row in rows if row.ratio == 0]
+    places = [float(len(ratios) + controls.index(row.arm)) for row in at_zero]
+    _draw_points(axes, places, at_zero, fmt="s", color=_CONTROL_COLOUR, label=None)
+    names = [f"{ratio:g}\N{MULTIPLICATION SIGN}" for ratio in ratios]
+    names += [ARM_NAMES.get(arm, drawable(arm, 24)) for arm in controls]
+    if ratios and controls:
+        axes.axvline(len(ratios) - 0.5, color="#999999", linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(names)), names)
+    for text in axes.get_xticklabels()[len(ratios) :]:
+        text.set(rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.tick_params(axis="x", length=0)
+    axes.grid(axis="y", linewidth=0.4, color="#cccccc")
+
+
+def _draw_arms(axes: Axes, rows: Sequence[SweepRow], ratios: list[float], colours: dict[str, str]) -> None:
+    found = dict.fromkeys(row.arm for row in rows)
+    arms = [arm for arm in ARM_NAMES if arm in found] + [arm for arm in found if arm not in ARM_NAMES]
+    for index, arm in enumerate(arms):
+        of_arm = sorted((row for row in rows if row.arm == arm), key=lambda row: row.ratio)
+        shift = min(_MAX_SHIFT, 0.7 / len(arms)) * (index - (len(arms) - 1) / 2)
+        places = [ratios.index(row.ratio) + shift for row in of_arm]
+        label = f"pictures from the {SOURCE_NAMES[arm]}" if arm in SOURCE_NAMES else ARM_NAMES.get(arm, arm)
+        _draw_points(axes, places, of_arm, fmt="o-", color=colours[arm], label=drawable(label, 36))
+
+
+def _draw_points(
+    axes: Axes,
+    places: Sequence[float],
+    rows: Sequence[SweepRow],
+    *,
+    fmt: str,
+    color: str,
+    label: str | None,
+) -> None:
+    if not rows:
+        return
+    gains = np.asarray([row.weak_gain for row in rows])
+    # A percentile interval of few resamples can miss its own mean; a bar has no negative length.
+    below = np.maximum(0, gains - [row.weak_gain_low for row in rows])
+    above = np.maximum(0, [row.weak_gain_high for row in rows] - gains)
+    axes.errorbar(
+        places, gains, yerr=[below, above], fmt=fmt, color=color, label=label,
+        linewidth=1.2, markersize=5, elinewidth=1.2, capsize=2.5,
+    )  # fmt: skip

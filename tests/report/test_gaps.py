@@ -1,0 +1,60 @@
+"""Every failure is named, and what a reader would look for and not find."""
+
+import dataclasses
+
+from finished_run import census, concept, experiment, picture_sets, run, sweep
+from finished_scores import FOURTEEN, class_names, scores
+
+from flowerti.config import SamplingConfig
+from flowerti.report.gaps import failures, left_out
+
+
+def missing_from(parts):
+    asked = ("experiment", "census", "selection", "concepts", "sets", "scores", "sweep")
+    return left_out(*(parts[name] for name in asked))
+
+
+def test_nothing_is_missing_from_a_whole_run():
+    assert missing_from(run()) == []
+    assert failures(run()["concepts"], sweep()) == []
+
+
+def test_gaps_are_named():
+    names = class_names(14)
+    parts = run(
+        experiment=dataclasses.replace(
+            experiment(), sampling=SamplingConfig(), sweep=dataclasses.replace(experiment().sweep, ratios=(0.5, 8.0))
+        ),
+        census=dataclasses.replace(census(names), unreadable=["train/broken.jpg"]),
+        concepts=[concept(name) for name in names[:2]],
+        sets=picture_sets(names[:3])[:-2],
+        scores=scores(names[:2]),
+        sweep=dataclasses.replace(
+            sweep(), rows=[r for r in sweep().rows if r.split == "validation" and r.arm != "balanced"]
+        ),
+    )
+    notes = missing_from(parts)
+    for expected in (
+        "Pictures that could not be opened and were skipped: 1.",
+        f"{names[2]}: no token was tried.",
+        f"No pictures from the learnt token: {names[2]}.",
+        f"Pictures from the class name have no distance: {names[2]}.",
+        "The sweep has no row for the arm balanced sampling.",
+        "The sweep's arm learnt token lacks the ratios 8.",
+        "The sweep has no row on the test split.",
+    ):
+        assert expected in notes
+
+
+def test_hidden_pictures_are_said_to_be_hidden():
+    assert missing_from(run(experiment=experiment(show_pictures=False))) == [
+        "Real pictures are not shown: data.show_pictures is off."
+    ]
+
+
+def test_failures_come_from_tokens_and_trials():
+    concepts = [concept(FOURTEEN[0]), concept(FOURTEEN[1], error="loss is NaN")]
+    assert failures(concepts, sweep(failures=["token at 2: killed"])) == [
+        {"stage": "invert", "class_name": FOURTEEN[1], "reason": "loss is NaN"},
+        {"stage": "sweep", "class_name": "", "reason": "token at 2: killed"},
+    ]

@@ -1,0 +1,151 @@
+"""The end of a run on disk: summary, figures and page; which pictures are read; and the page written again."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from finished_run import classifier, experiment, picture_sets, pixels, run, sweep
+from finished_scores import EXTRACTOR, copy_check, scores
+from PIL import Image
+
+from flowerti.data import Dataset, Record
+from flowerti.publish import pictures_of_copies, publish, republish, shown_pictures
+from flowerti.report.names import copies_file, strip_file
+from flowerti.report.summary_schema import validate_summary
+from flowerti.run_directory import RunDirectory
+from flowerti.shards import write_shard
+from flowerti.study import Study
+
+NAMES = ("rose", "lily")
+SHARD = "synthetic/rose-token.parquet"
+NUM = 10
+
+
+def picture(index):
+    return np.random.default_rng(index).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def png(index):
+    stream = io.BytesIO()
+    Image.fromarray(picture(index)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def check():
+    usual = copy_check("rose", "token", num_copies=1, num_pairs=NUM)
+    closest = [dataclasses.replace(one, picture=f"synthetic:{SHARD}#{i}") for i, one in enumerate(usual.closest)]
+    return dataclasses.replace(usual, copies=closest[:1], closest=closest)
+
+
+@pytest.fixture
+def parts():
+    """A run of two classes of which one is weak, with pictures from the token alone, and little for charts to draw."""
+    given = dataclasses.replace(scores(NAMES[:1], ("token",), NAMES), copies=[check()], matrix=[])
+    sets = [dataclasses.replace(picture_sets(NAMES[:1], ("token",))[0], files=[SHARD], num_pictures=NUM)]
+    report = dataclasses.replace(classifier(NAMES), curves=[], confusion=[])
+    table = dataclasses.replace(sweep(), rows=sweep().rows[:1])
+    return run(NAMES, num_weak=1, classifier=report, scores=given, sets=sets, sweep=table)
+
+
+@pytest.fixture
+def study(tmp_path, parts):
+    """Validation and training pictures 100 and up, 200 and up; synthetic ones 0 and up."""
+    directory = RunDirectory(str(tmp_path / "run"))
+    rows = [{"image": {"bytes": png(i), "path": ""}, "class_name": "rose", "source": "token"} for i in range(NUM)]
+    write_shard(directory, SHARD, rows, "k")
+    records = []
+    for split, first in (("validation", 100), ("train", 200)):
+        for i in range(NUM):
+            file = tmp_path / f"{split}{i}.png"
+            file.write_bytes(png(first + i))
+            records.append(Record(f"{split}/{i}", 0, split, str(file)))
+    directory.save("classifier/report.json", parts["classifier"], "k")
+    directory.save("data.json", parts["census"], "k")
+    return Study(
+        experiment=parts["experiment"],
+        run=directory,
+        dataset=Dataset(NAMES, tuple(records)),
+        census=parts["census"],
+        base_sha256="b" * 64,
+        alternative_names={},
+        latin_names={},
+    )
+
+
+def published(study, parts):
+    stages = ("classifier", "selection", "concepts", "sets", "scores", "sweep", "timings", "versions")
+    return publish(study, *(parts[name] for name in stages))
+
+
+def hidden(study):
+    return dataclasses.replace(study, experiment=experiment(show_pictures=False))
+
+
+def test_everything_that_is_promised_is_written(study, parts):
+    summary = published(study, parts)
+    validate_summary(summary)
+    assert json.loads(study.run.read_bytes("summary.json")) == summary
+    page = study.run.read_bytes("report.html").decode()
+    expected = {"loss_curves.png", strip_file("rose"), copies_file("rose", "token", EXTRACTOR)}
+    assert {name.removeprefix("figures/") for name in study.run.names("figures")} == expected
+    assert page.count("data:image/png") == len(expected)
+
+
+def test_the_first_pictures_of_each_set_are_shown(study, parts):
+    shown = shown_pictures(study, parts["selection"], parts["sets"])
+    assert list(shown) == ["rose"]
+    np.testing.assert_array_equal(shown["rose"]["real"], [picture(100 + i) for i in range(8)])
+    np.testing.assert_array_equal(shown["rose"]["token"], [picture(i) for i in range(8)])
+
+
+def test_pairs_are_read_by_address_and_id(study, parts):
+    found = pictures_of_copies(study, parts["scores"])
+    assert len(found) == 2 * 8
+    for i in range(8):
+        np.testing.assert_array_equal(found[f"synthetic:{SHARD}#{i}"], picture(i))
+        np.testing.assert_array_equal(found[f"train/{i}"], picture(200 + i))
+
+
+def test_real_pictures_are_not_even_read_where_they_may_not_be_shown(study, parts, tmp_path):
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    assert set(shown_pictures(hidden(study), parts["selection"], parts["sets"])["rose"]) == {"token"}
+    assert not [name for name in pictures_of_copies(hidden(study), parts["scores"]) if name.startswith("train/")]
+    published(hidden(study), parts)
+    with pytest.raises(ValueError, match="cannot be read"):
+        published(study, parts)
+
+
+def test_figures_of_an_earlier_report_do_not_stay(study, parts):
+    published(study, parts)
+    before = pixels(study.run.read_bytes(f"figures/{strip_file('rose')}"))
+    study.run.write_bytes("figures/grid_old.png", png(0))
+    published(hidden(study), parts)
+    assert "figures/grid_old.png" not in study.run.names("figures")
+    after = pixels(study.run.read_bytes(f"figures/{strip_file('rose')}"))
+    assert len(after) == len(before) // 2
+
+
+def test_the_page_can_be_written_again_from_what_is_stored(study, parts):
+    published(study, parts)
+    page = study.run.read_bytes("report.html")
+    study.run.delete("report.html")
+    republish(study.run)
+    assert study.run.read_bytes("report.html") == page
+
+
+@pytest.mark.parametrize("name", ["summary.json", "data.json", "classifier/report.json"])
+def test_an_unfinished_run_has_no_page(study, parts, name):
+    published(study, parts)
+    study.run.delete(name)
+    with pytest.raises(ValueError, match=f"{name} is missing: the run is not finished"):
+        republish(study.run)
+
+
+def test_a_summary_of_an_older_version_is_not_laid_out(study, parts):
+    summary = published(study, parts) | {"format": "flowerti-summary-1"}
+    study.run.write_bytes("summary.json", json.dumps(summary).encode())
+    with pytest.raises(ValueError, match="run the experiment again"):
+        republish(study.run)
