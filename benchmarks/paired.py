@@ -1,0 +1,79 @@
+"""Times two ways of doing the same, in pairs and by turns, and prints the outcome as one JSON object.
+
+Machines are noisy, so only ratios within a pair count, never absolute times. This module does not know what is timed.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Clock = Callable[[], float]
+
+
+def paired_ratio(
+    baseline: Callable[[], Any], ours: Callable[[], Any], num_pairs: int, clock: Clock = time.process_time
+) -> dict[str, float]:
+    """How many times more the baseline takes than ours.
+
+    Each way runs once beforehand. The order within a pair alternates.
+
+    Args:
+        baseline: the other way.
+        ours: this project's way.
+        num_pairs: pairs that count, at least 2.
+        clock: CPU seconds of this process by default; `time.perf_counter` where other processes work.
+
+    Returns:
+        "value" (geometric mean of the ratios), "low" and "high" (95 % t interval of it), "pairs", and the median
+        seconds of both ways under "baseline_s" and "ours_s".
+    """
+    baseline(), ours()
+    seconds = np.zeros((num_pairs, 2))
+    for pair in range(num_pairs):
+        order = (0, 1) if pair % 2 == 0 else (1, 0)
+        for way in order:
+            begun = clock()
+            (baseline, ours)[way]()
+            seconds[pair, way] = clock() - begun
+    middle = np.median(seconds, axis=0)
+    return ratio_of(seconds[:, 0], seconds[:, 1]) | {"baseline_s": float(middle[0]), "ours_s": float(middle[1])}
+
+
+def ratio_of(baseline_s: np.ndarray, ours_s: np.ndarray) -> dict[str, float]:
+    """Geometric mean of paired ratios with its 95 % t interval."""
+    logs = np.log(np.asarray(baseline_s) / np.asarray(ours_s))
+    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    value, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+    return {"value": float(value), "low": float(low), "high": float(high), "pairs": len(logs)}
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    packages = ("torch", "ray", "numpy", "scipy", "torchmetrics", "diffusers")
+    return {
+        "processor": _processor(),
+        "num_cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def print_result(benchmark: str, ratios: dict[str, dict[str, float]], details: dict[str, Any]) -> None:
+    """Print the one JSON object of a benchmark."""
+    print(json.dumps({"benchmark": benchmark, "machine": machine(), "ratios": ratios, "details": details}, indent=1))
