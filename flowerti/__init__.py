@@ -7,7 +7,8 @@ Words used throughout:
 - *class*: a category of the user's data set; *weak*: selected because a classifier does badly on it.
 - *base*: the frozen text-to-image model. *Token*: the placeholder word whose embedding rows are learnt.
   *Concept*: a class together with its learnt token.
-- *source* of a synthetic picture: `raw` (prompt with the class name), `alternative_name`, or `token`.
+- *source* of a synthetic picture: `raw` (prompt with the class name), `alternative_name`, `latin_name`,
+  or `token`.
 - *ratio*: synthetic pictures of a weak class in training, as a multiple of its real training pictures.
 - *floor*: the distance between two disjoint halves of the real pictures, at the same number of pictures.
 """

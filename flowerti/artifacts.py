@@ -187,53 +187,6 @@ class PictureSet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Distance:
-    """A distance between a synthetic set and held-out real pictures of its class."""
-
-    class_name: str
-    source: str
-    extractor: str
-    metric: str
-    value: float
-    num_real: int
-    num_synthetic: int
-    floor: float
-    """Mean of the same metric between disjoint halves of the real pictures."""
-    floor_num_pictures: int
-    """Pictures on each side of the floor's halves."""
-    p_value: float | None
-    """Permutation test of "same distribution"; None where the metric has no such test."""
-    reference: str = "validation"
-    """Split of the real pictures: validation before the sweep, test once after it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """Whether one source lies nearer to the real pictures than another."""
-
-    class_name: str
-    closer: str
-    than: str
-    metric: str
-    difference: float
-    """distance(than) - distance(closer): positive where the claim holds."""
-    p_value: float
-    """One-sided permutation test that exchanges pictures between the two sources."""
-    reference: str = "validation"
-    """Split of the real pictures: validation before the sweep, test once after it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scores:
-    """All distances of a run."""
-
-    extractor: str
-    weights_sha256: str
-    distances: list[Distance]
-    comparisons: list[Comparison]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """One training of the classifier in the sweep."""
 

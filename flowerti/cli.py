@@ -1,10 +1,11 @@
-"""The door for a person: `flowerti run`, `flowerti report`, `flowerti presets`.
+"""The door for a person: `flowerti run`, `flowerti status`, `flowerti report`, `flowerti presets`.
 
 Options of `run` are generated from the dataclasses of `config`, with the preset's values as defaults. Heavy packages
 are imported only by what needs them, so that help answers at once.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,13 +29,17 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("presets", help="list the ready-made experiments")
     report = commands.add_parser("report", help="write report.html of a finished run again")
     report.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
+    status = commands.add_parser("status", help="how far a run is, from its run directory alone")
+    status.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
     values, rest = parser.parse_known_args(arguments)
     if values.command != "run" and rest:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     try:
         if values.command == "run":
             return run(rest)
-        return presets() if values.command == "presets" else rewrite_report(values.run_dir)
+        if values.command == "presets":
+            return presets()
+        return tell_status(values.run_dir) if values.command == "status" else rewrite_report(values.run_dir)
     except ValueError as error:
         print(f"flowerti: {error}", file=sys.stderr)
         return 2
@@ -47,15 +52,24 @@ def presets() -> int:
     return 0
 
 
-def run(arguments: list[str], *, address: str | None = None) -> int:
-    """Run an experiment; `address` replaces the cluster's address where the options do not name one."""
+def run(arguments: list[str], *, address: str | None = None, until: str | None = None) -> int:
+    """Run an experiment up to a stage.
+
+    Args:
+        arguments: the options.
+        address: replaces the cluster's address where the options do not name one.
+        until: the last stage, where the options do not name one; by default all are run.
+    """
+    values, _ = _split(arguments)
     experiment, run_directory = parse_run(arguments, address=address)
     from flowerti.pipeline import run_experiment
 
-    say = speaker()
-    summary = run_experiment(experiment, run_directory, say)
-    say(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")
-    say(f"report: {run_directory.uri.rstrip('/')}/report.html")
+    say, last = speaker(), values.until or until or "report"
+    run_experiment(experiment, run_directory, say, last)
+    if last == "report":
+        summary = json.loads(run_directory.read_bytes("summary.json"))
+        say(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")
+        say(f"report: {run_directory.uri.rstrip('/')}/report.html")
     return 0
 
 
@@ -66,20 +80,31 @@ def parse_run(arguments: list[str], *, address: str | None = None) -> tuple[Expe
         ValueError: a preset, file or value is wrong.
         SystemExit: an option is unknown, or help was asked for.
     """
-    parser = argparse.ArgumentParser(prog="flowerti run", add_help=False)
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--preset")
-    start.add_argument("--config")
-    parser.add_argument("--run-dir", default="")
-    values, rest = parser.parse_known_args(arguments)
+    values, rest = _split(arguments)
+    started = RunDirectory(values.run_dir) if values.run_dir else None
     if values.config is not None:
         experiment = _read_config(values.config)
+    elif values.preset is None and started is not None and started.exists("config.json"):
+        experiment = from_json(
+            started.read_bytes("config.json").decode(errors="replace"), file_name=f"{started.uri}/config.json"
+        )
     else:
         experiment = preset("demo" if values.preset is None else values.preset)
     if address is not None:
         experiment = replace(experiment, cluster=replace(experiment.cluster, address=address))
     experiment = _override(experiment, rest)
-    return experiment, RunDirectory(values.run_dir or f"results/{experiment.name}")
+    return experiment, started or RunDirectory(f"results/{experiment.name}")
+
+
+def _split(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What concerns the run as a whole, and the settings of the experiment."""
+    parser = argparse.ArgumentParser(prog="flowerti run", add_help=False, allow_abbrev=False)
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--preset")
+    start.add_argument("--config")
+    parser.add_argument("--run-dir", default="")
+    parser.add_argument("--until", default="")
+    return parser.parse_known_args(arguments)
 
 
 def _read_config(file_name: str) -> Experiment:
@@ -95,7 +120,8 @@ def _override(experiment: Experiment, arguments: list[str]) -> Experiment:
 
     description = (
         "--preset NAME or --config FILE chooses the experiment, --run-dir DIR says where its results go (a path, "
-        "s3://... or gs://...); every setting below can be changed. Presets: " + ", ".join(PRESETS)
+        "s3://... or gs://...; with neither preset nor config, a run that was started there goes on), --until STAGE "
+        "ends after a stage; every setting below can be changed. Presets: " + ", ".join(PRESETS)
     )
     return tyro.cli(Experiment, prog="flowerti run", description=description, default=experiment, args=arguments)
 
@@ -121,6 +147,15 @@ def rewrite_report(run_dir: str) -> int:
 
     republish(RunDirectory(run_dir))
     print(f"{run_dir.rstrip('/')}/report.html")
+    return 0
+
+
+def tell_status(run_dir: str) -> int:
+    """Print a line for every stage of a run."""
+    from flowerti.status import read_status
+
+    for line in read_status(RunDirectory(run_dir)):
+        print(f"{line.state:8} {line.stage:28} {line.detail}".rstrip())
     return 0
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-Source = Literal["raw", "alternative_name", "token"]
+Source = Literal["raw", "alternative_name", "latin_name", "token"]
 """Where a synthetic picture's prompt takes its name from: the class name, another name, or the learnt token."""
 
 SelectionRule = Literal["lowest_f1", "fewest_pictures", "blend", "fixed"]
@@ -212,8 +212,8 @@ class SamplingConfig:
 
     num_per_class: int = 64
     """Pictures of each source for each selected class."""
-    sources: tuple[Source, ...] = ("raw", "alternative_name", "token")
-    """Which names to draw from; alternative_name is left out for a class that has none."""
+    sources: tuple[Source, ...] = ("raw", "alternative_name", "latin_name", "token")
+    """Which names to draw from; another or a Latin name is left out for a class that has none."""
     prompt: str = 'Photo of a "{}"'
     """Prompt; {} takes the name or the token."""
     num_inference_steps: int = 20
@@ -243,21 +243,34 @@ class SamplingConfig:
 class ScoringConfig:
     """How sets of pictures are compared."""
 
-    extractor: str = "efficientnet_lite0"
-    """Feature extractor: efficientnet_lite0, inception (FID weights) or the name of a torchvision model."""
-    weights: str = ""
-    """Local weights file of the extractor; empty for the package's or the extractor's own."""
-    input_size_px: int = 128
-    """Side of the square that the extractor sees, in pixels."""
+    extractors: tuple[str, ...] = ("efficientnet_lite0",)
+    """Feature extractors: efficientnet_lite0, inception (FID weights), clip, dinov2 or a torchvision model's name.
+
+    Verdicts, recognition and the check for copies go by the first one.
+    """
+    weights: tuple[str, ...] = ()
+    """Local weights of each extractor, in their order: a file, for clip and dinov2 a folder; empty for their own."""
+    input_sizes_px: tuple[int, ...] = (128,)
+    """Side of the square that each extractor sees, in pixels."""
     num_permutations: int = 2000
     """Random relabellings behind a permutation p-value."""
     num_floor_splits: int = 20
     """Random disjoint halves behind a real-against-real floor."""
+    num_neighbours: int = 5
+    """Neighbours that span the manifold of precision, recall, density and coverage."""
+    num_closest_pairs: int = 20
+    """Pairs of synthetic and nearest training pictures that are listed for each set."""
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Check ranges, and that the lists fit together."""
         _check_kinds(self, "scoring.")
-        for name in ("input_size_px", "num_floor_splits"):
+        _require(len(self.extractors) > 0, "scoring.extractors", "is empty: name at least one")
+        _require(len(set(self.extractors)) == len(self.extractors), "scoring.extractors", "names one twice")
+        num = len(self.extractors)
+        _require(len(self.weights) in (0, num), "scoring.weights", f"must name none or {num} files, one an extractor")
+        _require(len(self.input_sizes_px) == num, "scoring.input_sizes_px", f"must hold {num} sizes, one an extractor")
+        _require(min(self.input_sizes_px) >= 1, "scoring.input_sizes_px", "must be at least 1")
+        for name in ("num_floor_splits", "num_neighbours", "num_closest_pairs"):
             _require(getattr(self, name) >= 1, f"scoring.{name}", "must be at least 1")
         _require(self.num_permutations >= 99, "scoring.num_permutations", "must be at least 99")
 

@@ -1,16 +1,13 @@
 """Where labelled pictures come from: the drawn herbarium, Oxford 102, or folders of pictures.
 
 A data set is a list of records; a picture is read only when a worker asks for it, by its address, so that pictures
-never travel through the driver. Listing checks names and counts, the census opens every picture once. This module does
-not know about models, stages or synthetic pictures.
+never travel through the driver. Listing checks names and counts and opens no picture. This module does not know about
+models, stages or synthetic pictures.
 """
 
-import hashlib
 import io
-import json
 import struct
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from flowerti.artifacts import Census, ClassCount, seed_for
+from flowerti.artifacts import seed_for
 from flowerti.config import DataConfig
 
 Split = Literal["train", "validation", "test"]
@@ -62,7 +59,7 @@ def list_records(config: DataConfig, seed: int) -> Dataset:
         dataset = _flowers102(config)
     else:
         dataset = _image_folder(config)
-    _check_counts(dataset)
+    check_counts(dataset)
     return dataset
 
 
@@ -122,7 +119,12 @@ def _image_folder(config: DataConfig) -> Dataset:
     return Dataset(class_names, tuple(records))
 
 
-def _check_counts(dataset: Dataset) -> None:
+def check_counts(dataset: Dataset) -> None:
+    """Refuse a data set that lacks a class or a split.
+
+    Raises:
+        ValueError: fewer than 2 classes, or a class without pictures in a split; names it.
+    """
     if len(dataset.class_names) < 2:
         raise ValueError(f"data: {len(dataset.class_names)} classes found: at least 2 are needed")
     counts = count_by_split(dataset)
@@ -201,70 +203,6 @@ def to_square(picture: Image.Image, size_px: int) -> Image.Image:
 def read_pictures(addresses: list[str], size_px: int) -> UInt8[np.ndarray, "num {size_px} {size_px} 3"]:
     """Read several pictures into one array."""
     return np.stack([read_picture(address, size_px) for address in addresses])
-
-
-def listing_key(dataset: Dataset) -> str:
-    """Hash of which pictures there are and how large their files are; cheap, for noticing a changed folder."""
-    rows = [(r.id, r.class_id, r.split, _size_of(r.address)) for r in dataset.records]
-    return hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest()
-
-
-def _size_of(address: str) -> int | str:
-    if address.startswith("herbarium:"):
-        return read_bytes(address).decode()
-    try:
-        return Path(address).stat().st_size
-    except OSError:  # the census names it
-        return -1
-
-
-def take_census(dataset: Dataset, config: DataConfig) -> Census:
-    """Open every picture once: count, hash, find unreadable ones and byte-identical ones across splits.
-
-    Raises:
-        ValueError: a picture cannot be read and config.skip_unreadable is off, or too few are left; names it.
-    """
-    with ThreadPoolExecutor() as threads:
-        verdicts = list(threads.map(lambda r: _inspect(r, config.skip_unreadable), dataset.records))
-    digests = {r.id: digest for r, digest in zip(dataset.records, verdicts, strict=True) if digest}
-    unreadable = [r.id for r in dataset.records if r.id not in digests]
-    kept = without(dataset, unreadable)
-    _check_counts(kept)
-    counts = count_by_split(kept)
-    rows = sorted((r.id, r.class_id, r.split, digests[r.id]) for r in kept.records)
-    return Census(
-        fingerprint=hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest(),
-        counts=[
-            ClassCount(
-                class_name=name,
-                num_train=counts[i, "train"],
-                num_validation=counts[i, "validation"],
-                num_test=counts[i, "test"],
-            )
-            for i, name in enumerate(dataset.class_names)
-        ],
-        unreadable=unreadable,
-        duplicates=_straddling_duplicates(kept, digests),
-    )
-
-
-def _inspect(record: Record, skip_unreadable: bool) -> str:
-    try:
-        content = read_bytes(record.address)
-        if not record.address.startswith("herbarium:"):
-            decode_picture(content, 8, record.address)
-    except ValueError:
-        if not skip_unreadable:
-            raise
-        return ""
-    return hashlib.sha256(content).hexdigest()
-
-
-def _straddling_duplicates(dataset: Dataset, digests: dict[str, str]) -> list[list[str]]:
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in dataset.records:
-        groups[digests[record.id]].append(record)
-    return sorted(sorted(r.id for r in g) for g in groups.values() if len({r.split for r in g}) > 1)
 
 
 def without(dataset: Dataset, ids: list[str]) -> Dataset:

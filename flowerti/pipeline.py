@@ -4,55 +4,89 @@ Each stage takes the study and the artifacts before it and leaves out what the r
 does not know how a stage works; Ray is reached only through `flowerti.cluster`.
 """
 
+import json
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
 
-from flowerti.artifacts import ClassifierReport, Scores, Selection, Timing, key_of, num_synthetic
+from flowerti.artifacts import ClassifierReport, Selection, Timing, key_of
 from flowerti.config import Experiment
 from flowerti.run_directory import RunDirectory
-from flowerti.study import Study, prepare
+from flowerti.score_records import Scores
+from flowerti.study import Study, check_pool_sizes, prepare
 
+STAGES = ("classify", "select", "invert", "sample", "score", "sweep", "confirm", "report")
+"""In the order in which they run."""
 _PACKAGES = ("ray", "torch", "torchvision", "diffusers", "transformers")
 
 
-def run_experiment(experiment: Experiment, run: RunDirectory, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run all stages that are missing and return the summary.
+def run_experiment(
+    experiment: Experiment, run: RunDirectory, say: Callable[[str], None], until: str = "report"
+) -> None:
+    """Run all stages that are missing, up to `until`; how it ended is left in result.json.
 
     Raises:
-        ValueError: something about the input is wrong; nothing costly was done.
+        ValueError: something about the input is wrong; nothing costly was done. Whatever ends a later stage is raised
+            as it is, and its stage and reason are left in result.json.
     """
+    if until not in STAGES:
+        raise ValueError(f"--until: unknown stage {until!r}: choose one of {', '.join(STAGES)}")
+    from flowerti.cluster.session import close
+
     study = prepare(experiment, run)
+    clock = StageClock(run, experiment, say)
+    try:
+        for stage in _stages(study, clock):
+            if stage == until:
+                break
+    except Exception as error:
+        _write_result(run, {"state": "failed", "stage": clock.last, "reason": f"{type(error).__name__}: {error}"})
+        raise
+    finally:
+        close()
+    _write_result(run, {"state": "done", "stage": until, "reason": ""})
+
+
+def _write_result(run: RunDirectory, result: dict[str, str]) -> None:
+    run.write_bytes("result.json", (json.dumps(result, indent=1) + "\n").encode())
+
+
+def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
+    """Do one stage after the other, and yield the name of each when it is done."""
     from flowerti.cluster.classify import classify
     from flowerti.cluster.invert import invert
     from flowerti.cluster.sample import sample
     from flowerti.cluster.score import score
-    from flowerti.cluster.session import close
     from flowerti.cluster.sweep import sweep
     from flowerti.publish import publish
 
-    clock = StageClock(run, experiment, say)
-    try:
-        with clock.stage("classify") as tell:
-            report = classify(study, tell)
-        with clock.stage("select") as tell:
-            selection = choose(study, report, tell)
-        with clock.stage("invert") as tell:
-            concepts = invert(study, selection, tell)
-        with clock.stage("sample") as tell:
-            sets = sample(study, selection, concepts, tell)
-        with clock.stage("score") as tell:
-            scores = score(study, sets, "validation", tell)
-        with clock.stage("sweep") as tell:
-            table = sweep(study, selection, sets, tell)
-        with clock.stage("confirm") as tell:
-            scores = _join(scores, score(study, sets, "test", tell))
-    finally:
-        close()
-    return publish(study, report, selection, concepts, sets, scores, table, clock.timings(), versions())
+    with clock.stage("classify") as tell:
+        report = classify(study, tell)
+    yield "classify"
+    with clock.stage("select") as tell:
+        selection = choose(study, report, tell)
+    yield "select"
+    with clock.stage("invert") as tell:
+        concepts = invert(study, selection, tell)
+    yield "invert"
+    with clock.stage("sample") as tell:
+        sets = sample(study, selection, concepts, tell)
+    yield "sample"
+    with clock.stage("score") as tell:
+        scores = score(study, sets, "validation", tell)
+    yield "score"
+    with clock.stage("sweep") as tell:
+        table = sweep(study, selection, sets, tell)
+    yield "sweep"
+    with clock.stage("confirm") as tell:
+        scores = _join(scores, score(study, sets, "test", tell))
+    yield "confirm"
+    with clock.stage("report"):
+        publish(study, report, selection, concepts, sets, scores, table, clock.timings(), versions())
+    yield "report"
 
 
 def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -> Selection:
@@ -66,14 +100,7 @@ def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -
     experiment = study.experiment
     counts = {count.class_name: count.num_train for count in study.census.counts}
     selection = select(report.classes, counts, experiment.selection)
-    for selected in selection.selected:
-        needed = num_synthetic(max(experiment.sweep.ratios), selected.num_train)
-        if needed > experiment.sampling.num_per_class:
-            raise ValueError(
-                f"sampling.num_per_class: {experiment.sampling.num_per_class} pictures are too few for ratio "
-                f"{max(experiment.sweep.ratios):g} of class {selected.class_name!r} with {selected.num_train} training "
-                f"pictures: set it to at least {needed}, or lower sweep.ratios"
-            )
+    check_pool_sizes(experiment, {s.class_name: s.num_train for s in selection.selected})
     key = key_of(selection)
     if study.run.load("selection.json", Selection, key) is None:
         study.run.save("selection.json", selection, key)
@@ -82,11 +109,13 @@ def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -
 
 
 def _join(validation: Scores, test: Scores) -> Scores:
-    return Scores(
-        extractor=validation.extractor,
-        weights_sha256=validation.weights_sha256,
+    """Records that name their split from both passes; of all others those that were confirmed on test."""
+    return replace(
+        test,
         distances=validation.distances + test.distances,
         comparisons=validation.comparisons + test.comparisons,
+        verdicts=validation.verdicts + test.verdicts,
+        notes=list(dict.fromkeys(validation.notes + test.notes)),
     )
 
 
@@ -109,6 +138,11 @@ class StageClock:
         self._run, self._say, self._stages = run, say, []
         cluster = experiment.cluster
         self._num_gpus = cluster.num_workers * cluster.num_gpus_per_worker
+
+    @property
+    def last(self) -> str:
+        """The stage that was begun last; empty before the first."""
+        return self._stages[-1] if self._stages else ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[str], None]]:

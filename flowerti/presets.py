@@ -59,7 +59,7 @@ def flowers102() -> Experiment:
         selection=SelectionConfig(rule="blend", num_classes=3),
         inversion=InversionConfig(num_vectors=4, num_steps=2000, batch_size=8, learning_rate=4e-3),
         sampling=SamplingConfig(num_per_class=128, guidance_scale=4.0),
-        scoring=ScoringConfig(extractor="inception", input_size_px=299),
+        scoring=ScoringConfig(extractors=("inception",), input_sizes_px=(299,)),
     )
 
 

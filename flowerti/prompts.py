@@ -6,6 +6,8 @@ It knows nothing about models or pictures.
 import json
 from pathlib import Path
 
+from flowerti.oxford_names import NAMES as OXFORD_NAMES
+
 TEMPLATES: tuple[str, ...] = (
     "a photo of a {}",
     "a picture of a {}",
@@ -22,43 +24,8 @@ TEMPLATES: tuple[str, ...] = (
 )
 """Each has one place for a noun phrase, as `str.format` takes it."""
 
-OXFORD_ALTERNATIVE_NAMES: dict[str, str] = {
-    "sword lily": "gladiolus",
-    "canna lily": "canna indica",
-    "azalea": "rhododendron",
-    "prince of wales feathers": "amaranthus hypochondriacus",
-    "bird of paradise": "strelitzia reginae",
-    "love in the mist": "nigella damascena",
-    "peruvian lily": "alstroemeria",
-    "ball moss": "tillandsia recurvata",
-    "bishop of llandaff": "red dahlia",
-    "pincushion flower": "scabiosa",
-    "globe thistle": "echinops",
-    "spear thistle": "cirsium vulgare",
-    "sweet william": "dianthus barbatus",
-    "stemless gentian": "gentiana acaulis",
-    "moon orchid": "phalaenopsis",
-    "monkshood": "aconitum",
-    "fire lily": "lilium bulbiferum",
-    "tiger lily": "lilium lancifolium",
-    "toad lily": "tricyrtis",
-    "blackberry lily": "iris domestica",
-    "giant white arum lily": "zantedeschia aethiopica",
-    "trumpet creeper": "campsis radicans",
-    "barbeton daisy": "gerbera",
-    "balloon flower": "platycodon",
-    "windflower": "anemone",
-    "mexican aster": "cosmos",
-    "cape flower": "nerine",
-    "tree mallow": "lavatera",
-    "desert-rose": "adenium obesum",
-    "thorn apple": "datura stramonium",
-}
-"""Another common or Latin name of classes of Oxford 102, from general botany."""
-
-
 def alternative_names(class_names: tuple[str, ...], file_name: str = "") -> dict[str, str]:
-    """Another name for each class that has one: the user's file first, then the names that the project knows.
+    """Another common name for each class that has one: the user's file first, then the names that the project knows.
 
     Args:
         class_names: the classes of the data set.
@@ -69,9 +36,15 @@ def alternative_names(class_names: tuple[str, ...], file_name: str = "") -> dict
     """
     from flowerti.demo.herbarium import SPECIES
 
-    known = OXFORD_ALTERNATIVE_NAMES | {s.name: s.alternative_name for s in SPECIES if s.alternative_name}
+    known = {name: common for name, (common, _) in OXFORD_NAMES.items() if common}
+    known |= {s.name: s.alternative_name for s in SPECIES if s.alternative_name}
     names = {name: known[name] for name in class_names if name in known}
     return names | (_read_names(file_name, class_names) if file_name else {})
+
+
+def latin_names(class_names: tuple[str, ...]) -> dict[str, str]:
+    """The Latin name of each class for which the project knows one."""
+    return {name: OXFORD_NAMES[name][1] for name in class_names if name in OXFORD_NAMES}
 
 
 def _read_names(file_name: str, class_names: tuple[str, ...]) -> dict[str, str]:

@@ -97,6 +97,16 @@ def synthetic_address(name: str, row: int) -> str:
     return f"synthetic:{name}#{row}"
 
 
+def addresses_of(run: RunDirectory, names: list[str]) -> list[str]:
+    """The addresses of all pictures of some shards, in order; only the shards' footers are read."""
+    found = []
+    for name in names:
+        with run.filesystem.open_input_file(run.path(name)) as stream:
+            num_rows = pq.ParquetFile(stream).metadata.num_rows
+        found += [synthetic_address(name, row) for row in range(num_rows)]
+    return found
+
+
 def read_synthetic(run: RunDirectory, address: str, size_px: int) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
     """Read the picture at a `synthetic_address`."""
     name, _, row = address.removeprefix("synthetic:").rpartition("#")

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowerti.artifacts import Census, key_of
+from flowerti.artifacts import Census, key_of, num_synthetic
+from flowerti.census import listing_key, take_census
 from flowerti.config import Experiment, from_json, to_json
-from flowerti.data import Dataset, list_records, listing_key, take_census, without
+from flowerti.data import Dataset, list_records, without
 from flowerti.run_directory import RunDirectory
 
 _MIN_FREE_BYTES = 500_000_000
@@ -29,6 +30,7 @@ class Study:
     census: Census
     base_sha256: str
     alternative_names: dict[str, str]
+    latin_names: dict[str, str]
 
 
 def prepare(experiment: Experiment, run: RunDirectory) -> Study:
@@ -39,12 +41,14 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     """
     from flowerti.diffusion import hash_base, verify_base
     from flowerti.features import verify_weights
-    from flowerti.prompts import alternative_names
+    from flowerti.prompts import alternative_names, latin_names
 
     _refuse_other_config(experiment, run)
     _check_disk(run)
     verify_weights(experiment.classifier.backbone, experiment.classifier.weights)
-    verify_weights(experiment.scoring.extractor, experiment.scoring.weights)
+    scoring = experiment.scoring
+    for extractor, weights in zip(scoring.extractors, scoring.weights or ("",) * len(scoring.extractors), strict=True):
+        verify_weights(extractor, weights)
     dataset = list_records(experiment.data, experiment.seed)
     _check_selection(experiment, dataset)
     names = alternative_names(dataset.class_names, experiment.sampling.alternative_names_file)
@@ -59,6 +63,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
         census=census,
         base_sha256=hash_base(folder),
         alternative_names=names,
+        latin_names=latin_names(dataset.class_names),
     )
 
 
@@ -109,6 +114,29 @@ def _check_selection(experiment: Experiment, dataset: Dataset) -> None:
         raise ValueError(
             f"selection: {num_selected} of {len(dataset.class_names)} classes cannot all be weak: select fewer"
         )
+    if selection.rule == "fixed":
+        check_pool_sizes(experiment, {name: len(dataset.of("train", name)) for name in selection.class_names})
+
+
+def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
+    """Refuse ratios that the planned number of pictures cannot serve.
+
+    Args:
+        experiment: the ratios and the number of pictures a class.
+        num_train: real training pictures of each selected class.
+
+    Raises:
+        ValueError: sampling.num_per_class is too small for the largest ratio; says how many to draw.
+    """
+    largest = max(experiment.sweep.ratios)
+    for class_name, num_real in num_train.items():
+        needed = num_synthetic(largest, num_real)
+        if needed > experiment.sampling.num_per_class:
+            raise ValueError(
+                f"sampling.num_per_class: {experiment.sampling.num_per_class} pictures are too few for ratio "
+                f"{largest:g} of class {class_name!r} with {num_real} training pictures: set it to at least {needed}, "
+                "or lower sweep.ratios"
+            )
 
 
 def _check_initializer(experiment: Experiment, folder: Path) -> None:

@@ -16,7 +16,7 @@ from flowerti.config import ClassifierConfig, SweepConfig
 from flowerti.data import Split
 from flowerti.features import Backbone
 
-SYNTHETIC_ARMS = ("raw", "alternative_name", "token")
+SYNTHETIC_ARMS = ("raw", "alternative_name", "latin_name", "token")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

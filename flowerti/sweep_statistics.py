@@ -15,12 +15,12 @@ from scipy import sparse
 
 from flowerti.artifacts import SweepRow, Trial, seed_for
 from flowerti.config import SweepConfig
-from flowerti.metrics import f1_scores
+from flowerti.metrics.classification import f1_scores
 
 _TIE = 1e-12  # Sums in another order differ in the last digits; such a gain counts as none.
 _SIGNIFICANCE = 0.05
 _FREE_CONTROLS = ("balanced", "balanced_softmax", "augmented")
-_PROMPT_ARMS = ("raw", "alternative_name")
+_PROMPT_ARMS = ("raw", "alternative_name", "latin_name")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,13 +15,27 @@ PACKAGE = ROOT / "flowerti"
 DOORS = ROOT / "ray_jobs"
 
 LAYERS: list[set[str]] = [
-    {"flowerti", "config", "presets", "artifacts", "metrics", "run_directory", "tensor_files"},
-    {"data", "demo", "diffusion", "backbones", "features", "prompts", "shards", "training_batches"},
-    {"classifier", "classifier_report", "selection", "inversion", "concepts", "neighbours", "sampling", "scoring"},
+    {"flowerti", "config", "presets", "artifacts", "metrics", "oxford_names", "run_directory", "tensor_files"},
+    {
+        "data",
+        "census",
+        "feature_files",
+        "demo",
+        "diffusion",
+        "backbones",
+        "features",
+        "prompts",
+        "shards",
+        "thumbnails",
+        "training_batches",
+        "transformer_backbones",
+    },
+    {"classifier", "classifier_report", "selection", "inversion", "concepts", "neighbours", "sampling"},
+    {"score_records", "scoring", "class_matrix", "recognition", "copies", "name_verdicts", "score_tasks"},
     {"study"},
     {"sweep", "sweep_statistics"},
     {"cluster"},
-    {"report", "report_figures", "publish"},
+    {"report", "publish", "status"},
     {"pipeline"},
     {"cli"},
     {"ray_jobs"},
@@ -91,8 +105,10 @@ def test_ray_is_imported_by_the_cluster_and_the_doors_only(name: str):
 
 
 def test_the_report_does_not_know_the_cluster():
-    for name in ("report", "report_figures", "publish"):
-        assert not [other for other in imported(f"flowerti.{name}") if other.startswith("flowerti.cluster")]
+    rooms = [n for n in MODULES if n.startswith(("flowerti.report", "flowerti.publish", "flowerti.status"))]
+    assert len(rooms) > 3
+    for name in rooms:
+        assert not [other for other in imported(name) if other.startswith("flowerti.cluster")]
 
 
 @pytest.mark.parametrize("name", list(MODULES))

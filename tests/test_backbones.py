@@ -138,7 +138,7 @@ def test_preflight_accepts_what_is_there_and_downloads_nothing(
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("resnet5000", "", r"'resnet5000' \(classifier.backbone or scoring.extractor\) is unknown"),
+        ("resnet5000", "", r"'resnet5000' \(classifier.backbone or scoring.extractors\) is unknown"),
         ("fcn_resnet50", "", "is unknown"),
         ("resnet18", "nowhere/resnet18.pth", "weights file nowhere/resnet18.pth of 'resnet18' is missing"),
     ],

@@ -47,7 +47,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
         cli.main(["--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("run", "report", "presets"))
+    assert all(command in out for command in ("run", "status", "report", "presets"))
 
 
 def test_help_of_run_names_settings_and_presets(capsys: pytest.CaptureFixture[str]):
@@ -174,12 +174,14 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, RunDirec
 
     asked: list[tuple[Experiment, RunDirectory]] = []
 
-    def run_experiment(experiment: Experiment, run: RunDirectory, say: Any) -> dict[str, Any]:
+    def run_experiment(experiment: Experiment, run: RunDirectory, say: Any, until: str) -> None:
         asked.append((experiment, run))
         if experiment.seed == 13:
             raise ValueError("data.root: pictures is missing")
         say("[classify] [bold]not markup[/bold]")
-        return {"recommended_ratio": 0.5, "recommendation": "because it helps"}
+        say(f"ends after {until}")
+        if until == "report":
+            run.write_bytes("summary.json", b'{"recommended_ratio": 0.5, "recommendation": "because it helps"}')
 
     monkeypatch.setattr(flowerti.pipeline, "run_experiment", run_experiment)
     return asked
@@ -197,6 +199,36 @@ def test_run_hands_the_experiment_to_the_pipeline_and_says_the_outcome(
     assert "recommended ratio 0.5: because it helps" in out
     assert f"{folder}/report.html" in out
     assert "[bold]not markup[/bold]" in out
+
+
+def test_run_ends_after_the_stage_that_it_is_told(
+    pipeline: list[tuple[Experiment, RunDirectory]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert cli.main(["run", "--run-dir", str(tmp_path / "run"), "--until", "invert"]) == 0
+    out = capsys.readouterr().out
+    assert "ends after invert" in out
+    assert "recommended" not in out
+    assert cli.run(["--run-dir", str(tmp_path / "run")], until="sample") == 0
+    assert "ends after sample" in capsys.readouterr().out
+
+
+def test_a_run_directory_brings_its_config_unless_another_is_named(tmp_path: Path):
+    started = RunDirectory(str(tmp_path))
+    started.write_bytes("config.json", to_json(flowers102()).encode())
+    experiment, run = cli.parse_run(["--run-dir", str(tmp_path), "--seed", "4"])
+    assert (experiment.name, experiment.seed, run) == ("flowers102", 4, started)
+    assert cli.parse_run(["--run-dir", str(tmp_path), "--preset", "demo"])[0].name == "demo"
+
+
+def test_status_prints_a_line_for_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["status", str(tmp_path)]) == 2
+    assert "config.json is missing" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text(to_json(demo()))
+    assert cli.main(["status", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["waiting", stage] for stage in ("classify", "select", "sample", "score", "sweep", "confirm", "report")
+    ]
 
 
 def test_what_the_pipeline_refuses_is_one_line_and_code_2(

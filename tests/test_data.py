@@ -1,4 +1,4 @@
-"""Where pictures come from: counts, order, seeds, decoding, and what the census finds."""
+"""Where pictures come from: counts, order, seeds and decoding."""
 
 import dataclasses
 import io
@@ -22,13 +22,10 @@ from flowerti.data import (
     count_by_split,
     decode_picture,
     list_records,
-    listing_key,
     read_bytes,
     read_picture,
     read_pictures,
-    take_census,
     to_square,
-    without,
 )
 
 HERBARIUM = DataConfig(kind="herbarium", num_train_common=5, num_train_rare=2, num_validation=3, num_test=4)
@@ -81,7 +78,6 @@ def test_the_herbariums_splits_share_no_picture():
     assert len({r.address for r in dataset.records}) == len(dataset.records)
     firsts = [read_picture(dataset.of(split)[0].address, 16) for split in SPLITS]
     assert len({picture.tobytes() for picture in firsts}) == 3
-    assert take_census(dataset, HERBARIUM).duplicates == []
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others():
@@ -163,91 +159,6 @@ def test_a_class_folder_with_unprintable_characters_is_named(folder: Path):
         (folder / split / "Zinnia").rename(folder / split / "zin\nnia")
     with pytest.raises(ValueError, match=r"'zin\\nnia'.*rename it"):
         list_records(config_of(folder), 0)
-
-
-def break_picture(path: Path, how: str) -> None:
-    if how == "truncated":
-        path.write_bytes(path.read_bytes()[:100])
-    elif how == "empty":
-        path.write_bytes(b"")
-    elif how == "text":
-        path.write_bytes(b"<html>404 not found</html>")
-    elif how == "dangling link":
-        path.unlink()
-        path.symlink_to(path.with_name("gone"))
-    else:
-        path.unlink()
-        path.mkdir()
-
-
-BROKEN = ["truncated", "empty", "text", "dangling link", "folder"]
-
-
-@pytest.mark.parametrize("how", BROKEN)
-def test_an_unreadable_picture_is_named(folder: Path, how: str):
-    broken = folder / "validation" / "azalea" / "1.png"
-    break_picture(broken, how)
-    dataset = list_records(config_of(folder), 0)
-    assert listing_key(dataset)
-    with pytest.raises(ValueError, match=r"^picture .*skip_unreadable") as caught:
-        take_census(dataset, config_of(folder))
-    assert str(broken.parent) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("how", BROKEN)
-def test_an_unreadable_picture_can_be_left_out_and_is_listed(folder: Path, how: str):
-    break_picture(folder / "validation" / "azalea" / "1.png", how)
-    dataset = list_records(config_of(folder), 0)
-    census = take_census(dataset, config_of(folder, skip_unreadable=True))
-    assert census.unreadable == ["validation/azalea/1.png"]
-    azalea = next(c for c in census.counts if c.class_name == "azalea")
-    assert (azalea.num_train, azalea.num_validation, azalea.num_test) == (3, 1, 2)
-    kept = without(dataset, census.unreadable)
-    assert len(kept.records) == len(dataset.records) - 1
-    assert kept.class_names == dataset.class_names
-
-
-def test_a_class_that_is_all_unreadable_is_named_even_when_skipping(folder: Path):
-    for file in (folder / "test" / "azalea").iterdir():
-        break_picture(file, "text")
-    with pytest.raises(ValueError, match=r"'azalea' has no pictures .* in the test split"):
-        take_census(list_records(config_of(folder), 0), config_of(folder, skip_unreadable=True))
-
-
-def test_byte_identical_pictures_across_splits_are_found(folder: Path):
-    shutil.copy(folder / "train" / "azalea" / "0.png", folder / "test" / "azalea" / "copy.png")
-    shutil.copy(folder / "train" / "azalea" / "0.png", folder / "validation" / "Zinnia" / "other.png")
-    shutil.copy(folder / "train" / "azalea" / "1.png", folder / "train" / "azalea" / "within.png")
-    census = take_census(list_records(config_of(folder), 0), config_of(folder))
-    assert census.duplicates == [["test/azalea/copy.png", "train/azalea/0.png", "validation/Zinnia/other.png"]]
-
-
-def test_the_fingerprint_follows_content_and_the_listing_sizes(folder: Path):
-    def both() -> tuple[str, str]:
-        dataset = list_records(config_of(folder), 0)
-        return take_census(dataset, config_of(folder)).fingerprint, listing_key(dataset)
-
-    before = both()
-    assert both() == before
-    file = folder / "train" / "azalea" / "0.png"
-    content = file.read_bytes()
-    file.write_bytes(encoded(noise(500, 20, 20)))
-    changed = both()
-    assert changed[0] != before[0]
-    assert changed[1] != before[1]
-    file.write_bytes(content)
-    assert both() == before
-    file.rename(file.with_name("renamed.png"))
-    assert both()[1] != before[1]
-
-
-def test_the_fingerprint_does_not_name_the_machine(folder: Path, tmp_path: Path):
-    moved = tmp_path / "elsewhere"
-    shutil.copytree(folder, moved)
-    censuses = [take_census(list_records(config_of(f), 0), config_of(f)) for f in (folder, moved)]
-    assert censuses[0] == censuses[1]
-    assert str(tmp_path) not in json.dumps(dataclasses.asdict(censuses[0]))
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 30), (30, 20), (21, 40), (20, 20)])
@@ -414,11 +325,3 @@ def test_oxfords_names_are_those_of_its_label_file(oxford: tuple[DataConfig, Dat
     names = [listed[str(label)] for label in range(1, 103)]
     differing = [i for i, name in enumerate(oxford[1].class_names, start=1) if name != names[i - 1]]
     assert differing == [60, 78], "the two that are spelt differently"
-
-
-def test_oxfords_straddling_pairs_are_exactly_three(oxford: tuple[DataConfig, Dataset]):
-    config, dataset = oxford
-    census = take_census(dataset, config)
-    pairs = [(7015, 7040), (7307, 7309), (8067, 8077)]
-    assert census.duplicates == [[f"image_{number:05d}.jpg" for number in pair] for pair in pairs]
-    assert census.unreadable == []

@@ -44,7 +44,7 @@ def test_the_full_study_uses_networks_that_torchvision_knows():
     from torchvision.models import list_models
 
     assert flowers102().classifier.backbone in list_models()
-    assert flowers102().scoring.extractor == "inception"
+    assert flowers102().scoring.extractors == ("inception",)
 
 
 def test_the_demo_needs_nothing_from_outside():

@@ -6,7 +6,8 @@ from string import Formatter
 
 import pytest
 
-from flowerti.prompts import OXFORD_ALTERNATIVE_NAMES, TEMPLATES, alternative_names
+from flowerti.oxford_names import NAMES
+from flowerti.prompts import TEMPLATES, alternative_names, latin_names
 
 
 def test_each_template_has_one_place_for_a_name():
@@ -20,13 +21,17 @@ def test_each_template_has_one_place_for_a_name():
 def test_known_names_are_those_of_oxford_102():
     from torchvision.datasets import Flowers102
 
-    assert set(OXFORD_ALTERNATIVE_NAMES) <= set(Flowers102.classes)
-    assert all(name != other and other for name, other in OXFORD_ALTERNATIVE_NAMES.items())
+    assert set(NAMES) == set(Flowers102.classes)
+    assert all(name not in others and others[0] != others[1] and others[1] for name, others in NAMES.items())
 
 
 def test_the_studys_examples_are_known():
-    names = alternative_names(("sword lily", "prince of wales feathers", "no such flower"))
-    assert names == {"sword lily": "gladiolus", "prince of wales feathers": "amaranthus hypochondriacus"}
+    asked = ("sword lily", "prince of wales feathers", "rose", "no such flower")
+    assert alternative_names(asked)["sword lily"] == "gladiolus"
+    assert latin_names(asked)["prince of wales feathers"] == "amaranthus hypochondriacus"
+    # a rose has no other common name, and what is not of Oxford 102 has none at all
+    assert set(alternative_names(asked)) == {"sword lily", "prince of wales feathers"}
+    assert set(latin_names(asked)) == {"sword lily", "prince of wales feathers", "rose"}
 
 
 def test_the_herbarium_brings_its_own_names():
@@ -34,7 +39,9 @@ def test_the_herbarium_brings_its_own_names():
 
     expected = {s.name: s.alternative_name for s in SPECIES if s.alternative_name}
     assert expected
-    assert alternative_names(tuple(s.name for s in SPECIES)) == expected
+    rare = tuple(s.name for s in SPECIES if s.rare)
+    assert alternative_names(rare) == expected
+    assert latin_names(rare) == {}
 
 
 def write(folder: Path, content: object) -> str:
@@ -46,7 +53,7 @@ def write(folder: Path, content: object) -> str:
 def test_the_users_file_comes_first_and_adds(tmp_path: Path):
     file = write(tmp_path, {"azalea": "Azaleen", "rose": "rosa"})
     names = alternative_names(("azalea", "rose", "canna lily"), file)
-    assert names == {"azalea": "Azaleen", "rose": "rosa", "canna lily": "canna indica"}
+    assert names == {"azalea": "Azaleen", "rose": "rosa", "canna lily": "indian shot"}
 
 
 def test_a_file_in_utf_8_is_read_as_such(tmp_path: Path):

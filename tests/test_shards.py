@@ -11,7 +11,7 @@ from PIL import Image
 
 from flowerti.artifacts import seed_for, slug
 from flowerti.run_directory import RunDirectory
-from flowerti.shards import read_rows, read_shard_key, read_synthetic, synthetic_address, write_shard
+from flowerti.shards import addresses_of, read_rows, read_shard_key, read_synthetic, synthetic_address, write_shard
 
 NAME = "synthetic/sword_lily-token-0.parquet"
 
@@ -48,6 +48,18 @@ def test_pictures_and_columns_come_back(run: RunDirectory):
         assert [found[name] for name in ("source_picture", "strength", "verdict")] == [None, None, None]
         assert found["weight"] == 1.0
         assert np.array_equal(read_synthetic(run, synthetic_address(NAME, i), 16), picture(i))
+
+
+def test_addresses_name_every_picture_in_the_order_of_the_shards(run: RunDirectory):
+    write_shard(run, "synthetic/b.parquet", [row(0), row(1)], "k")
+    write_shard(run, "synthetic/a.parquet", [row(2)], "k")
+    found = addresses_of(run, ["synthetic/b.parquet", "synthetic/a.parquet"])
+    assert found == [
+        "synthetic:synthetic/b.parquet#0",
+        "synthetic:synthetic/b.parquet#1",
+        "synthetic:synthetic/a.parquet#0",
+    ]
+    assert [np.array_equal(read_synthetic(run, a, 16), picture(i)) for i, a in enumerate(found)] == [True] * 3
 
 
 def test_columns_that_a_row_has_are_kept(run: RunDirectory):

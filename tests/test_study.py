@@ -52,7 +52,7 @@ def experiment(pictures: Path, tiny_base: Path) -> Experiment:
         base=BaseConfig(path=str(tiny_base)),
         classifier=ClassifierConfig(backbone="resnet18"),
         selection=SelectionConfig(num_classes=1),
-        scoring=ScoringConfig(extractor="resnet18"),
+        scoring=ScoringConfig(extractors=("resnet18",)),
     )
 
 
@@ -138,6 +138,15 @@ def test_an_unknown_class_in_the_selection(experiment: Experiment, run: RunDirec
     assert "did you mean sword lily" in message
     nothing_near = changed(experiment, "selection", rule="fixed", class_names=("qqq",))
     assert "azalea" in refusal(nothing_near, run)
+
+
+def test_a_fixed_selection_that_its_pictures_cannot_serve(experiment: Experiment, run: RunDirectory):
+    fixed = changed(experiment, "selection", rule="fixed", class_names=("azalea",))
+    greedy = changed(fixed, "sweep", ratios=(1.0, 40.0))
+    message = refusal(changed(greedy, "sampling", num_per_class=79), run)
+    assert message.startswith("sampling.num_per_class: 79 pictures are too few for ratio 40 of class 'azalea'")
+    assert "at least 80" in message
+    study.prepare(changed(greedy, "sampling", num_per_class=80), run)
 
 
 def test_not_every_class_can_be_weak(experiment: Experiment, run: RunDirectory):
@@ -246,11 +255,11 @@ def test_an_initializer_of_several_tokens(experiment: Experiment, run: RunDirect
 
 @pytest.mark.parametrize("stage", ["classifier", "scoring"])
 def test_a_network_that_is_not_known_or_has_no_weights(experiment: Experiment, run: RunDirectory, stage: str):
-    field = {"classifier": "backbone", "scoring": "extractor"}[stage]
-    message = refusal(changed(experiment, stage, **{field: "resnet9000"}), run)
+    field, as_given = {"classifier": ("backbone", str), "scoring": ("extractors", lambda name: (name,))}[stage]
+    message = refusal(changed(experiment, stage, **{field: as_given("resnet9000")}), run)
     assert "'resnet9000'" in message
     assert f"{stage}.{field}" in message
-    message = refusal(changed(experiment, stage, weights="weights/none.pth"), run)
+    message = refusal(changed(experiment, stage, weights=as_given("weights/none.pth")), run)
     assert "weights/none.pth" in message
     assert f"{stage}.weights" in message
 
@@ -283,7 +292,7 @@ def test_the_full_study_says_step_by_step_what_to_fetch(pictures: Path, run: Run
     assert "scoring.weights" in message
     assert "weights-inception-2015-12-05-6726825d.pth" in message
     (tmp_path / "inception.pth").write_bytes(b"weights")
-    wanted = changed(wanted, "scoring", weights=str(tmp_path / "inception.pth"))
+    wanted = changed(wanted, "scoring", weights=(str(tmp_path / "inception.pth"),))
     message = refusal(wanted, run)
     assert message.startswith("data.root: ")
     assert "102flowers.tgz" in message

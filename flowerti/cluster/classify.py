@@ -11,12 +11,19 @@ import torch
 
 from flowerti.artifacts import ClassifierReport, key_of, seed_for
 from flowerti.classifier_report import score, train_with_curves
-from flowerti.cluster.features import BackboneChoice, features_of
-from flowerti.cluster.picture_sets import classifier_backbone, real_set, weights_sha256
+from flowerti.cluster.features import BackboneChoice
+from flowerti.cluster.picture_sets import (
+    ClassifierInput,
+    classifier_backbone,
+    classifier_inputs,
+    real_set,
+    weights_sha256,
+)
 from flowerti.cluster.session import connect
 from flowerti.config import ClassifierConfig
-from flowerti.data import Split, read_pictures
+from flowerti.data import Split
 from flowerti.features import load_backbone
+from flowerti.run_directory import RunDirectory
 from flowerti.study import Study
 
 _FILE = "classifier/report.json"
@@ -47,20 +54,19 @@ def _train(study: Study) -> ClassifierReport:
     task = ray.remote(_train_on_worker).options(
         num_cpus=cluster.num_cpus_per_worker, num_gpus=cluster.num_gpus_per_worker, max_retries=-1
     )
-    train, validation = inputs_of(study, _SPLITS)
+    inputs = inputs_of(study, _SPLITS)
     ids = [class_ids(study, split) for split in _SPLITS]
     seed = seed_for(experiment.seed, "", "classify", 0)
     names, backbone = study.dataset.class_names, classifier_backbone(study)
     config, num_threads = experiment.classifier, cluster.num_threads_per_worker
-    return ray.get(task.remote(names, train, ids[0], validation, ids[1], config, seed, backbone, num_threads))
+    return ray.get(task.remote(study.run, names, inputs, ids, config, seed, backbone, num_threads))
 
 
 def _train_on_worker(
+    run: RunDirectory,
     class_names: tuple[str, ...],
-    train: np.ndarray,
-    train_ids: np.ndarray,
-    validation: np.ndarray,
-    validation_ids: np.ndarray,
+    inputs: list[ClassifierInput],
+    ids: list[np.ndarray],
     config: ClassifierConfig,
     seed: int,
     choice: BackboneChoice,
@@ -69,11 +75,10 @@ def _train_on_worker(
     torch.set_num_threads(num_threads)
     is_full = config.mode == "full"
     backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
-    model, curves = train_with_curves(
-        train, train_ids, validation, validation_ids, len(class_names), config, seed, backbone
-    )
+    train, validation = (part.read(run) for part in inputs)
+    model, curves = train_with_curves(train, ids[0], validation, ids[1], len(class_names), config, seed, backbone)
     logits = model.logits(validation if is_full else validation[:, 0])
-    accuracy, macro_f1, classes, confusion = score(class_names, validation_ids, logits)
+    accuracy, macro_f1, classes, confusion = score(class_names, ids[1], logits)
     return ClassifierReport(
         backbone=choice.name,
         weights_sha256=weights_sha256(choice),
@@ -85,16 +90,10 @@ def _train_on_worker(
     )
 
 
-def inputs_of(study: Study, splits: list[Split]) -> list[np.ndarray]:
-    """What the classifier learns from: mirrored features [num, views, dim], or pictures for full fine-tuning."""
-    experiment = study.experiment
-    if experiment.classifier.mode == "full":
-        size_px = experiment.data.image_size_px
-        return [read_pictures([r.address for r in study.dataset.of(split)], size_px) for split in splits]
-    backbone = classifier_backbone(study)
-    sets = [real_set(study, split, views="mirrored" if split == "train" else "plain") for split in splits]
-    found = features_of(sets, backbone, weights_sha256(backbone), study.run, experiment.cluster)
-    return [found[s.name] for s in sets]
+def inputs_of(study: Study, splits: list[Split]) -> list[ClassifierInput]:
+    """What the classifier learns from and is judged on: the training split mirrored, others plain."""
+    views = {split: "mirrored" if split == "train" else "plain" for split in splits}
+    return classifier_inputs(study, [real_set(study, split, views=views[split]) for split in splits])
 
 
 def class_ids(study: Study, split: Split) -> np.ndarray:

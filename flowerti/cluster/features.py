@@ -1,7 +1,7 @@
 """Features of sets of pictures with Ray Data: each picture goes once through an actor of the pool.
 
-A row is a chunk of addresses, cut by index; the worker reads the pictures itself and returns float32 features, so that
-pictures never pass through the driver. Finished sets are kept in the run directory under the backbone's name.
+A row is a chunk of addresses, cut by index; the worker reads the pictures itself and writes float32 features into the
+run directory, so that neither pictures nor features pass through the driver. What is there is not computed again.
 """
 
 import json
@@ -12,18 +12,21 @@ import numpy as np
 import ray
 import torch
 from ray.data import ActorPoolStrategy
-from safetensors.numpy import load, save
 
 from flowerti.artifacts import key_of, seed_for
 from flowerti.cluster.session import connect, device_of
 from flowerti.config import ClusterConfig
 from flowerti.data import read_picture
+from flowerti.feature_files import StoredFeatures, feature_file, write_features
 from flowerti.features import augment, extract, load_backbone
 from flowerti.run_directory import RunDirectory
 from flowerti.shards import read_synthetic
-from flowerti.tensor_files import metadata_of
+from flowerti.thumbnails import THUMBNAIL_PX, thumbnails
 
-_CHUNK_SIZE = 32
+_BATCH_SIZE = 32
+"""Pictures that a network sees at once."""
+_FILE_SIZE = 8 * _BATCH_SIZE
+"""Pictures whose features share a file; a multiple of the batch, so that batches are the same for any set size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +36,10 @@ class BackboneChoice:
     name: str
     weights: str
     input_size_px: int
+
+
+THUMBNAILS = BackboneChoice(name="thumbnails", weights="", input_size_px=THUMBNAIL_PX)
+"""No network: the pixels at low resolution, by which copies are told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,29 +67,33 @@ class FeatureSet:
 
 
 class FeatureWorker:
-    """Reads a chunk of pictures and extracts their features."""
+    """Reads a chunk of pictures, extracts their features and writes them into the run directory."""
 
     def __init__(self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str) -> None:
         """Load the backbone once; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
-        self._backbone = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
-        self._backbone.module.to(device)
+        self._backbone = None
+        if backbone != THUMBNAILS:
+            self._backbone = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
+            self._backbone.module.to(device)
         self._run = run
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ray Data's contract: chunks as JSON in the column `chunk` in, their features as bytes out."""
+        """Ray Data's contract: chunks as JSON in the column `chunk` in, the names of the written files out."""
         chunks = [json.loads(text) for text in batch["chunk"]]
-        features = [save({"features": self._extract(chunk)}) for chunk in chunks]
-        return {
-            "set": np.array([chunk["set"] for chunk in chunks]),
-            "begin": np.array([chunk["begin"] for chunk in chunks]),
-            "features": np.array(features, dtype=object),
-        }
+        for chunk in chunks:
+            parts = [self._extract(chunk, begin) for begin in range(0, len(chunk["addresses"]), _BATCH_SIZE)]
+            write_features(self._run, chunk["file"], np.concatenate(parts))
+        return {"file": np.array([chunk["file"] for chunk in chunks])}
 
-    def _extract(self, chunk: dict[str, Any]) -> np.ndarray:
-        pictures = np.stack([self._read(address, chunk["image_size_px"]) for address in chunk["addresses"]])
-        views = self._views(pictures, chunk)
-        return np.stack([extract(self._backbone, views[:, i]) for i in range(views.shape[1])], axis=1)
+    def _extract(self, chunk: dict[str, Any], begin: int) -> np.ndarray:
+        addresses = chunk["addresses"][begin : begin + _BATCH_SIZE]
+        pictures = np.stack([self._read(address, chunk["image_size_px"]) for address in addresses])
+        views = self._views(pictures, chunk, chunk["begin"] + begin)
+        return np.stack([self._features(views[:, i]) for i in range(views.shape[1])], axis=1)
+
+    def _features(self, pictures: np.ndarray) -> np.ndarray:
+        return thumbnails(pictures) if self._backbone is None else extract(self._backbone, pictures)
 
     def _read(self, address: str, size_px: int) -> np.ndarray:
         if address.startswith("synthetic:"):
@@ -90,44 +101,40 @@ class FeatureWorker:
         return read_picture(address, size_px)
 
     @staticmethod
-    def _views(pictures: np.ndarray, chunk: dict[str, Any]) -> np.ndarray:
+    def _views(pictures: np.ndarray, chunk: dict[str, Any], begin: int) -> np.ndarray:
         if chunk["views"] == "augmented":
-            return augment(pictures, chunk["num_views"], chunk["seed"])
+            seed = seed_for(chunk["run_seed"], "", f"augment/{chunk['set']}", begin)
+            return augment(pictures, chunk["num_views"], seed)
         if chunk["views"] == "mirrored":
             return np.stack([pictures, pictures[:, :, ::-1]], axis=1)
         return pictures[:, None]
 
 
-def features_of(
+def compute_features(
     sets: list[FeatureSet], backbone: BackboneChoice, weights_sha256: str, run: RunDirectory, cluster: ClusterConfig
-) -> dict[str, np.ndarray]:
-    """Features [num, views, dim] of every set, by name; sets that the run directory holds are read back."""
-    keys = {s.name: s.key(backbone, weights_sha256) for s in sets}
-    files = {s.name: f"features/{backbone.name}-{backbone.input_size_px}/{s.name}.safetensors" for s in sets}
-    found = {s.name: _load(run, files[s.name], keys[s.name]) for s in sets}
-    missing = [s for s in sets if found[s.name] is None]
+) -> dict[str, StoredFeatures]:
+    """Where the features of every set lie, by the set's name; what is missing is computed."""
+    root = f"features/{backbone.name}-{backbone.input_size_px}"
+    chunks = {s.name: _chunks(s, f"{root}/{s.name}", s.key(backbone, weights_sha256)) for s in sets}
+    present = set(run.names(root))
+    missing = [chunk for of_set in chunks.values() for chunk in of_set if chunk["file"] not in present]
     if missing:
         connect(cluster)
-        for name, features in _run(missing, backbone, run, cluster).items():
-            run.write_bytes(files[name], save({"features": features}, {"key": keys[name]}))
-            found[name] = features
-    return {name: features for name, features in found.items() if features is not None}
+        _run(missing, backbone, run, cluster)
+    wanted = {chunk["file"] for of_set in chunks.values() for chunk in of_set}
+    folders = {file.rpartition("/")[0] for file in wanted}
+    for file in present:
+        # made from something that has changed since
+        if file not in wanted and file.rpartition("/")[0] in folders:
+            run.delete(file)
+    return {name: StoredFeatures(files=tuple(chunk["file"] for chunk in of_set)) for name, of_set in chunks.items()}
 
 
-def _load(run: RunDirectory, file: str, key: str) -> np.ndarray | None:
-    if not run.exists(file):
-        return None
-    content = run.read_bytes(file)
-    return load(content)["features"] if metadata_of(content).get("key") == key else None
-
-
-def _run(
-    sets: list[FeatureSet], backbone: BackboneChoice, run: RunDirectory, cluster: ClusterConfig
-) -> dict[str, np.ndarray]:
-    rows = [{"chunk": json.dumps(chunk)} for s in sets for chunk in _chunks(s)]
+def _run(chunks: list[dict[str, Any]], backbone: BackboneChoice, run: RunDirectory, cluster: ClusterConfig) -> None:
+    rows = [{"chunk": json.dumps(chunk)} for chunk in chunks]
     # blocks small enough that all workers get some, large enough that a block is worth its overhead
     num_blocks = max(1, min(len(rows), 4 * cluster.num_workers))
-    results = (
+    written = (
         ray.data.from_items(rows, override_num_blocks=num_blocks)
         .map_batches(
             FeatureWorker,
@@ -139,24 +146,20 @@ def _run(
         )
         .take_all()
     )
-    assert len(results) == len(rows), "Ray Data dropped a chunk"
-    results.sort(key=lambda row: row["begin"])
-    return {
-        s.name: np.concatenate([load(row["features"])["features"] for row in results if row["set"] == s.name])
-        for s in sets
-    }
+    assert {row["file"] for row in written} == {chunk["file"] for chunk in chunks}, "Ray Data dropped a chunk"
 
 
-def _chunks(wanted: FeatureSet) -> list[dict[str, Any]]:
+def _chunks(wanted: FeatureSet, folder: str, key: str) -> list[dict[str, Any]]:
     return [
         {
+            "file": feature_file(folder, key, begin),
             "set": wanted.name,
             "begin": begin,
-            "addresses": wanted.addresses[begin : begin + _CHUNK_SIZE],
+            "addresses": wanted.addresses[begin : begin + _FILE_SIZE],
             "views": wanted.views,
             "num_views": wanted.num_views,
             "image_size_px": wanted.image_size_px,
-            "seed": seed_for(wanted.run_seed, "", f"augment/{wanted.name}", begin),
+            "run_seed": wanted.run_seed,
         }
-        for begin in range(0, len(wanted.addresses), _CHUNK_SIZE)
+        for begin in range(0, len(wanted.addresses), _FILE_SIZE)
     ]

@@ -1,14 +1,20 @@
 """Names the sets of pictures whose features the stages ask for: real splits, and synthetic sets by class and source.
 
-Classifier and scoring share a set's features where both use the same network at the same size.
+Classifier and scoring share a set's features where both use the same network at the same size. What a classifier
+learns from (stored features, or the pictures themselves) is named here as well, and read on the worker.
 """
 
 import functools
+from dataclasses import dataclass
+
+import numpy as np
 
 from flowerti.artifacts import PictureSet, slug
-from flowerti.cluster.features import BackboneChoice, FeatureSet
-from flowerti.data import Split
-from flowerti.shards import read_rows, synthetic_address
+from flowerti.cluster.features import THUMBNAILS, BackboneChoice, FeatureSet, compute_features
+from flowerti.data import Split, read_pictures
+from flowerti.feature_files import StoredFeatures
+from flowerti.run_directory import RunDirectory
+from flowerti.shards import addresses_of, read_synthetic
 from flowerti.study import Study
 
 
@@ -18,27 +24,32 @@ def classifier_backbone(study: Study) -> BackboneChoice:
     return BackboneChoice(name=config.backbone, weights=config.weights, input_size_px=config.input_size_px)
 
 
-def scoring_backbone(study: Study) -> BackboneChoice:
-    """The network behind the distances."""
+def scoring_backbones(study: Study) -> list[BackboneChoice]:
+    """The networks behind the distances; the first is the one that verdicts and copies go by."""
     config = study.experiment.scoring
-    return BackboneChoice(name=config.extractor, weights=config.weights, input_size_px=config.input_size_px)
+    weights = config.weights or ("",) * len(config.extractors)
+    return [
+        BackboneChoice(name=name, weights=file, input_size_px=size)
+        for name, file, size in zip(config.extractors, weights, config.input_sizes_px, strict=True)
+    ]
 
 
 @functools.lru_cache(maxsize=4)
 def weights_sha256(choice: BackboneChoice) -> str:
-    """Hash of a network's weights."""
+    """Hash of a network's weights; empty for thumbnails, which have none."""
+    if choice == THUMBNAILS:
+        return ""
     from flowerti.features import load_backbone
 
     return load_backbone(choice.name, choice.weights, choice.input_size_px).weights_sha256
 
 
-def real_set(study: Study, split: Split, class_name: str | None = None, views: str = "plain") -> FeatureSet:
-    """The real pictures of a split, of one class or of all, in the order of the data set."""
-    of_class = f".{slug(class_name)}" if class_name else ""
+def real_set(study: Study, split: Split, views: str = "plain") -> FeatureSet:
+    """The real pictures of a split, in the order of the data set."""
     return FeatureSet(
-        name=f"real.{split}{of_class}.{views}",
-        addresses=[record.address for record in study.dataset.of(split, class_name)],
-        content_key=f"{study.census.fingerprint}/{split}{of_class}",
+        name=f"real.{split}.{views}",
+        addresses=[record.address for record in study.dataset.of(split)],
+        content_key=f"{study.census.fingerprint}/{split}",
         views=views,
         num_views=study.experiment.classifier.num_views if views == "augmented" else 1,
         image_size_px=study.experiment.data.image_size_px,
@@ -48,14 +59,38 @@ def real_set(study: Study, split: Split, class_name: str | None = None, views: s
 
 def synthetic_set(study: Study, pictures: PictureSet, views: str) -> FeatureSet:
     """The synthetic pictures of one class and source, in the order of their index."""
-    addresses = [
-        synthetic_address(file, row) for file in pictures.files for row in range(len(read_rows(study.run, file)))
-    ]
     return FeatureSet(
         name=f"synthetic.{slug(pictures.class_name)}.{pictures.source}.{views}",
-        addresses=addresses,
+        addresses=addresses_of(study.run, pictures.files),
         content_key=pictures.sha256,
         views=views,
         image_size_px=study.experiment.data.image_size_px,
         run_seed=study.experiment.seed,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassifierInput:
+    """What a classifier learns from, by name: stored features, or pictures for full fine-tuning."""
+
+    features: StoredFeatures | None
+    addresses: tuple[str, ...]
+    image_size_px: int
+
+    def read(self, run: RunDirectory) -> np.ndarray:
+        """Features [num, views, dim], or pictures [num, height, width, 3]."""
+        if self.features is not None:
+            return self.features.read(run)
+        if self.addresses and self.addresses[0].startswith("synthetic:"):
+            return np.stack([read_synthetic(run, address, self.image_size_px) for address in self.addresses])
+        return read_pictures(list(self.addresses), self.image_size_px)
+
+
+def classifier_inputs(study: Study, sets: list[FeatureSet]) -> list[ClassifierInput]:
+    """The inputs for some sets of pictures; features that are missing are computed."""
+    size_px = study.experiment.data.image_size_px
+    if study.experiment.classifier.mode == "full":
+        return [ClassifierInput(features=None, addresses=tuple(s.addresses), image_size_px=size_px) for s in sets]
+    backbone = classifier_backbone(study)
+    found = compute_features(sets, backbone, weights_sha256(backbone), study.run, study.experiment.cluster)
+    return [ClassifierInput(features=found[s.name], addresses=(), image_size_px=size_px) for s in sets]

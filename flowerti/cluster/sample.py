@@ -34,7 +34,11 @@ def plan_sets(study: Study, selected: SelectedClass, concepts: list[Concept]) ->
     """The shards of every source that a class has."""
     experiment, class_name = study.experiment, selected.class_name
     concept = next(c for c in concepts if c.class_name == class_name)
-    names = {"raw": class_name, "alternative_name": study.alternative_names.get(class_name, "")}
+    names = {
+        "raw": class_name,
+        "alternative_name": study.alternative_names.get(class_name, ""),
+        "latin_name": study.latin_names.get(class_name, ""),
+    }
     if not concept.error:
         names["token"] = concept.token
     inputs = {"token": [study.base_sha256, concept.embeddings_sha256]}

@@ -15,15 +15,21 @@ import torch
 from ray import tune
 
 from flowerti.artifacts import PictureSet, Selection, SweepRow, SweepTable, Trial, key_of
-from flowerti.cluster.classify import class_ids, inputs_of
-from flowerti.cluster.features import BackboneChoice, features_of
-from flowerti.cluster.picture_sets import classifier_backbone, real_set, synthetic_set, weights_sha256
+from flowerti.cluster.classify import class_ids
+from flowerti.cluster.features import BackboneChoice
+from flowerti.cluster.picture_sets import (
+    ClassifierInput,
+    classifier_backbone,
+    classifier_inputs,
+    real_set,
+    synthetic_set,
+    weights_sha256,
+)
 from flowerti.cluster.session import connect
 from flowerti.config import ClassifierConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
 from flowerti.run_directory import RunDirectory
-from flowerti.shards import read_synthetic
 from flowerti.study import Study
 from flowerti.sweep import TrialData, TrialPlan, plan_final_trials, plan_trials, run_trial
 from flowerti.sweep_statistics import recommend, summarise
@@ -99,39 +105,42 @@ def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
     )
 
 
-def _gather(study: Study, sets: list[PictureSet], split: Split) -> TrialData:
-    train, evaluation = inputs_of(study, ["train", split])
-    names = study.dataset.class_names
-    synthetic = _synthetic_inputs(study, sets)
-    return TrialData(
-        train=train,
-        train_ids=class_ids(study, "train"),
-        augmented=_augmented(study),
-        evaluation=evaluation,
-        synthetic={f"{names.index(s.class_name)}/{s.source}": synthetic[s.class_name, s.source] for s in sets},
-        num_classes=len(names),
+def _gather(study: Study, sets: list[PictureSet], split: Split) -> ray.ObjectRef:
+    """The arrays that all trials share, read by a task into the object store and never by the driver."""
+    cluster, names = study.experiment.cluster, study.dataset.class_names
+    wanted = [real_set(study, "train", views="mirrored"), real_set(study, split)]
+    pools = [synthetic_set(study, s, "mirrored") for s in sets]
+    wants_augmented = study.experiment.classifier.mode == "head" and "augmented" in study.experiment.sweep.free_arms
+    augmented = [real_set(study, "train", views="augmented")] if wants_augmented else []
+    inputs = classifier_inputs(study, [*wanted, *pools, *augmented])
+    task = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
+    return task.remote(
+        study.run,
+        inputs[:2],
+        {f"{names.index(s.class_name)}/{s.source}": of for s, of in zip(sets, inputs[2 : 2 + len(sets)], strict=True)},
+        inputs[-1] if wants_augmented else None,
+        class_ids(study, "train"),
+        len(names),
     )
 
 
-def _augmented(study: Study) -> np.ndarray | None:
-    experiment = study.experiment
-    if experiment.classifier.mode == "full" or "augmented" not in experiment.sweep.free_arms:
-        return None
-    wanted, backbone = real_set(study, "train", views="augmented"), classifier_backbone(study)
-    return features_of([wanted], backbone, weights_sha256(backbone), study.run, experiment.cluster)[wanted.name]
-
-
-def _synthetic_inputs(study: Study, sets: list[PictureSet]) -> dict[tuple[str, str], np.ndarray]:
-    experiment, size_px = study.experiment, study.experiment.data.image_size_px
-    wanted = {(s.class_name, s.source): synthetic_set(study, s, "mirrored") for s in sets}
-    if experiment.classifier.mode == "full":
-        return {
-            name: np.stack([read_synthetic(study.run, address, size_px) for address in s.addresses])
-            for name, s in wanted.items()
-        }
-    backbone = classifier_backbone(study)
-    found = features_of(list(wanted.values()), backbone, weights_sha256(backbone), study.run, experiment.cluster)
-    return {name: found[s.name] for name, s in wanted.items()}
+def _read_on_worker(
+    run: RunDirectory,
+    real: list[ClassifierInput],
+    synthetic: dict[str, ClassifierInput],
+    augmented: ClassifierInput | None,
+    train_ids: np.ndarray,
+    num_classes: int,
+) -> TrialData:
+    train, evaluation = (part.read(run) for part in real)
+    return TrialData(
+        train=train,
+        train_ids=train_ids,
+        augmented=augmented.read(run) if augmented else None,
+        evaluation=evaluation,
+        synthetic={name: pool.read(run) for name, pool in synthetic.items()},
+        num_classes=num_classes,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,18 +156,19 @@ class _Job:
     num_threads: int
 
 
-def _train_point(point: dict[str, int], data: TrialData, job: _Job) -> None:
+def _train_point(point: dict[str, int], data: list[ray.ObjectRef], job: _Job) -> None:
     """Tune's trainable: one trial from its number to its file. Module level, so that it travels by name."""
     torch.set_num_threads(job.num_threads)
+    shared: TrialData = ray.get(data[0])
     plan, choice = job.plans[point["plan"]], job.backbone
     is_full = job.classifier.mode == "full"
     backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
-    trial = run_trial(data, plan, job.classifier, job.run_seed, backbone)
+    trial = run_trial(shared, plan, job.classifier, job.run_seed, backbone)
     job.run.save(_file(plan), trial, job.keys[point["plan"]])
     tune.report({"num_steps": trial.num_steps})
 
 
-def _tune(study: Study, data: TrialData, plans: list[TrialPlan], keys: dict[TrialPlan, str]) -> list[str]:
+def _tune(study: Study, data: ray.ObjectRef, plans: list[TrialPlan], keys: dict[TrialPlan, str]) -> list[str]:
     experiment, cluster = study.experiment, study.experiment.cluster
     job = _Job(
         plans=plans,
@@ -172,7 +182,7 @@ def _tune(study: Study, data: TrialData, plans: list[TrialPlan], keys: dict[Tria
     resources = {"cpu": cluster.num_cpus_per_worker, "gpu": cluster.num_gpus_per_worker}
     with tempfile.TemporaryDirectory(prefix="flowerti-tune-") as scratch:
         results = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_train_point, data=data, job=job), resources),
+            tune.with_resources(tune.with_parameters(_train_point, data=[data], job=job), resources),
             param_space={"plan": tune.grid_search(list(range(len(plans))))},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=experiment.sweep.max_concurrent_trials or None, reuse_actors=True

