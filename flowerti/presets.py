@@ -31,7 +31,7 @@ def demo() -> Experiment:
         classifier=ClassifierConfig(num_epochs=20),
         selection=SelectionConfig(rule="blend", num_classes=3),
         inversion=InversionConfig(num_steps=300),
-        sampling=SamplingConfig(num_per_class=40),
+        sampling=SamplingConfig(num_per_class=40, sources=("raw", "alternative_name", "token")),
         sweep=SweepConfig(num_seeds=3),
     )
 
