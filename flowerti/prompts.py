@@ -24,6 +24,7 @@ TEMPLATES: tuple[str, ...] = (
 )
 """Each has one place for a noun phrase, as `str.format` takes it."""
 
+
 def alternative_names(class_names: tuple[str, ...], file_name: str = "") -> dict[str, str]:
     """Another common name for each class that has one: the user's file first, then the names that the project knows.
 

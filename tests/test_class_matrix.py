@@ -1,6 +1,5 @@
 """Distances to all classes: the same numbers as one call for each pair, ranks, sizes, errors by name, and its cost."""
 
-
 import numpy as np
 import pytest
 

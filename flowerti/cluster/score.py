@@ -114,7 +114,7 @@ def _gather(study: Study, sets: list[PictureSet], reference: Split, backbone: Ba
 
 def _every_split(study: Study, reference: Split) -> list[tuple[StoredFeatures, tuple[Record, ...]]]:
     """Thumbnails of all splits that may be opened: the test split only once it is the reference."""
-    splits = [split for split in SPLITS if split != "test" or reference == "test"]
+    splits: list[Split] = [split for split in SPLITS if split != "test" or reference == "test"]
     wanted = [real_set(study, split) for split in splits]
     found = compute_features(wanted, THUMBNAILS, "", study.run, study.experiment.cluster)
     return [(found[s.name], tuple(study.dataset.of(split))) for s, split in zip(wanted, splits, strict=True)]

@@ -204,12 +204,11 @@ def test_gradients_are_averaged_before_they_are_used(vae, examples):
         for gradient in gradients:
             gradient.zero_()
 
-    untouched = start_base(CONFIG, vae, examples.captions).unet.conv_in.weight
-    shrink = 1 - CONFIG.rate * 0.01
-    moved = weights(Part(average=vanish))
-    largest = float(untouched.detach().abs().max())
-    assert torch.allclose(moved, untouched, atol=largest * (1 - shrink**CONFIG.steps) + 1e-7)
-    assert not torch.allclose(weights(Part()), untouched, atol=1e-3)
+    untouched = start_base(CONFIG, vae, examples.captions).unet.conv_in.weight.detach()
+    # without a gradient nothing but the decay moves the weights
+    by_decay = float(untouched.abs().max()) * (1 - (1 - CONFIG.rate * 0.01) ** CONFIG.steps) + 1e-7
+    assert float((weights(Part(average=vanish)) - untouched).abs().max()) <= by_decay
+    assert float((weights(Part()) - untouched).abs().max()) > 3 * by_decay
 
 
 def test_a_short_run_saves_a_pipeline_that_diffusers_loads(base, examples, tmp_path):
