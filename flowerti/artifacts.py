@@ -137,6 +137,8 @@ class LossPoint:
 
     step: int
     loss: float
+    seconds: float = field(default=0.0, compare=False)
+    """Since training began; not part of what makes two curves equal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +157,7 @@ class Concept:
     class_name: str
     token: str
     num_vectors: int = 0
+    start: str = ""
     initializer_token: str = ""
     base: str = ""
     base_sha256: str = ""

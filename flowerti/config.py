@@ -16,6 +16,10 @@ Source = Literal["raw", "alternative_name", "latin_name", "token"]
 
 SelectionRule = Literal["lowest_f1", "fewest_pictures", "blend", "fixed"]
 
+Start = Literal["initializer_token", "class_name", "class_name_mean", "nearest", "random", "zero", "mean"]
+"""Where learnt rows start: a word; the class name's own tokens, spread over the vectors or their mean; the vocabulary's
+word with the lowest evaluation loss on the pictures; random; zeros; the mean of the whole vocabulary."""
+
 FreeArm = Literal["real", "balanced", "balanced_softmax", "augmented"]
 """Arms of the sweep that cost no synthetic picture."""
 
@@ -98,8 +102,12 @@ class BaseConfig:
     """Folder in Stable Diffusion's layout, a Hugging Face name, or "demo" for the embedded one."""
     revision: str = ""
     """Revision of a Hugging Face name; empty for the default one."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the frozen networks; learnt rows and losses stay float32."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the frozen networks; learnt rows and losses stay float32. auto: bfloat16 on a GPU, else float32."""
+    channels_last: bool = False
+    """Lay the U-Net out with channels last while a token is learnt: for GPUs, slower on CPUs."""
+    compile: bool = False
+    """Compile the U-Net's repeated blocks while a token is learnt: costs a minute, pays on GPUs."""
 
     def __post_init__(self) -> None:
         """Check that a model is named."""
@@ -177,6 +185,8 @@ class InversionConfig:
     """Embedding rows of a token."""
     initializer_token: str = "flower"
     """Word whose embedding every row starts from; one token of the base's vocabulary."""
+    start: Start = "initializer_token"
+    """Where the rows start."""
     num_steps: int = 400
     """Optimiser steps."""
     batch_size: int = 16
@@ -185,12 +195,14 @@ class InversionConfig:
     """Peak rate of AdamW on the rows; the first tenth warms up, then a cosine falls to a tenth of it."""
     weight_decay: float = 0.0
     """Decay of AdamW on the rows."""
+    keep_norm: bool = False
+    """Scale each row back to the length that it started with, after every step."""
     eval_every_steps: int = 25
     """Steps between two deterministic evaluations; the rows of the best one are kept."""
     num_eval_latents: int = 64
     """Fixed (picture, flip, timestep, noise, caption) combinations in an evaluation."""
     patience_evals: int = 0
-    """Stop after so many evaluations without a better one; 0 trains all steps."""
+    """Stop once the loss no longer moves over so many evaluations, or none was better; 0 trains all steps."""
     checkpoint_every_steps: int = 50
     """Steps between two checkpoints; does not change any number."""
 
@@ -204,6 +216,8 @@ class InversionConfig:
         _require(self.learning_rate > 0, "inversion.learning_rate", "must be positive")
         _require(self.weight_decay >= 0, "inversion.weight_decay", "must not be negative")
         _require(bool(self.initializer_token.strip()), "inversion.initializer_token", "is empty")
+        has_norm = not (self.keep_norm and self.start == "zero")
+        _require(has_norm, "inversion.keep_norm", "must be off with start 'zero', which has no length to keep")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -318,13 +332,15 @@ class ClusterConfig:
     """GPUs that an actor asks Ray for; fractions share a GPU."""
     num_threads_per_worker: int = 1
     """Threads of an actor; fixed, because kernels round differently at another count."""
+    classes_per_actor: int = 1
+    """Classes that one inversion actor learns in one batch; more fill a GPU, fewer lose less when an actor dies."""
     max_retries_per_class: int = 3
     """New attempts at a class whose actor or node was lost."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         _check_kinds(self, "cluster.")
-        for name in ("num_workers", "num_threads_per_worker"):
+        for name in ("num_workers", "num_threads_per_worker", "classes_per_actor"):
             _require(getattr(self, name) >= 1, f"cluster.{name}", "must be at least 1")
         _require(self.num_cpus_per_worker > 0, "cluster.num_cpus_per_worker", "must be positive")
         _require(self.num_gpus_per_worker >= 0, "cluster.num_gpus_per_worker", "must not be negative")

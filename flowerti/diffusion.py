@@ -1,8 +1,8 @@
-"""The frozen text-to-image model: find its parts, hash them, load them once, encode prompts and pictures with it.
+"""The frozen text-to-image model: find its parts, hash them, load them once.
 
-Parts, prediction type, noise schedule and latent scaling are read from the base's own files. Learnt rows enter the text
-encoder at the embedding's output, so that the vocabulary table is never resized or touched. This module does not know
-about classes, training or what the pictures are for.
+Stable Diffusion 1.x and 2.x, SDXL (two text encoders), with AutoencoderKL or AutoencoderTiny. Parts, prediction type,
+noise schedule and latent scaling are read from the base's own files. This module does not know how prompts or pictures
+are encoded (`encoding` does), nor about classes and training.
 """
 
 import hashlib
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
 
 from flowerti.config import BaseConfig
 
 PARTS = ("vae", "text_encoder", "unet", "tokenizer", "scheduler")
+_SECOND_PARTS = ("text_encoder_2", "tokenizer_2")
+_AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
 DEMO_BASE = Path(__file__).parent / "demo" / "base"
 
 
@@ -43,20 +43,38 @@ def verify_base(config: BaseConfig) -> Path:
         raise ValueError(f"base.path: {folder} is not a folder: name one in Stable Diffusion's layout")
     if not (folder / "model_index.json").is_file():
         raise ValueError(f"base.path: {folder} has no model_index.json: it is not a diffusers pipeline")
-    for part in PARTS:
+    parts = parts_of(folder)
+    for part in parts:
         for pattern in _needed_files(folder / part):
             if not any((folder / part).glob(pattern)):
                 raise ValueError(
-                    f"base.path: {folder / part} has no {pattern} file: the base needs the parts {', '.join(PARTS)} "
+                    f"base.path: {folder / part} has no {pattern} file: the base needs the parts {', '.join(parts)} "
                     "(weights as safetensors)"
                 )
+    _autoencoder_class(folder)
     return folder
+
+
+def parts_of(folder: Path) -> tuple[str, ...]:
+    """The sub-folders that make up a base: SDXL has a second text encoder and tokenizer."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return (*PARTS, *(part for part in _SECOND_PARTS if index.get(part, [None])[0] is not None))
+
+
+def _autoencoder_class(folder: Path) -> str:
+    name = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8")).get("_class_name", "AutoencoderKL")
+    if name not in _AUTOENCODERS:
+        raise ValueError(
+            f"base.path: {folder / 'vae'} is of class {name}, which is not supported: use a base with "
+            f"{' or '.join(_AUTOENCODERS)}"
+        )
+    return name
 
 
 def _needed_files(part: Path) -> tuple[str, ...]:
     if part.name == "scheduler":
         return ("scheduler_config.json",)
-    if part.name == "tokenizer":
+    if part.name.startswith("tokenizer"):
         return ("merges.txt",) if (part / "vocab.json").is_file() else ("tokenizer.json",)
     return ("config.json", "*.safetensors")
 
@@ -66,7 +84,11 @@ def _cached_snapshot(config: BaseConfig) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        patterns = ["*.json", "*.txt", *(f"{part}/*.safetensors" for part in ("vae", "text_encoder", "unet"))]
+        patterns = [
+            "*.json",
+            "*.txt",
+            *(f"{part}/*.safetensors" for part in ("vae", "text_encoder", "text_encoder_2", "unet")),
+        ]
         return Path(
             snapshot_download(
                 config.path,
@@ -87,7 +109,7 @@ def _cached_snapshot(config: BaseConfig) -> Path:
 def hash_base(folder: Path) -> str:
     """SHA-256 over the weights and configs of all parts, in the order of their names."""
     digest = hashlib.sha256()
-    files = [p for part in PARTS for p in sorted((folder / part).iterdir()) if p.is_file()]
+    files = [p for part in parts_of(folder) for p in sorted((folder / part).iterdir()) if p.is_file()]
     for path in files:
         if path.suffix in (".safetensors", ".json", ".txt"):
             digest.update(f"{path.parent.name}/{path.name}\0".encode())
@@ -107,6 +129,11 @@ class Base:
     noise_scheduler: Any
     """A DDPMScheduler with the base's own schedule and prediction type, for training."""
     scheduler_config: dict[str, Any]
+    text_encoder_2: Any = None
+    """SDXL's second text encoder, a CLIPTextModelWithProjection; None in the other families."""
+    tokenizer_2: Any = None
+    zero_empty_prompt: bool = False
+    """Whether guidance uses zeros in place of an encoded empty prompt, as SDXL's own file asks."""
 
     @property
     def device(self) -> torch.device:
@@ -119,20 +146,46 @@ class Base:
         return next(self.unet.parameters()).dtype
 
     @property
+    def text_encoders(self) -> list[Any]:
+        """The one text encoder, or SDXL's two."""
+        return [self.text_encoder] if self.text_encoder_2 is None else [self.text_encoder, self.text_encoder_2]
+
+    @property
+    def row_widths(self) -> list[int]:
+        """Width of a learnt row in each text encoder; a row holds them one after another."""
+        return [encoder.get_input_embeddings().embedding_dim for encoder in self.text_encoders]
+
+    @property
     def vocabulary_size(self) -> int:
         """Rows of the frozen embedding table; ids from here on are learnt rows."""
         return self.text_encoder.get_input_embeddings().num_embeddings
 
+    @property
+    def pixels_per_latent(self) -> int:
+        """How many pixels a latent's side covers."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-def load_base(folder: Path, dtype: str, device: str) -> Base:
-    """Load all parts frozen and in evaluation mode."""
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+
+def load_base(
+    folder: Path, dtype: str, device: str, *, channels_last: bool = False, compile_unet: bool = False
+) -> Base:
+    """Load all parts frozen and in evaluation mode.
+
+    Args:
+        folder: a base that `verify_base` accepts.
+        dtype: a precision of `BaseConfig.dtype`; "auto" is bfloat16 on a GPU and float32 elsewhere.
+        device: "cpu" or "cuda".
+        channels_last: lay the U-Net out with channels last.
+        compile_unet: compile the U-Net's repeated blocks at their first use.
+    """
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     _hide_progress_bars()
-    precision = getattr(torch, dtype)
-    parts = {
-        "vae": AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, use_safetensors=True),
+    precision = _precision(dtype, device)
+    second = "text_encoder_2" in parts_of(folder)
+    parts: dict[str, Any] = {
+        "vae": _load_autoencoder(folder),
         "text_encoder": CLIPTextModel.from_pretrained(
             folder, subfolder="text_encoder", dtype=precision, use_safetensors=True
         ),
@@ -140,15 +193,49 @@ def load_base(folder: Path, dtype: str, device: str) -> Base:
             folder, subfolder="unet", torch_dtype=precision, use_safetensors=True
         ),
     }
+    if second:
+        parts["text_encoder_2"] = CLIPTextModelWithProjection.from_pretrained(
+            folder, subfolder="text_encoder_2", dtype=precision, use_safetensors=True
+        )
     for part in parts.values():
         part.requires_grad_(False).eval().to(device)
+    if channels_last:
+        parts["unet"].to(memory_format=torch.channels_last)
+    if compile_unet:
+        parts["unet"].compile_repeated_blocks()
     scheduler_config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
     return Base(
         **parts,
-        tokenizer=CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
+        tokenizer=tokenizer,
+        tokenizer_2=_second_tokenizer(folder, tokenizer) if second else None,
         noise_scheduler=DDPMScheduler.from_config(scheduler_config),
         scheduler_config=scheduler_config,
+        zero_empty_prompt=second and bool(index.get("force_zeros_for_empty_prompt", True)),
     )
+
+
+def _precision(dtype: str, device: str) -> torch.dtype:
+    if dtype == "auto":
+        return torch.float32 if device == "cpu" else torch.bfloat16
+    return getattr(torch, dtype)
+
+
+def _load_autoencoder(folder: Path) -> Any:
+    import diffusers
+
+    kind = getattr(diffusers, _autoencoder_class(folder))
+    return kind.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, use_safetensors=True)
+
+
+def _second_tokenizer(folder: Path, first: Any) -> Any:
+    from transformers import CLIPTokenizer
+
+    second = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer_2")
+    if second.get_vocab() != first.get_vocab():
+        raise ValueError(f"base.path: the two tokenizers of {folder} have different vocabularies: not supported")
+    return second
 
 
 def _hide_progress_bars() -> None:
@@ -157,96 +244,3 @@ def _hide_progress_bars() -> None:
 
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-
-
-def placeholder_tokens(token: str, num_vectors: int) -> list[str]:
-    """The words that stand for a token's rows, as diffusers names them: token, token_1, token_2, ..."""
-    return [token, *(f"{token}_{i}" for i in range(1, num_vectors))]
-
-
-def tokenise(base: Base, prompts: list[str], token: str = "", num_vectors: int = 0) -> Int64[Tensor, "num length"]:
-    """Turn prompts into ids; each occurrence of `token` becomes ids vocabulary_size, vocabulary_size + 1, ...
-
-    Raises:
-        ValueError: the token already is a word of the base, or a prompt is too long for the text encoder.
-    """
-    import copy
-
-    tokenizer = base.tokenizer
-    if num_vectors:
-        words = placeholder_tokens(token, num_vectors)
-        tokenizer = copy.deepcopy(tokenizer)
-        if not set(words).isdisjoint(tokenizer.get_vocab()):
-            raise ValueError(f"token {token!r} exists already in the base's vocabulary: choose another")
-        tokenizer.add_tokens(words)
-        prompts = [prompt.replace(token, " ".join(words)) for prompt in prompts]
-    max_length = tokenizer.model_max_length
-    ids = tokenizer(prompts, padding="max_length", max_length=max_length).input_ids
-    for prompt, row in zip(prompts, ids, strict=True):
-        if len(row) > max_length:
-            raise ValueError(f"prompt {prompt!r} has {len(row)} tokens: the text encoder takes {max_length}")
-    ids = torch.tensor(ids, dtype=torch.int64)
-    if num_vectors:
-        ids = _renumber(ids, tokenizer.convert_tokens_to_ids(words), base.vocabulary_size)
-    return ids.to(base.device)
-
-
-def _renumber(ids: Int64[Tensor, "num length"], word_ids: list[int], first: int) -> Int64[Tensor, "num length"]:
-    renumbered = ids.clone()
-    for offset, word_id in enumerate(word_ids):
-        renumbered[ids == word_id] = first + offset
-    return renumbered
-
-
-def encode_prompts(
-    base: Base, ids: Int64[Tensor, "num length"], rows: Float[Tensor, "vectors width"] | None = None
-) -> Float[Tensor, "num length width"]:
-    """Run the text encoder; ids beyond the vocabulary take learnt rows, through which gradients flow.
-
-    The row replaces the embedding's output, which gives the same states as a table enlarged by these rows.
-    """
-    if rows is None:
-        return base.text_encoder(ids)[0]
-    is_row = ids >= base.vocabulary_size
-    positions = (ids - base.vocabulary_size).clamp(min=0)
-
-    def insert_rows(_module: Any, _inputs: Any, embedded: Tensor) -> Tensor:
-        # not rows[positions]: its gradient is summed by several threads in no fixed order
-        inserted = torch.nn.functional.embedding(positions, rows).to(embedded.dtype)
-        return torch.where(is_row[..., None], inserted, embedded)
-
-    handle = base.text_encoder.get_input_embeddings().register_forward_hook(insert_rows)
-    try:
-        return base.text_encoder(ids.masked_fill(is_row, 0))[0]
-    finally:
-        handle.remove()
-
-
-@torch.no_grad()
-def encode_pictures(
-    base: Base, pictures: UInt8[Tensor, "num height width 3"], batch_size: int = 8
-) -> tuple[Float[Tensor, "num channels h w"], Float[Tensor, "num channels h w"]]:
-    """Mean and standard deviation of the scaled latents' posterior; float32, on the base's device."""
-    means, deviations = [], []
-    for batch in pictures.split(batch_size):
-        scaled = batch.to(base.device).permute(0, 3, 1, 2).to(base.vae.dtype) / 127.5 - 1
-        posterior = base.vae.encode(scaled).latent_dist
-        means.append(posterior.mean * base.vae.config.scaling_factor)
-        deviations.append(posterior.std * base.vae.config.scaling_factor)
-    return torch.cat(means), torch.cat(deviations)
-
-
-def word_id(base: Base, word: str) -> int:
-    """The id of a word that is one token of the base's vocabulary.
-
-    Raises:
-        ValueError: the word is not exactly one token; says which pieces it falls into.
-    """
-    ids = base.tokenizer(word, add_special_tokens=False).input_ids
-    if len(ids) != 1:
-        pieces = base.tokenizer.convert_ids_to_tokens(ids)
-        raise ValueError(
-            f"inversion.initializer_token: {word!r} is {len(ids)} tokens in this base ({' '.join(pieces)}): "
-            "choose a word that is one token"
-        )
-    return ids[0]

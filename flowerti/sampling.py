@@ -21,7 +21,8 @@ from torch import Tensor
 from flowerti.artifacts import key_of, seed_for, slug
 from flowerti.concepts import load_concept, load_rows
 from flowerti.config import BaseConfig, SamplingConfig
-from flowerti.diffusion import Base, encode_prompts, load_base, resolve_folder, tokenise, verify_base
+from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
+from flowerti.encoding import TextStates, encode_empty_prompt, encode_text, tokenise
 from flowerti.run_directory import RunDirectory
 from flowerti.shards import ShardFile, read_shard_key, write_shard
 
@@ -68,17 +69,17 @@ def plan_shards(
 @torch.no_grad()
 def draw_pictures(
     pipeline: Any,
-    states: Float[Tensor, "1 length dim"],
-    empty_states: Float[Tensor, "1 length dim"],
+    states: TextStates,
+    empty_states: TextStates,
     seeds: list[int],
     config: SamplingConfig,
 ) -> UInt8[np.ndarray, "num height width 3"]:
     """Draw one picture for each seed with a diffusers pipeline, in one batch.
 
     Args:
-        pipeline: a StableDiffusionPipeline.
-        states: text encoder output of the prompt.
-        empty_states: text encoder output of the empty prompt, for guidance.
+        pipeline: a StableDiffusionPipeline or StableDiffusionXLPipeline.
+        states: the encoded prompt, one.
+        empty_states: what guidance compares with, one.
         seeds: a seed for each picture's initial noise.
         config: steps and guidance scale.
     """
@@ -87,14 +88,24 @@ def draw_pictures(
     shape = (unet.config.in_channels, size, size)
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     latents = pipeline(
-        prompt_embeds=states.expand(len(seeds), -1, -1),
-        negative_prompt_embeds=empty_states.expand(len(seeds), -1, -1),
+        **_as_arguments(states, empty_states, len(seeds)),
         latents=torch.stack(noise).to(unet.device, unet.dtype),
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
         output_type="latent",
     ).images
     return _decode(pipeline.vae, latents)
+
+
+def _as_arguments(states: TextStates, empty_states: TextStates, num: int) -> dict[str, Tensor]:
+    arguments = {
+        "prompt_embeds": states.hidden.expand(num, -1, -1),
+        "negative_prompt_embeds": empty_states.hidden.expand(num, -1, -1),
+    }
+    if states.pooled is not None and empty_states.pooled is not None:
+        arguments["pooled_prompt_embeds"] = states.pooled.expand(num, -1)
+        arguments["negative_pooled_prompt_embeds"] = empty_states.pooled.expand(num, -1)
+    return arguments
 
 
 def _decode(vae: Any, latents: Float[Tensor, "num channels h w"]) -> UInt8[np.ndarray, "num height width 3"]:
@@ -107,20 +118,31 @@ def _decode(vae: Any, latents: Float[Tensor, "num channels h w"]) -> UInt8[np.nd
 
 def build_pipeline(base: Base) -> Any:
     """A diffusers pipeline over the loaded parts, with DPM-Solver++ (Lu et al. 2022) on the base's own schedule."""
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     scheduler: Any = DPMSolverMultistepScheduler.from_config(base.scheduler_config, algorithm_type="dpmsolver++")
-    no_checker: Any = None
-    pipeline = StableDiffusionPipeline(
-        vae=base.vae,
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
-        unet=base.unet,
-        scheduler=scheduler,
-        safety_checker=no_checker,
-        feature_extractor=no_checker,
-        requires_safety_checker=False,
-    )
+    parts: dict[str, Any] = {
+        "vae": base.vae,
+        "text_encoder": base.text_encoder,
+        "tokenizer": base.tokenizer,
+        "unet": base.unet,
+        "scheduler": scheduler,
+    }
+    if base.text_encoder_2 is None:
+        no_checker: dict[str, Any] = {
+            "safety_checker": None,
+            "feature_extractor": None,
+            "requires_safety_checker": False,
+        }
+        pipeline = StableDiffusionPipeline(**parts, **no_checker)
+    else:
+        pipeline = StableDiffusionXLPipeline(
+            **parts,
+            text_encoder_2=base.text_encoder_2,
+            tokenizer_2=base.tokenizer_2,
+            force_zeros_for_empty_prompt=base.zero_empty_prompt,
+            add_watermarker=False,
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -144,7 +166,8 @@ class Sampler:
         folder = resolve_folder(base) or verify_base(base)
         self._base = load_base(folder, base.dtype, device)
         self._pipeline = build_pipeline(self._base)
-        self._empty_states = encode_prompts(self._base, tokenise(self._base, [""]))
+        with torch.no_grad():
+            self._empty_states = encode_empty_prompt(self._base)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ray Data's contract: tasks as JSON in the column `task` in, what was written out."""
@@ -174,14 +197,15 @@ class Sampler:
         content = self._run.read_bytes(task.file)
         return ShardFile(name=task.file, sha256=hashlib.sha256(content).hexdigest())
 
-    def _encode(self, task: ShardTask) -> Tensor:
+    @torch.no_grad()
+    def _encode(self, task: ShardTask) -> TextStates:
         prompt = self._config.prompt.format(task.name)
         if task.source != "token":
-            return encode_prompts(self._base, tokenise(self._base, [prompt]))
+            return encode_text(self._base, tokenise(self._base, [prompt]))
         concept = load_concept(self._run, task.class_name)
         if concept is None:
             raise ValueError(
                 f"class {task.class_name!r}: no finished concept in {self._run.uri}: run the inversion first"
             )
         ids = tokenise(self._base, [prompt], concept.token, concept.num_vectors)
-        return encode_prompts(self._base, ids, load_rows(self._run, concept).to(self._base.device))
+        return encode_text(self._base, ids, load_rows(self._run, concept).to(self._base.device))

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a tiny text-to-image base in the folder layout of Stable Diffusion 1.5, and shared data."""
+"""Fixtures for all tests: tiny text-to-image bases in the folder layouts of Stable Diffusion 1.5, 2.x and SDXL."""
 
 import hashlib
 import json
@@ -44,15 +44,27 @@ def make_tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
     """Factory of tiny bases; the same arguments give the same folder.
 
     Arguments: `prediction_type` (None leaves it out of the scheduler's file, as Stable Diffusion 1.5 does), `seed` of
-    the weights, and `text_gain`, by which cross attention's output is scaled, so that words matter more.
+    the weights, `text_gain`, by which cross attention's output is scaled, so that words matter more, `is_xl` for
+    SDXL's layout with two text encoders, and `is_tiny_vae` for an AutoencoderTiny.
     """
     made: dict[str, Path] = {}
 
-    def make(*, prediction_type: str | None = None, seed: int = 0, text_gain: float = 1.0) -> Path:
-        name = f"{prediction_type}-{seed}-{text_gain}"
+    def make(
+        *,
+        prediction_type: str | None = None,
+        seed: int = 0,
+        text_gain: float = 1.0,
+        is_xl: bool = False,
+        is_tiny_vae: bool = False,
+    ) -> Path:
+        name = f"{prediction_type}-{seed}-{text_gain}-{is_xl}-{is_tiny_vae}"
         if name not in made:
             folder = tmp_path_factory.mktemp("bases") / hashlib.sha256(name.encode()).hexdigest()[:8]
             _save_tiny_base(folder, prediction_type, seed, text_gain)
+            if is_xl:
+                _make_xl(folder, seed, text_gain)
+            if is_tiny_vae:
+                _replace_autoencoder(folder, seed)
             made[name] = folder
         return made[name]
 
@@ -135,6 +147,80 @@ def _save_tiny_base(folder: Path, prediction_type: str | None, seed: int, text_g
     _write_json(folder / "model_index.json", index)
 
 
+def _make_xl(folder: Path, seed: int, text_gain: float) -> None:
+    """Turn a tiny base into SDXL's layout: a second, wider text encoder, and a U-Net that takes both."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        vocab_size=len(_tiny_vocabulary()[0]),
+        hidden_size=24,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        projection_dim=20,
+        # as in SDXL's own file, where they are not the tokenizer's ids
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 100)
+        text_encoder = CLIPTextModelWithProjection(config)
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8, 16),
+            down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            layers_per_block=1,
+            attention_head_dim=(2, 4),
+            cross_attention_dim=16 + 24,
+            norm_num_groups=4,
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=20 + 6 * 8,
+        )
+    for name, parameter in unet.named_parameters():
+        if "attn2.to_out" in name:
+            parameter.data *= text_gain
+    text_encoder.save_pretrained(folder / "text_encoder_2", safe_serialization=True)
+    unet.save_pretrained(folder / "unet", safe_serialization=True)
+    _write_tokenizer(folder / "tokenizer_2", padding="!")
+    index = json.loads((folder / "model_index.json").read_text())
+    for name in ("safety_checker", "requires_safety_checker"):
+        del index[name]
+    index |= {
+        "_class_name": "StableDiffusionXLPipeline",
+        "force_zeros_for_empty_prompt": True,
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    }
+    _write_json(folder / "model_index.json", index)
+
+
+def _replace_autoencoder(folder: Path, seed: int) -> None:
+    import shutil
+
+    import torch
+    from diffusers import AutoencoderTiny
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderTiny(
+            encoder_block_out_channels=(4, 4, 4),
+            decoder_block_out_channels=(4, 4, 4),
+            num_encoder_blocks=(1, 1, 1),
+            num_decoder_blocks=(1, 1, 1),
+        )
+    shutil.rmtree(folder / "vae")
+    vae.save_pretrained(folder / "vae", safe_serialization=True)
+    index = json.loads((folder / "model_index.json").read_text())
+    _write_json(folder / "model_index.json", index | {"vae": ["diffusers", "AutoencoderTiny"]})
+
+
 def _tiny_networks():
     """32 px pictures, 4 x 8 x 8 latents, text width 16."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -200,7 +286,7 @@ def _tiny_vocabulary() -> tuple[dict[str, int], list[str]]:
     return {entry: i for i, entry in enumerate(entries)}, merges
 
 
-def _write_tokenizer(folder: Path) -> None:
+def _write_tokenizer(folder: Path, padding: str = _SPECIAL[1]) -> None:
     vocabulary, merges = _tiny_vocabulary()
     start, end = _SPECIAL
 
@@ -209,7 +295,7 @@ def _write_tokenizer(folder: Path) -> None:
 
     _write_json(folder / "vocab.json", vocabulary)
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
-    specials = {"bos_token": added(start), "eos_token": added(end), "pad_token": end, "unk_token": added(end)}
+    specials = {"bos_token": added(start), "eos_token": added(end), "pad_token": padding, "unk_token": added(end)}
     _write_json(folder / "special_tokens_map.json", specials)
     settings = {
         "add_prefix_space": False,
@@ -219,7 +305,7 @@ def _write_tokenizer(folder: Path) -> None:
         "errors": "replace",
         "model_max_length": 77,
         "name_or_path": "openai/clip-vit-large-patch14",
-        "pad_token": end,
+        "pad_token": padding,
         "special_tokens_map_file": "./special_tokens_map.json",
         "tokenizer_class": "CLIPTokenizer",
         "unk_token": {"__type": "AddedToken", **added(end)},

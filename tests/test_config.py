@@ -66,6 +66,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "selection.class_names": [("rose",)],
     "inversion.num_vectors": [0],
     "inversion.initializer_token": ["", "  "],
+    "inversion.start": ["flower", ""],
     "inversion.num_steps": [0],
     "inversion.batch_size": [0],
     "inversion.learning_rate": [0.0, math.nan, math.inf],
@@ -97,6 +98,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "cluster.num_cpus_per_worker": [0.0, math.nan, math.inf],
     "cluster.num_gpus_per_worker": [-0.5, 1.5, math.inf],
     "cluster.num_threads_per_worker": [0],
+    "cluster.classes_per_actor": [0],
     "cluster.max_retries_per_class": [-1],
 }
 

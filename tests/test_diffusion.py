@@ -4,25 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
-from diffusers.image_processor import VaeImageProcessor
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from flowerti import diffusion
 from flowerti.config import BaseConfig
-from flowerti.diffusion import (
-    PARTS,
-    encode_pictures,
-    encode_prompts,
-    hash_base,
-    load_base,
-    tokenise,
-    verify_base,
-    word_id,
-)
-
-TOKEN = "<sword_lily>"
-PROMPTS = ['Photo of a "<sword_lily>"', "a red <sword_lily> close up, <sword_lily>"]
+from flowerti.diffusion import PARTS, hash_base, load_base, parts_of, verify_base
 
 
 @pytest.fixture
@@ -123,94 +109,43 @@ def test_schedule_is_the_base_s_own(base):
     assert base.noise_scheduler.config.prediction_type == "epsilon"
 
 
-def _states_of_diffusers(folder: Path, prompts: list[str], embeddings: Path | None = None) -> torch.Tensor:
-    pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    if embeddings is not None:
-        pipeline.load_textual_inversion(str(embeddings))
-    with torch.no_grad():
-        return torch.cat([pipeline.encode_prompt(p, "cpu", 1, False)[0] for p in prompts])
+def test_auto_precision_is_float32_on_a_cpu(tiny_base, monkeypatch):
+    assert load_base(tiny_base, "auto", "cpu").dtype == torch.float32
+    assert diffusion._precision("auto", "cuda") == torch.bfloat16
+    assert diffusion._precision("float16", "cuda") == torch.float16
 
 
-def test_plain_prompts_are_encoded_as_diffusers_does(tiny_base, base):
-    prompts = ["", 'Photo of a "sword lily"', "a FLOWER, 3 lilies & a rosé"]
-    ours = encode_prompts(base, tokenise(base, prompts))
-    torch.testing.assert_close(ours, _states_of_diffusers(tiny_base, prompts), rtol=0, atol=1e-6)
+def test_sdxl_s_second_parts_belong_to_the_base(make_tiny_base, tmp_path):
+    folder = Path(shutil.copytree(make_tiny_base(is_xl=True), tmp_path / "xl"))
+    assert parts_of(folder) == (*PARTS, "text_encoder_2", "tokenizer_2")
+    before = hash_base(verify_base(BaseConfig(path=str(folder))))
+    base = load_base(folder, "float32", "cpu")
+    assert (base.row_widths, base.zero_empty_prompt) == ([16, 24], True)
+    (folder / "text_encoder_2" / "config.json").write_text("{}")
+    assert hash_base(folder) != before
+    shutil.rmtree(folder / "text_encoder_2")
+    with pytest.raises(ValueError, match=r"text_encoder_2 has no config\.json"):
+        verify_base(BaseConfig(path=str(folder)))
 
 
-@pytest.mark.parametrize("num_vectors", [1, 3])
-def test_rows_are_encoded_as_diffusers_does_with_the_saved_file(tiny_base, base, tmp_path, num_vectors):
-    rows = torch.randn(num_vectors, 16, generator=torch.Generator().manual_seed(1))
-    table = base.text_encoder.get_input_embeddings().weight
-    table_before = table.clone()
-    ours = encode_prompts(base, tokenise(base, PROMPTS, TOKEN, num_vectors), rows)
-    save_file({TOKEN: rows}, tmp_path / "learned_embeds.safetensors")
-    theirs = _states_of_diffusers(tiny_base, PROMPTS, tmp_path)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
-    assert base.text_encoder.get_input_embeddings().weight is table
-    assert torch.equal(table, table_before)
-    assert TOKEN not in base.tokenizer.get_vocab()
-    other_rows = encode_prompts(base, tokenise(base, PROMPTS, TOKEN, num_vectors), rows.flip(1))
-    assert (other_rows - ours).abs().max() > 1e-2
+def test_two_tokenizers_must_have_one_vocabulary(make_tiny_base, tmp_path):
+    folder = Path(shutil.copytree(make_tiny_base(is_xl=True), tmp_path / "xl"))
+    tokenizer = load_base(folder, "float32", "cpu").tokenizer_2
+    tokenizer.add_tokens("<other>")
+    tokenizer.save_pretrained(folder / "tokenizer_2")
+    with pytest.raises(ValueError, match="different vocabularies"):
+        load_base(folder, "float32", "cpu")
 
 
-def test_ids_of_rows_follow_the_vocabulary(base):
-    ids = tokenise(base, ["a <x> flower <x>"], "<x>", 2)
-    first = base.vocabulary_size
-    expected = [word_id(base, "a"), first, first + 1, word_id(base, "flower"), first, first + 1]
-    assert ids.shape == (1, 77)
-    assert ids[0, 1:7].tolist() == expected
-    assert set(ids[0, 7:].tolist()) == {base.tokenizer.eos_token_id}
+def test_an_unknown_autoencoder_is_refused_before_it_is_loaded(copied_base):
+    config = copied_base / "vae" / "config.json"
+    config.write_text(config.read_text().replace("AutoencoderKL", "VQModel"))
+    with pytest.raises(ValueError, match=r"class VQModel, which is not supported: .* AutoencoderKL or AutoencoderTiny"):
+        verify_base(BaseConfig(path=str(copied_base)))
 
 
-@pytest.mark.parametrize("word", ["<rose>", "<rose>_1"])
-def test_a_token_that_exists_is_refused(tiny_base, word):
-    base = load_base(tiny_base, "float32", "cpu")
-    base.tokenizer.add_tokens(word)
-    with pytest.raises(ValueError, match="token '<rose>' exists already"):
-        tokenise(base, ["a <rose>"], "<rose>", 2)
-
-
-def test_a_word_of_the_vocabulary_is_no_token(base):
-    with pytest.raises(ValueError, match="exists already"):
-        tokenise(base, ["a flow"], "flow", 1)
-
-
-def test_a_prompt_is_refused_where_diffusers_would_cut_it(base):
-    assert tokenise(base, ["flower " * 75]).shape == (1, 77)
-    with pytest.raises(ValueError, match="has 78 tokens: the text encoder takes 77"):
-        tokenise(base, ["flower " * 76])
-    with pytest.raises(ValueError, match="has 78 tokens"):
-        tokenise(base, ["flower " * 73 + "<x>"], "<x>", 3)
-
-
-def test_gradient_reaches_every_row_and_nothing_else(base):
-    rows = torch.randn(3, 16, generator=torch.Generator().manual_seed(2)).requires_grad_()
-    states = encode_prompts(base, tokenise(base, PROMPTS, TOKEN, 3), rows)
-    states.square().mean().backward()
-    assert rows.grad is not None
-    assert (rows.grad.abs().sum(dim=1) > 0).all()
-    assert all(parameter.grad is None for parameter in base.text_encoder.parameters())
-
-
-def test_the_text_encoder_is_left_as_it_was_even_after_an_error(base):
-    ids = tokenise(base, PROMPTS, TOKEN, 2)
-    with pytest.raises(IndexError):
-        encode_prompts(base, ids, torch.zeros(1, 16))
-    assert not base.text_encoder.get_input_embeddings()._forward_hooks
-
-
-def test_pictures_are_encoded_as_diffusers_does(base, pictures):
-    mean, deviation = encode_pictures(base, pictures, batch_size=2)
-    processor = VaeImageProcessor(vae_scale_factor=4)
-    prepared = processor.preprocess([Image.fromarray(picture.numpy()) for picture in pictures])
-    with torch.no_grad():
-        posterior = base.vae.encode(prepared).latent_dist
-    assert mean.dtype == deviation.dtype == torch.float32
-    torch.testing.assert_close(mean, posterior.mean * 0.18215, rtol=0, atol=1e-6)
-    torch.testing.assert_close(deviation, posterior.std * 0.18215, rtol=1e-5, atol=1e-6)
-
-
-def test_word_id_takes_one_token_only(base):
-    assert base.tokenizer.convert_ids_to_tokens(word_id(base, "flower")) == "flower</w>"
-    with pytest.raises(ValueError, match=r"'sword' is 5 tokens in this base \(s w o r d</w>\)"):
-        word_id(base, "sword")
+def test_channels_last_changes_the_layout_and_not_the_numbers(tiny_base, base):
+    other = load_base(tiny_base, "float32", "cpu", channels_last=True)
+    assert other.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    inputs = (torch.ones(1, 4, 8, 8), torch.tensor([7]), torch.ones(1, 77, 16))
+    torch.testing.assert_close(other.unet(*inputs).sample, base.unet(*inputs).sample, rtol=0, atol=1e-5)

@@ -8,14 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 
 from flowerti import sampling
 from flowerti.artifacts import seed_for
 from flowerti.concepts import InversionTask, Inverter
 from flowerti.config import BaseConfig, InversionConfig, SamplingConfig
-from flowerti.diffusion import encode_prompts, tokenise
+from flowerti.diffusion import load_base
+from flowerti.encoding import encode_empty_prompt, encode_text, tokenise
 from flowerti.run_directory import RunDirectory
 from flowerti.sampling import Sampler, ShardTask, build_pipeline, draw_pictures, encode_png, plan_shards
 
@@ -74,8 +75,8 @@ def _pictures_of(run: RunDirectory, file: str) -> np.ndarray:
 
 def test_a_picture_does_not_depend_on_its_batch(base):
     pipeline = build_pipeline(base)
-    states = encode_prompts(base, tokenise(base, ["a red lily"]))
-    empty = encode_prompts(base, tokenise(base, [""]))
+    states = encode_text(base, tokenise(base, ["a red lily"]))
+    empty = encode_text(base, tokenise(base, [""]))
     together = draw_pictures(pipeline, states, empty, [11, 12, 13, 14], CONFIG)
     alone = np.concatenate([draw_pictures(pipeline, states, empty, [seed], CONFIG) for seed in (11, 12, 13, 14)])
     # float32 kernels round differently at another batch size: one step of 255 at most
@@ -137,6 +138,26 @@ def test_diffusers_draws_the_same_pictures_from_the_stored_concept(vivid_base, r
     (raw,) = _tasks(config, "raw", CLASS_NAME)
     _sampler(vivid_base, run, config).write(raw)
     assert np.abs(_pictures_of(run, raw.file) / 255 - drawn).max() > 4 / 255
+
+
+def test_sdxl_draws_the_pictures_of_its_own_pipeline(make_tiny_base):
+    folder = make_tiny_base(is_xl=True, text_gain=8.0)
+    base = load_base(folder, "float32", "cpu")
+    with torch.no_grad():
+        states = encode_text(base, tokenise(base, ["a red lily"]))
+        ours = draw_pictures(build_pipeline(base), states, encode_empty_prompt(base), [11, 12], CONFIG)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = [torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (11, 12)]
+    drawn = pipeline(
+        prompt=["a red lily"] * 2,
+        latents=torch.stack(noise),
+        num_inference_steps=5,
+        guidance_scale=3.0,
+        output_type="np",
+    ).images
+    assert np.abs(ours / 255 - drawn).max() <= 1 / 255
 
 
 def test_guidance_changes_the_picture(vivid_base, run):
