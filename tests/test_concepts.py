@@ -80,6 +80,7 @@ def test_a_concept_is_stored_with_its_record(tiny_base, base, run, task):
     assert run.names("concepts") == [
         "concepts/sword_lily/concept.json",
         "concepts/sword_lily/learned_embeds.safetensors",
+        "concepts/sword_lily/web/sword_lily.safetensors",
     ]
     assert concept_folder(CLASS_NAME) == "concepts/sword_lily"
     embeddings = Path(run.path("concepts/sword_lily/learned_embeds.safetensors"))
@@ -97,6 +98,8 @@ def test_a_concept_is_stored_with_its_record(tiny_base, base, run, task):
     stored = load_file(embeddings)
     assert list(stored) == ["<sword_lily>"]
     assert torch.equal(load_rows(run, concept), stored["<sword_lily>"])
+    web = load_file(run.path("concepts/sword_lily/web/sword_lily.safetensors"))
+    assert torch.equal(web["emb_params"], stored["<sword_lily>"])
     assert load_concept(run, CLASS_NAME, task.key) == load_concept(run, CLASS_NAME) == concept
 
 
@@ -136,6 +139,7 @@ def test_the_key_holds_what_matters_and_nothing_else():
     )
     others = [
         concept_key(dataclasses.replace(CONFIG, learning_rate=1e-4), base, "base", "pictures", 0),
+        concept_key(dataclasses.replace(CONFIG, start="mean"), base, "base", "pictures", 0),
         concept_key(dataclasses.replace(CONFIG, initializer_token="lily"), base, "base", "pictures", 0),
         concept_key(CONFIG, dataclasses.replace(base, dtype="bfloat16"), "base", "pictures", 0),
         concept_key(CONFIG, base, "other", "pictures", 0),
@@ -233,4 +237,67 @@ def test_a_killed_process_loses_nothing(tiny_base, run, task, tmp_path):
     assert sorted(path.name for path in Path(run.uri).rglob("*") if path.is_file()) == [
         "concept.json",
         "learned_embeds.safetensors",
+        "sword_lily.safetensors",
     ]
+
+
+def _task(task: InversionTask, name: str, num_pictures: int) -> InversionTask:
+    return dataclasses.replace(task, class_name=name, addresses=task.addresses[:num_pictures], key=name * 8)
+
+
+def test_classes_learnt_together_are_those_learnt_alone(tiny_base, run, task, tmp_path):
+    tasks = [_task(task, "rose", 5), _task(task, "red lily", 3), _task(task, "azalea", 1)]
+    together = _inverter(tiny_base, run).learn_together(tasks)
+    assert [concept.class_name for concept in together] == ["rose", "red lily", "azalea"]
+    other = RunDirectory(str(tmp_path / "alone"))
+    inverter = _inverter(tiny_base, other)
+    for one, concept in zip(tasks, together, strict=True):
+        alone = inverter.learn(one)
+        # float32 kernels round differently at another batch size
+        torch.testing.assert_close(load_rows(run, concept), load_rows(other, alone), rtol=0, atol=2e-4)
+        assert (load_rows(run, concept) - load_rows(run, together[0])).abs().max() > 1e-3 or concept is together[0]
+        assert (concept.num_steps, concept.num_pictures) == (alone.num_steps, alone.num_pictures)
+        losses = [point.loss for point in concept.loss_curve]
+        assert losses == pytest.approx([point.loss for point in alone.loss_curve], rel=1e-4)
+        assert load_concept(run, one.class_name, one.key) == concept
+
+
+def test_a_class_that_cannot_be_learnt_does_not_take_its_batch_down(tiny_base, run, task, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    broken = dataclasses.replace(_task(task, "lily", 1), addresses=(str(tmp_path / "broken.png"),))
+    concepts = _inverter(tiny_base, run).learn_together([broken, _task(task, "rose", 5), _task(task, "azalea", 0)])
+    assert "broken.png" in concepts[0].error
+    assert concepts[1].error == "" and load_concept(run, "rose") == concepts[1]
+    assert "class 'azalea' has no training picture" in concepts[2].error
+    assert load_concept(run, "lily") is load_concept(run, "azalea") is None
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        _inverter(tiny_base, run).learn(broken)
+
+
+def test_a_batch_of_classes_that_is_broken_off_goes_on_where_it_was(tiny_base, run, task, tmp_path, monkeypatch):
+    tasks = [_task(task, "rose", 5), _task(task, "azalea", 3)]
+    whole = RunDirectory(str(tmp_path / "whole"))
+    expected = _inverter(tiny_base, whole).learn_together(tasks)
+    real_save, num_saved = Inverter._save_checkpoint, []
+
+    def save_and_break(self, one, progress):
+        real_save(self, one, progress)
+        num_saved.append(one.class_name)
+        if len(num_saved) == 6:
+            raise _LostWorker
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Inverter, "_save_checkpoint", save_and_break)
+        with pytest.raises(_LostWorker):
+            _inverter(tiny_base, run).learn_together(tasks)
+    resumed = _inverter(tiny_base, run).learn_together(tasks)
+    for ours, theirs in zip(resumed, expected, strict=True):
+        assert torch.equal(load_rows(run, ours), load_rows(whole, theirs))
+        assert ours.loss_curve == theirs.loss_curve
+
+
+def test_an_sdxl_concept_is_stored_in_two_parts(make_tiny_base, run, task):
+    concept = _inverter(make_tiny_base(is_xl=True), run).learn(task)
+    stored = load_file(run.path("concepts/sword_lily/learned_embeds.safetensors"))
+    assert {name: tuple(part.shape) for name, part in stored.items()} == {"clip_l": (3, 16), "clip_g": (3, 24)}
+    assert torch.equal(load_rows(run, concept), torch.cat([stored["clip_l"], stored["clip_g"]], dim=1))

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from flowerti.diffusion import Base, word_id
-from flowerti.neighbours import _readable, nearest_tokens
+from flowerti.diffusion import Base, load_base
+from flowerti.encoding import word_id
+from flowerti.neighbours import ConceptCosine, _readable, cosines_between, nearest_tokens
 
 
 def _table(base: Base) -> np.ndarray:
@@ -64,3 +65,32 @@ def test_bytes_are_shown_as_the_letters_that_they_spell(base):
     for entry, shown in (("rosÃ©</w>", "rosé"), ("Ã", "Ã-"), ("Ī</w>", "Ī")):
         tokenizer = SimpleNamespace(convert_ids_to_tokens=lambda _, entry=entry: entry)
         assert _readable(dataclasses.replace(base, tokenizer=tokenizer), 0) == shown
+
+
+def test_cosines_between_concepts_are_those_of_all_their_vectors():
+    rows = {
+        "rose": torch.tensor([[1.0, 0.0], [3.0, 4.0]]),
+        "lily": torch.tensor([[0.0, 2.0]]),
+        "azalea": torch.tensor([[-5.0, 0.0]]),
+    }
+    found = cosines_between(rows, [2])
+    assert [(c.class_name, c.vector, c.other_class_name, c.other_vector, c.cosine) for c in found] == [
+        ("rose", 1, "lily", 0, 0.8),
+        ("rose", 0, "lily", 0, 0.0),
+        ("lily", 0, "azalea", 0, 0.0),
+        ("rose", 1, "azalea", 0, -0.6),
+        ("rose", 0, "azalea", 0, -1.0),
+    ]
+
+
+def test_sdxl_s_cosine_is_the_mean_over_both_encoders(make_tiny_base):
+    rows = {"rose": torch.tensor([[1.0, 0.0, 7.0]]), "lily": torch.tensor([[3.0, 4.0, 0.5]])}
+    (pair,) = cosines_between(rows, [2, 1])
+    assert pair == ConceptCosine(
+        class_name="rose", vector=0, other_class_name="lily", other_vector=0, cosine=(0.6 + 1.0) / 2
+    )
+    base = load_base(make_tiny_base(is_xl=True), "float32", "cpu")
+    token_id = word_id(base, "flower")
+    row = torch.cat([encoder.get_input_embeddings().weight[token_id] for encoder in base.text_encoders])
+    (nearest,) = nearest_tokens(base, row[None].detach(), num_tokens=1)
+    assert (nearest.token, nearest.cosine) == ("flower", 1.0)
