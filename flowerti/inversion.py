@@ -241,9 +241,9 @@ def should_stop(progress: Progress, config: InversionConfig) -> bool:
     """Whether the evaluation loss hardly falls any more; never before a quarter of all steps.
 
     As in DVAR (Voronov et al. 2023, arXiv 2302.04841) a loss on fixed draws decides, relative to its own history: it
-    stops once the best loss fell, over the last `patience_evals` evaluations, by less than a fiftieth of its whole fall.
-    DVAR's own rule, the variance of the last losses as a share of that of all of them, would also stop a loss that falls
-    along a straight line.
+    stops once the best loss fell by less than a fiftieth of its whole fall over the last `patience_evals` evaluations.
+    DVAR's own rule, the variance of the last losses as a share of that of all, would also stop a loss that falls along
+    a straight line.
     """
     window, losses = config.patience_evals, [point.loss for point in progress.curve]
     if not window or progress.step < _MIN_SHARE_BEFORE_STOP * config.num_steps or len(losses) <= window:
