@@ -78,6 +78,17 @@ class Census:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SplitLists:
+    """The ids of the pictures in each split, in order; what is in none was left out by the imbalance."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    sha256: str
+    """Hash over the three lists."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClassScore:
     """How a classifier does on one class."""
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flowerti.artifacts import Census, ClassCount
+from flowerti.artifacts import Census, ClassCount, SplitLists
 from flowerti.config import DataConfig
-from flowerti.data import Dataset, Record, check_counts, count_by_split, decode_picture, read_bytes, without
+from flowerti.data import SPLITS, Dataset, Record, check_counts, count_by_split, decode_picture, read_bytes, without
 
 
 def listing_key(dataset: Dataset) -> str:
@@ -24,10 +24,17 @@ def listing_key(dataset: Dataset) -> str:
 def _size_of(address: str) -> int | str:
     if address.startswith("herbarium:"):
         return read_bytes(address).decode()
+    file = address.removeprefix("parquet:").rpartition("#")[0] if address.startswith("parquet:") else address
     try:
-        return Path(address).stat().st_size
+        return Path(file).stat().st_size
     except OSError:  # the census names it
         return -1
+
+
+def split_lists(dataset: Dataset) -> SplitLists:
+    """The ids of each split, written down so that a made split can be named and repeated."""
+    ids = {split: [record.id for record in dataset.of(split)] for split in SPLITS}
+    return SplitLists(**ids, sha256=hashlib.sha256(json.dumps(ids).encode()).hexdigest())
 
 
 def take_census(dataset: Dataset, config: DataConfig) -> Census:

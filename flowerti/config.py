@@ -59,8 +59,8 @@ def _of_kind(value: Any, kind: Any, field_name: str) -> Any:
 class DataConfig:
     """Where labelled pictures come from."""
 
-    kind: Literal["herbarium", "flowers102", "image_folder"]
-    """The drawn demo data set, Oxford 102 as torchvision lays it out, or folders split/class/picture."""
+    kind: Literal["herbarium", "flowers102", "image_folder", "parquet"]
+    """Drawn demo data, Oxford 102 as torchvision lays it out, folders split/class/picture, or Parquet as on the Hub."""
     root: str = ""
     """Folder of the data set; empty for the herbarium."""
     image_size_px: int = 64
@@ -92,6 +92,38 @@ class DataConfig:
         for name in ("num_train_common", "num_train_rare", "num_validation", "num_test"):
             enough = self.kind != "herbarium" or getattr(self, name) >= 2
             _require(enough, f"data.{name}", "must be at least 2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImbalanceConfig:
+    """How a data set is made imbalanced on purpose; the defaults leave it as it is."""
+
+    factor: float = 1.0
+    """Training pictures of the last class of the exponential tail as a share of the first one's, in (0, 1]."""
+    minority_classes: tuple[str, ...] = ()
+    """Classes that are put at the end of the tail, so that they are the few-shot ones."""
+    resplit: bool = False
+    """Pool all splits and cut them anew, class by class, by the shares below."""
+    validation_share: float = 0.2
+    """Share of each class's pictures that a new split sets aside for validation, in (0, 1)."""
+    test_share: float = 0.25
+    """Share of each class's pictures that a new split sets aside for test, in (0, 1)."""
+    positive_classes: tuple[str, ...] = ()
+    """Binary task: these classes as one against all others as one; empty keeps all classes apart."""
+
+    def __post_init__(self) -> None:
+        """Check ranges and the fields against each other."""
+        _check_kinds(self, "imbalance.")
+        _require(0 < self.factor <= 1, "imbalance.factor", "must lie in (0, 1]")
+        for name in ("minority_classes", "positive_classes"):
+            names = getattr(self, name)
+            _require(len(set(names)) == len(names), f"imbalance.{name}", "names a class twice")
+        needless = bool(self.minority_classes) and self.factor == 1
+        _require(not needless, "imbalance.minority_classes", "need a long tail: set imbalance.factor below 1")
+        for name in ("validation_share", "test_share"):
+            _require(0 < getattr(self, name) < 1, f"imbalance.{name}", "must lie in (0, 1)")
+        held_out = self.validation_share + self.test_share
+        _require(held_out < 1, "imbalance.test_share", "and validation_share leave nothing to train on: lower one")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -362,6 +394,7 @@ class Experiment:
     """Run seed; every other seed is a hash of it."""
     data: DataConfig
     base: BaseConfig
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     inversion: InversionConfig = field(default_factory=InversionConfig)

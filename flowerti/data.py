@@ -1,4 +1,4 @@
-"""Where labelled pictures come from: the drawn herbarium, Oxford 102, or folders of pictures.
+"""Where labelled pictures come from: the drawn herbarium, Oxford 102, folders of pictures, or Parquet files.
 
 A data set is a list of records; a picture is read only when a worker asks for it, by its address, so that pictures
 never travel through the driver. Listing checks names and counts and opens no picture. This module does not know about
@@ -7,7 +7,7 @@ models, stages or synthetic pictures.
 
 import io
 import struct
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 
 from flowerti.artifacts import seed_for
 from flowerti.config import DataConfig
+from flowerti.parquet_data import list_parquet, read_parquet_picture
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -26,7 +27,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One labelled picture; `address` is a file path or "herbarium:<species>:<seed>"."""
+    """One labelled picture; `address` is a file path, "herbarium:<species>:<seed>" or "parquet:<file>#<row>"."""
 
     id: str
     class_id: int
@@ -57,6 +58,9 @@ def list_records(config: DataConfig, seed: int) -> Dataset:
         dataset = _herbarium(config, seed)
     elif config.kind == "flowers102":
         dataset = _flowers102(config)
+    elif config.kind == "parquet":
+        names, rows = list_parquet(config.root, SPLITS)
+        dataset = Dataset(names, tuple(Record(r.id, r.class_id, r.split, r.address) for r in rows))
     else:
         dataset = _image_folder(config)
     check_counts(dataset)
@@ -123,8 +127,11 @@ def check_counts(dataset: Dataset) -> None:
     """Refuse a data set that lacks a class or a split.
 
     Raises:
-        ValueError: fewer than 2 classes, or a class without pictures in a split; names it.
+        ValueError: fewer than 2 classes, an id that stands twice, or a class without pictures in a split; names it.
     """
+    twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]
+    if twice:
+        raise ValueError(f"data: picture id {twice[0]!r} stands twice ({len(twice)} such ids): list each picture once")
     if len(dataset.class_names) < 2:
         raise ValueError(f"data: {len(dataset.class_names)} classes found: at least 2 are needed")
     counts = count_by_split(dataset)
@@ -155,6 +162,8 @@ def read_bytes(address: str) -> bytes:
         from flowerti.demo.herbarium import fingerprint
 
         return f"{address}:{fingerprint()}".encode()
+    if address.startswith("parquet:"):
+        return read_parquet_picture(address)
     try:
         return Path(address).read_bytes()
     except OSError as error:

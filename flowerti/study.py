@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowerti.artifacts import Census, key_of, num_synthetic
-from flowerti.census import listing_key, take_census
+from flowerti.artifacts import Census, SplitLists, key_of, num_synthetic
+from flowerti.census import listing_key, split_lists, take_census
 from flowerti.config import Experiment, from_json, to_json
 from flowerti.data import Dataset, list_records, without
+from flowerti.long_tail import imbalanced
 from flowerti.run_directory import RunDirectory
 
 _MIN_FREE_BYTES = 500_000_000
-_IDENTITY = ("name", "seed", "data", "base")
+_IDENTITY = ("name", "seed", "data", "imbalance", "base")
 """Fields that make a run what it is: another value of these belongs into another run directory."""
 
 
@@ -49,13 +50,17 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     scoring = experiment.scoring
     for extractor, weights in zip(scoring.extractors, scoring.weights or ("",) * len(scoring.extractors), strict=True):
         verify_weights(extractor, weights)
-    dataset = list_records(experiment.data, experiment.seed)
+    listed = list_records(experiment.data, experiment.seed)
+    dataset = imbalanced(listed, experiment.imbalance, experiment.seed)
     _check_selection(experiment, dataset)
     names = alternative_names(dataset.class_names, experiment.sampling.alternative_names_file)
     folder = verify_base(experiment.base)
     _check_initializer(experiment, folder)
     census = _census(experiment, run, dataset)
     run.write_bytes("config.json", to_json(experiment).encode())
+    splits = split_lists(without(dataset, census.unreadable))
+    if run.load("splits.json", SplitLists, splits.sha256) is None:
+        run.save("splits.json", splits, splits.sha256)
     return Study(
         experiment=experiment,
         run=run,
@@ -83,7 +88,7 @@ def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
 def _identity(experiment: Experiment) -> dict[str, Any]:
     # how pictures are fetched, judged or shown does not make it another data set
     data = replace(experiment.data, download=False, skip_unreadable=False, show_pictures=True)
-    return {"name": experiment.name, "seed": experiment.seed, "data": data, "base": experiment.base}
+    return {name: data if name == "data" else getattr(experiment, name) for name in _IDENTITY}
 
 
 def _check_disk(run: RunDirectory) -> None:

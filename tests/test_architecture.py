@@ -25,6 +25,8 @@ LAYERS: list[set[str]] = [
         "encoding",
         "backbones",
         "features",
+        "long_tail",
+        "parquet_data",
         "prompts",
         "shards",
         "thumbnails",

@@ -51,6 +51,11 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "data.num_train_rare": [1],
     "data.num_validation": [1],
     "data.num_test": [1],
+    "imbalance.factor": [0.0, -0.1, 1.1, math.nan],
+    "imbalance.minority_classes": [("rose",), ("rose", "rose")],
+    "imbalance.validation_share": [0.0, 1.0, math.nan],
+    "imbalance.test_share": [0.0, 1.0, 0.8],
+    "imbalance.positive_classes": [("rose", "rose")],
     "base.path": [""],
     "base.dtype": ["float64", "int8"],
     "classifier.input_size_px": [0],
@@ -124,7 +129,7 @@ def test_every_field_with_a_range_is_in_the_table():
     ranged = {name for name, f in all_fields().items() if getattr(f.type, "__name__", "") not in free}
     assert ranged <= set(OUT_OF_RANGE)
     assert set(OUT_OF_RANGE) <= set(all_fields())
-    assert len(STAGES) == 9
+    assert len(STAGES) == 10
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in OUT_OF_RANGE.items() for v in values])
@@ -173,7 +178,7 @@ def test_the_edge_of_a_range_is_accepted(name: str, value: Any):
 
 
 def test_a_folder_is_asked_for_unless_the_herbarium_is_drawn():
-    for kind in ("flowers102", "image_folder"):
+    for kind in ("flowers102", "image_folder", "parquet"):
         with pytest.raises(ValueError, match=r"^data\.root is empty"):
             config.DataConfig(kind=kind)
     folder = config.DataConfig(kind="image_folder", root="x", num_test=0)

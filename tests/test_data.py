@@ -19,6 +19,7 @@ from flowerti.config import DataConfig
 from flowerti.data import (
     SPLITS,
     Dataset,
+    check_counts,
     count_by_split,
     decode_picture,
     list_records,
@@ -159,6 +160,13 @@ def test_a_class_folder_with_unprintable_characters_is_named(folder: Path):
         (folder / split / "Zinnia").rename(folder / split / "zin\nnia")
     with pytest.raises(ValueError, match=r"'zin\\nnia'.*rename it"):
         list_records(config_of(folder), 0)
+
+
+def test_an_id_that_stands_twice_is_named(folder: Path):
+    dataset = list_records(config_of(folder), 0)
+    twice = Dataset(dataset.class_names, (*dataset.records, dataset.records[3]))
+    with pytest.raises(ValueError, match=r"^data: picture id 'train/azalea/0\.png' stands twice"):
+        check_counts(twice)
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 30), (30, 20), (21, 40), (20, 20)])

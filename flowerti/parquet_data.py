@@ -1,0 +1,131 @@
+"""Labelled pictures in Parquet files, as Hugging Face `datasets` writes them: listed by label, read by row.
+
+Files are named after their split (`train-00000-of-00002.parquet`, `validation.parquet`, `val/...`); a row holds the
+picture in a column `image` of {bytes, path} and its class in `label`, a number with names in the file's own metadata
+or a text. This module does not decode pictures and knows nothing about models.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+Split = Literal["train", "validation", "test"]
+_FILE_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+
+
+class ParquetRow(NamedTuple):
+    """One labelled picture of a Parquet file."""
+
+    id: str
+    class_id: int
+    split: Split
+    address: str
+
+
+def list_parquet(root: str, splits: Sequence[str]) -> tuple[tuple[str, ...], list[ParquetRow]]:
+    """Read the labels of all rows, and no picture.
+
+    Returns:
+        The class names in the order of their ids, and the rows.
+
+    Raises:
+        ValueError: a split has no file, a file is damaged or lacks a column, or a label has no name; names the file.
+    """
+    folder, labels = Path(root), []
+    for split in splits:
+        files = _files(folder, split)
+        if not files:
+            raise ValueError(
+                f"data.root: no Parquet file of the {split} split in {folder}: name files after their split, such as "
+                f"{split}-00000-of-00001.parquet"
+            )
+        labels += [(split, file, label) for file in files for label in [_labels(file)]]
+    names = tuple(sorted({name for *_, of_file in labels for name in of_file.names}))
+    declared = {of_file.declared for *_, of_file in labels}
+    if len(declared) == 1 and (known := declared.pop()):
+        names = known
+    rows = []
+    for split, file, of_file in labels:
+        for row, name in enumerate(of_file.names):
+            id_ = f"{file.relative_to(folder).as_posix()}#{row}"
+            address = f"parquet:{file.resolve()}#{row}"
+            rows.append(ParquetRow(id_, names.index(name), cast(Split, split), address))
+    return names, rows
+
+
+class _Labels(NamedTuple):
+    names: list[str]
+    """Class name of each row."""
+    declared: tuple[str, ...]
+    """All class names, in their order, as the file's metadata gives them; empty where it does not."""
+
+
+def _files(folder: Path, split: str) -> list[Path]:
+    found = []
+    for file in sorted(folder.rglob("*.parquet")):
+        word = file.relative_to(folder).parts[0].split(".")[0].split("-")[0]
+        if word in _FILE_NAMES[split]:
+            found.append(file)
+    return found
+
+
+def _labels(file: Path) -> _Labels:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(file)
+        missing = {"image", "label"} - set(schema.names)
+        if missing:
+            raise ValueError(
+                f"data.root: {file} has no column {sorted(missing)[0]!r}: columns image and label are read"
+            )
+        values = pq.read_table(file, columns=["label"]).column("label").to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"data.root: {file} cannot be read as Parquet ({error}): fetch it again") from error
+    declared = _declared_names(schema.metadata or {})
+    bad = [row for row, value in enumerate(values) if not _has_name(value, declared)]
+    if bad:
+        raise ValueError(f"data.root: {file}, row {bad[0]}: label {values[bad[0]]!r} has no class name: correct it")
+    return _Labels([value if isinstance(value, str) else declared[value] for value in values], declared)
+
+
+def _has_name(value: object, declared: tuple[str, ...]) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip()) and value.isprintable()
+    return isinstance(value, int) and 0 <= value < len(declared)
+
+
+def _declared_names(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
+    """The names of a ClassLabel column; a plain number stands for itself only where names are given."""
+    try:
+        features: Any = json.loads(metadata.get(b"huggingface", b"{}"))
+        return tuple(features["info"]["features"]["label"].get("names", ()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def read_parquet_picture(address: str) -> bytes:
+    """The encoded picture at "parquet:<file>#<row>".
+
+    Raises:
+        ValueError: the file cannot be read, or the row holds no picture bytes; names it.
+    """
+    file, _, row = address.removeprefix("parquet:").rpartition("#")
+    try:
+        content = _pictures(file, Path(file).stat().st_mtime_ns)[int(row)]
+    except (OSError, IndexError) as error:
+        raise ValueError(f"picture {address} cannot be read ({error}): fetch the file again") from error
+    if not content:
+        raise ValueError(f"picture {address} holds no bytes: embed the pictures in the Parquet file")
+    return content
+
+
+@functools.lru_cache(maxsize=4)
+def _pictures(file: str, _modified_ns: int) -> list[bytes | None]:
+    import pyarrow.parquet as pq
+
+    column = pq.read_table(file, columns=["image"]).column("image")
+    return [value["bytes"] if value else None for value in column.to_pylist()]
