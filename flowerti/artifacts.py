@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from flowerti.sweep_records import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+
 _MAX_SLUG_LENGTH = 80
 
 
@@ -236,6 +238,10 @@ class SweepRow:
     weak_gain_p: float
     """One-sided bootstrap p-value of "no gain"."""
     rest_gain: float
+    holm_p: float = 1.0
+    """The same p-value, adjusted over the arm's ratios (Holm); of an arm without ratios not adjusted."""
+    balanced_accuracy: float = 0.0
+    """Mean recall over all classes and seeds, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,6 +252,16 @@ class SweepTable:
     recommended_ratio: float
     recommendation: str
     failures: list[str]
+    primary_contrast: str = ""
+    """What was stated before the first trial as the one contrast that decides."""
+    best_control: str = "real"
+    """The arm without synthetic pictures that does best on validation."""
+    warnings: list[str] = field(default_factory=list)
+    """What a reader of the recommendation must know, such as a free control that does as well."""
+    class_ratios: list[ClassRatio] = field(default_factory=list)
+    contrasts: list[SweepContrast] = field(default_factory=list)
+    classes: list[SweepClassRow] = field(default_factory=list)
+    groups: list[SweepGroupRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

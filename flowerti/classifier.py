@@ -1,14 +1,13 @@
-"""Train an image classifier for a given number of steps: a linear head on features, or a whole network.
+"""Train a linear head on features for a given number of steps, and the loop that every training goes through.
 
 Every option of the sweep's arms is an argument here. A training depends on nothing but its arguments (and the thread
-count, in the last digits). This module does not know where the pictures come from, which of them are synthetic, what
-the classes are called, or how good a classifier is; `classifier_report` does the last.
+count, in the last digits). Whole networks are trained in `fine_tuning`. This module does not know where the pictures
+come from, which of them are synthetic, what the classes are called, or how good a classifier is.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from flowerti.config import ClassifierConfig
 from flowerti.features import Backbone, preprocess
-from flowerti.training_batches import BatchLoss, check_training_set, draw
+from flowerti.training_batches import BatchLoss, check_training_set, draw, replace_draws
 
 
 @dataclass(frozen=True)
@@ -32,23 +31,6 @@ class Head:
         with torch.inference_mode():
             inputs = torch.from_numpy(np.array(features)).to(self.weight.device)
             return nn.functional.linear(inputs, self.weight, self.bias).cpu().numpy()
-
-
-@dataclass(frozen=True)
-class FineTuned:
-    """A whole trained network: the backbone and its head."""
-
-    backbone: Backbone
-    head: Head
-    batch_size: int
-    """Pictures that `logits` runs at once."""
-
-    def logits(self, pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num classes"]:
-        """Unnormalised log-probabilities of the classes."""
-        batches = [pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size)]
-        with torch.inference_mode():
-            rows = [_forward(self.backbone, self.head, batch).cpu().numpy() for batch in batches]
-        return np.concatenate([np.zeros((0, len(self.head.bias)), np.float32), *rows])
 
 
 def steps_per_epoch(num_train: int, batch_size: int) -> int:
@@ -67,6 +49,9 @@ def fit_head(
     balanced: bool = False,
     balanced_softmax: bool = False,
     weights: Float32[np.ndarray, " num"] | None = None,
+    num_drawn: int | None = None,
+    replace_probability: float = 0.0,
+    start: Head | None = None,
     on_epoch: Callable[[int, Head], None] | None = None,
     epoch_steps: int | None = None,
 ) -> Head:
@@ -84,6 +69,9 @@ def fit_head(
         balanced_softmax: add the log of the class counts to the logits in training (Ren et al. 2020, eq. 4). Counts
             are of pictures, whatever their weights; together with `balanced` it corrects twice.
         weights: positive weight of each picture's loss; only their ratios matter.
+        num_drawn: draw from the first so many pictures only; the others enter by replacing.
+        replace_probability: probability that a drawn picture gives way to a picture of its class beyond num_drawn.
+        start: head to go on from, instead of zeros; it is not changed.
         on_epoch: called with (epoch from 1, head so far) after every epoch_steps steps.
         epoch_steps: steps between two calls of on_epoch; by default a pass over the pictures.
 
@@ -94,101 +82,82 @@ def fit_head(
     check_training_set(len(features), class_ids, num_classes, weights)
     if not np.isfinite(features).all():
         raise ValueError("features hold NaN or infinite values: look for broken pictures or weights")
-    head = _zero_head(num_classes, features.shape[2], torch.device("cpu"))
+    head = new_head(num_classes, features.shape[2], torch.device("cpu"), start)
     # One table of rows and one list of row numbers, so that a step costs a single index.
     num_views = features.shape[1]
     rows = torch.from_numpy(np.array(features)).flatten(0, 1)
-    draws = draw(class_ids, config.batch_size, num_steps, num_views, balanced, seed)
-    row_ids = draws.pictures * num_views + draws.views
+    draws = draw(class_ids[:num_drawn], config.batch_size, num_steps, num_views, balanced, seed)
+    pictures = replace_draws(draws.pictures, class_ids, num_drawn, replace_probability, seed)
+    row_ids = pictures * num_views + draws.views
     loss = BatchLoss(class_ids, num_classes, config.label_smoothing, balanced_softmax, weights, rows.device)
 
     def step_loss(step: int) -> Float[Tensor, ""]:
         logits = nn.functional.linear(rows[row_ids[step]], head.weight, head.bias)
-        return loss(logits, draws.pictures[step])
+        return loss(logits, pictures[step])
 
     epoch_steps = epoch_steps or steps_per_epoch(len(features), config.batch_size)
-    for epoch in _train(step_loss, [head.weight, head.bias], config, num_steps, epoch_steps):
+    for epoch in take_steps(step_loss, [head.weight, head.bias], config, num_steps, epoch_steps):
         if on_epoch is not None:
-            on_epoch(epoch, _detached(head))
-    return _detached(head)
+            on_epoch(epoch, detached(head))
+    return detached(head)
 
 
-def fine_tune(
+def fit_head_end_to_end(
     backbone: Backbone,
-    pictures: UInt8[np.ndarray, "num *views height width 3"],
+    views: UInt8[np.ndarray, "num views height width 3"],
     class_ids: Int64[np.ndarray, " num"],
     num_classes: int,
     config: ClassifierConfig,
     seed: int,
     num_steps: int,
-    *,
-    balanced: bool = False,
-    balanced_softmax: bool = False,
-    weights: Float32[np.ndarray, " num"] | None = None,
-    on_epoch: Callable[[int, FineTuned], None] | None = None,
-    epoch_steps: int | None = None,
-) -> FineTuned:
-    """Train a copy of the whole backbone under a new head, with random horizontal flips.
+) -> Head:
+    """Train a head as `fit_head` does, but run the frozen backbone on the pictures of every batch.
 
-    The network stays in eval mode: batch norm keeps the statistics of its weights, because those of a few pictures are
-    worse, and dropout is off.
+    The same head up to rounding, for many times the cost: it stands here to show that, and to be measured.
 
     Args:
-        backbone: where to start; it is not changed.
-        pictures: training pictures; with an axis of views behind the first one, a draw takes a random view.
+        backbone: frozen network.
+        views: the pictures behind the features of `fit_head`, view by view.
         class_ids: as in `fit_head`.
         num_classes: as in `fit_head`.
         config: as in `fit_head`.
         seed: as in `fit_head`.
         num_steps: as in `fit_head`.
-        balanced: as in `fit_head`.
-        balanced_softmax: as in `fit_head`.
-        weights: as in `fit_head`.
-        on_epoch: as in `fit_head`; the network that it is given goes on changing afterwards.
-        epoch_steps: as in `fit_head`.
 
     Raises:
         ValueError: as `fit_head`.
     """
-    check_training_set(len(pictures), class_ids, num_classes, weights)
-    views = pictures[:, None] if pictures.ndim == 4 else pictures
-    trained = replace(backbone, module=copy.deepcopy(backbone.module).eval().requires_grad_(True))
-    head = _zero_head(num_classes, backbone.dim, backbone.device)
-    draws = draw(class_ids, config.batch_size, num_steps, views.shape[1], balanced, seed)
-    loss = BatchLoss(class_ids, num_classes, config.label_smoothing, balanced_softmax, weights, backbone.device)
+    check_training_set(len(views), class_ids, num_classes, None)
+    head = new_head(num_classes, backbone.dim, backbone.device, None)
+    draws = draw(class_ids, config.batch_size, num_steps, views.shape[1], balanced=False, seed=seed)
+    loss = BatchLoss(class_ids, num_classes, config.label_smoothing, False, None, backbone.device)
 
     def step_loss(step: int) -> Float[Tensor, ""]:
         batch = views[draws.pictures[step].numpy(), draws.views[step].numpy()]
-        flipped = draws.flips[step].numpy() == 1
-        batch[flipped] = batch[flipped, :, ::-1]
-        return loss(_forward(trained, head, batch), draws.pictures[step])
+        with torch.no_grad():
+            features = backbone.module(preprocess(backbone, batch))
+        return loss(nn.functional.linear(features, head.weight, head.bias), draws.pictures[step])
 
-    parameters = [head.weight, head.bias, *trained.module.parameters()]
-    epoch_steps = epoch_steps or steps_per_epoch(len(pictures), config.batch_size)
-    for epoch in _train(step_loss, parameters, config, num_steps, epoch_steps):
-        if on_epoch is not None:
-            on_epoch(epoch, FineTuned(trained, _detached(head), config.batch_size))
-    trained.module.zero_grad()
-    trained.module.requires_grad_(False)
-    return FineTuned(trained, _detached(head), config.batch_size)
+    for _ in take_steps(step_loss, [head.weight, head.bias], config, num_steps, num_steps):
+        pass
+    return detached(head)
 
 
-def _zero_head(num_classes: int, dim: int, device: torch.device) -> Head:
-    weight, bias = torch.zeros(num_classes, dim, device=device), torch.zeros(num_classes, device=device)
+def new_head(num_classes: int, dim: int, device: torch.device, start: Head | None) -> Head:
+    """A head that can be trained: zeros, or a copy of `start`."""
+    if start is None:
+        weight, bias = torch.zeros(num_classes, dim, device=device), torch.zeros(num_classes, device=device)
+    else:
+        weight, bias = (part.detach().clone().to(device) for part in (start.weight, start.bias))
     return Head(weight.requires_grad_(True), bias.requires_grad_(True))
 
 
-def _detached(head: Head) -> Head:
+def detached(head: Head) -> Head:
+    """A copy that does not go on changing."""
     return Head(head.weight.detach().clone(), head.bias.detach().clone())
 
 
-def _forward(
-    backbone: Backbone, head: Head, pictures: UInt8[np.ndarray, "num height width 3"]
-) -> Float32[Tensor, "num classes"]:
-    return nn.functional.linear(backbone.module(preprocess(backbone, pictures)), head.weight, head.bias)
-
-
-def _train(
+def take_steps(
     step_loss: Callable[[int], Float[Tensor, ""]],
     parameters: list[Tensor],
     config: ClassifierConfig,

@@ -10,9 +10,10 @@ from jaxtyping import Float32, Int64, Num
 from torch.nn.functional import cross_entropy
 
 from flowerti.artifacts import ClassScore, EpochScore
-from flowerti.classifier import FineTuned, Head, fine_tune, fit_head, steps_per_epoch
+from flowerti.classifier import Head, fit_head, steps_per_epoch
 from flowerti.config import ClassifierConfig
 from flowerti.features import Backbone
+from flowerti.fine_tuning import FineTuned, fine_tune
 
 
 def score(

@@ -171,10 +171,16 @@ class ClassifierConfig:
     """Share of the target mass spread over all classes, in [0, 1)."""
     num_views: int = 4
     """Random views of each training picture for the augmented arm of the sweep."""
+    rand_augment: bool = False
+    """Full fine-tuning only: random crops and RandAugment on every picture."""
+    batch_mixing: Literal["none", "mixup", "cutmix"] = "none"
+    """Full fine-tuning only: mix each picture and its target with another one of the batch."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         _check_kinds(self, "classifier.")
+        for name, is_off in (("rand_augment", not self.rand_augment), ("batch_mixing", self.batch_mixing == "none")):
+            _require(self.mode == "full" or is_off, f"classifier.{name}", "needs classifier.mode 'full'")
         for name in ("input_size_px", "num_epochs", "batch_size", "num_views"):
             _require(getattr(self, name) >= 1, f"classifier.{name}", "must be at least 1")
         _require(self.learning_rate > 0, "classifier.learning_rate", "must be positive")
@@ -337,6 +343,16 @@ class SweepConfig:
     """Mean F1 that the other classes may lose before a ratio is refused, in [0, 1]."""
     max_concurrent_trials: int = 0
     """Trials at once; 0 lets the cluster's resources decide."""
+    negative_control: bool = True
+    """Also give every weak class the pictures of another weak class's token; needs two weak classes."""
+    on_best_control: bool = True
+    """Also add token pictures on top of the control without pictures that does best on validation."""
+    replace_probabilities: tuple[float, ...] = ()
+    """Probabilities, in (0, 1], with which a weak class's real pictures give way to token pictures; may be empty."""
+    synthetic_weight: float = 1.0
+    """Loss weight of a synthetic picture; a real one has 1."""
+    refit_epochs: int = 0
+    """Second stage of every arm: passes over real pictures, classes equally often, in which the head alone learns."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -347,6 +363,11 @@ class SweepConfig:
         _require(self.num_seeds >= 1, "sweep.num_seeds", "must be at least 1")
         _require(self.num_bootstrap >= 100, "sweep.num_bootstrap", "must be at least 100")
         _require(0 <= self.max_rest_drop <= 1, "sweep.max_rest_drop", "must lie in [0, 1]")
+        shares = self.replace_probabilities
+        _require(all(0 < p <= 1 for p in shares), "sweep.replace_probabilities", "must lie in (0, 1]")
+        _require(len(set(shares)) == len(shares), "sweep.replace_probabilities", "names a probability twice")
+        _require(self.refit_epochs >= 0, "sweep.refit_epochs", "must not be negative")
+        _require(self.synthetic_weight > 0, "sweep.synthetic_weight", "must be positive")
         _require(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", "must not be negative")
 
 

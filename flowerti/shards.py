@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from flowerti.data import decode_picture
 from flowerti.run_directory import RunDirectory
@@ -90,6 +90,18 @@ def read_rows(run: RunDirectory, name: str) -> list[dict[str, Any]]:
     """All rows of a shard; the last few shards read are kept in memory."""
     modified = run.filesystem.get_file_info(run.path(name)).mtime_ns or 0
     return _read_rows(run, name, modified)
+
+
+def read_weights(run: RunDirectory, names: list[str]) -> Float64[np.ndarray, " num"]:
+    """The curation weights of all pictures of some shards, in order; 1 where a picture has none."""
+    weights = []
+    for name in names:
+        try:
+            column = pq.read_table(io.BytesIO(run.read_bytes(name)), columns=["weight"]).column("weight")
+        except pa.ArrowInvalid as error:
+            raise _damaged(run, name, error) from error
+        weights += column.to_pylist()
+    return np.array([1.0 if weight is None else weight for weight in weights], dtype=np.float64)
 
 
 def synthetic_address(name: str, row: int) -> str:

@@ -1,22 +1,22 @@
 """One trial of the sweep: train the classifier with an arm's pictures, predict a split.
 
 Every arm makes the same number of optimiser steps, and trials of one seed share their start and their order of real
-pictures as far as the arm allows. Which synthetic pictures enter is a prefix of a seeded permutation, so that a larger
-ratio adds to a smaller one. Summary and recommendation are in `sweep_statistics`. This module does not know about Ray
-or files.
+pictures as far as the arm allows. Which pictures an arm trains on is in `mixing`, the order of the rounds in
+`sweep_protocol`. This module does not know about Ray or files.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float32
 
-from flowerti.artifacts import SweepRow, Trial, num_synthetic, seed_for
-from flowerti.classifier import fine_tune, fit_head, steps_per_epoch
+from flowerti.artifacts import Trial, seed_for
+from flowerti.classifier import Head, fit_head, steps_per_epoch
 from flowerti.config import ClassifierConfig, SweepConfig
 from flowerti.data import Split
 from flowerti.features import Backbone
-
-SYNTHETIC_ARMS = ("raw", "alternative_name", "latin_name", "token")
+from flowerti.fine_tuning import FineTuned, fine_tune
+from flowerti.mixing import REPLACING_ARM, TrainingSet, TrialData, control_of, source_of, training_set
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,88 +34,38 @@ class TrialPlan:
         return f"{self.split}.{self.arm}.{self.ratio:g}.{self.seed_index}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialData:
-    """Arrays that all trials share: features [num, views, dim] or, for full fine-tuning, pictures [num, h, w, 3]."""
-
-    train: np.ndarray
-    train_ids: np.ndarray
-    augmented: np.ndarray | None
-    """Strongly augmented views of the training pictures; None where the arm is not run or pictures are used."""
-    evaluation: np.ndarray
-    synthetic: dict[str, np.ndarray]
-    """By "<class id>/<source>"."""
-    num_classes: int
-
-
-def plan_trials(config: SweepConfig, sources: list[str], split: Split) -> list[TrialPlan]:
-    """Every free arm, then every source at every ratio, each with all seeds."""
-    arms = [(arm, 0.0) for arm in config.free_arms]
-    arms += [(source, ratio) for source in SYNTHETIC_ARMS if source in sources for ratio in sorted(config.ratios)]
+def plan_trials(arms: list[tuple[str, float]], num_seeds: int, split: Split) -> list[TrialPlan]:
+    """Every arm at its ratio, with all seeds."""
     return [
         TrialPlan(arm=arm, ratio=ratio, seed_index=index, split=split)
         for arm, ratio in arms
-        for index in range(config.num_seeds)
+        for index in range(num_seeds)
     ]
 
 
-def plan_final_trials(
-    config: SweepConfig, sources: list[str], rows: list[SweepRow], recommended_ratio: float
-) -> list[TrialPlan]:
-    """The trials that open the test split: free arms, and every source at one ratio.
-
-    The ratio is the recommended one; where none is recommended, the token's best on validation, so that the refusal
-    can be checked too.
-    """
-    token_rows = [row for row in rows if row.arm == "token" and row.split == "validation"]
-    if recommended_ratio == 0 and token_rows:
-        recommended_ratio = max(token_rows, key=lambda row: row.weak_gain).ratio
-    plans = plan_trials(config, sources, "test")
-    return [plan for plan in plans if plan.arm in config.free_arms or plan.ratio == recommended_ratio]
-
-
 def run_trial(
-    data: TrialData, plan: TrialPlan, config: ClassifierConfig, run_seed: int, backbone: Backbone | None
+    data: TrialData,
+    plan: TrialPlan,
+    config: ClassifierConfig,
+    run_seed: int,
+    backbone: Backbone | None,
+    sweep: SweepConfig,
 ) -> Trial:
     """Train and predict; `backbone` is needed for full fine-tuning only.
 
     Raises:
-        ValueError: the ratio asks for more synthetic pictures than there are; says how many to draw.
+        ValueError: the ratio asks for more synthetic pictures than there are (says how many to draw), or the training
+            diverged (names the trial).
     """
-    seed = seed_for(run_seed, "", "sweep/trial", plan.seed_index)
-    inputs = data.augmented if plan.arm == "augmented" and data.augmented is not None else data.train
-    extra, extra_ids = _synthetic_part(data, plan, run_seed)
-    if len(extra_ids):
-        inputs = np.concatenate([inputs, extra])
-    class_ids = np.concatenate([data.train_ids, extra_ids])
+    pictures = training_set(data, plan.arm, plan.ratio, plan.seed_index, sweep.synthetic_weight, run_seed)
     num_steps = config.num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
-    balanced, balanced_softmax = plan.arm == "balanced", plan.arm == "balanced_softmax"
-    if config.mode == "head":
-        head = fit_head(
-            inputs,
-            class_ids,
-            data.num_classes,
-            config,
-            seed,
-            num_steps,
-            balanced=balanced,
-            balanced_softmax=balanced_softmax,
-        )
-        logits = head.logits(data.evaluation[:, 0])
-    else:
-        assert backbone is not None
-        model = fine_tune(
-            backbone,
-            inputs,
-            class_ids,
-            data.num_classes,
-            config,
-            seed,
-            num_steps,
-            balanced=balanced,
-            balanced_softmax=balanced_softmax,
-        )
-        logits = model.logits(data.evaluation)
+    seed = seed_for(run_seed, "", "sweep/trial", plan.seed_index)
+    model = _train(pictures, data, plan, config, seed, num_steps, backbone)
+    if sweep.refit_epochs:
+        model = _refit(model, data, config, sweep.refit_epochs, seed)
+    logits = model.logits(data.evaluation[:, 0] if isinstance(model, Head) else data.evaluation)
+    if not np.isfinite(logits).all():
+        raise ValueError(f"trial {plan.name}: logits are NaN or infinite: lower classifier.learning_rate")
     return Trial(
         arm=plan.arm,
         ratio=plan.ratio,
@@ -123,25 +73,47 @@ def run_trial(
         split=plan.split,
         predictions=logits.argmax(axis=1).tolist(),
         num_steps=num_steps,
-        num_synthetic=len(extra_ids),
+        num_synthetic=len(pictures.class_ids) - pictures.num_real if source_of(plan.arm) else 0,
     )
 
 
-def _synthetic_part(data: TrialData, plan: TrialPlan, run_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    parts, ids = [data.train[:0]], []
-    for name, pool in data.synthetic.items():
-        class_id, source = name.split("/")
-        if source != plan.arm:
-            continue
-        count = num_synthetic(plan.ratio, int((data.train_ids == int(class_id)).sum()))
-        if count > len(pool):
-            raise ValueError(
-                f"ratio {plan.ratio:g} asks for {count} synthetic pictures of class {class_id}, {len(pool)} were made: "
-                f"set sampling.num_per_class to at least {count}"
-            )
-        order = np.random.default_rng(seed_for(run_seed, class_id, "sweep/pool", plan.seed_index)).permutation(
-            len(pool)
-        )
-        parts.append(pool[order[:count]])
-        ids += [int(class_id)] * count
-    return np.concatenate(parts), np.array(ids, dtype=np.int64)
+def _train(
+    pictures: TrainingSet,
+    data: TrialData,
+    plan: TrialPlan,
+    config: ClassifierConfig,
+    seed: int,
+    num_steps: int,
+    backbone: Backbone | None,
+) -> Head | FineTuned:
+    control = control_of(plan.arm)
+    replacing = plan.arm == REPLACING_ARM
+    options = {
+        "balanced": control == "balanced",
+        "balanced_softmax": control == "balanced_softmax",
+        "weights": pictures.weights,
+        "num_drawn": pictures.num_real if replacing else None,
+        "replace_probability": plan.ratio if replacing else 0.0,
+    }
+    num_classes = data.num_classes
+    if config.mode == "head":
+        return fit_head(pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, **options)
+    if control == "augmented":
+        config = replace(config, rand_augment=True)
+    assert backbone is not None
+    return fine_tune(backbone, pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, **options)
+
+
+def _refit(
+    model: Head | FineTuned, data: TrialData, config: ClassifierConfig, num_epochs: int, seed: int
+) -> Head | FineTuned:
+    """Second stage: the head alone goes on learning, on real pictures, classes equally often (Ye-Bin et al. 2023)."""
+    num_steps = num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
+    features: Float32[np.ndarray, "num views dim"]
+    features = data.train if isinstance(model, Head) else model.features(data.train)[:, None]
+    start = model if isinstance(model, Head) else model.head
+    refit_seed = seed_for(seed, "", "sweep/refit", 0)
+    head = fit_head(
+        features, data.train_ids, data.num_classes, config, refit_seed, num_steps, balanced=True, start=start
+    )
+    return head if isinstance(model, Head) else replace(model, head=head)

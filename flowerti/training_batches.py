@@ -1,16 +1,19 @@
-"""What a step of training sees: which pictures a batch holds, and the loss over them.
+"""What a step of training sees: which pictures a batch holds, how they are mixed, and the loss over them.
 
-The arms of the sweep differ here only: class-balanced sampling, Balanced Softmax, weights of pictures. All draws of a
-training are made before its first step from one generator. This module does not know about networks or optimisers.
+The arms of the sweep differ here only: class-balanced sampling, Balanced Softmax, replaced pictures, weights. All draws
+of a training are made before its first step from one generator. This module does not know about networks or optimisers.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
+
+from flowerti.artifacts import seed_for
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,59 @@ def _balanced_order(
     return torch.from_numpy(np.argsort(class_ids, kind="stable"))[starts[classes] + places]
 
 
+def replace_draws(
+    pictures: Int64[Tensor, "steps batch"],
+    class_ids: Int64[np.ndarray, " num"],
+    num_drawn: int | None,
+    probability: float,
+    seed: int,
+) -> Int64[Tensor, "steps batch"]:
+    """Replace each drawn picture with a probability by a picture of its class that was not drawn from.
+
+    A class without such pictures keeps its own. The draws themselves stay as they are, so that arms stay paired.
+
+    Source: Trabucco et al. 2023 (DA-Fusion), section 4.2, for the substitution.
+
+    Args:
+        pictures: drawn pictures, below num_drawn.
+        class_ids: class of every picture; those from num_drawn on are the replacements.
+        num_drawn: pictures that were drawn from; None for all, which leaves nothing to replace with.
+        probability: in [0, 1].
+        seed: seed of the training.
+    """
+    if num_drawn is None or probability == 0:
+        return pictures
+    generator = torch.Generator().manual_seed(seed_for(seed, "", "replace", 0))
+    is_replaced = torch.rand(pictures.shape, generator=generator) < probability
+    places = torch.rand(pictures.shape, generator=generator, dtype=torch.float64)
+    classes, replaced = torch.from_numpy(np.array(class_ids))[pictures], pictures.clone()
+    for class_id in np.unique(class_ids[num_drawn:]):
+        pool = torch.from_numpy(num_drawn + np.flatnonzero(class_ids[num_drawn:] == class_id))
+        chosen = is_replaced & (classes == int(class_id))
+        replaced[chosen] = pool[(places[chosen] * len(pool)).long()]
+    return replaced
+
+
+def mix_batch(
+    inputs: Float[Tensor, "batch channels height width"],
+    targets: Int64[Tensor, " batch"],
+    num_classes: int,
+    how: Literal["mixup", "cutmix"],
+    seed: int,
+) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch classes"]]:
+    """Mix each picture and its target with another one of the batch, with torchvision's own transforms.
+
+    Source: Zhang et al. 2018 (mixup) and Yun et al. 2019 (CutMix), both with Beta(1, 1).
+    """
+    from torchvision.transforms import v2
+
+    transform = (v2.MixUp if how == "mixup" else v2.CutMix)(num_classes=num_classes)
+    # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return transform(inputs, targets)
+
+
 class BatchLoss:
     """Mean cross-entropy of a batch, with label smoothing, Balanced Softmax and weights of pictures as asked for."""
 
@@ -77,12 +133,23 @@ class BatchLoss:
         self, logits: Float[Tensor, "batch classes"], picture_ids: Int64[Tensor, " batch"]
     ) -> Float[Tensor, ""]:
         """The loss of the pictures with these ids, in nats."""
+        return self.of_targets(logits, self.targets(picture_ids), picture_ids)
+
+    def targets(self, picture_ids: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
+        """The classes of these pictures."""
+        return self._class_ids[picture_ids.to(self._class_ids.device)]
+
+    def of_targets(
+        self,
+        logits: Float[Tensor, "batch classes"],
+        targets: Int64[Tensor, " batch"] | Float[Tensor, "batch classes"],
+        picture_ids: Int64[Tensor, " batch"],
+    ) -> Float[Tensor, ""]:
+        """The loss towards other targets: class ids, or a distribution over the classes for each picture."""
         picture_ids = picture_ids.to(logits.device)
         if self._log_counts is not None:
             logits = logits + self._log_counts
-        losses = nn.functional.cross_entropy(
-            logits, self._class_ids[picture_ids], label_smoothing=self._label_smoothing, reduction="none"
-        )
+        losses = nn.functional.cross_entropy(logits, targets, label_smoothing=self._label_smoothing, reduction="none")
         return (losses if self._weights is None else losses * self._weights[picture_ids]).mean()
 
 

@@ -15,7 +15,17 @@ PACKAGE = ROOT / "flowerti"
 DOORS = ROOT / "ray_jobs"
 
 LAYERS: list[set[str]] = [
-    {"flowerti", "config", "presets", "artifacts", "metrics", "oxford_names", "run_directory", "tensor_files"},
+    {
+        "flowerti",
+        "config",
+        "presets",
+        "artifacts",
+        "metrics",
+        "oxford_names",
+        "run_directory",
+        "sweep_records",
+        "tensor_files",
+    },
     {
         "data",
         "census",
@@ -34,10 +44,10 @@ LAYERS: list[set[str]] = [
         "transformer_backbones",
     },
     {"denoising", "starts", "inversion", "checkpoints", "neighbours", "embedding_files"},
-    {"classifier", "classifier_report", "selection", "concepts", "sampling"},
+    {"classifier", "classifier_report", "fine_tuning", "selection", "concepts", "sampling"},
     {"score_records", "scoring", "class_matrix", "recognition", "copies", "name_verdicts", "score_tasks"},
     {"study"},
-    {"sweep", "sweep_statistics"},
+    {"mixing", "sweep", "sweep_bootstrap", "sweep_costs", "sweep_protocol", "sweep_statistics", "recommendation", "trial_layout"},
     {"cluster"},
     {"report", "publish", "status"},
     {"pipeline"},

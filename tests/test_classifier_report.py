@@ -6,10 +6,11 @@ import torch
 from scipy import special
 from torch import nn
 
-from flowerti.classifier import FineTuned, Head, fit_head
+from flowerti.classifier import Head, fit_head
 from flowerti.classifier_report import score, train_with_curves
 from flowerti.config import ClassifierConfig
 from flowerti.features import Backbone
+from flowerti.fine_tuning import FineTuned
 
 NAMES = ("aster", "bluebell", "canna", "dahlia")
 

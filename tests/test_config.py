@@ -66,6 +66,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "classifier.weight_decay": [-1e-9, math.nan, math.inf],
     "classifier.label_smoothing": [-0.1, 1.0, math.nan],
     "classifier.num_views": [0],
+    "classifier.batch_mixing": ["blend"],
     "selection.rule": ["worst"],
     "selection.num_classes": [0],
     "selection.class_names": [("rose",)],
@@ -99,6 +100,9 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sweep.num_bootstrap": [99],
     "sweep.max_rest_drop": [-0.1, 1.1, math.nan],
     "sweep.max_concurrent_trials": [-1],
+    "sweep.replace_probabilities": [(0.0,), (1.1,), (0.3, 0.3), (math.nan,)],
+    "sweep.refit_epochs": [-1],
+    "sweep.synthetic_weight": [0.0, -1.0, math.nan],
     "cluster.num_workers": [0],
     "cluster.num_cpus_per_worker": [0.0, math.nan, math.inf],
     "cluster.num_gpus_per_worker": [-0.5, 1.5, math.inf],
@@ -183,6 +187,13 @@ def test_a_folder_is_asked_for_unless_the_herbarium_is_drawn():
             config.DataConfig(kind=kind)
     folder = config.DataConfig(kind="image_folder", root="x", num_test=0)
     assert folder.num_test == 0, "counts of the herbarium do not matter to other data"
+
+
+def test_augmentations_of_pictures_need_pictures():
+    for changes in ({"rand_augment": True}, {"batch_mixing": "mixup"}):
+        with pytest.raises(ValueError, match=r"^classifier\.\w+ needs classifier.mode 'full'"):
+            config.ClassifierConfig(**changes)
+        assert config.ClassifierConfig(mode="full", **changes).mode == "full"
 
 
 def test_fixed_selection_needs_names_and_only_it():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import special, stats
 
-from flowerti.training_batches import BatchLoss, check_training_set, draw
+from flowerti.training_batches import BatchLoss, check_training_set, draw, mix_batch, replace_draws
 
 LONG_TAIL = np.repeat(np.arange(4), [60, 3, 10, 1])
 
@@ -94,3 +94,50 @@ def test_misfits_are_refused(num: int, class_ids: list[int], weights: list[float
     array = None if weights is None else np.array(weights, np.float32)
     with pytest.raises(ValueError, match=message):
         check_training_set(num, np.array(class_ids, np.int64), 4, array)
+
+
+def test_replaced_draws_keep_their_class_and_come_as_often_as_asked() -> None:
+    class_ids = np.array([0] * 6 + [1] * 4 + [1] * 5 + [0] * 0)  # the last five can only replace class 1
+    drawn = draw(class_ids[:10], 50, 200, 1, balanced=False, seed=0).pictures
+    replaced = replace_draws(drawn, class_ids, 10, 0.3, 7)
+    before, after = class_ids[drawn.numpy()], class_ids[replaced.numpy()]
+    assert (before == after).all()
+    changed = (replaced != drawn).numpy()
+    assert not changed[before == 0].any(), "a class without replacements keeps its pictures"
+    num, of_class = int(changed[before == 1].sum()), int((before == 1).sum())
+    assert stats.binomtest(num, of_class, 0.3).pvalue > 0.001
+    assert stats.chisquare(np.bincount(replaced[replaced >= 10].numpy())[10:]).pvalue > 0.001
+    assert torch.equal(replace_draws(drawn, class_ids, 10, 0.3, 7), replaced)
+    assert not torch.equal(replace_draws(drawn, class_ids, 10, 0.3, 8), replaced)
+    assert (replace_draws(drawn, class_ids, 10, 1.0, 7)[torch.from_numpy(before == 1)] >= 10).all()
+    assert torch.equal(replace_draws(drawn, class_ids, None, 0.3, 7), drawn)
+
+
+def test_a_larger_probability_replaces_more_of_the_same() -> None:
+    class_ids = np.zeros(20, np.int64)
+    drawn = draw(class_ids[:10], 20, 20, 1, balanced=False, seed=0).pictures
+    few, many = (replace_draws(drawn, class_ids, 10, p, 3) for p in (0.2, 0.6))
+    assert torch.equal(few[few >= 10], many[few >= 10])
+    assert (many >= 10).sum() > (few >= 10).sum()
+
+
+@pytest.mark.parametrize("how", ["mixup", "cutmix"])
+def test_targets_are_mixed_in_the_shares_of_the_pixels(how: str) -> None:
+    inputs = torch.arange(4.0)[:, None, None, None].expand(4, 3, 6, 6).contiguous()
+    mixed, targets = mix_batch(inputs, torch.arange(4), 4, how, 5)
+    expected = (targets * torch.arange(4.0)).sum(dim=1)
+    torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
+    assert ((targets > 0).sum(dim=1) == 2).all()
+
+
+def test_the_loss_of_a_mixed_target_is_the_mixture_of_losses() -> None:
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32))
+    loss = BatchLoss(LONG_TAIL, 4, 0.0, True, None, torch.device("cpu"))
+    ids = torch.tensor([0, 61])
+    mixed = torch.tensor([[0.3, 0.7, 0, 0], [0.7, 0.3, 0, 0]])
+    own, other = loss.of_targets(logits, loss.targets(ids), ids), loss.of_targets(logits, torch.tensor([1, 0]), ids)
+    one_by_one = [loss.of_targets(logits[i : i + 1], mixed[i : i + 1], ids[i : i + 1]) for i in range(2)]
+    parts = [loss.of_targets(logits[i : i + 1], torch.tensor([t]), ids[i : i + 1]) for i in range(2) for t in (0, 1)]
+    assert float(sum(one_by_one)) == pytest.approx(float(0.3 * parts[0] + 0.7 * (parts[1] + parts[2]) + 0.3 * parts[3]))
+    assert float(own) != pytest.approx(float(other))

@@ -5,6 +5,7 @@ store. Trials predict validation; after the ratio is chosen, a few final trials 
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import ray
 import torch
 from ray import tune
 
-from flowerti.artifacts import PictureSet, Selection, SweepRow, SweepTable, Trial, key_of
+from flowerti.artifacts import PictureSet, Selection, SweepTable, Timing, Trial, key_of
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import BackboneChoice
 from flowerti.cluster.picture_sets import (
@@ -26,39 +27,51 @@ from flowerti.cluster.picture_sets import (
     weights_sha256,
 )
 from flowerti.cluster.session import connect
-from flowerti.config import ClassifierConfig
+from flowerti.config import ClassifierConfig, SweepConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
+from flowerti.mixing import TrialData, check_ratios, check_trial_data, source_of
 from flowerti.run_directory import RunDirectory
+from flowerti.shards import read_weights
 from flowerti.study import Study
-from flowerti.sweep import TrialData, TrialPlan, plan_final_trials, plan_trials, run_trial
-from flowerti.sweep_statistics import recommend, summarise
+from flowerti.sweep import TrialPlan, run_trial
+from flowerti.sweep_costs import arm_costs
+from flowerti.sweep_protocol import SweepQuestion, intent, run_sweep
+from flowerti.sweep_records import SweepCosts, SweepIntent
 
 
 def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Callable[[str], None]) -> SweepTable:
-    """Run all arms on validation, choose the ratio there, and confirm it once on test."""
-    config = study.experiment.sweep
-    sources = sorted({s.source for s in sets})
-    trials, failures = _run_plans(study, sets, plan_trials(config, sources, "validation"), say)
-    rows = _summarise(study, selection, trials, "validation")
-    ratio, recommendation = recommend(rows, config)
-    final, final_failures = _run_plans(study, sets, plan_final_trials(config, sources, rows, ratio), say)
-    rows += _summarise(study, selection, final, "test")
-    table = SweepTable(
-        rows=rows,
-        recommended_ratio=ratio,
-        recommendation=recommendation,
-        failures=failures + final_failures,
-    )
+    """Run all arms on validation, choose the ratio there, and confirm it once on test; see `sweep_protocol`."""
+    question = _question(study, selection, sets)
+    stated = intent(question)
+    if study.run.load("sweep/intent.json", SweepIntent, key_of(stated)) is None:
+        study.run.save("sweep/intent.json", stated, key_of(stated))
+
+    def train(plans: list[TrialPlan]) -> tuple[list[Trial], list[str]]:
+        return _run_plans(study, sets, plans, say)
+
+    table = run_sweep(question, lambda split: class_ids(study, split), train)
     study.run.save("sweep/table.json", table, key_of(table))
+    costs = SweepCosts(arms=arm_costs(table.rows, sets, _timings(study.run), study.experiment.cluster.num_workers))
+    study.run.save("sweep/costs.json", costs, key_of(costs))
     return table
 
 
-def _summarise(study: Study, selection: Selection, trials: list[Trial], split: Split) -> list[SweepRow]:
+def _question(study: Study, selection: Selection, sets: list[PictureSet]) -> SweepQuestion:
     names = study.dataset.class_names
-    weak_ids = [names.index(s.class_name) for s in selection.selected]
-    config = study.experiment.sweep
-    return summarise(trials, class_ids(study, split), len(names), weak_ids, config, study.experiment.seed)
+    return SweepQuestion(
+        config=study.experiment.sweep,
+        class_names=names,
+        weak_ids=[names.index(s.class_name) for s in selection.selected],
+        num_train=np.bincount(class_ids(study, "train"), minlength=len(names)).tolist(),
+        pools=Counter(s.source for s in sets),
+        run_seed=study.experiment.seed,
+    )
+
+
+def _timings(run: RunDirectory) -> dict[str, Timing]:
+    found = {name: run.load(f"timings/{name}.json", Timing) for name in ("invert", "sample")}
+    return {name: timing for name, timing in found.items() if timing is not None}
 
 
 def _run_plans(
@@ -71,7 +84,7 @@ def _run_plans(
         split = missing[0].split
         say(f"{len(missing)} trials on {split}")
         connect(study.experiment.cluster)
-        failures = _tune(study, _gather(study, sets, split), missing, keys)
+        failures = _tune(study, _gather(study, sets, plans, split), missing, keys)
     return _complete({plan: _load(study.run, plan, keys[plan]) for plan in plans}, failures), failures
 
 
@@ -93,10 +106,13 @@ def _load(run: RunDirectory, plan: TrialPlan, key: str) -> Trial | None:
 
 def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
     experiment = study.experiment
-    pools = [[s.class_name, s.sha256, s.num_pictures] for s in sets if s.source == plan.arm]
+    source, sweep_config = source_of(plan.arm), experiment.sweep
+    pools = [[s.class_name, s.sha256, s.num_pictures] for s in sets if s.source == source]
     return key_of(
         plan,
         pools,
+        sweep_config.synthetic_weight if source else 1.0,
+        sweep_config.refit_epochs,
         experiment.classifier,
         weights_sha256(classifier_backbone(study)),
         study.census.fingerprint,
@@ -105,23 +121,31 @@ def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
     )
 
 
-def _gather(study: Study, sets: list[PictureSet], split: Split) -> ray.ObjectRef:
-    """The arrays that all trials share, read by a task into the object store and never by the driver."""
+def _gather(study: Study, sets: list[PictureSet], plans: list[TrialPlan], split: Split) -> ray.ObjectRef:
+    """The arrays that all trials share, read by a task into the object store and never by the driver.
+
+    Waits until the task has checked them, so that unfit ones are refused before the first trial.
+    """
     cluster, names = study.experiment.cluster, study.dataset.class_names
     wanted = [real_set(study, "train", views="mirrored"), real_set(study, split)]
     pools = [synthetic_set(study, s, "mirrored") for s in sets]
     wants_augmented = study.experiment.classifier.mode == "head" and "augmented" in study.experiment.sweep.free_arms
     augmented = [real_set(study, "train", views="augmented")] if wants_augmented else []
     inputs = classifier_inputs(study, [*wanted, *pools, *augmented])
-    task = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
-    return task.remote(
+    pool_names = [f"{names.index(s.class_name)}/{s.source}" for s in sets]
+    task = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1, num_returns=2)
+    data, num_pictures = task.remote(
         study.run,
         inputs[:2],
-        {f"{names.index(s.class_name)}/{s.source}": of for s, of in zip(sets, inputs[2 : 2 + len(sets)], strict=True)},
+        dict(zip(pool_names, inputs[2 : 2 + len(sets)], strict=True)),
         inputs[-1] if wants_augmented else None,
+        {name: s.files for name, s in zip(pool_names, sets, strict=True)},
         class_ids(study, "train"),
         len(names),
+        sorted({(plan.arm, plan.ratio) for plan in plans}),
     )
+    ray.get(num_pictures)
+    return data
 
 
 def _read_on_worker(
@@ -129,18 +153,25 @@ def _read_on_worker(
     real: list[ClassifierInput],
     synthetic: dict[str, ClassifierInput],
     augmented: ClassifierInput | None,
+    files: dict[str, list[str]],
     train_ids: np.ndarray,
     num_classes: int,
-) -> TrialData:
+    arms: list[tuple[str, float]],
+) -> tuple[TrialData, int]:
     train, evaluation = (part.read(run) for part in real)
-    return TrialData(
+    weights = {name: read_weights(run, of_pool) for name, of_pool in files.items()}
+    data = TrialData(
         train=train,
         train_ids=train_ids,
         augmented=augmented.read(run) if augmented else None,
         evaluation=evaluation,
         synthetic={name: pool.read(run) for name, pool in synthetic.items()},
         num_classes=num_classes,
+        weights={name: of_pool for name, of_pool in weights.items() if (of_pool != 1).any()},
     )
+    check_trial_data(data)
+    check_ratios(data, arms)
+    return data, len(train)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +182,7 @@ class _Job:
     keys: list[str]
     run: RunDirectory
     classifier: ClassifierConfig
+    sweep: SweepConfig
     backbone: BackboneChoice
     run_seed: int
     num_threads: int
@@ -163,7 +195,7 @@ def _train_point(point: dict[str, int], data: list[ray.ObjectRef], job: _Job) ->
     plan, choice = job.plans[point["plan"]], job.backbone
     is_full = job.classifier.mode == "full"
     backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
-    trial = run_trial(shared, plan, job.classifier, job.run_seed, backbone)
+    trial = run_trial(shared, plan, job.classifier, job.run_seed, backbone, job.sweep)
     job.run.save(_file(plan), trial, job.keys[point["plan"]])
     tune.report({"num_steps": trial.num_steps})
 
@@ -175,6 +207,7 @@ def _tune(study: Study, data: ray.ObjectRef, plans: list[TrialPlan], keys: dict[
         keys=[keys[plan] for plan in plans],
         run=study.run,
         classifier=experiment.classifier,
+        sweep=experiment.sweep,
         backbone=classifier_backbone(study),
         run_seed=experiment.seed,
         num_threads=cluster.num_threads_per_worker,

@@ -1,0 +1,113 @@
+"""What the sweep leaves behind besides its rows: single classes, groups of classes, contrasts, ratios and costs.
+
+This module does not know how anything is computed.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepClassRow:
+    """One weak class under an arm at a ratio, over all seeds."""
+
+    split: str
+    arm: str
+    ratio: float
+    class_name: str
+    num_pictures: int
+    """Real pictures of the class in the split."""
+    recall: float
+    """Mean over seeds, in [0, 1]."""
+    recall_low: float
+    """Lower end of the 95 % Wilson interval over the class's pictures."""
+    recall_high: float
+    f1: float
+    gain: float
+    """Mean paired difference of the class's F1 to the arm `real`."""
+    gain_low: float
+    gain_high: float
+    gain_p: float
+    """One-sided bootstrap p-value of "no gain"."""
+    holm_p: float
+    """The same, adjusted over all weak classes and ratios of the arm."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepGroupRow:
+    """Many-, medium- or few-shot classes (above 100, 20 to 100, below 20 training pictures) under an arm at a ratio."""
+
+    split: str
+    arm: str
+    ratio: float
+    group: str
+    """many, medium or few."""
+    num_classes: int
+    f1: float
+    """Mean over the group's classes and all seeds, in [0, 1]."""
+    f1_low: float
+    f1_high: float
+    gain: float
+    """Mean paired difference to the arm `real`."""
+    gain_low: float
+    gain_high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepContrast:
+    """Mean F1 of the weak classes under one arm minus that under another, paired by seed and picture."""
+
+    split: str
+    arm: str
+    ratio: float
+    against_arm: str
+    against_ratio: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    """One-sided bootstrap p-value of "the first arm is not better"."""
+    primary: bool = False
+    """The one contrast that was stated before the run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassRatio:
+    """The ratio that a single weak class has evidence for; 0 without."""
+
+    class_name: str
+    ratio: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmCost:
+    """What an arm's pictures cost, and what it gained for it; trials cost every arm the same and are left out."""
+
+    split: str
+    arm: str
+    ratio: float
+    hours: float
+    """GPU-hours, or worker-hours where no GPU was used."""
+    unit: str
+    """"GPU-hour" or "worker-hour"."""
+    weak_gain: float
+    gain_per_hour: float | None
+    """None for an arm without cost."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepCosts:
+    """Costs of all arms; apart from the table, which must not depend on a clock."""
+
+    arms: list[ArmCost]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepIntent:
+    """What was stated before the first trial."""
+
+    primary_contrast: str
+    num_trials_validation: int
+    arms: list[str]
+    ratios: list[float]
+    num_seeds: int
