@@ -18,6 +18,9 @@ SHUFFLED_ARM = "shuffled_token"
 """Negative control: every weak class gets the pictures of another weak class's token."""
 REPLACING_ARM = "token_replace"
 """Token pictures take the place of real ones; the arm's ratio is the probability that a real picture is replaced."""
+REPEATED_ARM = "repeated"
+"""Free control: a weak class's real pictures stand in for the synthetic ones, so that class shares are equal and only
+the pictures differ. More pictures of a class, even wrong ones, raise its share, and that alone can raise its F1."""
 _ON_TOP = "+token"
 
 
@@ -30,7 +33,12 @@ def control_of(arm: str) -> str:
     """How an arm treats its pictures: the name of a control, or "real"."""
     if arm.endswith(_ON_TOP):
         return arm.removesuffix(_ON_TOP)
-    return "real" if source_of(arm) else arm
+    return "real" if pool_source(arm) else arm
+
+
+def pool_source(arm: str) -> str:
+    """Which pools say what an arm adds; the repeated arm goes by the token's classes, without its pictures."""
+    return "token" if arm == REPEATED_ARM else source_of(arm)
 
 
 def source_of(arm: str) -> str:
@@ -102,7 +110,7 @@ def check_ratios(data: TrialData, arms: list[tuple[str, float]]) -> None:
     """
     for arm, ratio in arms:
         for class_id, pool_name in _pools(data, arm):
-            if arm != REPLACING_ARM:
+            if arm not in (REPLACING_ARM, REPEATED_ARM):
                 _check_count(data, class_id, pool_name, ratio)
 
 
@@ -125,8 +133,14 @@ def training_set(
     real = data.augmented if control_of(arm) == "augmented" and data.augmented is not None else data.train
     inputs, ids, weights = [real], [data.train_ids], [np.ones(len(real))]
     for class_id, pool_name in _pools(data, arm):
-        order = _kept(data, pool_name)
         shuffle = np.random.default_rng(seed_for(run_seed, str(class_id), "sweep/pool", seed_index))
+        if arm == REPEATED_ARM:
+            again = _repeated(data.train_ids, class_id, ratio, shuffle)
+            inputs.append(real[again])
+            ids.append(data.train_ids[again])
+            weights.append(np.ones(len(again)))
+            continue
+        order = _kept(data, pool_name)
         order = order[shuffle.permutation(len(order))]
         if arm != REPLACING_ARM:
             order = order[: _check_count(data, class_id, pool_name, ratio)]
@@ -143,9 +157,17 @@ def training_set(
     )
 
 
+def _repeated(
+    train_ids: Int64[np.ndarray, " num"], class_id: int, ratio: float, shuffle: np.random.Generator
+) -> Int64[np.ndarray, " repeated"]:
+    """Real pictures of a class, all of them before one comes again."""
+    members = shuffle.permutation(np.flatnonzero(train_ids == class_id))
+    return np.resize(members, num_synthetic(ratio, len(members)))
+
+
 def _pools(data: TrialData, arm: str) -> list[tuple[int, str]]:
     """Weak class and the pool that it gets; the next class's pool for the shuffled arm."""
-    source = source_of(arm)
+    source = pool_source(arm)
     names = sorted(name for name in data.synthetic if name.split("/")[1] == source)
     ids = sorted(int(name.split("/")[0]) for name in names)
     givers = ids[1:] + ids[:1] if arm == SHUFFLED_ARM else ids
@@ -186,6 +208,8 @@ def planned_arms(config: SweepConfig, pools: dict[str, int]) -> list[tuple[str, 
     """
     arms: list[tuple[str, float]] = [(arm, 0.0) for arm in config.free_arms]
     arms += [(source, ratio) for source in SYNTHETIC_ARMS if pools.get(source) for ratio in sorted(config.ratios)]
+    if pools.get("token"):
+        arms += [(REPEATED_ARM, ratio) for ratio in sorted(config.ratios)]
     if config.negative_control and pools.get("token", 0) >= 2:
         arms += [(SHUFFLED_ARM, ratio) for ratio in sorted(config.ratios)]
     if pools.get("token"):

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from flowerti.artifacts import SweepRow
 from flowerti.config import SweepConfig
+from flowerti.mixing import REPEATED_ARM
 from flowerti.sweep_bootstrap import TIE
 from flowerti.sweep_records import ClassRatio, SweepClassRow, SweepContrast
 from flowerti.sweep_statistics import holm_by
 
 SIGNIFICANCE = 0.05
-_FREE_CONTROLS = ("balanced", "balanced_softmax", "augmented")
+_FREE_CONTROLS = ("balanced", "balanced_softmax", "augmented", REPEATED_ARM)
 _PROMPT_ARMS = ("raw", "alternative_name")
 
 
@@ -36,7 +37,7 @@ def best_control(validation_rows: Sequence[SweepRow], config: SweepConfig) -> st
         ValueError: rows of another split than validation.
     """
     _check_validation(validation_rows)
-    rows = [row for row in validation_rows if row.arm in _FREE_CONTROLS]
+    rows = [row for row in validation_rows if row.arm in _FREE_CONTROLS and row.ratio == 0]
     harmless = [row for row in rows if row.rest_gain >= -config.max_rest_drop and row.weak_gain > TIE]
     return max(harmless, key=lambda row: row.weak_f1).arm if harmless else "real"
 
@@ -44,8 +45,10 @@ def best_control(validation_rows: Sequence[SweepRow], config: SweepConfig) -> st
 def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str = "token") -> tuple[float, str]:
     """Choose how many synthetic pictures to use, as a multiple of a weak class's real ones.
 
-    A ratio qualifies where its Holm-adjusted p-value (over the arm's ratios) is below 0.05 and the other classes lose
-    no more than `config.max_rest_drop`; the largest mean gain of weak F1 wins. Nothing qualifies: ratio 0.
+    A ratio qualifies where its Holm-adjusted p-value (over the arm's ratios) is below 0.05, the other classes lose no
+    more than `config.max_rest_drop`, and repeating the real pictures as often does not reach the same weak F1: else the
+    gain is that of a larger class share, which any picture gives, even a wrong one. The largest mean gain of weak F1
+    wins. Nothing qualifies: ratio 0.
 
     Source: Holm 1979 (Scand. J. Statist. 6).
 
@@ -66,52 +69,69 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
         return 0.0, f"Use no synthetic pictures: the sweep holds no trial of arm {arm}."
     adjusted = holm_by([row.weak_gain_p for row in rows], [arm] * len(rows))
     significant = [i for i, p in enumerate(adjusted) if p < SIGNIFICANCE and rows[i].weak_gain > 0]
-    kept = [i for i in significant if rows[i].rest_gain >= -config.max_rest_drop]
-    best = max(kept or significant or range(len(rows)), key=lambda i: rows[i].weak_gain)
+    harmless = [i for i in significant if rows[i].rest_gain >= -config.max_rest_drop]
+    repeated = {row.ratio: row.weak_gain for row in validation_rows if row.arm == REPEATED_ARM}
+    kept = [i for i in harmless if rows[i].weak_gain > repeated.get(rows[i].ratio, 0.0) + TIE]
+    best = max(kept or harmless or significant or range(len(rows)), key=lambda i: rows[i].weak_gain)
     facts = _facts(rows[best], adjusted[best])
     rivals = _rivals(rows[best], validation_rows)
     ratio = rows[best].ratio
     if kept:
         return ratio, f"Use {ratio:g} synthetic pictures for each real one: {facts}.{rivals}"
-    if significant:
+    if harmless:
+        gain = repeated.get(ratio, 0.0)
+        reason = f"ratio {ratio:g} gains, but repeating the real pictures as often gains as much ({gain:+.3f})"
+    elif significant:
         reason = f"ratio {ratio:g} gains, but the others lose more than {config.max_rest_drop:g}"
     else:
         reason = f"no ratio gains beyond chance, the best being {ratio:g}"
     return 0.0, f"Use no synthetic pictures: {reason} ({facts}).{rivals}"
 
 
-def recommend_classes(validation_rows: Sequence[SweepClassRow], arm: str = "token") -> list[ClassRatio]:
+def recommend_classes(
+    validation_rows: Sequence[SweepClassRow],
+    sweep_rows: Sequence[SweepRow],
+    config: SweepConfig,
+    arm: str = "token",
+) -> list[ClassRatio]:
     """Choose a ratio for each weak class on its own: 0 unless its own F1 gains beyond chance.
 
     A ratio qualifies for a class where its p-value, adjusted over all weak classes and ratios of the arm (Holm), is
-    below 0.05; the largest mean gain wins. All weak classes had the same ratio in every trial, so a mixture of ratios
-    was itself not tried.
+    below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and repeating its real
+    pictures as often does not gain as much; the largest mean gain wins. All weak classes had the same ratio in every trial, so a mixture of ratios was itself not tried.
 
     Args:
         validation_rows: rows of single classes on the validation split.
+        sweep_rows: rows of the arms on the validation split.
+        config: `max_rest_drop`.
         arm: the synthetic arm to judge.
 
     Raises:
         ValueError: rows of another split than validation.
     """
     _check_validation(validation_rows)
-    rows = [row for row in validation_rows if row.arm == arm]
-    return [
-        _class_ratio(name, [r for r in rows if r.class_name == name])
-        for name in dict.fromkeys(r.class_name for r in rows)
-    ]
+    _check_validation(sweep_rows)
+    harmless = {r.ratio for r in sweep_rows if r.arm == arm and r.rest_gain >= -config.max_rest_drop}
+    names = dict.fromkeys(row.class_name for row in validation_rows if row.arm == arm)
+    return [_class_ratio([r for r in validation_rows if r.class_name == name], harmless, arm) for name in names]
 
 
-def _class_ratio(class_name: str, rows: list[SweepClassRow]) -> ClassRatio:
-    kept = [row for row in rows if row.holm_p < SIGNIFICANCE and row.gain > 0]
-    best = max(kept or rows, key=lambda row: row.gain)
+def _class_ratio(rows: list[SweepClassRow], harmless: set[float], arm: str) -> ClassRatio:
+    own = [row for row in rows if row.arm == arm]
+    repeated = {row.ratio: row.gain for row in rows if row.arm == REPEATED_ARM}
+    significant = [row for row in own if row.holm_p < SIGNIFICANCE and row.gain > 0]
+    kept = [r for r in significant if r.ratio in harmless and r.gain > repeated.get(r.ratio, 0.0) + TIE]
+    best = max(kept or significant or own, key=lambda row: row.gain)
     facts = (
         f"F1 {best.gain:+.3f} at ratio {best.ratio:g} (95 % interval {best.gain_low:+.3f} to {best.gain_high:+.3f}, "
         f"Holm-adjusted p {best.holm_p:.2g}, {best.num_pictures} validation pictures)"
     )
     if kept:
-        return ClassRatio(class_name=class_name, ratio=best.ratio, reason=facts)
-    return ClassRatio(class_name=class_name, ratio=0.0, reason=f"no ratio gains beyond chance; the best: {facts}")
+        return ClassRatio(class_name=best.class_name, ratio=best.ratio, reason=facts)
+    problem = "no ratio gains beyond chance; the best"
+    if significant:
+        problem = "the other classes lose too much, or repeated real pictures gain as much"
+    return ClassRatio(class_name=best.class_name, ratio=0.0, reason=f"{problem}: {facts}")
 
 
 def warn(ratio: float, contrasts: Sequence[SweepContrast]) -> list[str]:

@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from flowerti.artifacts import SweepRow, SweepTable, Trial
 from flowerti.config import SweepConfig
 from flowerti.data import Split
-from flowerti.mixing import REPLACING_ARM, SHUFFLED_ARM, planned_arms, source_of, stacked_arm
+from flowerti.mixing import REPEATED_ARM, REPLACING_ARM, SHUFFLED_ARM, planned_arms, stacked_arm
 from flowerti.recommendation import best_control, recommend, recommend_classes, warn
 from flowerti.sweep import TrialPlan, plan_trials
 from flowerti.sweep_records import SweepContrast, SweepIntent
@@ -96,7 +96,7 @@ def run_sweep(
         primary_contrast=PRIMARY_CONTRAST,
         best_control=control,
         warnings=warn(ratio, contrasts),
-        class_ratios=recommend_classes(class_rows),
+        class_ratios=recommend_classes(class_rows, rows, config),
         contrasts=contrasts + _contrasts(test, control, shown),
         classes=class_rows + test.class_rows(),
         groups=validation.group_rows() + test.group_rows(),
@@ -104,11 +104,11 @@ def run_sweep(
 
 
 def final_arms(arms: Sequence[tuple[str, float]], ratio: float) -> list[tuple[str, float]]:
-    """The arms that open the test split: all without pictures, and every source at the one ratio.
+    """The arms that open the test split: those without a ratio, and all others at the one ratio.
 
     The replacing arm's probabilities are no ratios, so all of them are run.
     """
-    return [(arm, own) for arm, own in arms if not source_of(arm) or arm == REPLACING_ARM or own == ratio]
+    return [(arm, own) for arm, own in arms if own in (0.0, ratio) or arm == REPLACING_ARM]
 
 
 def _stacks(question: SweepQuestion, control: str) -> bool:
@@ -140,7 +140,7 @@ def _contrasts(analysis: SweepAnalysis, control: str, ratio: float) -> list[Swee
     found = [analysis.contrast("token", ratio, "real", primary=analysis.split == "test")]
     if control != "real":
         found.append(analysis.contrast("token", ratio, control))
-    for arm in ("raw", "alternative_name", SHUFFLED_ARM):
+    for arm in (REPEATED_ARM, "raw", "alternative_name", SHUFFLED_ARM):
         if analysis.has(arm, ratio):
             found.append(analysis.contrast("token", ratio, arm, ratio))
     if analysis.has(stacked_arm(control), ratio):

@@ -5,16 +5,18 @@ pictures. How intervals come about is in `sweep_bootstrap`, what follows from th
 takes predictions as they are: it does not know how a trial is trained, nor anything about torch, Ray or files.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int64
+from scipy import stats
 
 from flowerti.artifacts import SweepRow, Trial, seed_for
 from flowerti.config import SweepConfig
 from flowerti.long_tail import SHOT_GROUPS, ShotGroup, shot_group
-from flowerti.sweep_bootstrap import Estimate, Replicates, draw_resamples, estimate, resampled_f1
+from flowerti.sweep_bootstrap import LEVEL, Estimate, Replicates, draw_resamples, estimate, resampled_f1
 from flowerti.sweep_records import SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.trial_layout import lay_out
 
@@ -141,13 +143,11 @@ class SweepAnalysis:
         return [replace(row, holm_p=p) for row, p in zip(rows, adjusted, strict=True)]
 
     def _class_row(self, i: int, place: int) -> SweepClassRow:
-        from statsmodels.stats.proportion import proportion_confint
-
         class_id, group = self._weak[place], _REST + 1 + place
         arm, ratio = self._layout.arms[i]
         num, recall = int((self._true_ids == class_id).sum()), self._recall(i, class_id)
         # Seeds see the same pictures, so their hits are averaged and not added up.
-        low, high = proportion_confint(recall * num, num, method="wilson") if num else (0.0, 1.0)
+        low, high = wilson(recall, num) if num else (0.0, 1.0)
         gain = self._estimate(group, i, 0)
         return SweepClassRow(
             split=self.split,
@@ -156,8 +156,8 @@ class SweepAnalysis:
             class_name=self._names[class_id],
             num_pictures=num,
             recall=recall,
-            recall_low=float(low),
-            recall_high=float(high),
+            recall_low=low,
+            recall_high=high,
             f1=float(self._replicates.seeds[group, i].mean()),
             gain=gain.value,
             gain_low=gain.low,
@@ -223,12 +223,25 @@ def _shot_members(num_train: Sequence[int]) -> list[tuple[ShotGroup, list[int]]]
 
 
 def holm_by(p_values: Sequence[float], families: Sequence[object]) -> list[float]:
-    """Adjust p-values within their families (Holm 1979, Scand. J. Statist. 6)."""
-    from statsmodels.stats.multitest import multipletests
+    """Adjust p-values within their families: the k-th smallest of m times m - k + 1, never falling, at most 1.
 
+    statsmodels has this as well, but collects all of Python's garbage at every call.
+
+    Source: Holm 1979 (Scand. J. Statist. 6).
+    """
     adjusted = [1.0] * len(p_values)
     for family in set(families):
-        members = [i for i, own in enumerate(families) if own == family]
-        for i, p in zip(members, multipletests([p_values[i] for i in members], method="holm")[1], strict=True):
-            adjusted[i] = float(p)
+        members = sorted((i for i, own in enumerate(families) if own == family), key=lambda i: p_values[i])
+        so_far = 0.0
+        for place, i in enumerate(members):
+            so_far = max(so_far, min(1.0, p_values[i] * (len(members) - place)))
+            adjusted[i] = so_far
     return adjusted
+
+
+def wilson(share: float, num: int) -> tuple[float, float]:
+    """95 % interval of a share of `num` pictures; the share may be a mean over seeds (Wilson 1927, JASA 22)."""
+    z2 = float(stats.norm.ppf((1 + LEVEL) / 2)) ** 2
+    centre = (share + z2 / (2 * num)) / (1 + z2 / num)
+    half = math.sqrt(z2 * (share * (1 - share) / num + z2 / (4 * num**2))) / (1 + z2 / num)
+    return max(0.0, centre - half), min(1.0, centre + half)

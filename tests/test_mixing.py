@@ -96,6 +96,16 @@ def test_the_replacing_arm_brings_whole_pools():
     assert sorted(found.inputs[12:, 0, 0].astype(int)) == [*range(100, 110), *range(200, 210)]
 
 
+def test_the_repeated_arm_shows_real_pictures_again_each_before_one_comes_twice():
+    found = training_set(data_of(), "repeated", 1.5, 0, 0.5, 5)
+    marks, classes = found.inputs[12:, 0, 0].astype(int), found.class_ids[12:]
+    assert classes.tolist() == [1] * 6 + [2] * 3 == TRAIN_IDS[marks].tolist()
+    assert sorted(marks[:4]) == [6, 7, 8, 9]
+    assert found.weights is None
+    token = training_set(data_of(), "token", 1.5, 0, 1.0, 5)
+    assert np.array_equal(found.class_ids, token.class_ids), "only the pictures differ"
+
+
 def test_weights_of_curation_and_of_the_arm_multiply_and_nought_leaves_out():
     weights = {"1/token": np.array([0.0, 1, 0.5, 1, 1, 1, 1, 1, 1, 0.25])}
     marks, classes, found = added("token", 2.0, data=data_of(weights=weights), weight=0.2)
@@ -124,7 +134,7 @@ def test_a_ratio_beyond_the_pool_says_how_many_to_draw(arm: str, weights: dict, 
         check_ratios(data, [("real", 0.0), (arm, 3.0)])
     with pytest.raises(ValueError, match=message):
         training_set(data, arm, 3.0, 0, 1.0, 5)
-    check_ratios(data, [("real", 0.0), (arm, 1.0), ("token_replace", 3.0)])
+    check_ratios(data, [("real", 0.0), (arm, 1.0), ("token_replace", 3.0), ("repeated", 3.0)])
 
 
 def broken(num: int, value: float) -> np.ndarray:
@@ -164,10 +174,12 @@ def test_the_planned_arms():
     assert both[2:] == [
         ("token", 1.0),
         ("token", 2.0),
+        ("repeated", 1.0),
+        ("repeated", 2.0),
         ("shuffled_token", 1.0),
         ("shuffled_token", 2.0),
         ("token_replace", 0.3),
         ("token_replace", 0.5),
     ]
     without = dataclasses.replace(config, negative_control=False, replace_probabilities=())
-    assert planned_arms(without, {"token": 2}) == both[:4]
+    assert planned_arms(without, {"token": 2}) == both[:6]

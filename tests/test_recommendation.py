@@ -33,6 +33,7 @@ def _made(arm, ratio, gain, p_value, rest_gain=0.0, split="validation"):
     )
 
 
+REAL_ON_TEST = _made("real", 0.0, 0.0, 1.0, split="test")
 REAL = _made("real", 0.0, 0.0, 1.0)
 
 
@@ -86,6 +87,21 @@ def test_controls_and_plain_prompts_that_do_as_well_are_named():
     assert "a prompt without token does as well: raw at ratio 1 (weak F1 0.610" in sentence
     weaker = [row for row in rows if row.arm in ("real", "token", "balanced_softmax")]
     assert "does as well" not in recommend(weaker, CONFIG)[1]
+
+
+def test_a_gain_that_repeated_real_pictures_reach_is_refused():
+    rows = [
+        REAL,
+        _made("token", 1.0, 0.05, 0.001),
+        _made("token", 2.0, 0.1, 0.001),
+        _made("repeated", 1.0, 0.04, 0.01),
+        _made("repeated", 2.0, 0.1, 0.01),
+    ]
+    assert recommend(rows, CONFIG)[0] == 1.0
+    ratio, sentence = recommend([REAL, rows[2], rows[4]], CONFIG)
+    assert ratio == 0.0
+    assert "repeating the real pictures as often gains as much (+0.100)" in sentence
+    assert best_control(rows, CONFIG) == "real", "it has a ratio, so nothing is put on top of it"
 
 
 def test_real_never_counts_as_a_rival_of_a_losing_arm():
@@ -152,11 +168,17 @@ def test_each_class_gets_its_own_ratio_or_none():
         _class_row("rose", 1.0, 0.3, 0.2),
         _class_row("rose", 2.0, -0.3, 0.001),
     ]
-    found = {c.class_name: c for c in recommend_classes(rows)}
+    arms = [_made("token", ratio, 0.1, 0.01) for ratio in (1.0, 2.0, 4.0)]
+    found = {c.class_name: c for c in recommend_classes(rows, arms, CONFIG)}
     assert {name: c.ratio for name, c in found.items()} == {"azalea": 2.0, "rose": 0.0}
     assert "+0.300 at ratio 1" in found["rose"].reason
-    with pytest.raises(ValueError, match="validation only"):
-        recommend_classes([_class_row("rose", 1.0, 0.3, 0.2, split="test")])
+    harmful = [arms[0], _made("token", 2.0, 0.1, 0.01, rest_gain=-0.02), arms[2]]
+    assert [c.ratio for c in recommend_classes(rows, harmful, CONFIG)] == [1.0, 0.0]
+    repeated = [dataclasses.replace(_class_row("azalea", 2.0, 0.25, 0.01), arm="repeated")]
+    assert [c.ratio for c in recommend_classes(rows + repeated, arms, CONFIG)] == [1.0, 0.0]
+    for unfit in (([_class_row("rose", 1.0, 0.3, 0.2, split="test")], arms), (rows, [REAL_ON_TEST])):
+        with pytest.raises(ValueError, match="validation only"):
+            recommend_classes(*unfit, CONFIG)
 
 
 def _contrast(against, low):

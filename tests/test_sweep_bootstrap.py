@@ -112,7 +112,9 @@ def share_covered(spreads, num_draws=500, num_per_class=30):
         true_ids, predictions = simulated(rng, num_per_class, NUM_SEEDS, *spreads)
         counts = draw_resamples(true_ids, NUM_SEEDS, 400, rng)
         r = resampled_f1(predictions, true_ids, GROUPS, *counts)
-        found = estimate(*(part[0, 1] - part[0, 0] for part in (r.seeds, r.pictures_only, r.both)), float(num_per_class))
+        found = estimate(
+            *(part[0, 1] - part[0, 0] for part in (r.seeds, r.pictures_only, r.both)), float(num_per_class)
+        )
         covered += found.low <= truth <= found.high
         found_all.append(found)
     needed = 2 * 1.96 * np.std([found.value for found in found_all])

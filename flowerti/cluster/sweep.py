@@ -30,7 +30,7 @@ from flowerti.cluster.session import connect
 from flowerti.config import ClassifierConfig, SweepConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
-from flowerti.mixing import TrialData, check_ratios, check_trial_data, source_of
+from flowerti.mixing import TrialData, check_ratios, check_trial_data, pool_source
 from flowerti.run_directory import RunDirectory
 from flowerti.shards import read_weights
 from flowerti.study import Study
@@ -106,7 +106,7 @@ def _load(run: RunDirectory, plan: TrialPlan, key: str) -> Trial | None:
 
 def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
     experiment = study.experiment
-    source, sweep_config = source_of(plan.arm), experiment.sweep
+    source, sweep_config = pool_source(plan.arm), experiment.sweep
     pools = [[s.class_name, s.sha256, s.num_pictures] for s in sets if s.source == source]
     return key_of(
         plan,
