@@ -242,6 +242,12 @@ class SweepRow:
     """The same p-value, adjusted over the arm's ratios (Holm); of an arm without ratios not adjusted."""
     balanced_accuracy: float = 0.0
     """Mean recall over all classes and seeds, in [0, 1]."""
+    content_gain: float = 0.0
+    """Mean paired difference of weak_f1 to the arm `repeated` at the same ratio; 0 where that was not run."""
+    content_gain_low: float = 0.0
+    content_gain_high: float = 0.0
+    content_gain_p: float = 1.0
+    """One-sided bootstrap p-value of "the pictures do no better than the class's real ones shown again"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,9 +46,9 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
     """Choose how many synthetic pictures to use, as a multiple of a weak class's real ones.
 
     A ratio qualifies where its Holm-adjusted p-value (over the arm's ratios) is below 0.05, the other classes lose no
-    more than `config.max_rest_drop`, and repeating the real pictures as often does not reach the same weak F1: else the
-    gain is that of a larger class share, which any picture gives, even a wrong one. The largest mean gain of weak F1
-    wins. Nothing qualifies: ratio 0.
+    more than `config.max_rest_drop`, and it beats repeating the real pictures as often (p below 0.05; both must hold,
+    so this needs no adjustment): else the gain may be that of a larger class share, which any picture gives, even a
+    wrong one. The largest mean gain of weak F1 wins. Nothing qualifies: ratio 0.
 
     Source: Holm 1979 (Scand. J. Statist. 6).
 
@@ -70,8 +70,8 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
     adjusted = holm_by([row.weak_gain_p for row in rows], [arm] * len(rows))
     significant = [i for i, p in enumerate(adjusted) if p < SIGNIFICANCE and rows[i].weak_gain > 0]
     harmless = [i for i in significant if rows[i].rest_gain >= -config.max_rest_drop]
-    repeated = {row.ratio: row.weak_gain for row in validation_rows if row.arm == REPEATED_ARM}
-    kept = [i for i in harmless if rows[i].weak_gain > repeated.get(rows[i].ratio, 0.0) + TIE]
+    repeated = {row.ratio for row in validation_rows if row.arm == REPEATED_ARM}
+    kept = [i for i in harmless if rows[i].ratio not in repeated or rows[i].content_gain_p < SIGNIFICANCE]
     best = max(kept or harmless or significant or range(len(rows)), key=lambda i: rows[i].weak_gain)
     facts = _facts(rows[best], adjusted[best])
     rivals = _rivals(rows[best], validation_rows)
@@ -79,8 +79,10 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
     if kept:
         return ratio, f"Use {ratio:g} synthetic pictures for each real one: {facts}.{rivals}"
     if harmless:
-        gain = repeated.get(ratio, 0.0)
-        reason = f"ratio {ratio:g} gains, but repeating the real pictures as often gains as much ({gain:+.3f})"
+        content = rows[best].content_gain
+        reason = (
+            f"ratio {ratio:g} gains, but not beyond what repeating the real pictures as often does ({content:+.3f})"
+        )
     elif significant:
         reason = f"ratio {ratio:g} gains, but the others lose more than {config.max_rest_drop:g}"
     else:
@@ -98,7 +100,8 @@ def recommend_classes(
 
     A ratio qualifies for a class where its p-value, adjusted over all weak classes and ratios of the arm (Holm), is
     below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and repeating its real
-    pictures as often does not gain as much; the largest mean gain wins. All weak classes had the same ratio in every trial, so a mixture of ratios was itself not tried.
+    pictures as often does not gain as much; the largest mean gain wins. All weak classes had the same ratio in every
+    trial, so a mixture of ratios was itself not tried.
 
     Args:
         validation_rows: rows of single classes on the validation split.

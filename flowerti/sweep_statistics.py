@@ -16,6 +16,7 @@ from scipy import stats
 from flowerti.artifacts import SweepRow, Trial, seed_for
 from flowerti.config import SweepConfig
 from flowerti.long_tail import SHOT_GROUPS, ShotGroup, shot_group
+from flowerti.mixing import REPEATED_ARM
 from flowerti.sweep_bootstrap import LEVEL, Estimate, Replicates, draw_resamples, estimate, resampled_f1
 from flowerti.sweep_records import SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.trial_layout import lay_out
@@ -112,6 +113,9 @@ class SweepAnalysis:
         arm, ratio = self._layout.arms[i]
         macro, weak, rest = (self._estimate(group, i) for group in (_ALL, _WEAK, _REST))
         gain, rest_gain = self._estimate(_WEAK, i, 0), self._estimate(_REST, i, 0)
+        twin, content = (REPEATED_ARM, ratio), Estimate(value=0.0, low=0.0, high=0.0, p=1.0)
+        if twin in self._layout.arms and arm != REPEATED_ARM:
+            content = self._estimate(_WEAK, i, self._layout.arms.index(twin))
         return SweepRow(
             split=self.split,
             arm=arm,
@@ -129,6 +133,10 @@ class SweepAnalysis:
             weak_gain_high=gain.high,
             weak_gain_p=gain.p,
             rest_gain=rest_gain.value,
+            content_gain=content.value,
+            content_gain_low=content.low,
+            content_gain_high=content.high,
+            content_gain_p=content.p,
             balanced_accuracy=float(np.mean([self._recall(i, c) for c in range(len(self._names))])),
         )
 

@@ -89,18 +89,23 @@ def test_controls_and_plain_prompts_that_do_as_well_are_named():
     assert "does as well" not in recommend(weaker, CONFIG)[1]
 
 
-def test_a_gain_that_repeated_real_pictures_reach_is_refused():
+def _beside_repeated(row, content_gain, content_gain_p):
+    return dataclasses.replace(row, content_gain=content_gain, content_gain_p=content_gain_p)
+
+
+def test_a_gain_that_repeated_real_pictures_may_reach_is_refused():
     rows = [
         REAL,
-        _made("token", 1.0, 0.05, 0.001),
-        _made("token", 2.0, 0.1, 0.001),
-        _made("repeated", 1.0, 0.04, 0.01),
-        _made("repeated", 2.0, 0.1, 0.01),
+        _beside_repeated(_made("token", 1.0, 0.05, 0.001), 0.04, 0.01),
+        _beside_repeated(_made("token", 2.0, 0.1, 0.001), 0.02, 0.06),
+        _made("repeated", 1.0, 0.01, 0.1),
+        _made("repeated", 2.0, 0.08, 0.01),
     ]
     assert recommend(rows, CONFIG)[0] == 1.0
     ratio, sentence = recommend([REAL, rows[2], rows[4]], CONFIG)
     assert ratio == 0.0
-    assert "repeating the real pictures as often gains as much (+0.100)" in sentence
+    assert "not beyond what repeating the real pictures as often does (+0.020)" in sentence
+    assert recommend([REAL, rows[2]], CONFIG)[0] == 2.0, "without that control it is not asked for"
     assert best_control(rows, CONFIG) == "real", "it has a ratio, so nothing is put on top of it"
 
 

@@ -274,6 +274,17 @@ def test_a_contrast_with_real_is_the_gain_of_the_row():
         row.weak_gain_high,
         row.weak_gain_p,
     )
+    copies = [dataclasses.replace(t, arm="repeated") for t in _sweep() if (t.arm, t.ratio) == ("token", 0.5)]
+    beside = _analyse(_sweep() + [dataclasses.replace(t, ratio=2.0) for t in copies])
+    content = beside.contrast("token", 2.0, "repeated", 2.0)
+    row = _row(beside.rows(), "token", 2.0)
+    assert (row.content_gain, row.content_gain_low, row.content_gain_high, row.content_gain_p) == (
+        content.difference,
+        content.low,
+        content.high,
+        content.p,
+    )
+    assert _row(beside.rows(), "token", 0.5).content_gain_p == 1, "there is no control at this ratio"
     turned = analysis.contrast("real", 0.0, "token", 2.0)
     assert turned.difference == -found.difference
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
