@@ -56,6 +56,7 @@ class ExampleScript:
         self.optimizer = torch.optim.AdamW(
             [self.table], lr=self.flags.learning_rate, weight_decay=self.flags.weight_decay
         )
+        self.last_loss = torch.zeros(())
         self.unet, self.vae, self.noise_scheduler = base.unet, base.vae, base.noise_scheduler
         if self.flags.autocast_dtype is not None:
             self.unet = copy.deepcopy(self.unet).to(self.flags.autocast_dtype)
@@ -107,14 +108,20 @@ class ExampleScript:
         if timesteps is None:
             timesteps = torch.randint(self.noise_scheduler.config.num_train_timesteps, (len(latents),))
         noisy = self.noise_scheduler.add_noise(latents, noise, timesteps)
-        loss = self._loss(noisy, self._target(latents, noise, timesteps), timesteps, ids)
+        target = self._target(latents, noise, timesteps)
         if learning_rate is not None:
             self.optimizer.param_groups[0]["lr"] = learning_rate
+        self.descend(noisy, target, timesteps, ids)
+        return self.last_loss.item() if self.flags.logs_each_step else 0.0
+
+    def descend(self, noisy: Tensor, target: Tensor, timesteps: Tensor, ids: Tensor) -> None:
+        """The second half of a step: loss, dense gradient, AdamW on the table, other rows put back."""
+        loss = self._loss(noisy, target, timesteps, ids)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self._put_back()
-        return loss.detach().item() if self.flags.logs_each_step else 0.0
+        self.put_back()
+        self.last_loss = loss.detach()
 
     def _target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         if self.noise_scheduler.config.prediction_type == "v_prediction":
@@ -130,7 +137,8 @@ class ExampleScript:
         return torch.nn.functional.mse_loss(predicted.to(exact), target.to(exact))
 
     @torch.no_grad()
-    def _put_back(self) -> None:
+    def put_back(self) -> None:
+        """Every row but the learnt ones as it was."""
         is_kept = torch.ones(len(self.tokenizer), dtype=torch.bool)
         is_kept[min(self.row_ids) : max(self.row_ids) + 1] = False
         self.table[is_kept] = self.table_before[is_kept]

@@ -119,19 +119,19 @@ def learn_together(
 
     A class's gradients, seeds and stop are those of a run of its own. A class that ends leaves the batch to the others.
     """
-    courses = [_Course(base, lesson, config) for lesson in lessons]
+    courses = [Course(base, lesson, config) for lesson in lessons]
     while courses:
         for course in [c for c in courses if c.has_ended()]:
             courses.remove(course)
             course.end()
             yield course.lesson
         if courses:
-            _take_step(base, courses, config)
+            take_step(base, courses, config)
             for course in courses:
                 course.look(checkpoint)
 
 
-def _take_step(base: Base, courses: "list[_Course]", config: InversionConfig) -> None:
+def take_step(base: Base, courses: "list[Course]", config: InversionConfig) -> None:
     """One optimiser step of every class, from one pass through the networks; nothing is read back to the host."""
     num_timesteps = base.noise_scheduler.config.num_train_timesteps
     chosen = [draw(c.lesson.data, config.batch_size, num_timesteps, c.step_seed()) for c in courses]
@@ -143,7 +143,7 @@ def _take_step(base: Base, courses: "list[_Course]", config: InversionConfig) ->
         course.step(loss.detach(), gradient)
 
 
-class _Course:
+class Course:
     """A lesson with its optimiser, its evaluations and its end."""
 
     def __init__(self, base: Base, lesson: Lesson, config: InversionConfig) -> None:

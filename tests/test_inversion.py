@@ -168,7 +168,7 @@ def test_rows_alone_equal_the_whole_table_exactly(make_tiny_base, pictures):
         script.optimizer.param_groups[0]["lr"] = learning_rate_at(step, config)
         script.optimizer.step()
         script.optimizer.zero_grad()
-        script._put_back()
+        script.put_back()
     assert torch.equal(ours, script.rows)
     assert torch.equal(script.table[:-2], script.table_before[:-2])
 

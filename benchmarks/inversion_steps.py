@@ -1,0 +1,209 @@
+"""Single steps of Textual Inversion as arms of a comparison: the usual script, the engine, and everything between.
+
+Each arm is a function without arguments that takes one step. This module does not know how arms are timed.
+"""
+
+import io
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
+from flowerti.artifacts import LossPoint
+from flowerti.config import InversionConfig
+from flowerti.denoising import Draw, TrainingSet, denoising_losses, draw, prepare
+from flowerti.diffusion import Base, load_base
+from flowerti.inversion import Course, Lesson, start, take_step
+from flowerti.prompts import TEMPLATES
+
+Step = Callable[[], Any]
+
+TOKEN = "<benchmark>"
+SWITCHES = ("pictures_decoded_once", "latents_encoded_once", "rows_only", "loss_not_read_back", "bfloat16")
+"""What tells the script's step from the engine's, in the order of the ladder."""
+
+
+def random_pictures(num: int, size_px: int) -> Tensor:
+    """Smooth pictures that compress as photographs do, uint8 [num, size, size, 3]."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (num, 8, 8, 3), dtype=np.uint8)
+    return torch.from_numpy(np.stack([np.asarray(Image.fromarray(c).resize((size_px, size_px))) for c in coarse]))
+
+
+def as_jpeg(pictures: Tensor) -> list[bytes]:
+    """The files that the script's data loader opens."""
+    files = []
+    for picture in pictures.numpy():
+        stream = io.BytesIO()
+        Image.fromarray(picture).save(stream, format="JPEG", quality=90)
+        files.append(stream.getvalue())
+    return files
+
+
+def sd15_shaped_base(tokenizer_of: Path, size_px: int) -> Base:
+    """Stable Diffusion 1.5's networks with random weights; timings mean something, losses do not."""
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(tokenizer_of, subfolder="tokenizer", model_max_length=77)
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    channels = (128, 256, 512, 512)
+    vae = AutoencoderKL(
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=512,
+    )
+    text_config = CLIPTextConfig(
+        vocab_size=49408,
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        bos_token_id=0,
+        eos_token_id=2,
+    )
+    unet = UNet2DConditionModel(sample_size=size_px // 8, cross_attention_dim=768, attention_head_dim=8)
+    networks = {"vae": vae, "text_encoder": CLIPTextModel(text_config), "unet": unet}
+    for network in networks.values():
+        network.requires_grad_(False).eval()
+    scheduler = DDPMScheduler(**schedule)
+    return Base(**networks, tokenizer=tokenizer, noise_scheduler=scheduler, scheduler_config=dict(scheduler.config))
+
+
+def small_base(folder: Path, dtype: str = "float32") -> Base:
+    """A small trained base from its folder."""
+    return load_base(folder, dtype, "cpu")
+
+
+def in_bfloat16(base: Base) -> Base:
+    """The same base with U-Net and text encoder in bfloat16, as `base.dtype` bfloat16 loads it."""
+    import copy
+    import dataclasses
+
+    lower = {name: copy.deepcopy(getattr(base, name)).bfloat16() for name in ("unet", "text_encoder")}
+    return dataclasses.replace(base, **lower)
+
+
+def engine_steps(base: Base, pictures: Tensor, batch_size: int, num_vectors: int, num_concepts: int = 1) -> Step:
+    """The engine's own step for one or several concepts in one batch, evaluations left out."""
+    config = InversionConfig(num_steps=10**6, batch_size=batch_size, num_vectors=num_vectors)
+    data = prepare(base, pictures, TOKEN, num_vectors)
+    courses = []
+    for i in range(num_concepts):
+        progress = start(base, data, config)
+        progress.curve.append(LossPoint(step=0, loss=0.0))  # so that it is not evaluated first
+        lesson = Lesson(class_name=str(i), run_seed=0, data=data, progress=progress)
+        courses.append(Course(base, lesson, config))
+    return lambda: take_step(base, courses, config)
+
+
+def script_steps(
+    base: Base,
+    pictures: Tensor,
+    batch_size: int,
+    num_vectors: int,
+    *,
+    best_flags: bool,
+    dtype: torch.dtype | None = None,
+) -> Step:
+    """The usual script's step.
+
+    Args:
+        base: the networks; they are shared, except for those that the script changes.
+        pictures: uint8 [num, size, size, 3].
+        batch_size: pictures in a step.
+        num_vectors: rows of the token.
+        best_flags: pictures and captions come at no cost, as from the script's loader processes.
+        dtype: the script's --mixed_precision.
+    """
+    script = ExampleScript(base, TOKEN, num_vectors, "flower", ScriptFlags(autocast_dtype=dtype))
+    files, rng, size_px = as_jpeg(pictures), random.Random(0), pictures.shape[1]
+
+    def load() -> tuple[Tensor, Tensor]:
+        return script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng)
+
+    if not best_flags:
+        return lambda: script.step(*load())
+    batches = [load() for _ in range(8)]
+    return lambda: script.step(*rng.choice(batches))
+
+
+def switched_steps(base: Base, pictures: Tensor, batch_size: int, num_vectors: int, switches: frozenset[str]) -> Step:
+    """A step with some of the engine's savings; none of them is the script, all of them are the engine."""
+    unknown = switches - set(SWITCHES)
+    if unknown:
+        raise ValueError(f"no such switches: {', '.join(sorted(unknown))}")
+    if "bfloat16" in switches:
+        base = in_bfloat16(base)
+    script = ExampleScript(base, TOKEN, num_vectors, "flower")
+    data = prepare(base, pictures, TOKEN, num_vectors)
+    rows = start(base, data, InversionConfig(num_vectors=num_vectors)).rows.requires_grad_()
+    row_optimizer = torch.optim.AdamW([rows], lr=1e-4)
+    files, rng, size_px = as_jpeg(pictures), random.Random(0), pictures.shape[1]
+    held = [script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng) for _ in range(8)]
+    seeds = iter(range(10**9))
+
+    def moments() -> tuple[TrainingSet, Draw]:
+        chosen = draw(data, batch_size, base.noise_scheduler.config.num_train_timesteps, next(seeds))
+        if "latents_encoded_once" in switches:
+            return data, chosen
+        if "pictures_decoded_once" in switches:
+            pixels, ids = rng.choice(held)
+        else:
+            pixels, ids = script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng)
+        with torch.no_grad():
+            posterior = base.vae.encode(pixels).latent_dist
+        scale = base.vae.config.scaling_factor
+        fresh = TrainingSet(mean=posterior.mean * scale, deviation=posterior.std * scale, captions=ids)
+        places = torch.arange(batch_size)
+        return fresh, Draw(
+            views=places,
+            captions=places,
+            timesteps=chosen.timesteps,
+            posterior_noise=chosen.posterior_noise,
+            noise=chosen.noise,
+        )
+
+    def step() -> None:
+        fresh, chosen = moments()
+        if "rows_only" in switches:
+            (loss,) = denoising_losses(base, [rows], [fresh], [chosen])
+            (rows.grad,) = torch.autograd.grad(loss, [rows])
+            row_optimizer.step()
+        else:
+            whole_table_step(script, base, fresh, chosen)
+            loss = script.last_loss
+        if "loss_not_read_back" not in switches:
+            loss.item()
+
+    return step
+
+
+def whole_table_step(script: ExampleScript, base: Base, data: TrainingSet, chosen: Draw) -> None:
+    """The script's step from latents on: dense gradient, AdamW on the table, other rows put back."""
+    latents = data.mean[chosen.views] + data.deviation[chosen.views] * chosen.posterior_noise
+    noisy = base.noise_scheduler.add_noise(latents, chosen.noise, chosen.timesteps)
+    script.descend(noisy, chosen.noise, chosen.timesteps, data.captions[chosen.captions])
+
+
+def table_steps(base: Base, num_vectors: int) -> Step:
+    """What the vocabulary table alone costs the script: dense gradient, AdamW on all of it, and the putting back."""
+    script = ExampleScript(base, TOKEN, num_vectors, "flower")
+    ids = torch.randint(len(script.tokenizer), (4, script.tokenizer.model_max_length))
+
+    def step() -> None:
+        torch.nn.functional.embedding(ids, script.table).sum().backward()
+        script.optimizer.step()
+        script.optimizer.zero_grad()
+        script.put_back()
+
+    return step
