@@ -15,7 +15,7 @@ from flowerti.sweep_statistics import holm_by
 
 SIGNIFICANCE = 0.05
 _FREE_CONTROLS = ("balanced", "balanced_softmax", "augmented", REPEATED_ARM)
-_PROMPT_ARMS = ("raw", "alternative_name")
+_PROMPT_ARMS = ("raw", "alternative_name", "latin_name")
 
 
 def _check_validation(rows: Sequence[SweepRow] | Sequence[SweepClassRow]) -> None:

@@ -140,7 +140,7 @@ def _contrasts(analysis: SweepAnalysis, control: str, ratio: float) -> list[Swee
     found = [analysis.contrast("token", ratio, "real", primary=analysis.split == "test")]
     if control != "real":
         found.append(analysis.contrast("token", ratio, control))
-    for arm in (REPEATED_ARM, "raw", "alternative_name", SHUFFLED_ARM):
+    for arm in (REPEATED_ARM, "raw", "alternative_name", "latin_name", SHUFFLED_ARM):
         if analysis.has(arm, ratio):
             found.append(analysis.contrast("token", ratio, arm, ratio))
     if analysis.has(stacked_arm(control), ratio):

@@ -226,8 +226,10 @@ class SweepAnalysis:
 
 
 def _shot_members(num_train: Sequence[int]) -> list[tuple[ShotGroup, list[int]]]:
-    found = [(name, [i for i, num in enumerate(num_train) if shot_group(num) == name]) for name in SHOT_GROUPS]
-    return [(name, ids) for name, ids in found if ids]
+    members: dict[ShotGroup, list[int]] = {name: [] for name in SHOT_GROUPS}
+    for class_id, num in enumerate(num_train):
+        members[shot_group(num)].append(class_id)
+    return [(name, ids) for name, ids in members.items() if ids]
 
 
 def holm_by(p_values: Sequence[float], families: Sequence[object]) -> list[float]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -134,7 +135,7 @@ def _gather(study: Study, sets: list[PictureSet], plans: list[TrialPlan], split:
     inputs = classifier_inputs(study, [*wanted, *pools, *augmented])
     pool_names = [f"{names.index(s.class_name)}/{s.source}" for s in sets]
     task = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1, num_returns=2)
-    data, num_pictures = task.remote(
+    references: Any = task.remote(
         study.run,
         inputs[:2],
         dict(zip(pool_names, inputs[2 : 2 + len(sets)], strict=True)),
@@ -144,6 +145,7 @@ def _gather(study: Study, sets: list[PictureSet], plans: list[TrialPlan], split:
         len(names),
         sorted({(plan.arm, plan.ratio) for plan in plans}),
     )
+    data, num_pictures = references
     ray.get(num_pictures)
     return data
 
