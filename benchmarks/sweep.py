@@ -5,18 +5,21 @@ network under the same heads on the same views, run on the pictures of every bat
 measured and scaled to 30 trials. Tune: the same head trials through Tune and in a plain loop.
 """
 
-import argparse
-import json
-import os
-import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import tyro
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.paired import print_result, ratio_of
 from flowerti.backbones import Backbone, load_backbone
 from flowerti.classifier import fit_head_end_to_end, steps_per_epoch
 from flowerti.config import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
@@ -29,11 +32,19 @@ NUM_TRIALS = 30
 BATCH_SIZE = 32
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Wall time of one call."""
-    began = time.perf_counter()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Measures the sweep."""
+
+    quick: bool = False
+    """Fewer pictures, steps and pairs; answers within ten minutes on two cores."""
+
+
+def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.process_time) -> float:
+    """Time of one call: CPU seconds of this process, or wall time where other processes work."""
+    began = clock()
     work()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def pictures_of(config: DataConfig, split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -92,77 +103,71 @@ class Setting:
         return steps * self.num_steps / num_steps + evaluation
 
 
-def tune_overhead_s(setting: Setting, data: TrialData, num_trials: int) -> dict[str, float]:
-    """Seconds that a trial takes more through Tune than in a plain loop; the start of Ray stands apart."""
+def tune_overhead(setting: Setting, data: TrialData, num_trials: int) -> dict[str, float]:
+    """Wall seconds that a trial takes more through Tune than in a plain loop; starting Ray and one trial stand apart.
+
+    Tune runs few and many trials, one at a time, and the difference counts, so that its start is left out.
+    """
     import ray
-    from ray import tune
 
     from flowerti.cluster import session
     from flowerti.cluster.sweep import run_points
 
-    cluster = ClusterConfig(num_workers=1)
-    start = seconds(lambda: session.connect(cluster))
-    reference, classifier = [ray.put(data)], setting.classifier
-
-    def trainable(point: dict[str, int]) -> None:
-        torch.set_num_threads(1)
-        plan = plan_trials([("real", 0.0)], num_trials, "validation")[point["plan"]]
-        run_trial(ray.get(reference[0]), plan, classifier, 0, None, SweepConfig())
-        tune.report({"done": 1})
-
+    cluster, few = ClusterConfig(num_workers=1), 2
+    start = seconds(lambda: session.connect(cluster), time.perf_counter)
+    reference = [ray.put(data)]
+    trainable = ray.tune.with_parameters(_train_point, data=reference, classifier=setting.classifier)
     with tempfile.TemporaryDirectory() as scratch:
-        tuned = seconds(lambda: run_points(trainable, num_trials, cluster, 1, scratch))
+        first, all_ = (
+            seconds(lambda n=num: run_points(trainable, n, cluster, 1, scratch), time.perf_counter)
+            for num in (few, few + num_trials)
+        )
     session.close()
-    plain = seconds(lambda: setting.train_heads(data, num_trials))
+    plain = seconds(lambda: setting.train_heads(data, num_trials), time.perf_counter) / num_trials
     return {
         "ray_start_s": start,
-        "tune_overhead_per_trial_s": (tuned - plain) / num_trials,
-        "plain_trial_s": plain / num_trials,
+        "tune_start_and_two_trials_s": first,
+        "tune_overhead_per_trial_s": (all_ - first) / num_trials - plain,
+        "plain_trial_s": plain,
+        "num_tune_trials": num_trials,
     }
 
 
-def measure(quick: bool) -> dict[str, Any]:
-    """All measurements, as the object that is printed."""
+def _train_point(point: dict[str, int], data: list[Any], classifier: ClassifierConfig) -> None:
+    """Tune's trainable, at module level as in `flowerti.cluster.sweep`."""
+    import ray
+    from ray import tune
+
     torch.set_num_threads(1)
-    setting, pairs, num_steps = Setting(quick), 3 if quick else 5, 3 if quick else 10
-    data = setting.shared()  # warms up the network, too
-    setting.train_heads(data, 1)
-    shared_s, direct_s, features_s = [], [], []
-    for _ in range(pairs):
-        features_s.append(seconds(setting.shared))
-        shared_s.append(features_s[-1] + seconds(lambda: setting.train_heads(data, NUM_TRIALS)))
-        direct_s.append(NUM_TRIALS * setting.end_to_end_s(num_steps))
-    ratios = [direct / shared for direct, shared in zip(direct_s, shared_s, strict=True)]
-    ratio = {"value": float(np.median(ratios)), "low": min(ratios), "high": max(ratios), "pairs": pairs}
-    return {
-        "benchmark": "sweep",
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "load_average": os.getloadavg()[0],
-        },
-        "ratios": {"thirty_trials_shared_features_against_end_to_end": ratio},
-        "details": {
-            "value_is": "median over pairs; low and high are the extremes",
-            "scaled": f"end to end: {num_steps} of {setting.num_steps} steps and one evaluation measured, then scaled "
-            f"to {NUM_TRIALS} trials; shared: everything measured",
-            "num_train": len(setting.views),
-            "steps_per_trial": setting.num_steps,
-            "shared_s": shared_s,
-            "features_s": features_s,
-            "end_to_end_scaled_s": direct_s,
-            **tune_overhead_s(setting, data, 8 if quick else NUM_TRIALS),
-        },
-    }
+    plan = plan_trials([("real", 0.0)], point["plan"] + 1, "validation")[-1]
+    run_trial(ray.get(data[0]), plan, classifier, 0, None, SweepConfig())
+    tune.report({"done": 1})
 
 
 def main() -> None:
-    """Print the measurements as one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures, steps and pairs; some minutes")
-    print(json.dumps(measure(parser.parse_args().quick), indent=1))
+    """Measure and print."""
+    quick = tyro.cli(Options).quick
+    torch.set_num_threads(1)
+    setting, num_pairs, num_steps = Setting(quick), 3 if quick else 5, 3 if quick else 10
+    data = setting.shared()  # warms up the network, too
+    setting.train_heads(data, 1)
+    shared_s, direct_s = np.zeros(num_pairs), np.zeros(num_pairs)
+    features_s = np.zeros(num_pairs)
+    for pair in range(num_pairs):
+        features_s[pair] = seconds(setting.shared)
+        shared_s[pair] = features_s[pair] + seconds(lambda: setting.train_heads(data, NUM_TRIALS))
+        direct_s[pair] = NUM_TRIALS * setting.end_to_end_s(num_steps)
+    details = {
+        "scaled": f"end to end: {num_steps} of {setting.num_steps} steps and one evaluation measured, then scaled to "
+        f"{NUM_TRIALS} trials; shared: features and all {NUM_TRIALS} trials measured; CPU seconds of one thread",
+        "num_train": len(setting.views),
+        "steps_per_trial": setting.num_steps,
+        "features_s": float(np.median(features_s)),
+        "shared_s": float(np.median(shared_s)),
+        "end_to_end_scaled_s": float(np.median(direct_s)),
+        "tune": tune_overhead(setting, data, 8 if quick else NUM_TRIALS),
+    }
+    print_result("sweep", {"thirty_trials_end_to_end_to_shared_features": ratio_of(direct_s, shared_s)}, details)
 
 
 if __name__ == "__main__":
