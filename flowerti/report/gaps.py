@@ -5,7 +5,7 @@ This module compares what the settings asked for with what the stages returned; 
 
 from flowerti.artifacts import Census, Concept, PictureSet, Selection, SweepTable
 from flowerti.config import Experiment
-from flowerti.report.names import ARM_NAMES, SOURCE_NAMES
+from flowerti.report.names import SOURCE_NAMES, arm_name
 from flowerti.score_records import Scores
 
 
@@ -65,9 +65,9 @@ def _missing_arms(experiment: Experiment, sweep: SweepTable) -> list[str]:
     for arm in (*experiment.sweep.free_arms, *experiment.sampling.sources):
         missing = [f"{r:g}" for r in experiment.sweep.ratios if (arm, r) not in on_validation]
         if arm not in arms:
-            notes.append(f"The sweep has no row for the arm {ARM_NAMES.get(arm, arm)}.")
+            notes.append(f"The sweep has no row for the arm {arm_name(arm)}.")
         elif arm in experiment.sampling.sources and missing:
-            notes.append(f"The sweep's arm {ARM_NAMES.get(arm, arm)} lacks the ratios {', '.join(missing)}.")
+            notes.append(f"The sweep's arm {arm_name(arm)} lacks the ratios {', '.join(missing)}.")
     if not any(row.split == "test" for row in sweep.rows):
         notes.append("The sweep has no row on the test split.")
     return notes

@@ -17,6 +17,9 @@ ARM_NAMES = SOURCE_NAMES | {
     "balanced": "balanced sampling",
     "balanced_softmax": "balanced softmax",
     "augmented": "augmentation",
+    "repeated": "own pictures repeated",
+    "shuffled_token": "another class's token",
+    "token_replace": "token instead of real",
 }
 METRIC_NAMES = {
     "kernel": "kernel distance",
@@ -46,6 +49,13 @@ VERDICT_NAMES = {
     "class_name_is_enough": "the class name is enough",
     "undecided": "undecided",
 }
+
+
+def arm_name(arm: str) -> str:
+    """An arm in plain words; "a+token" is token pictures on top of the control a."""
+    control, plus, source = arm.partition("+")
+    known = ARM_NAMES.get(control, control)
+    return f"{known} and {ARM_NAMES.get(source, source)}" if plus else known
 
 
 def strip_file(class_name: str) -> str:

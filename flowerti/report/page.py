@@ -77,7 +77,7 @@ def _template() -> jinja2.Template:
     )
     environment.globals.update(
         sources=names.SOURCE_NAMES,
-        arms=names.ARM_NAMES,
+        arm_name=names.arm_name,
         metrics=names.METRIC_NAMES,
         kinds=names.KIND_NAMES,
         verdicts=names.VERDICT_NAMES,

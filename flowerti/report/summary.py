@@ -68,6 +68,12 @@ def build_summary(
         "sets": _rows(sets),
         **_of_scores(scores),
         "sweep": _rows(sweep.rows),
+        "best_control": sweep.best_control,
+        "sweep_warnings": sweep.warnings,
+        "class_ratios": _rows(sweep.class_ratios),
+        "contrasts": _rows(sweep.contrasts),
+        "sweep_classes": _rows(sweep.classes),
+        "sweep_groups": _rows(sweep.groups),
         "failures": failures(concepts, sweep),
         "left_out": left_out(experiment, census, selection, concepts, sets, scores, sweep),
         "timings": _rows(timings),
@@ -146,15 +152,14 @@ def _concept_row(concept: Concept) -> dict[str, Any]:
 
 
 def _primary_contrast(sweep: SweepTable) -> str:
-    asked = "Primary contrast: weak-class F1 with token pictures against real pictures only, on test"
-    row = next((row for row in sweep.rows if (row.split, row.arm) == ("test", "token")), None)
-    if row is None:
-        return f"{asked}. It was not measured: the sweep has no such row."
+    asked = f"Primary contrast, stated before the run: {sweep.primary_contrast}"
+    found = next((contrast for contrast in sweep.contrasts if contrast.primary), None)
+    if found is None:
+        return f"{asked} It was not measured."
     tried = "" if sweep.recommended_ratio else ", the best on validation, tried to check the refusal"
     return (
-        f"{asked}, at ratio {row.ratio:g}{tried}: {signed(row.weak_gain)}, 95 % interval "
-        f"{signed(row.weak_gain_low)} to {signed(row.weak_gain_high)}, one-sided p {p_value(row.weak_gain_p)}, "
-        f"{row.num_seeds} seeds."
+        f"{asked} At ratio {found.ratio:g}{tried}: {signed(found.difference)}, 95 % interval "
+        f"{signed(found.low)} to {signed(found.high)}, one-sided p {p_value(found.p)}."
     )
 
 

@@ -18,7 +18,7 @@ from flowerti.report.canvas import (
     drawable,
     render,
 )
-from flowerti.report.names import ARM_NAMES, SOURCE_NAMES
+from flowerti.report.names import ARM_NAMES, SOURCE_NAMES, arm_name
 
 _COLOURS = {
     "token": TOKEN_COLOUR,
@@ -94,7 +94,7 @@ def _draw_gains(axes: Axes, rows: Sequence[SweepRow], colours: dict[str, str]) -
     places = [float(len(ratios) + controls.index(row.arm)) for row in at_zero]
     _draw_points(axes, places, at_zero, fmt="s", color=_CONTROL_COLOUR, label=None)
     names = [f"{ratio:g}\N{MULTIPLICATION SIGN}" for ratio in ratios]
-    names += [ARM_NAMES.get(arm, drawable(arm, 24)) for arm in controls]
+    names += [drawable(arm_name(arm), 32) for arm in controls]
     if ratios and controls:
         axes.axvline(len(ratios) - 0.5, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(names)), names)
@@ -112,7 +112,7 @@ def _draw_arms(axes: Axes, rows: Sequence[SweepRow], ratios: list[float], colour
         of_arm = sorted((row for row in rows if row.arm == arm), key=lambda row: row.ratio)
         shift = min(_MAX_SHIFT, 0.7 / len(arms)) * (index - (len(arms) - 1) / 2)
         places = [ratios.index(row.ratio) + shift for row in of_arm]
-        label = f"pictures from the {SOURCE_NAMES[arm]}" if arm in SOURCE_NAMES else ARM_NAMES.get(arm, arm)
+        label = f"pictures from the {SOURCE_NAMES[arm]}" if arm in SOURCE_NAMES else arm_name(arm)
         _draw_points(axes, places, of_arm, fmt="o-", color=colours[arm], label=drawable(label, 36))
 
 

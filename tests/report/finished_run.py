@@ -28,6 +28,7 @@ from flowerti.artifacts import (
 )
 from flowerti.config import BaseConfig, DataConfig, Experiment, SelectionConfig
 from flowerti.report import build_summary, render_html, validate_summary
+from flowerti.sweep_records import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 
 HOSTILE = ('<script>alert("x")</script>', "\"><img src='http://evil.example/x.png' onerror=1>", "a & b's {{ 7*7 }}")
 
@@ -153,7 +154,76 @@ def sweep_row(split, arm, ratio, gain):
         weak_gain_high=gain + 0.06,
         weak_gain_p=0.004,
         rest_gain=-gain / 10,
+        holm_p=0.016,
+        balanced_accuracy=0.8,
+        content_gain=gain / 2,
+        content_gain_low=gain / 2 - 0.05,
+        content_gain_high=gain / 2 + 0.05,
+        content_gain_p=0.03,
     )
+
+
+def contrasts():
+    return [
+        SweepContrast(
+            split=split,
+            arm=arm,
+            ratio=2.0,
+            against_arm=against,
+            against_ratio=0.0,
+            difference=gain,
+            low=gain - 0.05,
+            high=gain + 0.05,
+            p=0.01,
+            primary=primary,
+        )
+        for split, arm, against, gain, primary in (
+            ("validation", "token", "real", 0.13, False),
+            ("test", "token", "real", 0.09, True),
+            ("test", "balanced_softmax+token", "balanced_softmax", 0.01, False),
+        )
+    ]
+
+
+def class_rows(names):
+    return [
+        SweepClassRow(
+            split="test",
+            arm="token",
+            ratio=2.0,
+            class_name=name,
+            num_pictures=40,
+            recall=0.6,
+            recall_low=0.45,
+            recall_high=0.74,
+            f1=0.62,
+            gain=0.1,
+            gain_low=0.02,
+            gain_high=0.2,
+            gain_p=0.012,
+            holm_p=0.048,
+        )
+        for name in names
+    ]
+
+
+def group_rows():
+    return [
+        SweepGroupRow(
+            split="test",
+            arm="token",
+            ratio=2.0,
+            group=group,
+            num_classes=4,
+            f1=0.7,
+            f1_low=0.6,
+            f1_high=0.8,
+            gain=0.0,
+            gain_low=-0.1,
+            gain_high=0.1,
+        )
+        for group in ("many", "few")
+    ]
 
 
 def sweep(recommended_ratio=2.0, failures=()):
@@ -171,7 +241,20 @@ def sweep(recommended_ratio=2.0, failures=()):
         if recommended_ratio
         else "Use no synthetic pictures: no ratio gains beyond chance, the best being 2."
     )
-    return SweepTable(rows=rows, recommended_ratio=recommended_ratio, recommendation=said, failures=list(failures))
+    weak = FOURTEEN[:3]
+    return SweepTable(
+        rows=rows,
+        recommended_ratio=recommended_ratio,
+        recommendation=said,
+        failures=list(failures),
+        primary_contrast="Mean F1 of the weak classes on test, token minus real.",
+        best_control="balanced_softmax",
+        warnings=["Balanced softmax does as well without a single picture."],
+        class_ratios=[ClassRatio(class_name=name, ratio=0.0, reason="No ratio gains beyond chance.") for name in weak],
+        contrasts=contrasts(),
+        classes=class_rows(weak),
+        groups=group_rows(),
+    )
 
 
 TIMINGS = [

@@ -25,7 +25,7 @@ ROWS = [
 
 
 def test_the_kinds_of_rows_are_found():
-    assert len(ROWS) == 16
+    assert len(ROWS) == 20
     assert {"distances", "matrix", "recognition", "copies", "near_duplicates", "verdicts", "extractors"} <= set(ROWS)
 
 
