@@ -84,6 +84,8 @@ def main() -> None:
     folder = Path(options.base) if options.base else (_FLOWERS_BASE if _FLOWERS_BASE.is_dir() else DEMO_BASE)
     num_pairs = options.num_pairs or (5 if options.quick else 15)
     ratios, details = {}, {"base": folder.name, "threads": 1, "clock": "CPU seconds"}
+    # without them bfloat16 is emulated, and slower than float32
+    details["processor_has_bfloat16"] = _has_bfloat16()
     if options.small:
         base = small_base(folder)
         pictures = random_pictures(10, base.unet.config.sample_size * base.pixels_per_latent)
@@ -106,6 +108,14 @@ def main() -> None:
         )
         ratios |= part_ratios
     print_result("inversion", ratios, details)
+
+
+def _has_bfloat16() -> bool:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return any(flag in text for flag in ("avx512_bf16", "amx_bf16"))
 
 
 def by_turns(arms: dict[str, Step], num_rounds: int, steps_a_round: int = 1) -> dict[str, np.ndarray]:

@@ -97,6 +97,7 @@ def race(base: Base, data: DataConfig, options: Race, num_timed_steps: int) -> t
         name = "time_to_target" if i == 0 else f"time_to_target_best_flags_lr_{rate:g}"
         ratios[name] = _ratio(of_rate, costs, costs[arm], options, to_end=True)
         ratios[f"{name}_from_first_reach"] = _ratio(of_rate, costs, costs[arm], options, to_end=False)
+    ratios = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     details = {
         "race": dataclasses.asdict(options),
         "cpu_seconds": costs,
@@ -249,16 +250,16 @@ def _engine_curves(
 
 def _ratio(
     pairs: list[Pair], costs: dict[str, float], script_s: float, options: Race, *, to_end: bool
-) -> dict[str, float]:
+) -> dict[str, float] | None:
     """Script's seconds over engine's.
 
     A run of the engine that never got there counts as if it had at its last step, and is counted in the details; a pair
-    whose start was at the target already says nothing and is left out.
+    whose start was at the target already says nothing and is left out. None where fewer than two pairs are left.
     """
     every = InversionConfig().eval_every_steps
     pairs = [pair for pair in pairs if pair.engine_reached_at != 0]
     if len(pairs) < 2:
-        return {"value": float("nan"), "low": float("nan"), "high": float("nan"), "pairs": len(pairs)}
+        return None
     script = [(options.num_steps if to_end else pair.script_reached_at) * script_s for pair in pairs]
     engine = []
     for pair in pairs:

@@ -42,13 +42,13 @@ from flowerti.run_directory import RunDirectory
 
 seeds, real_draw = [], inversion.draw
 
-def draw_and_hang_in_the_seventh_step(data, batch_size, num_timesteps, seed):
+def draw_and_hang_in_the_eighth_step(data, batch_size, num_timesteps, seed):
     seeds.append(seed)
-    if len(set(seeds)) == 8:  # that of the evaluations, and one a step
+    if len(set(seeds)) == 8:  # one a step
         time.sleep(3600)
     return real_draw(data, batch_size, num_timesteps, seed)
 
-inversion.draw = draw_and_hang_in_the_seventh_step
+inversion.draw = draw_and_hang_in_the_eighth_step
 base, config, run, task = json.loads(sys.argv[1])
 task["addresses"] = tuple(task["addresses"])
 inverter = Inverter(BaseConfig(**base), "b" * 64, InversionConfig(**config), RunDirectory(run), 1, "cpu")

@@ -149,3 +149,13 @@ def test_channels_last_changes_the_layout_and_not_the_numbers(tiny_base, base):
     assert other.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     inputs = (torch.ones(1, 4, 8, 8), torch.tensor([7]), torch.ones(1, 77, 16))
     torch.testing.assert_close(other.unet(*inputs).sample, base.unet(*inputs).sample, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_compiled_u_net_gives_the_same_prediction(tiny_base, base):
+    compiled = load_base(tiny_base, "float32", "cpu", compile_unet=True)
+    inputs = (torch.ones(1, 4, 8, 8), torch.tensor([7]), torch.ones(1, 77, 16))
+    with torch.no_grad():
+        torch.testing.assert_close(compiled.unet(*inputs).sample, base.unet(*inputs).sample, rtol=0, atol=1e-5)
+    blocks = [m for m in compiled.unet.modules() if type(m).__name__ == "BasicTransformerBlock"]
+    assert blocks and all(block._compiled_call_impl is not None for block in blocks)
