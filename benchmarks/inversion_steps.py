@@ -53,15 +53,15 @@ def sd15_shaped_base(tokenizer_of: Path, size_px: int) -> Base:
 
     tokenizer = CLIPTokenizer.from_pretrained(tokenizer_of, subfolder="tokenizer", model_max_length=77)
     schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    channels = (128, 256, 512, 512)
-    vae = AutoencoderKL(
-        block_out_channels=channels,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=512,
-    )
+    vae_config: dict[str, Any] = {
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 2,
+        "latent_channels": 4,
+        "sample_size": 512,
+    }
+    vae = AutoencoderKL(**vae_config)
     text_config = CLIPTextConfig(
         vocab_size=49408,
         hidden_size=768,

@@ -88,7 +88,7 @@ def race(base: Base, data: DataConfig, options: Race, num_timed_steps: int) -> t
         pair
         for rate in options.learning_rates
         for name in options.class_names
-        for pair in _pairs(base, name, *pictures[name], rate, options)
+        for pair in _pairs(base, name, pictures[name][0], pictures[name][1], rate, options)
     ]
     ratios = {}
     for i, rate in enumerate(options.learning_rates):

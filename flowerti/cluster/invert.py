@@ -37,6 +37,9 @@ def invert(study: Study, selection: Selection, say: Callable[[str], None]) -> li
         connect(study.experiment.cluster)
         # longest first: the class with most pictures encodes longest, the steps are the same for all
         missing.sort(key=lambda task: -len(task.addresses))
+        for task in missing:
+            if len(task.addresses) == 1:
+                say(f"{task.class_name}: one training picture alone, its token may copy it")
         done |= _FanOut(study, say).run(missing)
     return [concept for name in tasks if (concept := done[name]) is not None]
 
