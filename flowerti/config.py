@@ -1,15 +1,19 @@
 """Settings of a run: one frozen dataclass a stage, gathered in `Experiment`, checked when built.
 
-Every figure that steers a stage stands here with its unit. A stage receives its own config and nothing else. Reading
-and writing configs as JSON is here too, so that a run can be started again from the file beside its results. This
-module knows nothing about torch, Ray, files of pictures or how a stage works; ready-made experiments are in `presets`.
+Every figure that steers a stage stands here, or in `data_config`, with its unit. A stage receives its own config and
+nothing else. Reading and writing configs as JSON is here too, so that a run can be started again from the file beside
+its results. This module knows nothing about torch, Ray, files of pictures or how a stage works; ready-made experiments
+are in `presets`.
 """
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
+
+from flowerti.config_checks import check_kinds, require
+from flowerti.data_config import DataConfig as DataConfig
+from flowerti.data_config import ImbalanceConfig as ImbalanceConfig
 
 Source = Literal["raw", "alternative_name", "latin_name", "token"]
 """Where a synthetic picture's prompt takes its name from: the class name, another name, or the learnt token."""
@@ -22,108 +26,6 @@ word with the lowest evaluation loss on the pictures; random; zeros; the mean of
 
 FreeArm = Literal["real", "balanced", "balanced_softmax", "augmented"]
 """Arms of the sweep that cost no synthetic picture."""
-
-
-def _require(condition: bool, field_name: str, problem: str) -> None:
-    if not condition:
-        raise ValueError(f"{field_name} {problem}")
-
-
-def _check_kinds(config: Any, prefix: str) -> None:
-    """Refuse a value that its annotation does not allow, whether it came from Python, a file or the command line.
-
-    Whole numbers become floats where floats belong, and lists tuples, so that equal settings hash to equal keys.
-    """
-    kinds = get_type_hints(type(config))
-    for item in dataclasses.fields(config):
-        value = _of_kind(getattr(config, item.name), kinds[item.name], f"{prefix}{item.name}")
-        object.__setattr__(config, item.name, value)
-
-
-def _of_kind(value: Any, kind: Any, field_name: str) -> Any:
-    if get_origin(kind) is tuple:
-        _require(isinstance(value, tuple | list), field_name, "must be a list")
-        return tuple(_of_kind(one, get_args(kind)[0], field_name) for one in value)
-    if get_origin(kind) is Literal:
-        _require(value in get_args(kind), field_name, f"must be one of {', '.join(get_args(kind))}, not {value!r}")
-        return value
-    if kind is float:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        _require(is_number, field_name, f"must be a finite number, not {value!r}")
-        return float(value)
-    _require(type(value) is kind, field_name, f"must be of type {kind.__name__}, not {value!r}")
-    return value
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig:
-    """Where labelled pictures come from."""
-
-    kind: Literal["herbarium", "flowers102", "image_folder", "parquet"]
-    """Drawn demo data, Oxford 102 as torchvision lays it out, folders split/class/picture, or Parquet as on the Hub."""
-    root: str = ""
-    """Folder of the data set; empty for the herbarium."""
-    image_size_px: int = 64
-    """Side of the square to which every picture is cropped and scaled, in pixels."""
-    download: bool = False
-    """Let torchvision download Oxford 102 into root where it is missing."""
-    skip_unreadable: bool = False
-    """Leave out pictures that cannot be opened, and list them, instead of stopping."""
-    show_pictures: bool = True
-    """Whether real pictures may appear in the report."""
-    num_train_common: int = 100
-    """Herbarium only: training pictures of each common species."""
-    num_train_rare: int = 8
-    """Herbarium only: training pictures of each rare species."""
-    num_validation: int = 25
-    """Herbarium only: validation pictures of each species."""
-    num_test: int = 40
-    """Herbarium only: test pictures of each species."""
-
-    def __post_init__(self) -> None:
-        """Check the fields against each other."""
-        _check_kinds(self, "data.")
-        _require(self.image_size_px >= 8, "data.image_size_px", "must be at least 8 pixels")
-        _require(
-            self.kind == "herbarium" or bool(self.root),
-            "data.root",
-            f"is empty: name the folder of the {self.kind} data set",
-        )
-        for name in ("num_train_common", "num_train_rare", "num_validation", "num_test"):
-            enough = self.kind != "herbarium" or getattr(self, name) >= 2
-            _require(enough, f"data.{name}", "must be at least 2")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImbalanceConfig:
-    """How a data set is made imbalanced on purpose; the defaults leave it as it is."""
-
-    factor: float = 1.0
-    """Training pictures of the last class of the exponential tail as a share of the first one's, in (0, 1]."""
-    minority_classes: tuple[str, ...] = ()
-    """Classes that are put at the end of the tail, so that they are the few-shot ones."""
-    resplit: bool = False
-    """Pool all splits and cut them anew, class by class, by the shares below."""
-    validation_share: float = 0.2
-    """Share of each class's pictures that a new split sets aside for validation, in (0, 1)."""
-    test_share: float = 0.25
-    """Share of each class's pictures that a new split sets aside for test, in (0, 1)."""
-    positive_classes: tuple[str, ...] = ()
-    """Binary task: these classes as one against all others as one; empty keeps all classes apart."""
-
-    def __post_init__(self) -> None:
-        """Check ranges and the fields against each other."""
-        _check_kinds(self, "imbalance.")
-        _require(0 < self.factor <= 1, "imbalance.factor", "must lie in (0, 1]")
-        for name in ("minority_classes", "positive_classes"):
-            names = getattr(self, name)
-            _require(len(set(names)) == len(names), f"imbalance.{name}", "names a class twice")
-        needless = bool(self.minority_classes) and self.factor == 1
-        _require(not needless, "imbalance.minority_classes", "need a long tail: set imbalance.factor below 1")
-        for name in ("validation_share", "test_share"):
-            _require(0 < getattr(self, name) < 1, f"imbalance.{name}", "must lie in (0, 1)")
-        held_out = self.validation_share + self.test_share
-        _require(held_out < 1, "imbalance.test_share", "and validation_share leave nothing to train on: lower one")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,8 +45,8 @@ class BaseConfig:
 
     def __post_init__(self) -> None:
         """Check that a model is named."""
-        _check_kinds(self, "base.")
-        _require(bool(self.path), "base.path", "is empty: name a folder or a Hugging Face model")
+        check_kinds(self, "base.")
+        require(bool(self.path), "base.path", "is empty: name a folder or a Hugging Face model")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,14 +80,14 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _check_kinds(self, "classifier.")
+        check_kinds(self, "classifier.")
         for name, is_off in (("rand_augment", not self.rand_augment), ("batch_mixing", self.batch_mixing == "none")):
-            _require(self.mode == "full" or is_off, f"classifier.{name}", "needs classifier.mode 'full'")
+            require(self.mode == "full" or is_off, f"classifier.{name}", "needs classifier.mode 'full'")
         for name in ("input_size_px", "num_epochs", "batch_size", "num_views"):
-            _require(getattr(self, name) >= 1, f"classifier.{name}", "must be at least 1")
-        _require(self.learning_rate > 0, "classifier.learning_rate", "must be positive")
-        _require(self.weight_decay >= 0, "classifier.weight_decay", "must not be negative")
-        _require(0 <= self.label_smoothing < 1, "classifier.label_smoothing", "must lie in [0, 1)")
+            require(getattr(self, name) >= 1, f"classifier.{name}", "must be at least 1")
+        require(self.learning_rate > 0, "classifier.learning_rate", "must be positive")
+        require(self.weight_decay >= 0, "classifier.weight_decay", "must not be negative")
+        require(0 <= self.label_smoothing < 1, "classifier.label_smoothing", "must lie in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,14 +103,14 @@ class SelectionConfig:
 
     def __post_init__(self) -> None:
         """Check that rule and names fit together."""
-        _check_kinds(self, "selection.")
-        _require(self.num_classes >= 1, "selection.num_classes", "must be at least 1")
-        _require(
+        check_kinds(self, "selection.")
+        require(self.num_classes >= 1, "selection.num_classes", "must be at least 1")
+        require(
             (self.rule == "fixed") == bool(self.class_names),
             "selection.class_names",
             "must be given with rule 'fixed', and only then",
         )
-        _require(
+        require(
             len(set(self.class_names)) == len(self.class_names),
             "selection.class_names",
             "names a class twice",
@@ -246,16 +148,16 @@ class InversionConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _check_kinds(self, "inversion.")
+        check_kinds(self, "inversion.")
         for name in ("num_vectors", "num_steps", "batch_size", "eval_every_steps", "num_eval_latents"):
-            _require(getattr(self, name) >= 1, f"inversion.{name}", "must be at least 1")
-        _require(self.checkpoint_every_steps >= 1, "inversion.checkpoint_every_steps", "must be at least 1")
-        _require(self.patience_evals >= 0, "inversion.patience_evals", "must not be negative")
-        _require(self.learning_rate > 0, "inversion.learning_rate", "must be positive")
-        _require(self.weight_decay >= 0, "inversion.weight_decay", "must not be negative")
-        _require(bool(self.initializer_token.strip()), "inversion.initializer_token", "is empty")
+            require(getattr(self, name) >= 1, f"inversion.{name}", "must be at least 1")
+        require(self.checkpoint_every_steps >= 1, "inversion.checkpoint_every_steps", "must be at least 1")
+        require(self.patience_evals >= 0, "inversion.patience_evals", "must not be negative")
+        require(self.learning_rate > 0, "inversion.learning_rate", "must be positive")
+        require(self.weight_decay >= 0, "inversion.weight_decay", "must not be negative")
+        require(bool(self.initializer_token.strip()), "inversion.initializer_token", "is empty")
         has_norm = not (self.keep_norm and self.start == "zero")
-        _require(has_norm, "inversion.keep_norm", "must be off with start 'zero', which has no length to keep")
+        require(has_norm, "inversion.keep_norm", "must be off with start 'zero', which has no length to keep")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,16 +181,16 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         """Check ranges and the prompt's placeholder."""
-        _check_kinds(self, "sampling.")
+        check_kinds(self, "sampling.")
         for name in ("num_per_class", "num_inference_steps", "batch_size"):
-            _require(getattr(self, name) >= 1, f"sampling.{name}", "must be at least 1")
-        _require(self.num_per_class >= 2, "sampling.num_per_class", "must be at least 2 to be scored")
-        _require(self.guidance_scale >= 1, "sampling.guidance_scale", "must be at least 1")
+            require(getattr(self, name) >= 1, f"sampling.{name}", "must be at least 1")
+        require(self.num_per_class >= 2, "sampling.num_per_class", "must be at least 2 to be scored")
+        require(self.guidance_scale >= 1, "sampling.guidance_scale", "must be at least 1")
         around = self.prompt.partition("{}")
         braces = not around[1] or any(brace in around[0] + around[2] for brace in "{}")
-        _require(not braces, "sampling.prompt", "must contain {} once, and no other brace")
-        _require("token" in self.sources, "sampling.sources", "must contain 'token'")
-        _require(len(set(self.sources)) == len(self.sources), "sampling.sources", "names one twice")
+        require(not braces, "sampling.prompt", "must contain {} once, and no other brace")
+        require("token" in self.sources, "sampling.sources", "must contain 'token'")
+        require(len(set(self.sources)) == len(self.sources), "sampling.sources", "names one twice")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -315,16 +217,16 @@ class ScoringConfig:
 
     def __post_init__(self) -> None:
         """Check ranges, and that the lists fit together."""
-        _check_kinds(self, "scoring.")
-        _require(len(self.extractors) > 0, "scoring.extractors", "is empty: name at least one")
-        _require(len(set(self.extractors)) == len(self.extractors), "scoring.extractors", "names one twice")
+        check_kinds(self, "scoring.")
+        require(len(self.extractors) > 0, "scoring.extractors", "is empty: name at least one")
+        require(len(set(self.extractors)) == len(self.extractors), "scoring.extractors", "names one twice")
         num = len(self.extractors)
-        _require(len(self.weights) in (0, num), "scoring.weights", f"must name none or {num} files, one an extractor")
-        _require(len(self.input_sizes_px) == num, "scoring.input_sizes_px", f"must hold {num} sizes, one an extractor")
-        _require(min(self.input_sizes_px) >= 1, "scoring.input_sizes_px", "must be at least 1")
+        require(len(self.weights) in (0, num), "scoring.weights", f"must name none or {num} files, one an extractor")
+        require(len(self.input_sizes_px) == num, "scoring.input_sizes_px", f"must hold {num} sizes, one an extractor")
+        require(min(self.input_sizes_px) >= 1, "scoring.input_sizes_px", "must be at least 1")
         for name in ("num_floor_splits", "num_neighbours", "num_closest_pairs"):
-            _require(getattr(self, name) >= 1, f"scoring.{name}", "must be at least 1")
-        _require(self.num_permutations >= 99, "scoring.num_permutations", "must be at least 99")
+            require(getattr(self, name) >= 1, f"scoring.{name}", "must be at least 1")
+        require(self.num_permutations >= 99, "scoring.num_permutations", "must be at least 99")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -356,19 +258,19 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _check_kinds(self, "sweep.")
-        _require(len(self.ratios) > 0 and min(self.ratios) > 0, "sweep.ratios", "must be positive numbers")
-        _require(len(set(self.ratios)) == len(self.ratios), "sweep.ratios", "names a ratio twice")
-        _require("real" in self.free_arms, "sweep.free_arms", "must contain 'real', the baseline")
-        _require(self.num_seeds >= 1, "sweep.num_seeds", "must be at least 1")
-        _require(self.num_bootstrap >= 100, "sweep.num_bootstrap", "must be at least 100")
-        _require(0 <= self.max_rest_drop <= 1, "sweep.max_rest_drop", "must lie in [0, 1]")
+        check_kinds(self, "sweep.")
+        require(len(self.ratios) > 0 and min(self.ratios) > 0, "sweep.ratios", "must be positive numbers")
+        require(len(set(self.ratios)) == len(self.ratios), "sweep.ratios", "names a ratio twice")
+        require("real" in self.free_arms, "sweep.free_arms", "must contain 'real', the baseline")
+        require(self.num_seeds >= 1, "sweep.num_seeds", "must be at least 1")
+        require(self.num_bootstrap >= 100, "sweep.num_bootstrap", "must be at least 100")
+        require(0 <= self.max_rest_drop <= 1, "sweep.max_rest_drop", "must lie in [0, 1]")
         shares = self.replace_probabilities
-        _require(all(0 < p <= 1 for p in shares), "sweep.replace_probabilities", "must lie in (0, 1]")
-        _require(len(set(shares)) == len(shares), "sweep.replace_probabilities", "names a probability twice")
-        _require(self.refit_epochs >= 0, "sweep.refit_epochs", "must not be negative")
-        _require(self.synthetic_weight > 0, "sweep.synthetic_weight", "must be positive")
-        _require(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", "must not be negative")
+        require(all(0 < p <= 1 for p in shares), "sweep.replace_probabilities", "must lie in (0, 1]")
+        require(len(set(shares)) == len(shares), "sweep.replace_probabilities", "names a probability twice")
+        require(self.refit_epochs >= 0, "sweep.refit_epochs", "must not be negative")
+        require(self.synthetic_weight > 0, "sweep.synthetic_weight", "must be positive")
+        require(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", "must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -392,17 +294,17 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        _check_kinds(self, "cluster.")
+        check_kinds(self, "cluster.")
         for name in ("num_workers", "num_threads_per_worker", "classes_per_actor"):
-            _require(getattr(self, name) >= 1, f"cluster.{name}", "must be at least 1")
-        _require(self.num_cpus_per_worker > 0, "cluster.num_cpus_per_worker", "must be positive")
-        _require(self.num_gpus_per_worker >= 0, "cluster.num_gpus_per_worker", "must not be negative")
-        _require(
+            require(getattr(self, name) >= 1, f"cluster.{name}", "must be at least 1")
+        require(self.num_cpus_per_worker > 0, "cluster.num_cpus_per_worker", "must be positive")
+        require(self.num_gpus_per_worker >= 0, "cluster.num_gpus_per_worker", "must not be negative")
+        require(
             self.num_gpus_per_worker <= 1 or float(self.num_gpus_per_worker).is_integer(),
             "cluster.num_gpus_per_worker",
             "must be a fraction of one GPU or a whole number",
         )
-        _require(self.max_retries_per_class >= 0, "cluster.max_retries_per_class", "must not be negative")
+        require(self.max_retries_per_class >= 0, "cluster.max_retries_per_class", "must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -426,10 +328,10 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Check the name, which becomes the default run directory, and the seed's range."""
-        _check_kinds(self, "")
+        check_kinds(self, "")
         good = bool(self.name.strip()) and "/" not in self.name and not self.name.startswith(".")
-        _require(good, "name", f"must be a plain name without slashes, not {self.name!r}")
-        _require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2**31)")
+        require(good, "name", f"must be a plain name without slashes, not {self.name!r}")
+        require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2**31)")
 
 
 def to_json(experiment: Experiment) -> str:

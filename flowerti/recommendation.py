@@ -70,8 +70,8 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
     adjusted = holm_by([row.weak_gain_p for row in rows], [arm] * len(rows))
     significant = [i for i, p in enumerate(adjusted) if p < SIGNIFICANCE and rows[i].weak_gain > 0]
     harmless = [i for i in significant if rows[i].rest_gain >= -config.max_rest_drop]
-    repeated = {row.ratio for row in validation_rows if row.arm == REPEATED_ARM}
-    kept = [i for i in harmless if rows[i].ratio not in repeated or rows[i].content_gain_p < SIGNIFICANCE]
+    has_repeated = any(row.arm == REPEATED_ARM for row in validation_rows)
+    kept = [i for i in harmless if not has_repeated or rows[i].content_gain_p < SIGNIFICANCE]
     best = max(kept or harmless or significant or range(len(rows)), key=lambda i: rows[i].weak_gain)
     facts = _facts(rows[best], adjusted[best])
     rivals = _rivals(rows[best], validation_rows)

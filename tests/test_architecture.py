@@ -18,6 +18,8 @@ LAYERS: list[set[str]] = [
     {
         "flowerti",
         "config",
+        "config_checks",
+        "data_config",
         "presets",
         "artifacts",
         "metrics",

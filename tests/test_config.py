@@ -13,13 +13,24 @@ from typing import Any, Literal, get_origin
 import pytest
 
 from flowerti import config as hooked
+from flowerti import data_config as hooked_data
 from flowerti.artifacts import key_of
 from flowerti.presets import PRESETS
 
 
 def as_users_import_it() -> ModuleType:
     """The module without the type checks that tests add to it, which would refuse wrong types before it can."""
-    spec = importlib.util.spec_from_file_location("config_of_users", hooked.__file__)
+    data_config = without_checks("flowerti.data_config", hooked_data.__file__)
+    before = sys.modules["flowerti.data_config"]
+    sys.modules["flowerti.data_config"] = data_config
+    try:
+        return without_checks("flowerti.config", hooked.__file__)
+    finally:
+        sys.modules["flowerti.data_config"] = before
+
+
+def without_checks(name: str, file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_of_users".replace(".", "_"), file)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
@@ -280,8 +291,8 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(text: str, named: str):
 
 
 def config_classes() -> list[ast.ClassDef]:
-    tree = ast.parse(Path(hooked.__file__).read_text())
-    return [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    trees = [ast.parse(Path(module.__file__).read_text()) for module in (hooked_data, hooked)]
+    return [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
 def test_every_setting_is_explained_where_it_stands():

@@ -106,6 +106,8 @@ def test_a_gain_that_repeated_real_pictures_may_reach_is_refused():
     assert ratio == 0.0
     assert "not beyond what repeating the real pictures as often does (+0.020)" in sentence
     assert recommend([REAL, rows[2]], CONFIG)[0] == 2.0, "without that control it is not asked for"
+    alone = _made("token", 4.0, 0.2, 0.001)
+    assert recommend([REAL, alone, rows[3]], CONFIG)[0] == 0.0, "the control failed at this ratio: nothing is shown"
     assert best_control(rows, CONFIG) == "real", "it has a ratio, so nothing is put on top of it"
 
 

@@ -28,7 +28,7 @@ from flowerti.cluster.picture_sets import (
     weights_sha256,
 )
 from flowerti.cluster.session import connect
-from flowerti.config import ClassifierConfig, SweepConfig
+from flowerti.config import ClassifierConfig, ClusterConfig, SweepConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
 from flowerti.mixing import TrialData, check_ratios, check_trial_data, pool_source
@@ -214,22 +214,41 @@ def _tune(study: Study, data: ray.ObjectRef, plans: list[TrialPlan], keys: dict[
         run_seed=experiment.seed,
         num_threads=cluster.num_threads_per_worker,
     )
-    resources = {"cpu": cluster.num_cpus_per_worker, "gpu": cluster.num_gpus_per_worker}
     with tempfile.TemporaryDirectory(prefix="flowerti-tune-") as scratch:
-        results = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_train_point, data=[data], job=job), resources),
-            param_space={"plan": tune.grid_search(list(range(len(plans))))},
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=experiment.sweep.max_concurrent_trials or None, reuse_actors=True
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=_storage(study.run, scratch),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=cluster.max_retries_per_class),
-            ),
-        ).fit()
+        results = run_points(
+            tune.with_parameters(_train_point, data=[data], job=job),
+            len(plans),
+            cluster,
+            experiment.sweep.max_concurrent_trials,
+            _storage(study.run, scratch),
+        )
     return [f"{plans[r.config['plan']].name}: {r.error}" for r in results if r.error and r.config]
+
+
+def run_points(
+    trainable: Callable[..., Any], num_points: int, cluster: ClusterConfig, max_concurrent: int, storage: str
+) -> tune.ResultGrid:
+    """Have Tune call a trainable with {"plan": 0}, {"plan": 1} and so on, reusing its workers.
+
+    Args:
+        trainable: gets the point.
+        num_points: how many.
+        cluster: resources of a trial and attempts at one.
+        max_concurrent: trials at once; 0 lets the cluster's resources decide.
+        storage: where Tune may keep notes; nothing of them is read back.
+    """
+    resources = {"cpu": cluster.num_cpus_per_worker, "gpu": cluster.num_gpus_per_worker}
+    return tune.Tuner(
+        tune.with_resources(trainable, resources),
+        param_space={"plan": tune.grid_search(list(range(num_points)))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=max_concurrent or None, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=storage,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=cluster.max_retries_per_class),
+        ),
+    ).fit()
 
 
 def _storage(run: RunDirectory, scratch: str) -> str:

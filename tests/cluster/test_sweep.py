@@ -55,6 +55,7 @@ def study_of(folder: Path, config: SweepConfig = SWEEP) -> Study:
         census=take_census(dataset, experiment.data),
         base_sha256="",
         alternative_names={},
+        latin_names={},
     )
 
 
