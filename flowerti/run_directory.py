@@ -6,12 +6,13 @@ another key finds nothing. This module does not know what the artifacts mean.
 """
 
 import dataclasses
-import functools
 import json
 import os
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from flowerti.storage import is_denied, open_storage, reason_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -19,20 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _open(uri: str) -> "tuple[FileSystem, str]":
-    from pyarrow import fs
-
-    return _open_address(uri) if "://" in uri else (fs.LocalFileSystem(), os.path.abspath(uri))
-
-
-@functools.lru_cache(maxsize=16)
-def _open_address(uri: str) -> "tuple[FileSystem, str]":
-    from pyarrow import fs
-
-    try:
-        return fs.FileSystem.from_uri(uri)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"run directory {uri!r} cannot be opened: {error}") from error
+_MAX_NAME_BYTES = 255
+"""What the usual file systems hold in one part of a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +33,7 @@ class RunDirectory:
     @property
     def filesystem(self) -> "FileSystem":
         """The pyarrow file system of this folder."""
-        return _open(self.uri)[0]
+        return open_storage(self.uri)[0]
 
     def path(self, name: str) -> str:
         """The file system's own path of a name in this folder.
@@ -53,9 +42,12 @@ class RunDirectory:
             ValueError: the name would leave the folder.
         """
         parts = name.split("/")
-        if name.startswith("/") or "" in parts[:-1] or ".." in parts or "." in parts or "\0" in name:
+        has_control = any(ord(character) < 32 or ord(character) == 127 for character in name)
+        if name.startswith("/") or "" in parts[:-1] or ".." in parts or "." in parts or has_control:
             raise ValueError(f"{name!r} is not a name inside the run directory")
-        return f"{_open(self.uri)[1].rstrip('/')}/{name}"
+        if any(len(part.encode(errors="surrogatepass")) > _MAX_NAME_BYTES for part in parts):
+            raise ValueError(f"{name[:40]!r}... is longer than the {_MAX_NAME_BYTES} bytes that a name may have")
+        return f"{open_storage(self.uri)[1].rstrip('/')}/{name}"
 
     @property
     def is_local(self) -> bool:
@@ -84,13 +76,18 @@ class RunDirectory:
             return stream.read()
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file so that it is never seen half-written."""
+        """Write a file so that it is never seen half-written.
+
+        Raises:
+            ValueError: the name is not one of a file, or an object store does not permit the write.
+            OSError: the disk or the store failed.
+        """
         path = self.path(name)
         folder, _, base_name = path.rpartition("/")
         if not base_name:
             raise ValueError(f"{name!r} is not the name of a file")
         if not self.is_local:
-            self._put(path, content)
+            self._upload(name, path, content)
             return
         self.filesystem.create_dir(folder, recursive=True)
         temporary = f"{folder}/.tmp-{uuid.uuid4().hex}-{base_name[:40]}"
@@ -101,6 +98,14 @@ class RunDirectory:
             if os.path.exists(temporary):
                 os.unlink(temporary)
             raise
+
+    def _upload(self, name: str, path: str, content: bytes) -> None:
+        try:
+            self._put(path, content)
+        except OSError as error:
+            scheme = self.uri.partition("://")[0]
+            message = f"{self.uri}/{name} cannot be written: {reason_of(scheme, error)}"
+            raise (ValueError if is_denied(error) else OSError)(message) from error
 
     def _put(self, path: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:

@@ -1,0 +1,132 @@
+"""Opens the place where a run directory lies: a local disk, S3 or GCS, all through pyarrow.
+
+An object store is asked for its bucket once, when a process first opens it, so that a wrong name, a missing permission
+or an unreachable network is told in one sentence within seconds. Credentials come from the environment, never from an
+address, which is printed and kept in files. This module does not know what is stored.
+"""
+
+import datetime
+import functools
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+_TIMEOUT_S = 10
+_MAX_ATTEMPTS = 5
+"""Requests to S3 until an answer is taken for good; a hiccup of the store must not end a run."""
+_OPTIONS = {"s3": {"endpoint_override", "scheme", "region"}, "gs": {"endpoint_override", "scheme", "anonymous"}}
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or the machine's service account",
+}
+
+
+def open_storage(uri: str) -> "tuple[FileSystem, str]":
+    """The file system of a path or address, and the path in it; asks an object store whether its bucket is there.
+
+    Args:
+        uri: a local path, file://..., s3://bucket/path or gs://bucket/path. Object stores take `endpoint_override`,
+            `scheme` and, on S3, `region` as options: s3://bucket/path?endpoint_override=host:port&scheme=http.
+
+    Raises:
+        ValueError: the address is malformed, or its bucket is missing, closed to us or out of reach.
+    """
+    from pyarrow import fs
+
+    if any(ord(character) < 32 or ord(character) == 127 for character in uri):
+        raise ValueError(f"run directory {uri!r} holds a control character: choose another name")
+    return _open_address(uri) if "://" in uri else (fs.LocalFileSystem(), os.path.abspath(uri))
+
+
+@functools.lru_cache(maxsize=16)
+def _open_address(uri: str) -> "tuple[FileSystem, str]":
+    from pyarrow import fs
+
+    scheme = uri.partition("://")[0]
+    try:
+        if scheme not in _OPTIONS:
+            return fs.FileSystem.from_uri(uri)
+        parts = urlsplit(uri)
+        bucket, options = _bucket_of(parts), _options_of(parts)
+        filesystem = _open_s3(bucket, options) if scheme == "s3" else _open_gcs(options)
+        is_there = filesystem.get_file_info(bucket).type != fs.FileType.NotFound
+    except (ValueError, OSError) as error:
+        raise ValueError(f"run directory {uri!r} cannot be opened: {reason_of(scheme, error)}") from error
+    if not is_there:
+        raise ValueError(f"run directory {uri!r} cannot be opened: there is no bucket {bucket!r}: create it first")
+    return filesystem, f"{bucket}/{unquote(parts.path).strip('/')}".rstrip("/")
+
+
+def _bucket_of(parts: SplitResult) -> str:
+    if "@" in parts.netloc:
+        raise ValueError(f"credentials do not belong into an address: set {_CREDENTIALS[parts.scheme]}")
+    if not parts.netloc or parts.fragment:
+        raise ValueError(f"it must read {parts.scheme}://bucket/path")
+    return parts.netloc
+
+
+def _options_of(parts: SplitResult) -> dict[str, str]:
+    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    unknown = set(options) - _OPTIONS[parts.scheme]
+    if unknown:
+        known = ", ".join(sorted(_OPTIONS[parts.scheme]))
+        raise ValueError(f"unknown option {', '.join(sorted(unknown))}: choose among {known}")
+    return options
+
+
+def _open_s3(bucket: str, options: dict[str, str]) -> "FileSystem":
+    from pyarrow import fs
+
+    asked = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    is_amazon = "endpoint_override" not in options and not any(
+        os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    )
+    region = asked or (fs.resolve_s3_region(bucket) if is_amazon else "us-east-1")
+    return fs.S3FileSystem(
+        region=region,
+        endpoint_override=options.get("endpoint_override"),
+        scheme=options.get("scheme"),
+        connect_timeout=_TIMEOUT_S / 2,
+        request_timeout=_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_MAX_ATTEMPTS),
+    )
+
+
+def _open_gcs(options: dict[str, str]) -> "FileSystem":
+    from pyarrow import fs
+
+    return fs.GcsFileSystem(
+        anonymous=options.get("anonymous") == "true",
+        endpoint_override=options.get("endpoint_override"),
+        scheme=options.get("scheme"),
+        # the client's own limit is a quarter of an hour
+        retry_time_limit=datetime.timedelta(seconds=_TIMEOUT_S),
+    )
+
+
+_DENIED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "HTTP status 403", "PERMISSION_DENIED")
+_UNREACHABLE = ("NETWORK_CONNECTION", "CURL error", "curlCode")
+_NO_TOKEN = ("Could not create a OAuth2 access token", "UNAUTHENTICATED")
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether an object store refused what the credentials at hand asked for."""
+    return any(word in str(error) for word in _DENIED)
+
+
+def reason_of(scheme: str, error: Exception) -> str:
+    """One sentence for what an object store answered: what is wrong, what to do, and its own words."""
+    text = " ".join(str(error).split())
+    where = _CREDENTIALS.get(scheme, "")
+    if is_denied(error):
+        return f"permission denied: check {where}, and what they may read and write ({text})"
+    if any(word in text for word in _NO_TOKEN):
+        return f"no valid credentials: set {where} ({text})"
+    if "NO_SUCH_BUCKET" in text or "Bucket" in text and "not found" in text:
+        return f"there is no such bucket: create it first ({text})"
+    if any(word in text for word in _UNREACHABLE):
+        return f"the store cannot be reached: check network, endpoint and region ({text})"
+    return text
