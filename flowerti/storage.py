@@ -8,6 +8,7 @@ address, which is printed and kept in files. This module does not know what is s
 import datetime
 import functools
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -15,8 +16,20 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _TIMEOUT_S = 10
-_MAX_ATTEMPTS = 5
-"""Requests to S3 until an answer is taken for good; a hiccup of the store must not end a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """How long a store's silence is borne."""
+
+    s3_num_attempts: int
+    gcs_limit_s: int
+
+
+_AT_THE_DOOR = _Patience(s3_num_attempts=3, gcs_limit_s=4)
+"""A person waits for the first answer."""
+_IN_A_RUN = _Patience(s3_num_attempts=6, gcs_limit_s=60)
+"""A hiccup of the store must not end a run."""
 _OPTIONS = {"s3": {"endpoint_override", "scheme", "region"}, "gs": {"endpoint_override", "scheme", "anonymous"}}
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role",
@@ -51,8 +64,9 @@ def _open_address(uri: str) -> "tuple[FileSystem, str]":
             return fs.FileSystem.from_uri(uri)
         parts = urlsplit(uri)
         bucket, options = _bucket_of(parts), _options_of(parts)
-        filesystem = _open_s3(bucket, options) if scheme == "s3" else _open_gcs(options)
-        is_there = filesystem.get_file_info(bucket).type != fs.FileType.NotFound
+        open_with = functools.partial(_open_s3, bucket) if scheme == "s3" else _open_gcs
+        is_there = open_with(options, _AT_THE_DOOR).get_file_info(bucket).type != fs.FileType.NotFound
+        filesystem = open_with(options, _IN_A_RUN)
     except (ValueError, OSError) as error:
         raise ValueError(f"run directory {uri!r} cannot be opened: {reason_of(scheme, error)}") from error
     if not is_there:
@@ -77,25 +91,34 @@ def _options_of(parts: SplitResult) -> dict[str, str]:
     return options
 
 
-def _open_s3(bucket: str, options: dict[str, str]) -> "FileSystem":
+def _open_s3(bucket: str, options: dict[str, str], patience: _Patience) -> "FileSystem":
     from pyarrow import fs
 
+    endpoint = _endpoint_of_environment() | options
     asked = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    is_amazon = "endpoint_override" not in options and not any(
-        os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    )
-    region = asked or (fs.resolve_s3_region(bucket) if is_amazon else "us-east-1")
+    is_amazon = "endpoint_override" not in endpoint
     return fs.S3FileSystem(
-        region=region,
-        endpoint_override=options.get("endpoint_override"),
-        scheme=options.get("scheme"),
+        region=asked or (fs.resolve_s3_region(bucket) if is_amazon else "us-east-1"),
+        endpoint_override=endpoint.get("endpoint_override"),
+        scheme=endpoint.get("scheme"),
         connect_timeout=_TIMEOUT_S / 2,
         request_timeout=_TIMEOUT_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_MAX_ATTEMPTS),
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=patience.s3_num_attempts),
     )
 
 
-def _open_gcs(options: dict[str, str]) -> "FileSystem":
+def _endpoint_of_environment() -> dict[str, str]:
+    # the variables of Amazon's own tools, which pyarrow does not read
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not url:
+        return {}
+    scheme, mark, host = url.partition("://")
+    if not mark or not host:
+        raise ValueError(f"AWS_ENDPOINT_URL: {url!r} must read http://host:port or https://host:port")
+    return {"scheme": scheme, "endpoint_override": host.rstrip("/")}
+
+
+def _open_gcs(options: dict[str, str], patience: _Patience) -> "FileSystem":
     from pyarrow import fs
 
     return fs.GcsFileSystem(
@@ -103,7 +126,7 @@ def _open_gcs(options: dict[str, str]) -> "FileSystem":
         endpoint_override=options.get("endpoint_override"),
         scheme=options.get("scheme"),
         # the client's own limit is a quarter of an hour
-        retry_time_limit=datetime.timedelta(seconds=_TIMEOUT_S),
+        retry_time_limit=datetime.timedelta(seconds=patience.gcs_limit_s),
     )
 
 
@@ -125,7 +148,7 @@ def reason_of(scheme: str, error: Exception) -> str:
         return f"permission denied: check {where}, and what they may read and write ({text})"
     if any(word in text for word in _NO_TOKEN):
         return f"no valid credentials: set {where} ({text})"
-    if "NO_SUCH_BUCKET" in text or "Bucket" in text and "not found" in text:
+    if "NO_SUCH_BUCKET" in text or ("Bucket" in text and "not found" in text):
         return f"there is no such bucket: create it first ({text})"
     if any(word in text for word in _UNREACHABLE):
         return f"the store cannot be reached: check network, endpoint and region ({text})"

@@ -1,0 +1,55 @@
+"""An S3 server for tests: moto's, with a control room that lets the next requests fail or the second part wait.
+
+`python tests/object_store.py PORT` serves until it is ended. `PUT /control/fail/N` answers the next N requests with
+503, `PUT /control/stall` holds back every second part of an upload, `GET /control/parts` counts parts that came in.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from urllib.parse import parse_qs
+
+Answer = Callable[[str, list[tuple[str, str]]], object]
+
+
+class Control:
+    """A layer around the server's application."""
+
+    def __init__(self, application: Callable[[dict, Answer], Iterable[bytes]]) -> None:
+        self._application = application
+        self._num_failures, self._num_parts, self._is_stalled = 0, 0, False
+
+    def __call__(self, request: dict, answer: Answer) -> Iterable[bytes]:
+        path = request["PATH_INFO"].split("/")
+        if path[1] == "control":
+            return self._steer(path[2:], answer)
+        part = parse_qs(request["QUERY_STRING"]).get("partNumber", ["0"])[0]
+        self._num_parts += part != "0"
+        if self._is_stalled and part == "2":
+            time.sleep(60)
+        if self._num_failures > 0:
+            self._num_failures -= 1
+            request["wsgi.input"].read(int(request.get("CONTENT_LENGTH") or 0))
+            answer("503 Service Unavailable", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>ServiceUnavailable</Code><Message>a hiccup</Message></Error>"]
+        return self._application(request, answer)
+
+    def _steer(self, command: list[str], answer: Answer) -> list[bytes]:
+        if command[0] == "fail":
+            self._num_failures = int(command[1])
+        if command[0] == "stall":
+            self._is_stalled = True
+        answer("200 OK", [("Content-Type", "text/plain")])
+        return [str(self._num_parts if command[0] == "parts" else self._num_failures).encode()]
+
+
+def main() -> None:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import run_simple
+
+    application = Control(DomainDispatcherApplication(create_backend_app))
+    run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=True, request_handler=MotoRequestHandler)
+
+
+if __name__ == "__main__":
+    main()
