@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def presets() -> int:
     """List presets with the first line of their description."""
     for name, build in PRESETS.items():
-        print(f"{name:15} {(build.__doc__ or '').splitlines()[0]}")
+        print(f"{name:24} {(build.__doc__ or '').splitlines()[0]}")
     return 0
 
 

@@ -5,12 +5,14 @@ is asked by `study.prepare` when a run starts.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from flowerti.config import (
     BaseConfig,
     ClassifierConfig,
     DataConfig,
     Experiment,
+    ImbalanceConfig,
     InversionConfig,
     SamplingConfig,
     ScoringConfig,
@@ -32,7 +34,7 @@ def demo() -> Experiment:
         selection=SelectionConfig(rule="blend", num_classes=3),
         inversion=InversionConfig(num_steps=300),
         sampling=SamplingConfig(num_per_class=40, sources=("raw", "alternative_name", "token")),
-        sweep=SweepConfig(num_seeds=3),
+        sweep=SweepConfig(num_seeds=5),
     )
 
 
@@ -46,6 +48,17 @@ def flowers102_64() -> Experiment:
         selection=SelectionConfig(rule="fixed", class_names=STUDY_CLASSES),
         inversion=InversionConfig(num_vectors=2, num_steps=600),
         sampling=SamplingConfig(num_per_class=64),
+    )
+
+
+def flowers102_64_long_tail() -> Experiment:
+    """Oxford 102 at 64 px, cut anew into a long tail at factor 0.1 with the study's three classes at its end."""
+    official = flowers102_64()
+    return replace(
+        official,
+        name="flowers102_64_long_tail",
+        imbalance=ImbalanceConfig(factor=0.1, minority_classes=STUDY_CLASSES, resplit=True),
+        classifier=replace(official.classifier, num_epochs=15),
     )
 
 
@@ -66,6 +79,7 @@ def flowers102() -> Experiment:
 PRESETS: dict[str, Callable[[], Experiment]] = {
     "demo": demo,
     "flowers102_64": flowers102_64,
+    "flowers102_64_long_tail": flowers102_64_long_tail,
     "flowers102": flowers102,
 }
 

@@ -1,12 +1,23 @@
 """Ready-made experiments: that they exist, resolve, and name classes, backbones and folders that exist."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
 from flowerti.config import Experiment
-from flowerti.presets import PRESETS, STUDY_CLASSES, demo, flowers102, flowers102_64, preset
+from flowerti.data import list_records
+from flowerti.long_tail import imbalanced, shot_group
+from flowerti.presets import (
+    PRESETS,
+    STUDY_CLASSES,
+    demo,
+    flowers102,
+    flowers102_64,
+    flowers102_64_long_tail,
+    preset,
+)
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -53,6 +64,17 @@ def test_the_demo_needs_nothing_from_outside():
     assert not experiment.data.download
     assert not experiment.classifier.weights
     assert not experiment.scoring.weights
+
+
+def test_the_long_tail_ends_with_the_studys_classes_and_all_ratios_can_be_served(shared_root):
+    experiment = flowers102_64_long_tail()
+    data = dataclasses.replace(experiment.data, root=str(shared_root / "data" / "flowers102-64"))
+    dataset = imbalanced(list_records(data, experiment.seed), experiment.imbalance, experiment.seed)
+    sizes = {name: len(dataset.of("train", name)) for name in dataset.class_names}
+    assert {shot_group(sizes[name]) for name in STUDY_CLASSES} == {"few"}
+    assert max(sizes[name] for name in STUDY_CLASSES) <= min(sizes[name] for name in set(sizes) - set(STUDY_CLASSES))
+    assert max(sizes.values()) > 100
+    assert max(experiment.sweep.ratios) * max(sizes[n] for n in STUDY_CLASSES) <= experiment.sampling.num_per_class
 
 
 @pytest.mark.usefixtures("shared_root")
