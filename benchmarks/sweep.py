@@ -104,43 +104,45 @@ class Setting:
 
 
 def tune_overhead(setting: Setting, data: TrialData, num_trials: int) -> dict[str, float]:
-    """Wall seconds that a trial takes more through Tune than in a plain loop; starting Ray and one trial stand apart.
-
-    Tune runs few and many trials, one at a time, and the difference counts, so that its start is left out.
-    """
+    """Wall seconds from a trial's end to the next one's start, one trial at a time on one worker; the start apart."""
     import ray
+    from ray import tune
 
     from flowerti.cluster import session
     from flowerti.cluster.sweep import run_points
 
-    cluster, few = ClusterConfig(num_workers=1), 2
-    start = seconds(lambda: session.connect(cluster), time.perf_counter)
-    reference = [ray.put(data)]
-    trainable = ray.tune.with_parameters(_train_point, data=reference, classifier=setting.classifier)
+    cluster = ClusterConfig(num_workers=1)
+    ray_start = seconds(lambda: session.connect(cluster), time.perf_counter)
     with tempfile.TemporaryDirectory() as scratch:
-        first, all_ = (
-            seconds(lambda n=num: run_points(trainable, n, cluster, 1, scratch), time.perf_counter)
-            for num in (few, few + num_trials)
+        trainable = tune.with_parameters(
+            _train_point, data=[ray.put(data)], classifier=setting.classifier, folder=scratch
         )
+        begun = time.time()
+        run_points(trainable, num_trials, cluster, 1, f"{scratch}/tune")
+        # Trials of one worker, in the order in which they began.
+        times = np.array(sorted(np.loadtxt(file).tolist() for file in Path(scratch).glob("*.txt")))
     session.close()
-    plain = seconds(lambda: setting.train_heads(data, num_trials), time.perf_counter) / num_trials
+    gaps = times[1:, 0] - times[:-1, 1]
     return {
-        "ray_start_s": start,
-        "tune_start_and_two_trials_s": first,
-        "tune_overhead_per_trial_s": (all_ - first) / num_trials - plain,
-        "plain_trial_s": plain,
-        "num_tune_trials": num_trials,
+        "ray_start_s": ray_start,
+        "tune_until_first_trial_s": float(times[0, 0] - begun),
+        "tune_overhead_per_trial_s": float(np.median(gaps)),
+        "tune_overhead_per_trial_max_s": float(gaps.max()),
+        "trial_s": float(np.median(times[:, 1] - times[:, 0])),
+        "num_tune_trials": len(times),
     }
 
 
-def _train_point(point: dict[str, int], data: list[Any], classifier: ClassifierConfig) -> None:
-    """Tune's trainable, at module level as in `flowerti.cluster.sweep`."""
+def _train_point(point: dict[str, int], data: list[Any], classifier: ClassifierConfig, folder: str) -> None:
+    """Tune's trainable, at module level as in `flowerti.cluster.sweep`; notes when it ran."""
     import ray
     from ray import tune
 
+    begun = time.time()
     torch.set_num_threads(1)
     plan = plan_trials([("real", 0.0)], point["plan"] + 1, "validation")[-1]
     run_trial(ray.get(data[0]), plan, classifier, 0, None, SweepConfig())
+    np.savetxt(f"{folder}/{point['plan']}.txt", [begun, time.time()])
     tune.report({"done": 1})
 
 

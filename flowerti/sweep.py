@@ -116,4 +116,7 @@ def _refit(
     head = fit_head(
         features, data.train_ids, data.num_classes, config, refit_seed, num_steps, balanced=True, start=start
     )
-    return head if isinstance(model, Head) else replace(model, head=head)
+    if isinstance(model, Head):
+        return head
+    device = model.backbone.device
+    return replace(model, head=Head(head.weight.to(device), head.bias.to(device)))

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from flowerti.config import ClassifierConfig
+from flowerti.config import ClassifierConfig, SweepConfig
 from flowerti.features import Backbone, preprocess
 from flowerti.fine_tuning import FineTuned, fine_tune
+from flowerti.mixing import TrialData
+from flowerti.sweep import TrialPlan, run_trial
 
 CLASS_IDS = np.array([0] * 7 + [1] * 3 + [2] * 2)
 SEEN: list[torch.Tensor] = []
@@ -181,3 +183,28 @@ def test_rand_augment_shows_new_views_in_every_step(tiny: Backbone) -> None:
     fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(rand_augment=True), 0, 6)
     seen = torch.cat(SEEN).flatten(1)
     assert len(torch.unique(seen, dim=0)) > 0.9 * len(seen)
+
+
+def test_the_second_stage_of_a_network_changes_its_head_only(tiny: Backbone) -> None:
+    pictures = pictures_of()
+    data = TrialData(
+        train=pictures, train_ids=CLASS_IDS, augmented=None, evaluation=pictures, synthetic={}, num_classes=3
+    )
+    plan, config = TrialPlan(arm="real", ratio=0.0, seed_index=0, split="validation"), config_of(batch_size=4)
+    found = [run_trial(data, plan, config, 0, tiny, SweepConfig(refit_epochs=num)).predictions for num in (0, 0, 30)]
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_the_augmented_arm_of_a_network_shows_augmented_pictures(tiny: Backbone) -> None:
+    pictures = pictures_of()
+    data = TrialData(
+        train=pictures, train_ids=CLASS_IDS, augmented=None, evaluation=pictures, synthetic={}, num_classes=3
+    )
+    counts = []
+    for arm in ("real", "augmented"):
+        SEEN.clear()
+        plan = TrialPlan(arm=arm, ratio=0.0, seed_index=0, split="validation")
+        run_trial(data, plan, config_of(batch_size=6), 0, tiny, SweepConfig())
+        counts.append(len(torch.unique(torch.cat(SEEN[:-1]).flatten(1), dim=0)))
+    assert counts[0] <= 2 * len(pictures) < counts[1]

@@ -11,7 +11,15 @@ from PIL import Image
 
 from flowerti.artifacts import seed_for, slug
 from flowerti.run_directory import RunDirectory
-from flowerti.shards import addresses_of, read_rows, read_shard_key, read_synthetic, synthetic_address, write_shard
+from flowerti.shards import (
+    addresses_of,
+    read_rows,
+    read_shard_key,
+    read_synthetic,
+    read_weights,
+    synthetic_address,
+    write_shard,
+)
 
 NAME = "synthetic/sword_lily-token-0.parquet"
 
@@ -68,6 +76,15 @@ def test_columns_that_a_row_has_are_kept(run: RunDirectory):
     rows = read_rows(run, NAME)
     assert {name: rows[0][name] for name in given} == given
     assert rows[1]["weight"] == 1.0
+
+
+def test_weights_come_in_the_order_of_the_shards(run: RunDirectory):
+    write_shard(run, "synthetic/a.parquet", [row(0, weight=0.5), row(1), row(2, weight=0.0)], "k")
+    write_shard(run, "synthetic/b.parquet", [row(3, weight=None)], "k")
+    assert read_weights(run, ["synthetic/b.parquet", "synthetic/a.parquet"]).tolist() == [1.0, 0.5, 1.0, 0.0]
+    run.write_bytes("synthetic/a.parquet", b"no parquet")
+    with pytest.raises(ValueError, match=r"synthetic/a\.parquet is damaged"):
+        read_weights(run, ["synthetic/a.parquet"])
 
 
 def test_the_largest_seed_fits(run: RunDirectory):

@@ -19,7 +19,7 @@ from flowerti.cluster.picture_sets import (
     real_set,
     weights_sha256,
 )
-from flowerti.cluster.session import connect
+from flowerti.cluster.session import connect, device_of
 from flowerti.config import ClassifierConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
@@ -59,7 +59,8 @@ def _train(study: Study) -> ClassifierReport:
     seed = seed_for(experiment.seed, "", "classify", 0)
     names, backbone = study.dataset.class_names, classifier_backbone(study)
     config, num_threads = experiment.classifier, cluster.num_threads_per_worker
-    return ray.get(task.remote(study.run, names, inputs, ids, config, seed, backbone, num_threads))
+    device = device_of(cluster)
+    return ray.get(task.remote(study.run, names, inputs, ids, config, seed, backbone, num_threads, device))
 
 
 def _train_on_worker(
@@ -71,10 +72,13 @@ def _train_on_worker(
     seed: int,
     choice: BackboneChoice,
     num_threads: int,
+    device: str,
 ) -> ClassifierReport:
     torch.set_num_threads(num_threads)
     is_full = config.mode == "full"
     backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
+    if backbone is not None:
+        backbone.module.to(device)
     train, validation = (part.read(run) for part in inputs)
     model, curves = train_with_curves(train, ids[0], validation, ids[1], len(class_names), config, seed, backbone)
     logits = model.logits(validation if is_full else validation[:, 0])

@@ -27,7 +27,7 @@ from flowerti.cluster.picture_sets import (
     synthetic_set,
     weights_sha256,
 )
-from flowerti.cluster.session import connect
+from flowerti.cluster.session import connect, device_of
 from flowerti.config import ClassifierConfig, ClusterConfig, SweepConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
@@ -188,6 +188,8 @@ class _Job:
     backbone: BackboneChoice
     run_seed: int
     num_threads: int
+    device: str
+    """Where a network is trained, "cpu" or "cuda"; heads on features stay on the CPU."""
 
 
 def _train_point(point: dict[str, int], data: list[ray.ObjectRef], job: _Job) -> None:
@@ -197,6 +199,8 @@ def _train_point(point: dict[str, int], data: list[ray.ObjectRef], job: _Job) ->
     plan, choice = job.plans[point["plan"]], job.backbone
     is_full = job.classifier.mode == "full"
     backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
+    if backbone is not None:
+        backbone.module.to(job.device)
     trial = run_trial(shared, plan, job.classifier, job.run_seed, backbone, job.sweep)
     job.run.save(_file(plan), trial, job.keys[point["plan"]])
     tune.report({"num_steps": trial.num_steps})
@@ -213,6 +217,7 @@ def _tune(study: Study, data: ray.ObjectRef, plans: list[TrialPlan], keys: dict[
         backbone=classifier_backbone(study),
         run_seed=experiment.seed,
         num_threads=cluster.num_threads_per_worker,
+        device=device_of(cluster),
     )
     with tempfile.TemporaryDirectory(prefix="flowerti-tune-") as scratch:
         results = run_points(
