@@ -72,6 +72,8 @@ class Options:
     """Batch sizes for --sd15."""
     sd15_pairs: int = 5
     """Pairs for --sd15."""
+    sd15_emulated_bfloat16: bool = False
+    """Time bfloat16 even on a processor without instructions for it, where it is several times slower."""
     race: Race = field(default_factory=Race)
     """Settings of --to-target."""
 
@@ -230,17 +232,17 @@ def sd15(folder: Path, options: Options, batch_size: int) -> tuple[dict[str, Any
     begun = time.process_time()
     prepare(base, pictures, TOKEN, 1)
     encoding_s = time.process_time() - begun
-    seconds = by_turns(
-        {
-            "best_flags": script_steps(base, pictures, batch_size, 1, best_flags=True),
-            "engine_float32": engine_steps(base, pictures, batch_size, 1),
-            "engine_bfloat16": engine_steps(in_bfloat16(base), pictures, batch_size, 1),
-        },
-        options.sd15_pairs,
-    )
+    arms = {
+        "best_flags": script_steps(base, pictures, batch_size, 1, best_flags=True),
+        "engine_float32": engine_steps(base, pictures, batch_size, 1),
+    }
+    if _has_bfloat16() or options.sd15_emulated_bfloat16:
+        arms["engine_bfloat16"] = engine_steps(in_bfloat16(base), pictures, batch_size, 1)
+    seconds = by_turns(arms, options.sd15_pairs)
     ratios = {
-        f"sd15_step_batch_{batch_size}_{dtype}": ratio_of(seconds["best_flags"], seconds[f"engine_{dtype}"])
-        for dtype in ("float32", "bfloat16")
+        f"sd15_step_batch_{batch_size}_{arm.removeprefix('engine_')}": ratio_of(seconds["best_flags"], values)
+        for arm, values in seconds.items()
+        if arm != "best_flags"
     }
     one_off = {"encoding_a_picture_and_its_mirror_s": encoding_s / len(pictures), "size_px": options.sd15_size_px}
     return ratios, {"seconds": _medians(seconds), "one_off": one_off}

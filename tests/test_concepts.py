@@ -301,3 +301,11 @@ def test_an_sdxl_concept_is_stored_in_two_parts(make_tiny_base, run, task):
     stored = load_file(run.path("concepts/sword_lily/learned_embeds.safetensors"))
     assert {name: tuple(part.shape) for name, part in stored.items()} == {"clip_l": (3, 16), "clip_g": (3, 24)}
     assert torch.equal(load_rows(run, concept), torch.cat([stored["clip_l"], stored["clip_g"]], dim=1))
+
+
+def test_the_base_is_loaded_as_the_config_says(tiny_base, run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(concepts, "load_base", lambda *args, **options: seen.append((args, options)))
+    base = BaseConfig(path=str(tiny_base), dtype="bfloat16", channels_last=True, compile=True)
+    Inverter(base, "b" * 64, CONFIG, run, 1, "cuda")
+    assert seen == [((tiny_base, "bfloat16", "cuda"), {"channels_last": True, "compile_unet": True})]
