@@ -1,4 +1,4 @@
-"""The door for a person: `flowerti run`, `flowerti status`, `flowerti report`, `flowerti presets`.
+"""The door for a person: `flowerti run`, `plan`, `status`, `report` and `presets`.
 
 Options of `run` are generated from the dataclasses of `config`, with the preset's values as defaults. Heavy packages
 are imported only by what needs them, so that help answers at once.
@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from flowerti.config import Experiment, from_json
@@ -31,12 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
     status = commands.add_parser("status", help="how far a run is, from its run directory alone")
     status.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
+    commands.add_parser("plan", help="what a run would cost: hours, storage, money", add_help=False)
     values, rest = parser.parse_known_args(arguments)
-    if values.command != "run" and rest:
+    if values.command not in ("run", "plan") and rest:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     try:
         if values.command == "run":
             return run(rest)
+        if values.command == "plan":
+            return tell_plan(rest)
         if values.command == "presets":
             return presets()
         return tell_status(values.run_dir) if values.command == "status" else rewrite_report(values.run_dir)
@@ -156,6 +159,37 @@ def tell_status(run_dir: str) -> int:
 
     for line in read_status(RunDirectory(run_dir)):
         print(f"{line.state:8} {line.stage:28} {line.detail}".rstrip())
+    return 0
+
+
+def tell_plan(arguments: list[str]) -> int:
+    """Print what every stage of an experiment would cost."""
+    from flowerti.plan import StepTimes, estimate, measured_times
+
+    parser = argparse.ArgumentParser(prog="flowerti plan", description="Estimate a run from the times of its steps.")
+    parser.add_argument("--preset", default="demo")
+    parser.add_argument("--num-classes", type=int, required=True, help="weak classes")
+    parser.add_argument("--num-gpus", type=int, required=True, help="workers at once, one on each GPU")
+    parser.add_argument("--price-per-gpu-hour", type=float, default=0.0)
+    parser.add_argument("--from-run", default="", help="take the times from this finished run")
+    known = [field.name for field in fields(StepTimes)]
+    for name in known:
+        parser.add_argument(f"--seconds-per-{name.replace('_', '-')}", dest=name, type=float)
+    values = parser.parse_args(arguments)
+    given = {name: getattr(values, name) for name in known if getattr(values, name) is not None}
+    measured = (
+        measured_times(RunDirectory(values.from_run), StepTimes().actor_start) if values.from_run else StepTimes()
+    )
+    times = replace(measured, **given)
+    stages = estimate(preset(values.preset), values.num_classes, values.num_gpus, times, values.price_per_gpu_hour)
+    print(f"{'stage':8} {'tasks':>8} {'GPU-hours':>10} {'hours':>8} {'busy':>6} {'GB':>8} {'cost':>10}")
+    for s in stages:
+        numbers = f"{s.num_tasks:8} {s.worker_hours:10.1f} {s.wall_hours:8.2f} {s.busy:6.1%}"
+        print(f"{s.stage:8} {numbers} {s.storage_gb:8.2f} {s.cost:10.2f}")
+    print(
+        f"{'all':8} {'':8} {sum(s.worker_hours for s in stages):10.1f} {sum(s.wall_hours for s in stages):8.2f}", end=""
+    )
+    print(f" {'':6} {sum(s.storage_gb for s in stages):8.2f} {sum(s.cost for s in stages):10.2f}")
     return 0
 
 
