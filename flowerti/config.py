@@ -285,6 +285,8 @@ class ClusterConfig:
     """CPUs that an actor asks Ray for."""
     num_gpus_per_worker: float = 0.0
     """GPUs that an actor asks Ray for; fractions share a GPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where an actor's networks lie; auto: on a GPU where actors ask for one."""
     num_threads_per_worker: int = 1
     """Threads of an actor; fixed, because kernels round differently at another count."""
     classes_per_actor: int = 1

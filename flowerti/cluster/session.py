@@ -6,10 +6,13 @@ pool holds the others. This module does not know what runs on the cluster.
 
 import logging
 import os
+import socket
 
+from flowerti.cluster.resources import check_fit, check_local_fit, cluster_growth, cluster_nodes
 from flowerti.config import ClusterConfig
 
 _OBJECT_STORE_BYTES = 1_000_000_000
+_CONNECT_TIMEOUT_S = 10.0
 _ENVIRONMENT = {
     # no reports home, and no actor that lands on a GPU it did not ask for
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,7 +30,7 @@ def connect(config: ClusterConfig) -> None:
     """Start Ray on this machine, or join the cluster that this job runs on; does nothing where it is connected.
 
     Raises:
-        ValueError: address is "auto" and there is no cluster, or this machine has fewer GPUs than one worker asks for.
+        ValueError: no cluster is at the address, it has other versions or wants a token, or the workers never fit.
     """
     import ray
 
@@ -47,11 +50,7 @@ def _start_local(config: ClusterConfig) -> None:
 
     num_cpus = int(config.num_workers * config.num_cpus_per_worker + 0.999) + 1
     num_gpus = _count_gpus()
-    if config.num_gpus_per_worker > num_gpus:
-        raise ValueError(
-            f"cluster.num_gpus_per_worker: {config.num_gpus_per_worker:g} asked for, this machine has {num_gpus}: "
-            "set it to 0, or join a cluster with cluster.address auto"
-        )
+    check_local_fit(config, num_gpus)
     ray.init(
         address="local",
         num_cpus=num_cpus,
@@ -65,15 +64,50 @@ def _start_local(config: ClusterConfig) -> None:
 
 def _join(config: ClusterConfig) -> None:
     import ray
+    from ray.exceptions import AuthenticationError
 
+    address = os.environ.get("RAY_ADDRESS", config.address)
+    _check_reachable(address)
     try:
-        address = None if config.address == "auto" else config.address
-        ray.init(address=os.environ.get("RAY_ADDRESS", address or "auto"), log_to_driver=False)
+        ray.init(address=address, log_to_driver=False)
     except ConnectionError as error:
         raise ValueError(
-            f"cluster.address: no Ray cluster at {config.address!r} ({error}): submit the run with `ray job submit`, "
-            "or set cluster.address to local"
+            f"cluster.address: no Ray cluster at {address!r} ({_one_line(error)}): submit the run with "
+            "`ray job submit`, or set cluster.address to local"
         ) from error
+    except AuthenticationError as error:
+        raise ValueError(
+            f"cluster.address: the cluster at {address!r} wants its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
+            f"({_one_line(error)})"
+        ) from error
+    except RuntimeError as error:
+        if "Version mismatch" not in str(error):
+            raise
+        raise ValueError(
+            f"cluster.address: {_one_line(error)} Install the cluster's versions here, or submit with `ray job submit`"
+        ) from error
+    try:
+        check_fit(config, cluster_nodes(), cluster_growth())
+    except ValueError:
+        ray.shutdown()
+        raise
+
+
+def _check_reachable(address: str) -> None:
+    """Ask the port first: Ray itself waits for minutes, and then ends the process."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"cluster.address: nothing answers at {address!r} ({error}): check the address, or set it to local"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _count_gpus() -> int:
@@ -91,6 +125,8 @@ def _silence_data() -> None:
 
 def device_of(config: ClusterConfig) -> str:
     """Where an actor puts its networks."""
+    if config.device != "auto":
+        return config.device
     return "cuda" if config.num_gpus_per_worker > 0 else "cpu"
 
 

@@ -1,0 +1,125 @@
+"""Whether the cluster can hold a stage's workers, and what a stage that has to wait is waiting for.
+
+A node is a dictionary of its resources, as Ray counts them. A cluster that grows by itself may lack a node now and have
+it later, so it is judged by what its config lets it grow to. This module starts no work.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from flowerti.config import ClusterConfig
+
+Resources = Mapping[str, float | int]
+
+
+def needs_of(config: ClusterConfig) -> Resources:
+    """What one worker asks Ray for."""
+    needs = {"CPU": config.num_cpus_per_worker, "GPU": config.num_gpus_per_worker}
+    return {name: amount for name, amount in needs.items() if amount > 0}
+
+
+def slots(needs: Resources, node: Resources) -> int:
+    """Workers that a node holds at once; a fraction of a GPU never straddles two GPUs."""
+    counts = []
+    for name, amount in needs.items():
+        has = node.get(name, 0.0)
+        if name == "GPU" and amount < 1:
+            counts.append(int(has) * int(1 / amount + 1e-9))
+        else:
+            counts.append(int(has / amount + 1e-9))
+    return min(counts)
+
+
+def describe(resources: Resources) -> str:
+    """In words, as "1 CPU and 0.5 GPU"."""
+    return " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
+
+
+def check_fit(config: ClusterConfig, nodes: Sequence[Resources], growth: Resources | None) -> None:
+    """Refuse workers that no node can ever hold.
+
+    Args:
+        config: what a worker asks for.
+        nodes: totals of the nodes that are there.
+        growth: largest amount of each resource that the cluster's config lets it grow to; None where it cannot grow.
+
+    Raises:
+        ValueError: a worker would wait for ever; says what it asks for and what there is.
+    """
+    needs = needs_of(config)
+    if any(slots(needs, node) for node in nodes):
+        return
+    if growth is not None and all(growth.get(name, 0.0) >= amount for name, amount in needs.items()):
+        return
+    lacking = [name for name, amount in needs.items() if not any(node.get(name, 0.0) >= amount for node in nodes)]
+    name = f"num_{lacking[0].lower()}s_per_worker" if lacking else "num_cpus_per_worker"
+    raise ValueError(
+        f"cluster.{name}: a worker asks for {describe(needs)}, and no node of the cluster can hold that "
+        f"({_inventory(nodes)}): ask for less, or add such nodes"
+    )
+
+
+def _inventory(nodes: Sequence[Resources]) -> str:
+    if not nodes:
+        return "it has no nodes"
+    counts = [", ".join(f"{node.get(name, 0.0):g} {name}" for name in ("CPU", "GPU")) for node in nodes]
+    shown = [f"{counts.count(text)} x ({text})" for text in dict.fromkeys(counts)]
+    return "it has " + "; ".join(shown[:5])
+
+
+def check_local_fit(config: ClusterConfig, num_gpus: int) -> None:
+    """Refuse a local Ray whose GPUs do not hold the workers; its CPUs are made to fit.
+
+    Raises:
+        ValueError: there are too few GPUs for a worker, or for all of them at once.
+    """
+    asked = config.num_gpus_per_worker
+    if asked > num_gpus:
+        raise ValueError(
+            f"cluster.num_gpus_per_worker: {asked:g} asked for, this machine has {num_gpus}: "
+            "set it to 0, or join a cluster with cluster.address auto"
+        )
+    if asked and (num_slots := slots({"GPU": asked}, {"GPU": num_gpus})) < config.num_workers:
+        raise ValueError(
+            f"cluster.num_workers: {config.num_workers} workers with {asked:g} GPU each do not fit on this machine's "
+            f"{num_gpus}, {num_slots} do: lower it, or cluster.num_gpus_per_worker"
+        )
+
+
+def waiting_for(config: ClusterConfig, nodes: Sequence[Resources], free: Resources) -> str:
+    """Why a worker that was asked for has not begun; empty where resources are not the reason.
+
+    Args:
+        config: what a worker asks for.
+        nodes: totals of the nodes that are there.
+        free: what nobody holds, summed over the nodes.
+    """
+    needs = needs_of(config)
+    if not any(slots(needs, node) for node in nodes):
+        return f"waiting for a node with {describe(needs)}: {_inventory(nodes)}, none of which can hold a worker"
+    short = {name: amount for name, amount in needs.items() if free.get(name, 0.0) < amount}
+    if short:
+        held = describe({name: free.get(name, 0.0) for name in short})
+        return f"waiting for {describe(short)} a worker: {held} free, others hold the rest"
+    return ""
+
+
+def cluster_nodes() -> list[Resources]:
+    """Totals of the nodes of the cluster that this process is connected to."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def cluster_growth() -> Resources | None:
+    """The largest amount of each resource that the cluster may grow to; None where it has no autoscaler."""
+    from ray._private.state import state
+
+    # what Ray Data itself asks; there is no public way
+    return state.get_max_resources_from_cluster_config()
+
+
+def tell_waiting(config: ClusterConfig) -> str:
+    """`waiting_for` about the cluster that this process is connected to."""
+    import ray
+
+    return waiting_for(config, cluster_nodes(), ray.available_resources())

@@ -1,0 +1,152 @@
+"""Joining a cluster and asking for workers: what cannot work is refused at once and in one sentence."""
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowerti.cluster.resources import check_fit, check_local_fit, slots, waiting_for
+from flowerti.cluster.session import connect, device_of
+from flowerti.config import ClusterConfig
+
+CPU_NODE, GPU_NODE = {"CPU": 8.0, "memory": 1e9}, {"CPU": 8.0, "GPU": 2.0}
+
+
+def config(**changes: Any) -> ClusterConfig:
+    return ClusterConfig(**({"num_cpus_per_worker": 1.0, "num_gpus_per_worker": 0.0} | changes))
+
+
+@pytest.mark.parametrize(
+    ("needs", "node", "expected"),
+    [
+        ({"CPU": 1.0}, {"CPU": 3.0}, 3),
+        ({"CPU": 0.1}, {"CPU": 0.3}, 3),
+        ({"CPU": 1.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 2.0}, 2),
+        ({"CPU": 1.0, "GPU": 1.0}, {"CPU": 8.0}, 0),
+        ({"GPU": 0.5}, {"GPU": 2.0}, 4),
+        ({"GPU": 0.6}, {"GPU": 2.0}, 2),
+        ({"GPU": 0.4}, {"GPU": 1.0}, 2),
+        ({"GPU": 2.0}, {"GPU": 3.0}, 1),
+        ({"GPU": 1 / 3}, {"GPU": 1.0}, 3),
+    ],
+)
+def test_slots_of_a_node(needs: dict[str, float], node: dict[str, float], expected: int):
+    assert slots(needs, node) == expected
+
+
+def test_workers_that_no_node_can_hold_are_refused():
+    check_fit(config(num_gpus_per_worker=2.0), [CPU_NODE, GPU_NODE], growth=None)
+    with pytest.raises(ValueError, match=r"cluster\.num_gpus_per_worker: .* 1 CPU and 4 GPU.* 1 x \(8 CPU, 2 GPU\)"):
+        check_fit(config(num_gpus_per_worker=4.0), [CPU_NODE, GPU_NODE], growth=None)
+    with pytest.raises(ValueError, match=r"cluster\.num_cpus_per_worker: a worker asks for 9 CPU"):
+        check_fit(config(num_cpus_per_worker=9.0), [CPU_NODE, CPU_NODE], growth=None)
+
+
+def test_a_cluster_that_grows_is_judged_by_what_it_may_become():
+    check_fit(config(num_gpus_per_worker=1.0), [CPU_NODE], growth={"CPU": 64, "GPU": 8})
+    for growth in ({"CPU": 64}, {"CPU": 64, "GPU": 0}):
+        with pytest.raises(ValueError, match=r"cluster\.num_gpus_per_worker"):
+            check_fit(config(num_gpus_per_worker=1.0), [CPU_NODE], growth=growth)
+
+
+def test_a_local_ray_must_have_the_gpus():
+    check_local_fit(config(num_workers=4, num_gpus_per_worker=0.5), num_gpus=2)
+    check_local_fit(config(num_workers=9), num_gpus=0)
+    with pytest.raises(ValueError, match=r"cluster\.num_gpus_per_worker: 1 asked for, this machine has 0"):
+        check_local_fit(config(num_gpus_per_worker=1.0), num_gpus=0)
+    with pytest.raises(ValueError, match=r"cluster\.num_workers: 2 workers with 0.6 GPU each do not fit .* 1, 1 do"):
+        check_local_fit(config(num_workers=2, num_gpus_per_worker=0.6), num_gpus=1)
+
+
+def test_a_stage_that_waits_says_for_what():
+    needs = config(num_gpus_per_worker=1.0)
+    said = waiting_for(needs, [CPU_NODE, CPU_NODE], {"CPU": 16.0})
+    assert said == (
+        "waiting for a node with 1 CPU and 1 GPU: it has 2 x (8 CPU, 0 GPU), none of which can hold a worker"
+    )
+    assert waiting_for(needs, [GPU_NODE], {"CPU": 6.0}) == (
+        "waiting for 1 GPU a worker: 0 GPU free, others hold the rest"
+    )
+    assert waiting_for(needs, [GPU_NODE], {"CPU": 6.0, "GPU": 1.0}) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({}, "cpu"), ({"num_gpus_per_worker": 0.5}, "cuda"), ({"num_gpus_per_worker": 1.0, "device": "cpu"}, "cpu")],
+)
+def test_networks_lie_where_the_config_says(changes: dict[str, Any], expected: str):
+    assert device_of(config(**changes)) == expected
+
+
+@pytest.mark.ray
+def test_an_address_where_nothing_answers_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        begun = time.monotonic()
+        with pytest.raises(ValueError, match=f"nothing answers at '{address}'"):
+            connect(config(address=address))
+    assert time.monotonic() - begun < 15
+
+
+_HEAD = """
+import sys, ray
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "object_store_memory": 10**8})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+_CLIENT = """
+import sys, ray
+from flowerti.cluster import session
+from flowerti.config import ClusterConfig
+address, version, num_gpus = sys.argv[1:]
+if version:
+    ray.__version__ = version
+try:
+    session.connect(ClusterConfig(address=address, num_gpus_per_worker=float(num_gpus)))
+    print("joined", ray.is_initialized())
+except ValueError as error:
+    print(error, ray.is_initialized())
+"""
+
+
+@pytest.mark.ray
+def test_a_real_cluster_refuses_what_it_cannot_serve(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    root = Path(__file__).parents[2]
+    head = subprocess.Popen(
+        [sys.executable, "-c", _HEAD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert head.stdin is not None and head.stdout is not None
+    try:
+        address = head.stdout.readline().strip()
+        assert address
+
+        def ask(version: str, num_gpus: str) -> str:
+            command = [sys.executable, "-c", _CLIENT, address, version, num_gpus]
+            begun = time.monotonic()
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=120)
+            assert time.monotonic() - begun < 90
+            assert done.returncode == 0, done.stderr
+            return done.stdout.strip().splitlines()[-1]
+
+        assert ask("", "0") == "joined True"
+        assert "a worker asks for 1 CPU and 1 GPU, and no node of the cluster can hold that" in ask("", "1")
+        said = ask("2.1.0", "0")
+        assert said.startswith("cluster.address: Version mismatch") and said.endswith("False")
+        assert "2.1.0" in said
+    finally:
+        head.stdin.close()
+        head.wait(timeout=60)
