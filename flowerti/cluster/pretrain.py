@@ -114,10 +114,9 @@ def train_on_worker(job: dict[str, Any]) -> None:
     psnr = pretraining.reconstruction_psnr(vae, examples.pictures[:512])
     report({"what": "psnr", "step": 0, "loss": psnr})
     moments = _moments(vae, examples, work_dir, part)
-    base = pretraining.start_base(config, vae, examples.captions)
-    # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
-    pretraining.train_text(config, base, examples.captions, moments, report)
-    pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part)
+    base = _denoiser(config, vae, examples, moments, work_dir, report, save, part)
+    pretraining.sharpen(config, base.vae, examples.pictures, moments, report, part)
+    report({"what": "psnr", "step": 1, "loss": pretraining.reconstruction_psnr(base.vae, examples.pictures[:512])})
     save(base)
 
 
@@ -151,6 +150,36 @@ def _autoencoder(config: PretrainConfig, examples: Examples, work_dir: Path, rep
         vae.save_pretrained(work_dir / "vae.part")
         os.replace(work_dir / "vae.part", folder)
     return vae
+
+
+def _denoiser(
+    config: PretrainConfig,
+    vae: Any,
+    examples: Examples,
+    moments: Any,
+    work_dir: Path,
+    report: Any,
+    save: Any,
+    part: Any,
+) -> Any:
+    """The base with its trained text encoder and denoiser, from the work folder where they are already there."""
+    from torch.distributed import barrier
+
+    from flowerti.demo import pretraining
+    from flowerti.demo.networks import load_networks, save_base
+
+    folder = work_dir / "denoised"
+    is_there = folder.exists()
+    barrier()  # all decide before the first one may write it
+    if is_there:
+        return load_networks(folder)
+    base = pretraining.start_base(config, vae, examples.captions)
+    # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
+    pretraining.train_text(config, base, examples.captions, moments, report)
+    pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part)
+    if part.rank == 0:
+        save_base(base, folder)
+    return base
 
 
 def _moments(vae: Any, examples: Examples, work_dir: Path, part: Any) -> Any:

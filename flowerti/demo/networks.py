@@ -193,12 +193,31 @@ def save_base(base: Base, folder: Path) -> None:
         as_pipeline(_half_copy(base)).save_pretrained(fresh, safe_serialization=True)
         for weights in fresh.rglob("*.safetensors"):
             weights.chmod(0o644)
+        for config in fresh.rglob("config.json"):
+            _forget_origin(config)
         if folder.exists():
             for kept in folder.iterdir():
                 if not (fresh / kept.name).exists():
                     (shutil.copytree if kept.is_dir() else shutil.copy2)(kept, fresh / kept.name)
             os.replace(folder, old)
         os.replace(fresh, folder)
+
+
+def _forget_origin(config: Path) -> None:
+    """Takes out where a network was loaded from: a folder of the machine that made it."""
+    settings = json.loads(config.read_text())
+    if settings.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def load_networks(folder: Path) -> Base:
+    """Reads what `save_base` wrote, in float32."""
+    return Base(
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval(),
+        text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval(),
+        unet=UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval(),
+    )
 
 
 def _half_copy(base: Base) -> Base:

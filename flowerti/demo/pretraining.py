@@ -1,4 +1,4 @@
-"""Makes the embedded base model: captioned pictures, then the autoencoder, the text encoder, and the denoiser.
+"""Makes the embedded base model: captioned pictures, autoencoder, text encoder, denoiser, and a sharper decoder.
 
 Plain functions on one process; a stage reports through a callback. It knows nothing about Ray, rare species' pictures
 or what a base is used for later.
@@ -27,6 +27,7 @@ from flowerti.demo.networks import (
     build_unet,
     build_vae,
 )
+from flowerti.demo.sharpening import sharpen_decoder
 from flowerti.demo.species import COMMON, random_traits, sample_traits
 from flowerti.demo.text_pretraining import train_text_encoder
 
@@ -86,6 +87,10 @@ class PretrainConfig:
     """Latents a step of the denoiser."""
     rate: float = 1.5e-3
     """Peak learning rate of the denoiser."""
+    sharpen_steps: int = 2_000
+    """Steps in which the decoder alone gets its sharpness back."""
+    sharpen_rate: float = 1e-3
+    """Peak learning rate of the decoder in these steps; their batch is vae_batch."""
     seed: int = 0
     """Seed of pictures, captions, weights and batches."""
     sizes: NetworkSizes = field(default_factory=NetworkSizes)
@@ -282,6 +287,29 @@ def train_text(
         config.text_rate,
         config.seed + 4,
         report,
+    )
+
+
+def sharpen(
+    config: PretrainConfig,
+    vae: AutoencoderKL,
+    pictures: np.ndarray,
+    moments: Float[Tensor, "n 2 c h w"],
+    report: Report,
+    part: Part = WHOLE,
+) -> None:
+    """Trains the decoder on in place; the latents stay what they are."""
+    sharpen_decoder(
+        vae,
+        pictures,
+        moments,
+        config.sharpen_steps,
+        config.vae_batch,
+        config.sharpen_rate,
+        config.seed + 5,
+        report,
+        part.average,
+        part.cut,
     )
 
 

