@@ -93,6 +93,8 @@ def train_on_worker(job: dict[str, Any]) -> None:
 
     from flowerti.demo import pretraining
     from flowerti.demo.networks import Base, save_base
+    from flowerti.demo.shares import Part
+    from flowerti.demo.sharpening import sharpen_decoder
 
     torch.set_num_threads(1)
     settings = dict(job["config"])
@@ -103,7 +105,7 @@ def train_on_worker(job: dict[str, Any]) -> None:
         captions=json.loads((work_dir / "pictures" / "captions.json").read_text()),
     )
     context = ray.train.get_context()
-    part = pretraining.Part(rank=context.get_world_rank(), size=context.get_world_size(), average=_average)
+    part = Part(rank=context.get_world_rank(), size=context.get_world_size(), average=_average)
     report = _reporter(part.rank)
 
     def save(base: Base) -> None:
@@ -115,7 +117,17 @@ def train_on_worker(job: dict[str, Any]) -> None:
     report({"what": "psnr", "step": 0, "loss": psnr})
     moments = _moments(vae, examples, work_dir, part)
     base = _denoiser(config, vae, examples, moments, work_dir, report, save, part)
-    pretraining.sharpen(config, base.vae, examples.pictures, moments, report, part)
+    sharpen_decoder(
+        base.vae,
+        examples.pictures,
+        moments,
+        config.sharpen_steps,
+        config.vae_batch,
+        config.sharpen_rate,
+        config.seed + 5,
+        report,
+        part,
+    )
     report({"what": "psnr", "step": 1, "loss": pretraining.reconstruction_psnr(base.vae, examples.pictures[:512])})
     save(base)
 

@@ -5,7 +5,7 @@ or what a base is used for later.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,36 +27,11 @@ from flowerti.demo.networks import (
     build_unet,
     build_vae,
 )
-from flowerti.demo.sharpening import sharpen_decoder
+from flowerti.demo.shares import WHOLE, Part
 from flowerti.demo.species import COMMON, random_traits, sample_traits
 from flowerti.demo.text_pretraining import train_text_encoder
 
 Report = Callable[[dict[str, float | int | str]], None]
-Average = Callable[[Sequence[Tensor]], None]
-
-
-def _leave(gradients: Sequence[Tensor]) -> None:
-    """What averaging is where one process does all."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """Which share of every batch a process works on, and how gradients become the whole batch's.
-
-    All processes draw the same whole batch and cut their rows out of it, so their number changes the last digits only.
-    """
-
-    rank: int = 0
-    size: int = 1
-    average: Average = _leave
-    """Replaces gradients by their mean over the processes, in place."""
-
-    def cut(self, rows: Tensor) -> Tensor:
-        """Every size-th row from `rank` on."""
-        return rows[self.rank :: self.size]
-
-
-WHOLE = Part()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -287,29 +262,6 @@ def train_text(
         config.text_rate,
         config.seed + 4,
         report,
-    )
-
-
-def sharpen(
-    config: PretrainConfig,
-    vae: AutoencoderKL,
-    pictures: np.ndarray,
-    moments: Float[Tensor, "n 2 c h w"],
-    report: Report,
-    part: Part = WHOLE,
-) -> None:
-    """Trains the decoder on in place; the latents stay what they are."""
-    sharpen_decoder(
-        vae,
-        pictures,
-        moments,
-        config.sharpen_steps,
-        config.vae_batch,
-        config.sharpen_rate,
-        config.seed + 5,
-        report,
-        part.average,
-        part.cut,
     )
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowerti.backbones import load_lite1
+from flowerti.demo.shares import WHOLE, Part
 
 _BLOCKS = (0, 3, 6, 10, 14)
 """Blocks whose outputs are compared: 2 to 16 pixels wide fields."""
@@ -58,8 +59,7 @@ def sharpen_decoder(
     rate: float,
     seed: int,
     report: Callable[[dict[str, float | int | str]], None],
-    average: Callable[[Sequence[Tensor]], None],
-    cut: Callable[[Tensor], Tensor],
+    part: Part = WHOLE,
 ) -> None:
     """Trains the decoder in place; the encoder is not touched.
 
@@ -72,8 +72,7 @@ def sharpen_decoder(
         rate: peak learning rate; falls to zero along a cosine after a short warm-up.
         seed: seed of the batches.
         report: called every 50 steps with what, step and loss.
-        average: replaces gradients by their mean over the processes.
-        cut: this process's rows of a batch.
+        part: this process's share of the batches.
     """
     lite, generator = LiteFeatures().eval(), torch.Generator().manual_seed(seed)
     weights = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
@@ -82,15 +81,15 @@ def sharpen_decoder(
     jitter = _LATENT_JITTER * float(moments[:, 0].std())
     vae.decoder.train()
     for step in range(num_steps):
-        chosen = cut(torch.randint(len(pictures), (batch,), generator=generator))
-        noise = cut(torch.randn((batch, *moments.shape[2:]), generator=generator))
+        chosen = part.cut(torch.randint(len(pictures), (batch,), generator=generator))
+        noise = part.cut(torch.randn((batch, *moments.shape[2:]), generator=generator))
         mean, deviation = moments[chosen].unbind(1)
         wanted = torch.from_numpy(pictures[chosen.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         restored = vae.decode(mean + (deviation.square() + jitter**2).sqrt() * noise).sample
         loss = decoder_loss(lite, restored, wanted)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average([weight.grad for weight in weights if weight.grad is not None])
+        part.average([weight.grad for weight in weights if weight.grad is not None])
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()

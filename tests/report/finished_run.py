@@ -173,7 +173,7 @@ def contrasts():
             against_ratio=0.0,
             difference=gain,
             low=gain - 0.05,
-            high=gain + 0.05,
+            high=gain + 0.06,
             p=0.01,
             primary=primary,
         )

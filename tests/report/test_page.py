@@ -317,17 +317,17 @@ def test_near_duplicates_are_named_with_split_class_and_kind():
 def test_arms_and_sources_without_a_plain_name_stand_under_their_own():
     rows = [
         *sweep().rows,
-        sweep_row("validation", "shuffled_token", 1.0, 0.01),
-        sweep_row("test", "token+augmented", 2.0, 0.1),
+        sweep_row("validation", "borrowed", 1.0, 0.01),
+        sweep_row("test", "augmented+token", 2.0, 0.1),
     ]
     given = scores(WEAK)
     given.distances.append(distance(WEAK[0], "lora", "kernel", 0.5))
     html = page(run(scores=given, sweep=dataclasses.replace(sweep(), rows=rows)))
     text = section(html, "sweep")
-    assert "shuffled_token 1×" in text
-    assert "token+augmented 2×" in text
+    assert "borrowed 1×" in text
+    assert "augmentation and learnt token 2×" in text
     assert "lora 0.50" in section(html, "names")
-    assert not {"shuffled_token", "token+augmented", "lora"} & (set(ARM_NAMES) | set(SOURCE_NAMES))
+    assert not {"borrowed", "lora"} & (set(ARM_NAMES) | set(SOURCE_NAMES))
     assert set(SOURCES) < set(SOURCE_NAMES)
 
 
