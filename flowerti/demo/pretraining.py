@@ -62,9 +62,9 @@ class PretrainConfig:
     """Latents a step of the denoiser."""
     rate: float = 1.5e-3
     """Peak learning rate of the denoiser."""
-    sharpen_steps: int = 2_000
+    sharpen_steps: int = 800
     """Steps in which the decoder alone gets its sharpness back."""
-    sharpen_rate: float = 1e-3
+    sharpen_rate: float = 1.5e-3
     """Peak learning rate of the decoder in these steps; their batch is vae_batch."""
     seed: int = 0
     """Seed of pictures, captions, weights and batches."""
