@@ -118,6 +118,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "cluster.num_workers": [0],
     "cluster.num_cpus_per_worker": [0.0, math.nan, math.inf],
     "cluster.num_gpus_per_worker": [-0.5, 1.5, math.inf],
+    "cluster.device": ["gpu"],
     "cluster.num_threads_per_worker": [0],
     "cluster.classes_per_actor": [0],
     "cluster.max_retries_per_class": [-1],

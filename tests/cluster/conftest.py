@@ -1,0 +1,15 @@
+"""What several tests on clusters compare with."""
+
+from pathlib import Path
+
+import pytest
+from nodes import Driver
+from tiny_run import tiny_experiment
+
+
+@pytest.fixture(scope="session")
+def quiet(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of an undisturbed run up to the tokens; further stages are made by those who need them."""
+    folder = tmp_path_factory.mktemp("quiet") / "run"
+    Driver(tiny_experiment(tiny_base), folder, until="invert").finish()
+    return folder
