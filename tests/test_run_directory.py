@@ -73,7 +73,23 @@ def test_delete_takes_a_file_and_minds_none_that_is_missing(run: RunDirectory):
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "a/../../x", "a/..", "..", "/etc/x", "//x", "a//x", "./x", "a/./x", ".", "a/\0x", "/"],
+    [
+        "../x",
+        "a/../../x",
+        "a/..",
+        "..",
+        "/etc/x",
+        "//x",
+        "a//x",
+        "./x",
+        "a/./x",
+        ".",
+        "a/\0x",
+        "/",
+        "a\nb",
+        "\x1b[2J",
+        "\x7f",
+    ],
 )
 def test_no_name_leaves_the_folder(name: str, run: RunDirectory, tmp_path: Path):
     for action in (run.path, run.exists, run.names, run.read_bytes, run.delete):
@@ -82,6 +98,20 @@ def test_no_name_leaves_the_folder(name: str, run: RunDirectory, tmp_path: Path)
     with pytest.raises(ValueError, match="not a name inside the run directory"):
         run.write_bytes(name, b"x")
     assert local_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "é" * 128, "\udcff" * 100])
+def test_a_name_that_no_file_system_holds_is_refused(name: str, run: RunDirectory, tmp_path: Path):
+    with pytest.raises(ValueError, match="longer than the 255 bytes"):
+        run.write_bytes(name, b"x")
+    assert local_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "花/🌼", "..a", "a..", "\u202eabc", "a\\..\\b", "%2e%2e"])
+def test_odd_names_stay_inside(name: str, run: RunDirectory, tmp_path: Path):
+    run.write_bytes(name, b"x")
+    assert run.names("") == [name]
+    assert len(local_files(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("name", ["", "a/"])
