@@ -150,3 +150,56 @@ def test_a_real_cluster_refuses_what_it_cannot_serve(monkeypatch: pytest.MonkeyP
     finally:
         head.stdin.close()
         head.wait(timeout=60)
+
+
+_LOCAL = """
+import sys, ray
+from flowerti.cluster import session
+from flowerti.config import ClusterConfig
+session.connect(ClusterConfig(num_workers=1))
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+session.close()
+"""
+_STRANGER = """
+import sys
+from ray._raylet import GcsClient
+try:
+    print("let in", GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10))
+except Exception as error:
+    print(type(error).__name__, " ".join(str(error).split()))
+"""
+
+
+@pytest.mark.ray
+def test_a_local_ray_lets_nobody_in_without_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    root = Path(__file__).parents[2]
+    owner = subprocess.Popen(
+        [sys.executable, "-c", _LOCAL],
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert owner.stdin is not None and owner.stdout is not None
+    try:
+        address = owner.stdout.readline().strip()
+        assert address
+
+        def ask(mode: str) -> str:
+            monkeypatch.setenv("RAY_AUTH_MODE", mode)
+            command = [sys.executable, "-c", _STRANGER, address]
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+            return done.stdout + done.stderr
+
+        assert "let in" in ask("token"), "its owner has the token"
+        refused = ask("disabled")
+        assert "let in" not in refused
+        assert "auth" in refused.lower()
+    finally:
+        owner.stdin.close()
+        owner.wait(timeout=60)
