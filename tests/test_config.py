@@ -114,7 +114,6 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sweep.replace_probabilities": [(0.0,), (1.1,), (0.3, 0.3), (math.nan,)],
     "sweep.refit_epochs": [-1],
     "sweep.synthetic_weight": [0.0, -1.0, math.nan],
-    "cluster.device": ["gpu", ""],
     "cluster.num_workers": [0],
     "cluster.num_cpus_per_worker": [0.0, math.nan, math.inf],
     "cluster.num_gpus_per_worker": [-0.5, 1.5, math.inf],

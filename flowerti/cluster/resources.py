@@ -1,4 +1,4 @@
-"""Whether the cluster can hold a stage's workers, and what a stage that has to wait is waiting for.
+"""Whether the cluster can hold a stage's workers.
 
 A node is a dictionary of its resources, as Ray counts them. A cluster that grows by itself may lack a node now and have
 it later, so it is judged by what its config lets it grow to. This module starts no work.
@@ -85,24 +85,6 @@ def check_local_fit(config: ClusterConfig, num_gpus: int) -> None:
         )
 
 
-def waiting_for(config: ClusterConfig, nodes: Sequence[Resources], free: Resources) -> str:
-    """Why a worker that was asked for has not begun; empty where resources are not the reason.
-
-    Args:
-        config: what a worker asks for.
-        nodes: totals of the nodes that are there.
-        free: what nobody holds, summed over the nodes.
-    """
-    needs = needs_of(config)
-    if not any(slots(needs, node) for node in nodes):
-        return f"waiting for a node with {describe(needs)}: {_inventory(nodes)}, none of which can hold a worker"
-    short = {name: amount for name, amount in needs.items() if free.get(name, 0.0) < amount}
-    if short:
-        held = describe({name: free.get(name, 0.0) for name in short})
-        return f"waiting for {describe(short)} a worker: {held} free, others hold the rest"
-    return ""
-
-
 def cluster_nodes() -> list[Resources]:
     """Totals of the nodes of the cluster that this process is connected to."""
     import ray
@@ -116,10 +98,3 @@ def cluster_growth() -> Resources | None:
 
     # what Ray Data itself asks; there is no public way
     return state.get_max_resources_from_cluster_config()
-
-
-def tell_waiting(config: ClusterConfig) -> str:
-    """`waiting_for` about the cluster that this process is connected to."""
-    import ray
-
-    return waiting_for(config, cluster_nodes(), ray.available_resources())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flowerti.cluster.resources import check_fit, check_local_fit, slots, waiting_for
+from flowerti.cluster.resources import check_fit, check_local_fit, slots
 from flowerti.cluster.session import connect, device_of
 from flowerti.config import ClusterConfig
 
@@ -60,18 +60,6 @@ def test_a_local_ray_must_have_the_gpus():
         check_local_fit(config(num_gpus_per_worker=1.0), num_gpus=0)
     with pytest.raises(ValueError, match=r"cluster\.num_workers: 2 workers with 0.6 GPU each do not fit .* 1, 1 do"):
         check_local_fit(config(num_workers=2, num_gpus_per_worker=0.6), num_gpus=1)
-
-
-def test_a_stage_that_waits_says_for_what():
-    needs = config(num_gpus_per_worker=1.0)
-    said = waiting_for(needs, [CPU_NODE, CPU_NODE], {"CPU": 16.0})
-    assert said == (
-        "waiting for a node with 1 CPU and 1 GPU: it has 2 x (8 CPU, 0 GPU), none of which can hold a worker"
-    )
-    assert waiting_for(needs, [GPU_NODE], {"CPU": 6.0}) == (
-        "waiting for 1 GPU a worker: 0 GPU free, others hold the rest"
-    )
-    assert waiting_for(needs, [GPU_NODE], {"CPU": 6.0, "GPU": 1.0}) == ""
 
 
 @pytest.mark.parametrize(
