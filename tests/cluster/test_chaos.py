@@ -1,6 +1,6 @@
 """Workers, nodes and drivers are killed at seeded random moments in every stage; the outcome is that of a quiet run.
 
-`pytest -m slow tests/cluster/test_chaos.py` makes 20 kills in five runs; CI makes two in one, up to the tokens.
+`pytest -m slow tests/cluster/test_chaos.py` makes up to 20 kills in five runs, and two in one that ends at the tokens.
 """
 
 import json
@@ -84,6 +84,7 @@ class Chaos:
         assert free == total > 0
 
 
+@pytest.mark.slow
 def test_two_kills_change_no_token(quiet, tiny_base, tmp_path):
     folder = tmp_path / "run"
     with several_nodes(num_workers=2) as cluster:
