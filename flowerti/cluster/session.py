@@ -42,7 +42,7 @@ def connect(config: ClusterConfig) -> None:
         _start_local(config)
     else:
         _join(config)
-    _silence_data()
+    _silence_libraries()
 
 
 def _start_local(config: ClusterConfig) -> None:
@@ -116,11 +116,13 @@ def _count_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _silence_data() -> None:
+def _silence_libraries() -> None:
     from ray.data import DataContext
 
     DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # it misses Tune's own result files, which are off: what a trial found is in the run directory
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 
 
 def device_of(config: ClusterConfig) -> str:
