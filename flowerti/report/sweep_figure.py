@@ -18,7 +18,7 @@ from flowerti.report.canvas import (
     drawable,
     render,
 )
-from flowerti.report.names import ARM_NAMES, SOURCE_NAMES, arm_name
+from flowerti.report.names import ARM_NAMES, arm_name
 
 _COLOURS = {
     "token": TOKEN_COLOUR,
@@ -57,7 +57,7 @@ def sweep_png(rows: Sequence[SweepRow]) -> bytes:
         grid[0, 0].set_ylabel("gain in weak-class F1")
         if labelled:
             ncols = min(_MAX_LEGEND_COLUMNS, len(labelled))
-            figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=ncols)
+            figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=ncols, fontsize=9)
 
     return render(draw, height_px=620)
 
@@ -112,8 +112,7 @@ def _draw_arms(axes: Axes, rows: Sequence[SweepRow], ratios: list[float], colour
         of_arm = sorted((row for row in rows if row.arm == arm), key=lambda row: row.ratio)
         shift = min(_MAX_SHIFT, 0.7 / len(arms)) * (index - (len(arms) - 1) / 2)
         places = [ratios.index(row.ratio) + shift for row in of_arm]
-        label = f"pictures from the {SOURCE_NAMES[arm]}" if arm in SOURCE_NAMES else arm_name(arm)
-        _draw_points(axes, places, of_arm, fmt="o-", color=colours[arm], label=drawable(label, 36))
+        _draw_points(axes, places, of_arm, fmt="o-", color=colours[arm], label=drawable(arm_name(arm), 36))
 
 
 def _draw_points(
