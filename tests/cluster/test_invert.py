@@ -84,6 +84,7 @@ def _run(
         census=Census(fingerprint="", counts=[], unreadable=[], duplicates=[]),
         base_sha256="b" * 64,
         alternative_names={},
+        latin_names={},
     )
     tasks = [InversionTask(class_name=name, addresses=("a",), image_size_px=8, run_seed=0, key=name) for name in names]
     outcomes = invert._FanOut(study, lambda text: None).run(tasks)

@@ -104,9 +104,21 @@ def _wait_for(head: Head, process: subprocess.Popen) -> None:
 
 def submit(head: Head, *entrypoint: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [*RAY, "job", "submit", "--address", head.dashboard, "--working-dir", ".", "--", "python", *entrypoint]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment or head.environment, capture_output=True, text=True, check=False, timeout=900
-    )
+    deadline = time.monotonic() + 120
+    while True:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment or head.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+        # on a busy machine the dashboard answers before the agent that takes jobs is up
+        if "No available agent to submit job" not in done.stdout + done.stderr or time.monotonic() > deadline:
+            return done
+        time.sleep(5)
 
 
 def result(folder: Path) -> dict[str, str]:
