@@ -17,6 +17,7 @@ from flowerti.config import Experiment
 from flowerti.run_directory import RunDirectory
 from flowerti.score_records import Scores
 from flowerti.study import Study, check_pool_sizes, prepare
+from flowerti.sweep_records import ArmCost, SweepCosts
 
 STAGES = ("classify", "select", "invert", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
@@ -62,6 +63,7 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
     from flowerti.cluster.score import score
     from flowerti.cluster.sweep import sweep
     from flowerti.publish import publish
+    from flowerti.report.findings import Findings
 
     with clock.stage("classify") as tell:
         report = classify(study, tell)
@@ -85,7 +87,20 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
         scores = _join(scores, score(study, sets, "test", tell))
     yield "confirm"
     with clock.stage("report"):
-        publish(study, report, selection, concepts, sets, scores, table, clock.timings(), versions())
+        found = Findings(
+            experiment=study.experiment,
+            census=study.census,
+            classifier=report,
+            selection=selection,
+            concepts=concepts,
+            sets=sets,
+            scores=scores,
+            sweep=table,
+            arm_costs=arm_costs_of(study.run),
+            timings=clock.timings(),
+            versions=versions(),
+        )
+        publish(study, found)
     yield "report"
 
 
@@ -117,6 +132,12 @@ def _join(validation: Scores, test: Scores) -> Scores:
         verdicts=validation.verdicts + test.verdicts,
         notes=list(dict.fromkeys(validation.notes + test.notes)),
     )
+
+
+def arm_costs_of(run: RunDirectory) -> list[ArmCost]:
+    """What the pictures of each arm cost, as the sweep wrote it down."""
+    costs = run.load("sweep/costs.json", SweepCosts)
+    return [] if costs is None else costs.arms
 
 
 def versions() -> dict[str, str]:

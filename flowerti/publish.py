@@ -9,17 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from flowerti.artifacts import (
-    Census,
-    ClassifierReport,
-    Concept,
-    PictureSet,
-    Selection,
-    SweepTable,
-    Timing,
-)
+from flowerti.artifacts import Census, ClassifierReport, PictureSet, Selection
 from flowerti.data import read_picture, read_pictures
-from flowerti.report import build_summary, render_html, validate_summary
+from flowerti.report import Findings, build_summary, render_html, validate_summary
 from flowerti.report.copies_figure import shown_pairs
 from flowerti.report.figures import draw_figures
 from flowerti.run_directory import RunDirectory
@@ -30,35 +22,14 @@ from flowerti.study import Study
 _NUM_SHOWN = 8
 
 
-def publish(
-    study: Study,
-    classifier: ClassifierReport,
-    selection: Selection,
-    concepts: list[Concept],
-    sets: list[PictureSet],
-    scores: Scores,
-    sweep: SweepTable,
-    timings: list[Timing],
-    versions: dict[str, str],
-) -> dict[str, Any]:
+def publish(study: Study, found: Findings) -> dict[str, Any]:
     """Write summary, figures and report, and return the summary."""
-    summary = build_summary(
-        study.experiment,
-        study.census,
-        classifier,
-        selection,
-        concepts,
-        sets,
-        scores,
-        sweep,
-        timings,
-        versions,
-    )
+    summary = build_summary(found)
     validate_summary(summary)
-    pictures, of_copies = shown_pictures(study, selection, sets), pictures_of_copies(study, scores)
-    drawn = draw_figures(study.experiment, classifier, selection, concepts, scores, sweep, pictures, of_copies)
+    pictures = shown_pictures(study, found.selection, found.sets)
+    drawn = draw_figures(found, pictures, pictures_of_copies(study, found.scores))
     _write_figures(study.run, drawn)
-    _write_page(study.run, summary, classifier, study.census, drawn)
+    _write_page(study.run, summary, found.classifier, found.census, drawn)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     study.run.write_bytes("summary.json", text.encode())
     return summary

@@ -1,4 +1,4 @@
-"""What an arm's pictures cost, from the stages' clocks: gain per GPU-hour, or per worker-hour where there is no GPU.
+"""What an arm's pictures cost, from the stages' clocks: gain per GPU-hour, or per CPU-hour where no GPU was held.
 
 The sweep's own trials cost every arm the same and are left out. A stage's clock tells of its last work, so after a run
 that was interrupted the cost is that of the last part. This module does not know how time was measured.
@@ -14,7 +14,7 @@ _SECONDS_PER_HOUR = 3600.0
 
 
 def arm_costs(
-    rows: Sequence[SweepRow], sets: Sequence[PictureSet], timings: Mapping[str, Timing], num_workers: int
+    rows: Sequence[SweepRow], sets: Sequence[PictureSet], timings: Mapping[str, Timing], num_cpus: float
 ) -> list[ArmCost]:
     """Cost and gain per hour of each row.
 
@@ -25,14 +25,14 @@ def arm_costs(
         rows: rows of the sweep.
         sets: the synthetic pictures that were drawn.
         timings: of the stages "invert" and "sample"; one that is missing counts nothing.
-        num_workers: workers that a stage held, where it held no GPU.
+        num_cpus: CPUs that a stage held; they count where it held no GPU.
     """
     on_gpu = any(timing.gpu_seconds > 0 for timing in timings.values())
     hours = {
-        name: (timing.gpu_seconds if on_gpu else timing.seconds * num_workers) / _SECONDS_PER_HOUR
+        name: (timing.gpu_seconds if on_gpu else timing.seconds * num_cpus) / _SECONDS_PER_HOUR
         for name, timing in timings.items()
     }
-    return [_cost(row, sets, hours, "GPU-hour" if on_gpu else "worker-hour") for row in rows]
+    return [_cost(row, sets, hours, "GPU-hour" if on_gpu else "CPU-hour") for row in rows]
 
 
 def _cost(row: SweepRow, sets: Sequence[PictureSet], hours: Mapping[str, float], unit: str) -> ArmCost:

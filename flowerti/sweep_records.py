@@ -87,9 +87,9 @@ class ArmCost:
     arm: str
     ratio: float
     hours: float
-    """GPU-hours, or worker-hours where no GPU was used."""
+    """GPU-hours, or CPU-hours where no GPU was held."""
     unit: str
-    """"GPU-hour" or "worker-hour"."""
+    """"GPU-hour" or "CPU-hour"."""
     weak_gain: float
     gain_per_hour: float | None
     """None for an arm without cost."""

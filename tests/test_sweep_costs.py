@@ -39,10 +39,10 @@ def test_gpu_hours_go_to_the_arms_that_needed_the_work():
     assert found["balanced+token"].gain_per_hour == pytest.approx(-0.12)
 
 
-def test_without_a_gpu_workers_count():
+def test_without_a_gpu_cpus_count():
     timings = {"invert": timing("invert", 1800.0, 0.0), "sample": timing("sample", 3600.0, 0.0)}
     found = {cost.arm: cost for cost in arm_costs(ROWS, SETS, timings, 2)}
-    assert found["token"].unit == "worker-hour"
+    assert found["token"].unit == "CPU-hour"
     assert found["token"].hours == pytest.approx(1 + 1)
 
 

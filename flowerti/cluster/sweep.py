@@ -53,7 +53,9 @@ def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Calla
 
     table = run_sweep(question, lambda split: class_ids(study, split), train)
     study.run.save("sweep/table.json", table, key_of(table))
-    costs = SweepCosts(arms=arm_costs(table.rows, sets, _timings(study.run), study.experiment.cluster.num_workers))
+    cluster = study.experiment.cluster
+    num_cpus = cluster.num_workers * cluster.num_cpus_per_worker
+    costs = SweepCosts(arms=arm_costs(table.rows, sets, _timings(study.run), num_cpus))
     study.run.save("sweep/costs.json", costs, key_of(costs))
     return table
 

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from flowerti.artifacts import ClassifierReport, Concept, Selection, SweepTable
-from flowerti.config import Experiment
 from flowerti.report.charts import confusion_png, curves_png, loss_curves_png
 from flowerti.report.copies_figure import copies_png, shown_pairs
+from flowerti.report.findings import Findings
 from flowerti.report.matrix_figure import matrix_png
 from flowerti.report.names import copies_file, matrix_file, strip_file
 from flowerti.report.picture_strips import in_reading_order, strip_png
@@ -22,12 +21,7 @@ Picture = UInt8[np.ndarray, "_height _width 3"]
 
 
 def draw_figures(
-    experiment: Experiment,
-    classifier: ClassifierReport,
-    selection: Selection,
-    concepts: list[Concept],
-    scores: Scores,
-    sweep: SweepTable,
+    found: Findings,
     pictures: Mapping[str, Mapping[str, UInt8[np.ndarray, "_num _height _width 3"]]],
     of_copies: Mapping[str, Picture],
     *,
@@ -36,12 +30,7 @@ def draw_figures(
     """Draw every figure that the artifacts allow.
 
     Args:
-        experiment: says whether real pictures may be shown.
-        classifier: learning curves and confusion.
-        selection: the weak classes, named in a large confusion figure.
-        concepts: tokens with their loss curves; failed ones have none.
-        scores: the matrix and the checks for copies.
-        sweep: rows on validation and test.
+        found: what the run found, and whether real pictures may be shown.
         pictures: class name -> source ("real" or one of synthetic pictures) -> pictures, values 0..255; the first
             `num_columns` of each are shown.
         of_copies: the pictures of `copies_figure.shown_pairs`, synthetic ones by address and training ones by id.
@@ -50,18 +39,19 @@ def draw_figures(
     Returns:
         PNG bytes by name: curves.png, confusion.png, loss_curves.png, sweep.png, and those that `names` gives.
     """
-    weak = {chosen.class_name for chosen in selection.selected}
+    weak = {chosen.class_name for chosen in found.selection.selected}
+    classifier, concepts, rows = found.classifier, found.concepts, found.sweep.rows
     drawn = {
         "curves.png": curves_png(classifier.curves) if classifier.curves else b"",
         "confusion.png": confusion_png(classifier, weak) if classifier.confusion else b"",
         "loss_curves.png": loss_curves_png(concepts) if any(c.loss_curve for c in concepts) else b"",
-        "sweep.png": sweep_png(sweep.rows) if has_gains(sweep.rows) else b"",
+        "sweep.png": sweep_png(rows) if has_gains(rows) else b"",
     }
-    show_real = experiment.data.show_pictures
+    show_real = found.experiment.data.show_pictures
     for class_name, by_source in pictures.items():
         shown = in_reading_order(by_source, show_real)
         drawn[strip_file(class_name)] = strip_png(shown, num_columns) if shown else b""
-    drawn |= _matrices(scores) | _copies(scores, of_copies, show_real)
+    drawn |= _matrices(found.scores) | _copies(found.scores, of_copies, show_real)
     return {name: png for name, png in drawn.items() if png}
 
 

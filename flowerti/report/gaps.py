@@ -3,10 +3,10 @@
 This module compares what the settings asked for with what the stages returned; it knows nothing about the numbers.
 """
 
-from flowerti.artifacts import Census, Concept, PictureSet, Selection, SweepTable
+from flowerti.artifacts import Concept, SweepTable
 from flowerti.config import Experiment
+from flowerti.report.findings import Findings
 from flowerti.report.names import SOURCE_NAMES, arm_name
-from flowerti.score_records import Scores
 
 
 def failures(concepts: list[Concept], sweep: SweepTable) -> list[dict[str, str]]:
@@ -19,34 +19,27 @@ def failures(concepts: list[Concept], sweep: SweepTable) -> list[dict[str, str]]
     return of_classes + [{"stage": "sweep", "class_name": "", "reason": text} for text in sweep.failures]
 
 
-def left_out(
-    experiment: Experiment,
-    census: Census,
-    selection: Selection,
-    concepts: list[Concept],
-    sets: list[PictureSet],
-    scores: Scores,
-    sweep: SweepTable,
-) -> list[str]:
+def left_out(found: Findings) -> list[str]:
     """What is not there although nothing reported a failure, a sentence each."""
+    experiment, selection = found.experiment, found.selection
     notes = []
     if not experiment.data.show_pictures:
         notes.append("Real pictures are not shown: data.show_pictures is off.")
-    if census.unreadable:
-        notes.append(f"Pictures that could not be opened and were skipped: {len(census.unreadable)}.")
-    tried = {concept.class_name for concept in concepts}
+    if found.census.unreadable:
+        notes.append(f"Pictures that could not be opened and were skipped: {len(found.census.unreadable)}.")
+    tried = {concept.class_name for concept in found.concepts}
     notes += [
         f"{chosen.class_name}: no token was tried." for chosen in selection.selected if chosen.class_name not in tried
     ]
-    return notes + _missing_sets(experiment, selection, sets, scores) + _missing_arms(experiment, sweep)
+    return notes + _missing_sets(found) + _missing_arms(experiment, found.sweep)
 
 
-def _missing_sets(experiment: Experiment, selection: Selection, sets: list[PictureSet], scores: Scores) -> list[str]:
-    drawn = {(one.class_name, one.source) for one in sets}
-    scored = {(distance.class_name, distance.source) for distance in scores.distances}
-    names = [chosen.class_name for chosen in selection.selected]
+def _missing_sets(found: Findings) -> list[str]:
+    drawn = {(one.class_name, one.source) for one in found.sets}
+    scored = {(distance.class_name, distance.source) for distance in found.scores.distances}
+    names = [chosen.class_name for chosen in found.selection.selected]
     notes = []
-    for source in experiment.sampling.sources:
+    for source in found.experiment.sampling.sources:
         undrawn = [name for name in names if (name, source) not in drawn]
         unscored = [name for name in names if (name, source) in drawn - scored]
         if undrawn:

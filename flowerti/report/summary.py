@@ -10,63 +10,46 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from flowerti.artifacts import (
-    Census,
-    ClassifierReport,
-    Concept,
-    PictureSet,
-    Selection,
-    SweepTable,
-    Timing,
-)
+from flowerti.artifacts import Census, ClassifierReport, Concept, SweepTable
 from flowerti.config import Experiment
+from flowerti.report.findings import Findings
 from flowerti.report.formats import p_value, signed
 from flowerti.report.gaps import failures, left_out
 from flowerti.report.summary_schema import FORMAT
 from flowerti.score_records import Scores
 
 
-def build_summary(
-    experiment: Experiment,
-    census: Census,
-    classifier: ClassifierReport,
-    selection: Selection,
-    concepts: list[Concept],
-    sets: list[PictureSet],
-    scores: Scores,
-    sweep: SweepTable,
-    timings: list[Timing],
-    versions: dict[str, str],
-) -> dict[str, Any]:
+def build_summary(found: Findings) -> dict[str, Any]:
     """Gather a run in the shape of `summary.schema.json`, as strict JSON values.
 
     A number that is not finite becomes None and is named under `failures`, so that one bad cell
     neither hides nor takes the rest of the study down.
     """
-    learnt = [concept for concept in concepts if not concept.error]
+    experiment, classifier, sweep = found.experiment, found.classifier, found.sweep
+    learnt = [concept for concept in found.concepts if not concept.error]
     summary: dict[str, Any] = {
         "format": FORMAT,
         "preset": experiment.name,
         "seed": experiment.seed,
-        "versions": versions,
-        "data_fingerprint": census.fingerprint,
-        "num_pictures": _num_pictures(census),
-        "unreadable": census.unreadable,
-        "duplicates": census.duplicates,
+        "versions": found.versions,
+        "data_fingerprint": found.census.fingerprint,
+        "num_pictures": _num_pictures(found.census),
+        "unreadable": found.census.unreadable,
+        "duplicates": found.census.duplicates,
         "settings": _quoted_settings(experiment),
         "models": _models(experiment, classifier, learnt),
         "classifier": {"accuracy": classifier.accuracy, "macro_f1": classifier.macro_f1},
         "recommended_ratio": sweep.recommended_ratio,
         "recommendation": sweep.recommendation,
         "primary_contrast": _primary_contrast(sweep),
-        "selected": _rows(selection.selected),
-        "by_evidence": _rows(selection.by_evidence),
-        "concepts": [_concept_row(concept) for concept in concepts],
+        "selected": _rows(found.selection.selected),
+        "by_evidence": _rows(found.selection.by_evidence),
+        "concepts": [_concept_row(concept) for concept in found.concepts],
         "neighbours": [
             {"class_name": concept.class_name, **row} for concept in learnt for row in _rows(concept.neighbours)
         ],
-        "sets": _rows(sets),
-        **_of_scores(scores),
+        "sets": _rows(found.sets),
+        **_of_scores(found.scores),
         "sweep": _rows(sweep.rows),
         "best_control": sweep.best_control,
         "sweep_warnings": sweep.warnings,
@@ -74,9 +57,10 @@ def build_summary(
         "contrasts": _rows(sweep.contrasts),
         "sweep_classes": _rows(sweep.classes),
         "sweep_groups": _rows(sweep.groups),
-        "failures": failures(concepts, sweep),
-        "left_out": left_out(experiment, census, selection, concepts, sets, scores, sweep),
-        "timings": _rows(timings),
+        "arm_costs": _rows(found.arm_costs),
+        "failures": failures(found.concepts, sweep),
+        "left_out": left_out(found),
+        "timings": _rows(found.timings),
     }
     not_finite: list[str] = []
     summary = _strict(summary, "", not_finite)

@@ -27,8 +27,8 @@ from flowerti.artifacts import (
     slug,
 )
 from flowerti.config import BaseConfig, DataConfig, Experiment, SelectionConfig
-from flowerti.report import build_summary, render_html, validate_summary
-from flowerti.sweep_records import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.report import Findings, build_summary, render_html, validate_summary
+from flowerti.sweep_records import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 
 HOSTILE = ('<script>alert("x")</script>', "\"><img src='http://evil.example/x.png' onerror=1>", "a & b's {{ 7*7 }}")
 
@@ -257,13 +257,29 @@ def sweep(recommended_ratio=2.0, failures=()):
     )
 
 
+def arm_costs(table, unit):
+    """Half an hour for each source of pictures, nothing for the controls."""
+    return [
+        ArmCost(
+            split=row.split,
+            arm=row.arm,
+            ratio=row.ratio,
+            hours=0.5 if row.ratio else 0.0,
+            unit=unit,
+            weak_gain=row.weak_gain,
+            gain_per_hour=row.weak_gain / 0.5 if row.ratio else None,
+        )
+        for row in table.rows
+    ]
+
+
 TIMINGS = [
     Timing(stage=s, seconds=t, gpu_seconds=0.0) for s, t in (("classify", 9.3), ("invert", 130.0), ("sweep", 4000.0))
 ]
 
 
 def run(names=FOURTEEN, num_weak=3, **changed):
-    """The arguments of build_summary for a run in which everything worked, with some of them changed."""
+    """The fields of Findings for a run in which everything worked, with some of them changed."""
     weak = names[:num_weak]
     return {
         "experiment": experiment(),
@@ -274,6 +290,7 @@ def run(names=FOURTEEN, num_weak=3, **changed):
         "sets": picture_sets(weak),
         "scores": scores(weak, all_names=names),
         "sweep": sweep(),
+        "arm_costs": [],
         "timings": TIMINGS,
         "versions": {"flowerti": "0.1.0", "torch": "2.14.1"},
     } | changed
@@ -294,7 +311,7 @@ def pictures_of_copies(scores):
 
 def page(parts, drawn=None):
     """The page of a run, with stand-ins for its figures unless they are given."""
-    summary = build_summary(**parts)
+    summary = build_summary(Findings(**parts))
     validate_summary(summary)
     if drawn is None:
         grids = [f"grid_{slug(chosen.class_name)}.png" for chosen in parts["selection"].selected]

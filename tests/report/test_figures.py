@@ -18,6 +18,7 @@ from finished_scores import EMPTY_SCORES, EXTRACTOR, SOURCES, class_names, score
 
 from flowerti.report.canvas import WIDTH_PX
 from flowerti.report.figures import draw_figures
+from flowerti.report.findings import Findings
 from flowerti.report.names import copies_file, matrix_file, strip_file
 from flowerti.report.picture_strips import strip_width
 
@@ -29,8 +30,7 @@ def draw(names=None, pictures=None, **changed):
     parts = run(names or class_names(14), **changed)
     weak = [chosen.class_name for chosen in parts["selection"].selected]
     pictures = shown_pictures(weak) if pictures is None else pictures
-    ordered = (parts[key] for key in ("experiment", "classifier", "selection", "concepts", "scores", "sweep"))
-    return draw_figures(*ordered, pictures, pictures_of_copies(parts["scores"]))
+    return draw_figures(Findings(**parts), pictures, pictures_of_copies(parts["scores"]))
 
 
 def without_charts(pictures, scores=EMPTY_SCORES, **data):

@@ -6,12 +6,12 @@ from finished_run import census, concept, experiment, picture_sets, run, sweep
 from finished_scores import FOURTEEN, class_names, scores
 
 from flowerti.config import SamplingConfig
+from flowerti.report.findings import Findings
 from flowerti.report.gaps import failures, left_out
 
 
 def missing_from(parts):
-    asked = ("experiment", "census", "selection", "concepts", "sets", "scores", "sweep")
-    return left_out(*(parts[name] for name in asked))
+    return left_out(Findings(**parts))
 
 
 def test_nothing_is_missing_from_a_whole_run():

@@ -8,6 +8,7 @@ import pytest
 from finished_run import (
     HOSTILE,
     Elements,
+    arm_costs,
     assert_self_contained,
     census,
     concept,
@@ -72,6 +73,21 @@ def test_page_shows_the_numbers_of_the_tables():
     text = text_of(page(run()))
     for shown in ("190 21", "0.80 0.50 … 1.10 0.21 0.0005", "+0.130", "1 h 06 min", "2 min 10 s", "hibiscus</w> 0.43"):
         assert shown in text, shown
+
+
+@pytest.mark.parametrize("unit", ["GPU-hour", "CPU-hour"])
+def test_the_gain_for_an_hour_stands_beside_its_unit(unit):
+    text = section(page(run(arm_costs=arm_costs(sweep(), unit))), "sweep")
+    cost = text.split("What the pictures cost")[1]
+    assert f"{unit}s gain gain per {unit}" in cost
+    assert "test learnt token 2 0.500 +0.090 +0.180" in cost
+    assert ("No GPU was held" in cost) == (unit == "CPU-hour")
+    assert ("GPU-hour" in cost) == (unit == "GPU-hour"), "hours of CPUs are not called hours of GPUs"
+    assert "balanced sampling" not in cost.split("Gain: of weak F1")[0], "what costs nothing has no gain per hour"
+
+
+def test_a_run_without_clocks_tells_no_cost():
+    assert "What the pictures cost" not in page(run())
 
 
 def test_hostile_class_names_and_errors_stay_text():

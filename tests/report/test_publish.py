@@ -12,6 +12,7 @@ from PIL import Image
 
 from flowerti.data import Dataset, Record
 from flowerti.publish import pictures_of_copies, publish, republish, shown_pictures
+from flowerti.report import Findings
 from flowerti.report.names import copies_file, strip_file
 from flowerti.report.summary_schema import validate_summary
 from flowerti.run_directory import RunDirectory
@@ -75,8 +76,7 @@ def study(tmp_path, parts):
 
 
 def published(study, parts):
-    stages = ("classifier", "selection", "concepts", "sets", "scores", "sweep", "timings", "versions")
-    return publish(study, *(parts[name] for name in stages))
+    return publish(study, Findings(**parts | {"experiment": study.experiment}))
 
 
 def hidden(study):

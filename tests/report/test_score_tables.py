@@ -16,7 +16,7 @@ from finished_scores import (
     verdict,
 )
 
-from flowerti.report import build_summary
+from flowerti.report import Findings, build_summary
 from flowerti.report import score_tables as tables
 from flowerti.score_records import Extractor
 
@@ -24,7 +24,7 @@ WEAK = FOURTEEN[:3]
 
 
 def summary_of(given):
-    return build_summary(**run(scores=given))
+    return build_summary(Findings(**run(scores=given)))
 
 
 def two_extractors_on_two_splits():

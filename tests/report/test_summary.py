@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from finished_run import contrasts, run, sweep
+from finished_run import arm_costs, contrasts, run, sweep
 from finished_scores import EMPTY_SCORES, FOURTEEN, near_duplicate, pair, scores
 
-from flowerti.report import build_summary, validate_summary
+from flowerti.report import Findings, build_summary, validate_summary
 from flowerti.score_records import Scores
 
 
 def test_summary_holds_the_contract_of_the_design():
-    summary = build_summary(**run())
+    summary = build_summary(Findings(**run()))
     validate_summary(summary)
     rows = {
         "selected": "class_name num_train f1_validation reason",
@@ -40,7 +40,7 @@ def test_every_record_of_scoring_is_in_the_summary():
     given = dataclasses.replace(
         usual, copies=[check], near_duplicates=[near_duplicate(i) for i in range(200)], notes=["One thing is missing."]
     )
-    summary = build_summary(**run(scores=given))
+    summary = build_summary(Findings(**run(scores=given)))
     validate_summary(summary)
     for field in dataclasses.fields(Scores):
         key = "scoring_notes" if field.name == "notes" else field.name
@@ -50,7 +50,7 @@ def test_every_record_of_scoring_is_in_the_summary():
 
 
 def test_a_run_without_scores_still_makes_a_summary():
-    summary = build_summary(**run(scores=EMPTY_SCORES, sets=[]))
+    summary = build_summary(Findings(**run(scores=EMPTY_SCORES, sets=[])))
     validate_summary(summary)
     assert summary["distances"] == summary["verdicts"] == summary["matrix"] == []
 
@@ -59,7 +59,7 @@ def test_numbers_that_are_not_finite_become_null_and_are_named():
     table, usual = sweep(), scores(FOURTEEN[:3])
     table.rows[1] = dataclasses.replace(table.rows[1], weak_gain=math.nan, weak_gain_p=math.inf)
     usual.matrix[0].values[5] = math.nan
-    summary = build_summary(**run(sweep=table, scores=usual))
+    summary = build_summary(Findings(**run(sweep=table, scores=usual)))
     validate_summary(summary)
     assert summary["sweep"][1]["weak_gain"] is summary["sweep"][1]["weak_gain_p"] is None
     assert summary["matrix"][0]["values"][5] is None
@@ -74,7 +74,7 @@ def test_numpy_numbers_are_written_as_plain_ones():
     row = sweep().rows[0]
     for name, value in (("num_seeds", np.int64(3)), ("rest_f1", np.float32(0.5))):
         object.__setattr__(row, name, value)  # A stage may let one slip through; the tests' type check would not.
-    summary = build_summary(**run(sweep=dataclasses.replace(sweep(), rows=[row])))
+    summary = build_summary(Findings(**run(sweep=dataclasses.replace(sweep(), rows=[row]))))
     assert json.loads(json.dumps(summary))["sweep"][0]["rest_f1"] == 0.5
 
 
@@ -82,14 +82,31 @@ def test_a_value_that_is_no_json_is_refused_by_its_place():
     row = sweep().rows[0]
     object.__setattr__(row, "rest_f1", b"0.5")
     with pytest.raises(ValueError, match=r"sweep\[0\]\.rest_f1 is a bytes"):
-        build_summary(**run(sweep=dataclasses.replace(sweep(), rows=[row])))
+        build_summary(Findings(**run(sweep=dataclasses.replace(sweep(), rows=[row]))))
 
 
 def test_ratio_zero_still_reports_what_the_test_split_said():
     parts = run(sweep=sweep(recommended_ratio=0.0))
-    assert "tried to check the refusal: +0.090" in build_summary(**parts)["primary_contrast"]
+    assert "tried to check the refusal: +0.090" in build_summary(Findings(**parts))["primary_contrast"]
+
+
+def test_what_the_pictures_cost_is_in_the_summary():
+    given = arm_costs(sweep(), "CPU-hour")
+    summary = build_summary(Findings(**run(arm_costs=given)))
+    validate_summary(summary)
+    assert summary["arm_costs"] == [dataclasses.asdict(cost) for cost in given]
+    free = [row for row in summary["arm_costs"] if row["arm"] == "balanced"]
+    assert free
+    assert all(row["gain_per_hour"] is None for row in free)
+    assert summary["failures"] == [], "no cost is no failure"
+
+
+def test_a_summary_from_before_costs_were_told_still_holds():
+    summary = build_summary(Findings(**run()))
+    del summary["arm_costs"]
+    validate_summary(summary)
 
 
 def test_a_contrast_that_was_not_measured_is_not_made_up():
-    summary = build_summary(**run(sweep=dataclasses.replace(sweep(), contrasts=contrasts()[2:])))
+    summary = build_summary(Findings(**run(sweep=dataclasses.replace(sweep(), contrasts=contrasts()[2:]))))
     assert "not measured" in summary["primary_contrast"]

@@ -1,0 +1,31 @@
+"""Everything that a report is made from, as the stages left it.
+
+This module knows nothing about what a report says or looks like.
+"""
+
+from dataclasses import dataclass
+
+from flowerti.artifacts import Census, ClassifierReport, Concept, PictureSet, Selection, SweepTable, Timing
+from flowerti.config import Experiment
+from flowerti.score_records import Scores
+from flowerti.sweep_records import ArmCost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """A finished run as records."""
+
+    experiment: Experiment
+    census: Census
+    classifier: ClassifierReport
+    selection: Selection
+    concepts: list[Concept]
+    """Failed ones included."""
+    sets: list[PictureSet]
+    scores: Scores
+    """Of validation and test."""
+    sweep: SweepTable
+    arm_costs: list[ArmCost]
+    """Of each row of the sweep."""
+    timings: list[Timing]
+    versions: dict[str, str]
