@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from flowerti.config import ClassifierConfig
 from flowerti.features import Backbone, preprocess
-from flowerti.training_batches import BatchLoss, check_training_set, draw, replace_draws
+from flowerti.shares import WHOLE, Part
+from flowerti.training_batches import PLAIN, Treatment, plan_batches
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,10 @@ def fit_head(
     config: ClassifierConfig,
     seed: int,
     num_steps: int,
+    treatment: Treatment = PLAIN,
     *,
-    balanced: bool = False,
-    balanced_softmax: bool = False,
-    weights: Float32[np.ndarray, " num"] | None = None,
-    num_drawn: int | None = None,
-    replace_probability: float = 0.0,
     start: Head | None = None,
     on_epoch: Callable[[int, Head], None] | None = None,
-    epoch_steps: int | None = None,
 ) -> Head:
     """Train a linear head from zero with AdamW, whose rate falls from its peak to zero as a cosine.
 
@@ -64,38 +60,29 @@ def fit_head(
         config: rate, decay, batch size and label smoothing.
         seed: seed of all draws.
         num_steps: optimiser steps, each on a full batch; 0 gives the head of zeros.
-        balanced: draw each class that has pictures equally often, with replacement, instead of going through all
-            pictures in ever new orders.
-        balanced_softmax: add the log of the class counts to the logits in training (Ren et al. 2020, eq. 4). Counts
-            are of pictures, whatever their weights; together with `balanced` it corrects twice.
-        weights: positive weight of each picture's loss; only their ratios matter.
-        num_drawn: draw from the first so many pictures only; the others enter by replacing.
-        replace_probability: probability that a drawn picture gives way to a picture of its class beyond num_drawn.
+        treatment: what is done with the pictures.
         start: head to go on from, instead of zeros; it is not changed.
-        on_epoch: called with (epoch from 1, head so far) after every epoch_steps steps.
-        epoch_steps: steps between two calls of on_epoch; by default a pass over the pictures.
+        on_epoch: called with (epoch from 1, head so far) after every pass over the pictures.
 
     Raises:
-        ValueError: lengths differ, there are no pictures, a class id is out of range, a feature is not finite, a
-            weight is not positive, or Balanced Softmax meets a class without a picture.
+        ValueError: a feature is not finite, or as `plan_batches`.
     """
-    check_training_set(len(features), class_ids, num_classes, weights)
     if not np.isfinite(features).all():
         raise ValueError("features hold NaN or infinite values: look for broken pictures or weights")
     head = new_head(num_classes, features.shape[2], torch.device("cpu"), start)
     # One table of rows and one list of row numbers, so that a step costs a single index.
     num_views = features.shape[1]
     rows = torch.from_numpy(np.array(features)).flatten(0, 1)
-    draws = draw(class_ids[:num_drawn], config.batch_size, num_steps, num_views, balanced, seed)
-    pictures = replace_draws(draws.pictures, class_ids, num_drawn, replace_probability, seed)
-    row_ids = pictures * num_views + draws.views
-    loss = BatchLoss(class_ids, num_classes, config.label_smoothing, balanced_softmax, weights, rows.device)
+    draws, loss = plan_batches(
+        len(features), num_views, class_ids, num_classes, config, treatment, seed, num_steps, rows.device
+    )
+    row_ids = draws.pictures * num_views + draws.views
 
     def step_loss(step: int) -> Float[Tensor, ""]:
         logits = nn.functional.linear(rows[row_ids[step]], head.weight, head.bias)
-        return loss(logits, pictures[step])
+        return loss(logits, draws.pictures[step])
 
-    epoch_steps = epoch_steps or steps_per_epoch(len(features), config.batch_size)
+    epoch_steps = steps_per_epoch(len(features), config.batch_size)
     for epoch in take_steps(step_loss, [head.weight, head.bias], config, num_steps, epoch_steps):
         if on_epoch is not None:
             on_epoch(epoch, detached(head))
@@ -127,10 +114,10 @@ def fit_head_end_to_end(
     Raises:
         ValueError: as `fit_head`.
     """
-    check_training_set(len(views), class_ids, num_classes, None)
     head = new_head(num_classes, backbone.dim, backbone.device, None)
-    draws = draw(class_ids, config.batch_size, num_steps, views.shape[1], balanced=False, seed=seed)
-    loss = BatchLoss(class_ids, num_classes, config.label_smoothing, False, None, backbone.device)
+    draws, loss = plan_batches(
+        len(views), views.shape[1], class_ids, num_classes, config, PLAIN, seed, num_steps, backbone.device
+    )
 
     def step_loss(step: int) -> Float[Tensor, ""]:
         batch = views[draws.pictures[step].numpy(), draws.views[step].numpy()]
@@ -163,13 +150,24 @@ def take_steps(
     config: ClassifierConfig,
     num_steps: int,
     epoch_steps: int,
+    part: Part = WHOLE,
 ) -> Iterator[int]:
-    """Take the steps, and yield the number of each epoch when it is complete."""
+    """Take the steps, and yield the number of each epoch when it is complete.
+
+    Args:
+        step_loss: mean loss over this process's part of a step's batch.
+        parameters: what is trained.
+        config: rate and decay.
+        num_steps: optimiser steps.
+        epoch_steps: steps in an epoch.
+        part: this process's share of the batches; gradients are averaged over all parts, which must be equally large.
+    """
     optimizer = torch.optim.AdamW(parameters, weight_decay=config.weight_decay, fused=True)
     for step in range(num_steps):
         optimizer.param_groups[0]["lr"] = config.learning_rate * (1 + math.cos(math.pi * step / num_steps)) / 2
         optimizer.zero_grad()
         step_loss(step).backward()
+        part.average([parameter.grad for parameter in parameters if parameter.grad is not None])
         optimizer.step()
         if (step + 1) % epoch_steps == 0:
             yield (step + 1) // epoch_steps

@@ -14,6 +14,7 @@ from flowerti.classifier import Head, fit_head, steps_per_epoch
 from flowerti.config import ClassifierConfig
 from flowerti.features import Backbone
 from flowerti.fine_tuning import FineTuned, fine_tune
+from flowerti.shares import WHOLE, Part
 
 
 def score(
@@ -79,6 +80,7 @@ def train_with_curves(
     config: ClassifierConfig,
     seed: int,
     backbone: Backbone | None = None,
+    part: Part = WHOLE,
 ) -> tuple[Head | FineTuned, list[EpochScore]]:
     """Train for config.num_epochs and look at both splits after each epoch.
 
@@ -91,10 +93,11 @@ def train_with_curves(
         config: mode and training settings.
         seed: seed of all draws.
         backbone: where to start in mode "full".
+        part: this process's share of every batch in mode "full"; the first one looks at the splits for all.
 
     Returns:
-        The model after the last epoch, and losses (cross-entropy without smoothing, in nats) and accuracies, both
-        taken on all inputs after the epoch, so that the two splits can be compared.
+        The model after the last epoch, and (from the first process only) losses (cross-entropy without smoothing, in
+        nats) and accuracies, both taken on all inputs after the epoch, so that the two splits can be compared.
 
     Raises:
         ValueError: mode "full" without a backbone; and as `fit_head`.
@@ -119,7 +122,9 @@ def train_with_curves(
         return fit_head(train, train_ids, num_classes, config, seed, num_steps, on_epoch=look), curves
     if backbone is None:
         raise ValueError("classifier.mode is 'full': give the backbone to start from")
-    return fine_tune(backbone, train, train_ids, num_classes, config, seed, num_steps, on_epoch=look), curves
+    on_epoch = look if part.rank == 0 else None
+    model = fine_tune(backbone, train, train_ids, num_classes, config, seed, num_steps, on_epoch=on_epoch, part=part)
+    return model, curves
 
 
 def _loss_and_accuracy(

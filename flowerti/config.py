@@ -253,6 +253,8 @@ class SweepConfig:
     """Probabilities, in (0, 1], with which a weak class's real pictures give way to token pictures; may be empty."""
     synthetic_weight: float = 1.0
     """Loss weight of a synthetic picture; a real one has 1."""
+    synthetic_smoothing: float = 0.0
+    """Soft labels: share of a synthetic picture's target mass spread evenly over all classes, in [0, 1)."""
     refit_epochs: int = 0
     """Second stage of every arm: passes over real pictures, classes equally often, in which the head alone learns."""
 
@@ -270,12 +272,13 @@ class SweepConfig:
         require(len(set(shares)) == len(shares), "sweep.replace_probabilities", "names a probability twice")
         require(self.refit_epochs >= 0, "sweep.refit_epochs", "must not be negative")
         require(self.synthetic_weight > 0, "sweep.synthetic_weight", "must be positive")
+        require(0 <= self.synthetic_smoothing < 1, "sweep.synthetic_smoothing", "must lie in [0, 1)")
         require(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", "must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterConfig:
-    """Where the work runs; none of these changes a number, except the thread count in the last digits."""
+    """Where the work runs; none changes a number, except threads and processes of a classifier in the last digits."""
 
     address: str = "local"
     """"local" starts Ray on this machine; "auto" joins the cluster that this job was submitted to."""
@@ -291,13 +294,15 @@ class ClusterConfig:
     """Threads of an actor; fixed, because kernels round differently at another count."""
     classes_per_actor: int = 1
     """Classes that one inversion actor learns in one batch; more fill a GPU, fewer lose less when an actor dies."""
+    num_workers_per_classifier: int = 1
+    """Workers that fine-tune the first classifier together, each on its share of every batch."""
     max_retries_per_class: int = 3
     """New attempts at a class whose actor or node was lost."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         check_kinds(self, "cluster.")
-        for name in ("num_workers", "num_threads_per_worker", "classes_per_actor"):
+        for name in ("num_workers", "num_threads_per_worker", "classes_per_actor", "num_workers_per_classifier"):
             require(getattr(self, name) >= 1, f"cluster.{name}", "must be at least 1")
         require(self.num_cpus_per_worker > 0, "cluster.num_cpus_per_worker", "must be positive")
         require(self.num_gpus_per_worker >= 0, "cluster.num_gpus_per_worker", "must not be negative")
@@ -307,6 +312,11 @@ class ClusterConfig:
             "must be a fraction of one GPU or a whole number",
         )
         require(self.max_retries_per_class >= 0, "cluster.max_retries_per_class", "must not be negative")
+        shared = self.num_workers_per_classifier
+        name = "cluster.num_workers_per_classifier"
+        require(shared <= self.num_workers, name, f"must be at most cluster.num_workers, which is {self.num_workers}")
+        has_own = shared == 1 or self.num_gpus_per_worker == 0 or self.num_gpus_per_worker >= 1
+        require(has_own, name, "needs a whole GPU for each worker, or none: set cluster.num_gpus_per_worker to 1 or 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -334,6 +344,11 @@ class Experiment:
         good = bool(self.name.strip()) and "/" not in self.name and not self.name.startswith(".")
         require(good, "name", f"must be a plain name without slashes, not {self.name!r}")
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2**31)")
+        shared, classifier = self.cluster.num_workers_per_classifier, self.classifier
+        name = "cluster.num_workers_per_classifier"
+        require(shared == 1 or classifier.mode == "full", name, "needs classifier.mode 'full'")
+        fits = classifier.batch_size % shared == 0
+        require(fits, name, f"must divide classifier.batch_size, which is {classifier.batch_size}")
 
 
 def to_json(experiment: Experiment) -> str:

@@ -6,7 +6,7 @@ how pictures are cut into batches: a caller who wants the same digits anywhere c
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from flowerti.artifacts import seed_for
@@ -39,11 +39,20 @@ def extract(backbone: Backbone, pictures: UInt8[np.ndarray, "num height width 3"
 
 
 def augment(
-    pictures: UInt8[np.ndarray, "num height width 3"], num_views: int, seed: int
+    pictures: UInt8[np.ndarray, "num height width 3"],
+    num_views: int,
+    seed: int,
+    places: Int64[np.ndarray, " num"] | None = None,
 ) -> UInt8[np.ndarray, "num views height width 3"]:
     """Draw random views: a crop of at least half the area, a flip, and RandAugment (Cubuk et al. 2020).
 
     View j of picture i depends on the seed, i, j and the picture alone. No view is the plain picture.
+
+    Args:
+        pictures: values 0..255.
+        num_views: views of each picture.
+        seed: seed of all views.
+        places: number i of each picture; by default their order. For pictures that are part of a larger batch.
 
     Raises:
         ValueError: num_views is below 1.
@@ -60,11 +69,12 @@ def augment(
             v2.RandAugment(),
         ]
     )
+    places = np.arange(len(pictures)) if places is None else places
     views = np.empty((len(pictures), num_views, height, width, 3), dtype=np.uint8)
     # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         for i, j in np.ndindex(len(pictures), num_views):
-            torch.default_generator.manual_seed(seed_for(seed, str(i), "augment", j))
+            torch.default_generator.manual_seed(seed_for(seed, str(places[i]), "augment", j))
             picture = torch.from_numpy(np.array(pictures[i])).permute(2, 0, 1)
             views[i, j] = transform(picture).permute(1, 2, 0).numpy()
     return views

@@ -17,7 +17,8 @@ from flowerti.artifacts import seed_for
 from flowerti.classifier import Head, detached, new_head, steps_per_epoch, take_steps
 from flowerti.config import ClassifierConfig
 from flowerti.features import Backbone, augment, preprocess
-from flowerti.training_batches import BatchLoss, check_training_set, draw, mix_batch, replace_draws
+from flowerti.shares import WHOLE, Part
+from flowerti.training_batches import PLAIN, BatchLoss, Draws, Treatment, mix_batch, plan_batches
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,16 @@ def fine_tune(
     config: ClassifierConfig,
     seed: int,
     num_steps: int,
+    treatment: Treatment = PLAIN,
     *,
-    balanced: bool = False,
-    balanced_softmax: bool = False,
-    weights: Float32[np.ndarray, " num"] | None = None,
-    num_drawn: int | None = None,
-    replace_probability: float = 0.0,
     on_epoch: Callable[[int, FineTuned], None] | None = None,
-    epoch_steps: int | None = None,
+    part: Part = WHOLE,
 ) -> FineTuned:
     """Train a copy of the whole backbone under a new head, with random horizontal flips and what the config adds.
 
     The network stays in eval mode: batch norm keeps the statistics of its weights, because those of a few pictures are
-    worse, and dropout is off.
+    worse, and dropout is off. So a picture's gradient does not depend on the others of its batch, and the mean over
+    equally large parts of a batch is the batch's.
 
     Args:
         backbone: where to start; it is not changed.
@@ -76,45 +74,65 @@ def fine_tune(
         config: as in `fit_head`; and rand_augment, batch_mixing.
         seed: as in `fit_head`.
         num_steps: as in `fit_head`.
-        balanced: as in `fit_head`.
-        balanced_softmax: as in `fit_head`.
-        weights: as in `fit_head`; of a mixed pair the weight of the picture whose place it is.
-        num_drawn: as in `fit_head`.
-        replace_probability: as in `fit_head`.
+        treatment: as in `fit_head`; of a mixed pair the weight counts of the picture whose place it is.
         on_epoch: as in `fit_head`; the network that it is given goes on changing afterwards.
-        epoch_steps: as in `fit_head`.
+        part: this process's share of every batch; all processes get the same other arguments and end with the same
+            network, which is that of one process up to rounding.
 
     Raises:
-        ValueError: as `fit_head`.
+        ValueError: a batch cannot be cut into equal parts, or as `fit_head`.
     """
-    check_training_set(len(pictures), class_ids, num_classes, weights)
+    if config.batch_size % part.size:
+        raise ValueError(f"classifier.batch_size is {config.batch_size}: must be a multiple of {part.size} processes")
     views = pictures[:, None] if pictures.ndim == 4 else pictures
+    draws, loss = plan_batches(
+        len(views), views.shape[1], class_ids, num_classes, config, treatment, seed, num_steps, backbone.device
+    )
     trained = replace(backbone, module=copy.deepcopy(backbone.module).eval().requires_grad_(True))
     head = new_head(num_classes, backbone.dim, backbone.device, None)
-    draws = draw(class_ids[:num_drawn], config.batch_size, num_steps, views.shape[1], balanced, seed)
-    drawn = replace_draws(draws.pictures, class_ids, num_drawn, replace_probability, seed)
-    loss = BatchLoss(class_ids, num_classes, config.label_smoothing, balanced_softmax, weights, backbone.device)
 
     def step_loss(step: int) -> Float[Tensor, ""]:
-        batch = views[drawn[step].numpy(), draws.views[step].numpy()]
-        flipped = draws.flips[step].numpy() == 1
-        batch[flipped] = batch[flipped, :, ::-1]
-        if config.rand_augment:
-            batch = augment(batch, 1, seed_for(seed, "", "fine_tune/augment", step))[:, 0]
-        inputs, targets = preprocess(trained, batch), loss.targets(drawn[step])
-        if config.batch_mixing != "none":
-            mixing_seed = seed_for(seed, "", "fine_tune/mix", step)
-            inputs, targets = mix_batch(inputs, targets, num_classes, config.batch_mixing, mixing_seed)
-        return loss.of_targets(_logits(trained, head, inputs), targets, drawn[step])
+        inputs, targets, picture_ids = _batch(trained, views, draws, loss, num_classes, config, seed, step, part)
+        return loss.of_targets(_logits(trained, head, inputs), targets, picture_ids)
 
     parameters = [head.weight, head.bias, *trained.module.parameters()]
-    epoch_steps = epoch_steps or steps_per_epoch(len(pictures), config.batch_size)
-    for epoch in take_steps(step_loss, parameters, config, num_steps, epoch_steps):
+    epoch_steps = steps_per_epoch(len(pictures), config.batch_size)
+    for epoch in take_steps(step_loss, parameters, config, num_steps, epoch_steps, part):
         if on_epoch is not None:
             on_epoch(epoch, FineTuned(trained, detached(head), config.batch_size))
     trained.module.zero_grad()
     trained.module.requires_grad_(False)
     return FineTuned(trained, detached(head), config.batch_size)
+
+
+def _batch(
+    backbone: Backbone,
+    views: UInt8[np.ndarray, "num views height width 3"],
+    draws: Draws,
+    loss: BatchLoss,
+    num_classes: int,
+    config: ClassifierConfig,
+    seed: int,
+    step: int,
+    part: Part,
+) -> tuple[Float32[Tensor, "part 3 s s"], Tensor, Int64[Tensor, " part"]]:
+    """What the network sees of a step's batch, the targets, and whose they are."""
+    is_mixed = config.batch_mixing != "none"
+    places = torch.arange(config.batch_size)
+    # a mixed picture needs its neighbour, so there the whole batch is made before it is cut
+    places = places if is_mixed else part.cut(places)
+    picture_ids = draws.pictures[step][places]
+    batch = views[picture_ids.numpy(), draws.views[step][places].numpy()]
+    flipped = draws.flips[step][places].numpy() == 1
+    batch[flipped] = batch[flipped, :, ::-1]
+    if config.rand_augment:
+        batch = augment(batch, 1, seed_for(seed, "", "fine_tune/augment", step), places.numpy())[:, 0]
+    inputs, targets = preprocess(backbone, batch), loss.targets(picture_ids)
+    if config.batch_mixing == "none":
+        return inputs, targets, picture_ids
+    mixing_seed = seed_for(seed, "", "fine_tune/mix", step)
+    inputs, targets = mix_batch(inputs, targets, num_classes, config.batch_mixing, mixing_seed)
+    return part.cut(inputs), part.cut(targets), part.cut(picture_ids)
 
 
 def _logits(

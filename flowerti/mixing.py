@@ -1,14 +1,14 @@
 """What a trial trains on: an arm's mixture of real and synthetic pictures, as arrays.
 
 Which synthetic pictures enter is a prefix of a seeded permutation, so that a larger ratio adds to a smaller one. A
-picture that curation gave a weight enters the loss with it, one with weight 0 does not enter. This module does not
-know how anything is trained.
+picture that curation gave a weight enters the loss with it, one with weight 0 does not enter. Targets of synthetic
+pictures may be softened. This module does not know how anything is trained.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int64, Num
+from jaxtyping import Float, Float32, Int64, Num
 
 from flowerti.artifacts import num_synthetic, seed_for
 from flowerti.config import FreeArm, SweepConfig
@@ -73,6 +73,8 @@ class TrainingSet:
     num_real: int
     weights: Float[np.ndarray, " num"] | None
     """Loss weight of each picture; None where all are 1."""
+    smoothing: Float32[np.ndarray, " num"] | None
+    """Share of each picture's target that is spread over all classes; None where all are 0."""
 
 
 def check_trial_data(data: TrialData) -> None:
@@ -115,7 +117,13 @@ def check_ratios(data: TrialData, arms: list[tuple[str, float]]) -> None:
 
 
 def training_set(
-    data: TrialData, arm: str, ratio: float, seed_index: int, synthetic_weight: float, run_seed: int
+    data: TrialData,
+    arm: str,
+    ratio: float,
+    seed_index: int,
+    synthetic_weight: float,
+    run_seed: int,
+    synthetic_smoothing: float = 0.0,
 ) -> TrainingSet:
     """Gather what an arm trains on.
 
@@ -126,6 +134,8 @@ def training_set(
         seed_index: which repetition; decides which synthetic pictures enter.
         synthetic_weight: loss weight of synthetic pictures, on top of their own; real ones have 1.
         run_seed: seed of the run.
+        synthetic_smoothing: share of a synthetic picture's target that is spread over all classes, in [0, 1); real
+            pictures keep theirs, also where they are repeated.
 
     Raises:
         ValueError: the ratio asks for more pictures than there are; says how many to draw.
@@ -154,7 +164,14 @@ def training_set(
         class_ids=np.concatenate(ids),
         num_real=len(real),
         weights=None if (flat == 1).all() else flat,
+        smoothing=_smoothing(len(real), len(flat), synthetic_smoothing if source_of(arm) else 0.0),
     )
+
+
+def _smoothing(num_real: int, num: int, of_synthetic: float) -> Float32[np.ndarray, " num"] | None:
+    if of_synthetic == 0 or num == num_real:
+        return None
+    return np.where(np.arange(num) < num_real, 0, of_synthetic).astype(np.float32)
 
 
 def _repeated(

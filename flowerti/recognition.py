@@ -14,6 +14,7 @@ from flowerti.classifier import Head, fit_head, steps_per_epoch
 from flowerti.config import ClassifierConfig
 from flowerti.metrics.classification import wilson_interval
 from flowerti.score_records import Recognition, TrainedOnSource
+from flowerti.training_batches import Treatment
 
 _CONFIG = ClassifierConfig()
 _NUM_PASSES = 30
@@ -50,7 +51,7 @@ def train_independent_head(
         )
     head_seed = seed_for(seed, "", "recognition/head", 0)
     steps = num_head_steps(len(features))
-    return fit_head(features, class_ids, num_classes, _CONFIG, head_seed, steps, balanced=True)
+    return fit_head(features, class_ids, num_classes, _CONFIG, head_seed, steps, Treatment(balanced=True))
 
 
 def recognise(

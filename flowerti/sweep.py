@@ -17,6 +17,7 @@ from flowerti.data import Split
 from flowerti.features import Backbone
 from flowerti.fine_tuning import FineTuned, fine_tune
 from flowerti.mixing import REPLACING_ARM, TrainingSet, TrialData, control_of, source_of, training_set
+from flowerti.training_batches import Treatment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,9 @@ def run_trial(
         ValueError: the ratio asks for more synthetic pictures than there are (says how many to draw), or the training
             diverged (names the trial).
     """
-    pictures = training_set(data, plan.arm, plan.ratio, plan.seed_index, sweep.synthetic_weight, run_seed)
+    pictures = training_set(
+        data, plan.arm, plan.ratio, plan.seed_index, sweep.synthetic_weight, run_seed, sweep.synthetic_smoothing
+    )
     num_steps = config.num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
     seed = seed_for(run_seed, "", "sweep/trial", plan.seed_index)
     model = _train(pictures, data, plan, config, seed, num_steps, backbone)
@@ -88,20 +91,21 @@ def _train(
 ) -> Head | FineTuned:
     control = control_of(plan.arm)
     replacing = plan.arm == REPLACING_ARM
-    options = {
-        "balanced": control == "balanced",
-        "balanced_softmax": control == "balanced_softmax",
-        "weights": pictures.weights,
-        "num_drawn": pictures.num_real if replacing else None,
-        "replace_probability": plan.ratio if replacing else 0.0,
-    }
+    treatment = Treatment(
+        balanced=control == "balanced",
+        balanced_softmax=control == "balanced_softmax",
+        weights=pictures.weights,
+        smoothing=pictures.smoothing,
+        num_drawn=pictures.num_real if replacing else None,
+        replace_probability=plan.ratio if replacing else 0.0,
+    )
     num_classes = data.num_classes
     if config.mode == "head":
-        return fit_head(pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, **options)
+        return fit_head(pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, treatment)
     if control == "augmented":
         config = replace(config, rand_augment=True)
     assert backbone is not None
-    return fine_tune(backbone, pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, **options)
+    return fine_tune(backbone, pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, treatment)
 
 
 def _refit(
@@ -113,9 +117,8 @@ def _refit(
     features = data.train if isinstance(model, Head) else model.features(data.train)[:, None]
     start = model if isinstance(model, Head) else model.head
     refit_seed = seed_for(seed, "", "sweep/refit", 0)
-    head = fit_head(
-        features, data.train_ids, data.num_classes, config, refit_seed, num_steps, balanced=True, start=start
-    )
+    balanced = Treatment(balanced=True)
+    head = fit_head(features, data.train_ids, data.num_classes, config, refit_seed, num_steps, balanced, start=start)
     if isinstance(model, Head):
         return head
     device = model.backbone.device

@@ -1,11 +1,12 @@
 """What a step of training sees: which pictures a batch holds, how they are mixed, and the loss over them.
 
-The arms of the sweep differ here only: class-balanced sampling, Balanced Softmax, replaced pictures, weights. All draws
-of a training are made before its first step from one generator. This module does not know about networks or optimisers.
+The arms of the sweep differ here only: class-balanced sampling, Balanced Softmax, replaced pictures, weights, softened
+targets. All draws of a training are made before its first step from one generator. This module does not know about
+networks or optimisers.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,31 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from flowerti.artifacts import seed_for
+from flowerti.config import ClassifierConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Treatment:
+    """What a training does with its pictures besides going through them."""
+
+    balanced: bool = False
+    """Draw each class that has pictures equally often, with replacement, instead of going through all pictures in ever
+    new orders."""
+    balanced_softmax: bool = False
+    """Add the log of the class counts to the logits in training (Ren et al. 2020, eq. 4). Counts are of pictures,
+    whatever their weights; together with `balanced` it corrects twice."""
+    weights: Float32[np.ndarray, " num"] | None = None
+    """Positive weight of each picture's loss; only their ratios matter."""
+    smoothing: Float32[np.ndarray, " num"] | None = None
+    """Share of each picture's target that is spread evenly over all classes, in [0, 1), before the label smoothing that
+    all pictures get; None for nothing."""
+    num_drawn: int | None = None
+    """Draw from the first so many pictures only; the others enter by replacing."""
+    replace_probability: float = 0.0
+    """Probability that a drawn picture gives way to a picture of its class beyond num_drawn."""
+
+
+PLAIN = Treatment()
 
 
 @dataclass(frozen=True)
@@ -23,6 +49,41 @@ class Draws:
     pictures: Int64[Tensor, "steps batch"]
     views: Int64[Tensor, "steps batch"]
     flips: Int64[Tensor, "steps batch"]
+
+
+def plan_batches(
+    num_pictures: int,
+    num_views: int,
+    class_ids: Int64[np.ndarray, " any"],
+    num_classes: int,
+    config: ClassifierConfig,
+    treatment: Treatment,
+    seed: int,
+    num_steps: int,
+    device: torch.device,
+) -> tuple[Draws, "BatchLoss"]:
+    """All draws of a training and the loss over them.
+
+    Args:
+        num_pictures: training pictures.
+        num_views: views of each.
+        class_ids: class of each picture, in [0, num_classes).
+        num_classes: number of classes.
+        config: batch size and label smoothing.
+        treatment: what is done with the pictures.
+        seed: seed of all draws.
+        num_steps: batches.
+        device: where logits will lie.
+
+    Raises:
+        ValueError: as `check_training_set`, or Balanced Softmax meets a class without a picture.
+    """
+    check_training_set(num_pictures, class_ids, num_classes, treatment)
+    num_drawn, probability = treatment.num_drawn, treatment.replace_probability
+    draws = draw(class_ids[:num_drawn], config.batch_size, num_steps, num_views, treatment.balanced, seed)
+    pictures = replace_draws(draws.pictures, class_ids, num_drawn, probability, seed)
+    loss = BatchLoss(class_ids, num_classes, config.label_smoothing, treatment, device)
+    return replace(draws, pictures=pictures), loss
 
 
 def draw(
@@ -94,7 +155,7 @@ def replace_draws(
 
 def mix_batch(
     inputs: Float[Tensor, "batch channels height width"],
-    targets: Int64[Tensor, " batch"],
+    targets: Int64[Tensor, " batch"] | Float[Tensor, "batch classes"],
     num_classes: int,
     how: Literal["mixup", "cutmix"],
     seed: int,
@@ -113,21 +174,23 @@ def mix_batch(
 
 
 class BatchLoss:
-    """Mean cross-entropy of a batch, with label smoothing, Balanced Softmax and weights of pictures as asked for."""
+    """Mean cross-entropy of a batch, with label smoothing, Balanced Softmax, weights and soft targets as asked for."""
 
     def __init__(
         self,
         class_ids: Int64[np.ndarray, " num"],
         num_classes: int,
         label_smoothing: float,
-        balanced_softmax: bool,
-        weights: Float32[np.ndarray, " num"] | None,
+        treatment: Treatment,
         device: torch.device,
     ) -> None:
+        weights, smoothing = treatment.weights, treatment.smoothing
         self._class_ids = torch.from_numpy(np.array(class_ids)).to(device)
+        self._num_classes = num_classes
         self._label_smoothing = label_smoothing
-        self._log_counts = _log_counts(class_ids, num_classes).to(device) if balanced_softmax else None
+        self._log_counts = _log_counts(class_ids, num_classes).to(device) if treatment.balanced_softmax else None
         self._weights = None if weights is None else torch.from_numpy(weights / weights.mean()).to(device)
+        self._smoothing = None if smoothing is None else torch.from_numpy(np.array(smoothing)).to(device)
 
     def __call__(
         self, logits: Float[Tensor, "batch classes"], picture_ids: Int64[Tensor, " batch"]
@@ -135,9 +198,17 @@ class BatchLoss:
         """The loss of the pictures with these ids, in nats."""
         return self.of_targets(logits, self.targets(picture_ids), picture_ids)
 
-    def targets(self, picture_ids: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"]:
-        """The classes of these pictures."""
-        return self._class_ids[picture_ids.to(self._class_ids.device)]
+    def targets(self, picture_ids: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"] | Float[Tensor, "batch classes"]:
+        """The classes of these pictures; where single pictures are smoothed, distributions over the classes.
+
+        Source: Szegedy et al. 2016, section 7, with a share of its own for each picture.
+        """
+        picture_ids = picture_ids.to(self._class_ids.device)
+        class_ids = self._class_ids[picture_ids]
+        if self._smoothing is None:
+            return class_ids
+        spread = self._smoothing[picture_ids][:, None]
+        return (1 - spread) * nn.functional.one_hot(class_ids, self._num_classes) + spread / self._num_classes
 
     def of_targets(
         self,
@@ -164,16 +235,20 @@ def check_training_set(
     num_pictures: int,
     class_ids: Int64[np.ndarray, " any"],
     num_classes: int,
-    weights: Float32[np.ndarray, " any_weights"] | None,
+    treatment: Treatment,
 ) -> None:
     """Refuse a training set that does not fit together.
 
     Raises:
-        ValueError: there are no pictures, lengths differ, a class id is out of range, or a weight is not positive.
+        ValueError: there are no pictures, lengths differ, a class id is out of range, a weight is not positive, or a
+            share to spread is not in [0, 1).
     """
     if num_pictures == 0 or len(class_ids) != num_pictures:
         raise ValueError(f"class_ids has {len(class_ids)} entries for {num_pictures} training pictures: give one each")
     if class_ids.min() < 0 or class_ids.max() >= num_classes:
         raise ValueError(f"class_ids must lie in [0, {num_classes}), but span {class_ids.min()} to {class_ids.max()}")
+    weights, smoothing = treatment.weights, treatment.smoothing
     if weights is not None and not (len(weights) == num_pictures and np.isfinite(weights).all() and min(weights) > 0):
         raise ValueError(f"weights must be {num_pictures} positive finite numbers, one for each training picture")
+    if smoothing is not None and not (len(smoothing) == num_pictures and ((smoothing >= 0) & (smoothing < 1)).all()):
+        raise ValueError(f"smoothing must be {num_pictures} numbers in [0, 1), one for each training picture")

@@ -9,6 +9,7 @@ from torch import nn
 from flowerti.classifier import Head, fit_head, fit_head_end_to_end, steps_per_epoch
 from flowerti.config import ClassifierConfig
 from flowerti.features import Backbone, extract, load_backbone
+from flowerti.training_batches import Treatment
 
 CLASS_IDS = np.array([0] * 7 + [1] * 3 + [2] * 2)
 
@@ -59,7 +60,9 @@ def test_full_batch_training_is_adamw_by_hand(label_smoothing: float, balanced_s
     config = config_of(label_smoothing=label_smoothing)
     weights = np.random.default_rng(1).uniform(0.2, 5, len(CLASS_IDS)).astype(np.float32) if weighted else None
     features = random_features()
-    head = fit_head(features, CLASS_IDS, 3, config, 7, 12, balanced_softmax=balanced_softmax, weights=weights)
+    head = fit_head(
+        features, CLASS_IDS, 3, config, 7, 12, Treatment(balanced_softmax=balanced_softmax, weights=weights)
+    )
     expected = adamw_by_hand(
         features[:, 0],
         12,
@@ -73,12 +76,21 @@ def test_full_batch_training_is_adamw_by_hand(label_smoothing: float, balanced_s
     np.testing.assert_allclose(head.logits(features[:, 0]), logits, atol=1e-4)
 
 
+def test_soft_targets_are_learnt_by_a_head() -> None:
+    """With constant features the bias learns the mean target: what is spread goes to all classes alike."""
+    features, config = np.zeros((12, 1, 2), np.float32), config_of(learning_rate=0.05, weight_decay=0.0)
+    smoothing = np.where(CLASS_IDS == 2, 0.6, 0.0).astype(np.float32)
+    bias = fit_head(features, CLASS_IDS, 3, config, 0, 400, Treatment(smoothing=smoothing)).bias.numpy()
+    target = (1 - smoothing[:, None]) * np.eye(3)[CLASS_IDS] + smoothing[:, None] / 3
+    np.testing.assert_allclose(special.softmax(bias), target.mean(axis=0), atol=0.005)
+
+
 def test_balanced_sampling_sees_each_class_equally_often() -> None:
     """With constant features only the bias can learn, and it learns the frequencies of the classes in the batches."""
     features, class_ids = np.zeros((12, 1, 2), np.float32), CLASS_IDS
     config = config_of(batch_size=100, learning_rate=0.05, weight_decay=0.0)
     fitted = [
-        special.softmax(fit_head(features, class_ids, 3, config, 0, 400, balanced=balanced).bias.numpy())
+        special.softmax(fit_head(features, class_ids, 3, config, 0, 400, Treatment(balanced=balanced)).bias.numpy())
         for balanced in (False, True)
     ]
     np.testing.assert_allclose(fitted[0], np.array([7, 3, 2]) / 12, atol=0.02)
@@ -88,7 +100,7 @@ def test_balanced_sampling_sees_each_class_equally_often() -> None:
 def test_balanced_softmax_leaves_no_prior_in_the_logits() -> None:
     features = np.zeros((12, 1, 2), np.float32)
     config = config_of(learning_rate=0.05, weight_decay=0.0)
-    bias = fit_head(features, CLASS_IDS, 3, config, 0, 400, balanced_softmax=True).bias.numpy()
+    bias = fit_head(features, CLASS_IDS, 3, config, 0, 400, Treatment(balanced_softmax=True)).bias.numpy()
     np.testing.assert_allclose(special.softmax(bias), np.full(3, 1 / 3), atol=0.01)
 
 
@@ -130,8 +142,8 @@ def test_epochs_are_reported_without_changing_the_training() -> None:
     assert not torch.equal(seen[0][1].weight, head.weight)
     assert torch.equal(fit_head(features, CLASS_IDS, 3, config, 0, 9).weight, head.weight)
     seen.clear()
-    fit_head(features, CLASS_IDS, 3, config, 0, 9, on_epoch=lambda epoch, h: seen.append((epoch, h)), epoch_steps=4)
-    assert [epoch for epoch, _ in seen] == [1, 2]
+    fit_head(features, CLASS_IDS, 3, config, 0, 8, on_epoch=lambda epoch, h: seen.append((epoch, h)))
+    assert [epoch for epoch, _ in seen] == [1, 2], "the third pass was not completed"
 
 
 def test_no_steps_give_zeros() -> None:
@@ -153,7 +165,7 @@ def test_broken_inputs_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must lie in \[0, 2\), but span 0 to 2"):
         fit_head(random_features(), CLASS_IDS, 2, config_of(), 0, 1)
     with pytest.raises(ValueError, match="class 3 has no training picture"):
-        fit_head(random_features(), CLASS_IDS, 4, config_of(), 0, 1, balanced_softmax=True)
+        fit_head(random_features(), CLASS_IDS, 4, config_of(), 0, 1, Treatment(balanced_softmax=True))
 
 
 def test_a_head_can_go_on_from_another() -> None:
@@ -169,8 +181,8 @@ def test_a_head_can_go_on_from_another() -> None:
 def test_pictures_that_only_replace_are_not_drawn_without_a_probability() -> None:
     features, config = random_features(), config_of(batch_size=5)
     fewer = fit_head(features[:8], CLASS_IDS[:8], 3, config, 0, 9)
-    kept = fit_head(features, CLASS_IDS, 3, config, 0, 9, num_drawn=8)
-    replaced = fit_head(features, CLASS_IDS, 3, config, 0, 9, num_drawn=8, replace_probability=0.5)
+    kept = fit_head(features, CLASS_IDS, 3, config, 0, 9, Treatment(num_drawn=8))
+    replaced = fit_head(features, CLASS_IDS, 3, config, 0, 9, Treatment(num_drawn=8, replace_probability=0.5))
     assert torch.equal(kept.weight, fewer.weight)
     assert not torch.equal(replaced.weight, fewer.weight)
 

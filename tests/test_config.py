@@ -114,12 +114,14 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sweep.replace_probabilities": [(0.0,), (1.1,), (0.3, 0.3), (math.nan,)],
     "sweep.refit_epochs": [-1],
     "sweep.synthetic_weight": [0.0, -1.0, math.nan],
+    "sweep.synthetic_smoothing": [-0.1, 1.0, math.nan],
     "cluster.num_workers": [0],
     "cluster.num_cpus_per_worker": [0.0, math.nan, math.inf],
     "cluster.num_gpus_per_worker": [-0.5, 1.5, math.inf],
     "cluster.device": ["gpu"],
     "cluster.num_threads_per_worker": [0],
     "cluster.classes_per_actor": [0],
+    "cluster.num_workers_per_classifier": [0, 99],
     "cluster.max_retries_per_class": [-1],
 }
 
@@ -206,6 +208,23 @@ def test_augmentations_of_pictures_need_pictures():
         with pytest.raises(ValueError, match=r"^classifier\.\w+ needs classifier.mode 'full'"):
             config.ClassifierConfig(**changes)
         assert config.ClassifierConfig(mode="full", **changes).mode == "full"
+
+
+def test_only_what_can_be_shared_is_shared():
+    """Workers that train together need a network to train, equal parts of a batch, and a GPU each or none."""
+    field = r"^cluster\.num_workers_per_classifier "
+    full = dataclasses.replace(demo().classifier, mode="full", batch_size=30)
+    three = config.ClusterConfig(num_workers=4, num_workers_per_classifier=3)
+    assert dataclasses.replace(demo(), classifier=full, cluster=three).cluster == three
+    with pytest.raises(ValueError, match=f"{field}needs classifier.mode 'full'"):
+        dataclasses.replace(demo(), cluster=three)
+    with pytest.raises(ValueError, match=f"{field}must divide classifier.batch_size, which is 32"):
+        dataclasses.replace(demo(), classifier=dataclasses.replace(full, batch_size=32), cluster=three)
+    with pytest.raises(ValueError, match=f"{field}must be at most cluster.num_workers, which is 2"):
+        dataclasses.replace(three, num_workers=2)
+    with pytest.raises(ValueError, match=f"{field}needs a whole GPU"):
+        dataclasses.replace(three, num_gpus_per_worker=0.5)
+    assert dataclasses.replace(three, num_gpus_per_worker=1.0).num_gpus_per_worker == 1
 
 
 def test_fixed_selection_needs_names_and_only_it():

@@ -1,5 +1,9 @@
 """Fine-tuning against plain torch; what is drawn, flipped and mixed, and what is left alone."""
 
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +13,9 @@ from flowerti.config import ClassifierConfig, SweepConfig
 from flowerti.features import Backbone, preprocess
 from flowerti.fine_tuning import FineTuned, fine_tune
 from flowerti.mixing import TrialData
+from flowerti.shares import WHOLE, Part
 from flowerti.sweep import TrialPlan, run_trial
+from flowerti.training_batches import Treatment
 
 CLASS_IDS = np.array([0] * 7 + [1] * 3 + [2] * 2)
 SEEN: list[torch.Tensor] = []
@@ -60,7 +66,7 @@ def test_fine_tuning_is_plain_torch(tiny: Backbone) -> None:
     """Pictures that are their own mirror images make flips invisible, full batches the order."""
     config, num_steps = config_of(learning_rate=0.01, label_smoothing=0.1), 6
     pictures = symmetric_pictures()
-    model = fine_tune(tiny, pictures, CLASS_IDS, 3, config, 0, num_steps, balanced_softmax=True)
+    model = fine_tune(tiny, pictures, CLASS_IDS, 3, config, 0, num_steps, Treatment(balanced_softmax=True))
     module, linear = Tiny().eval(), nn.Linear(4, 3)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -80,6 +86,23 @@ def test_fine_tuning_is_plain_torch(tiny: Backbone) -> None:
     trained = model.backbone.module
     assert isinstance(trained, Tiny)
     torch.testing.assert_close(trained.convolution.weight, module.convolution.weight.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_soft_targets_of_a_network_are_plain_torch(tiny: Backbone) -> None:
+    pictures, smoothing = symmetric_pictures(), np.linspace(0, 0.8, len(CLASS_IDS), dtype=np.float32)
+    model = fine_tune(tiny, pictures, CLASS_IDS, 3, config_of(weight_decay=0.0), 0, 1, Treatment(smoothing=smoothing))
+    module, linear = Tiny().eval(), nn.Linear(4, 3)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    optimizer = torch.optim.AdamW([*module.parameters(), *linear.parameters()], lr=0.05, weight_decay=0.0)
+    inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
+    target = torch.from_numpy(
+        (1 - smoothing[:, None]) * np.eye(3, dtype=np.float32)[CLASS_IDS] + smoothing[:, None] / 3
+    )
+    (-(target * linear(module(inputs)).log_softmax(dim=1)).sum(dim=1).mean()).backward()
+    optimizer.step()
+    torch.testing.assert_close(model.head.weight, linear.weight.detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.head.bias, linear.bias.detach(), atol=1e-5, rtol=1e-4)
 
 
 def test_fine_tuning_leaves_the_backbone_and_the_statistics_alone(tiny: Backbone) -> None:
@@ -121,7 +144,7 @@ def test_fine_tuning_repeats_itself_and_reports_epochs(tiny: Backbone) -> None:
 
     config = config_of(batch_size=5)
     first, again, other = (
-        fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, seed, 6, balanced=True, on_epoch=look).logits(
+        fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, seed, 6, Treatment(balanced=True), on_epoch=look).logits(
             pictures_of()
         )
         for seed in (3, 3, 4)
@@ -146,6 +169,53 @@ def test_fine_tuning_refuses_misfits(tiny: Backbone) -> None:
 def test_features_are_what_the_head_sees(tiny: Backbone) -> None:
     model = fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
     np.testing.assert_allclose(model.head.logits(model.features(pictures_of())), model.logits(pictures_of()), atol=1e-5)
+
+
+class Meeting:
+    """Averages the gradients of two threads, as two processes would."""
+
+    def __init__(self) -> None:
+        self.barrier, self.brought = threading.Barrier(2, timeout=60), {}
+
+    def part(self, rank: int) -> Part:
+        def average(gradients: Sequence[torch.Tensor]) -> None:
+            self.brought[rank] = [gradient.clone() for gradient in gradients]
+            self.barrier.wait()
+            for i, gradient in enumerate(gradients):
+                gradient.copy_((self.brought[0][i] + self.brought[1][i]) / 2)
+            self.barrier.wait()
+
+        return Part(rank=rank, size=2, average=average)
+
+
+def test_two_parts_make_the_same_network_as_one(tiny: Backbone) -> None:
+    config = config_of(batch_size=6, learning_rate=0.01)
+
+    def logits(part: Part) -> np.ndarray:
+        return fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, 0, 5, part=part).logits(pictures_of())
+
+    meeting = Meeting()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda rank: logits(meeting.part(rank)), range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, logits(WHOLE), atol=1e-5)
+    assert np.abs(logits(Part(rank=0, size=2)) - logits(WHOLE)).max() > 1e-3, "a part alone is another training"
+
+
+def test_each_part_sees_its_rows_of_the_batch(tiny: Backbone) -> None:
+    for changes in ({}, {"batch_mixing": "mixup"}, {"rand_augment": True}):
+        config, seen = config_of(batch_size=6, **changes), []
+        for part in (WHOLE, Part(rank=0, size=3), Part(rank=1, size=3), Part(rank=2, size=3)):
+            SEEN.clear()
+            fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, 0, 1, part=part)
+            seen.append(SEEN[0])
+        for rank in range(3):
+            torch.testing.assert_close(seen[rank + 1], seen[0][rank::3], atol=0, rtol=0)
+
+
+def test_a_batch_that_cannot_be_cut_evenly_is_refused(tiny: Backbone) -> None:
+    with pytest.raises(ValueError, match=r"classifier\.batch_size is 5: must be a multiple of 2 processes"):
+        fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 1, part=Part(rank=0, size=2))
 
 
 def test_mixup_mixes_every_picture_with_its_neighbour(tiny: Backbone) -> None:

@@ -183,3 +183,17 @@ def test_the_planned_arms():
     ]
     without = dataclasses.replace(config, negative_control=False, replace_probabilities=())
     assert planned_arms(without, {"token": 2}) == both[:6]
+
+
+@pytest.mark.parametrize("arm", ["token", "raw", "shuffled_token", "token_replace", "balanced+token"])
+def test_targets_of_synthetic_pictures_alone_are_softened(arm: str):
+    found = training_set(data_of(), arm, 0.5, 0, 1.0, 5, 0.3)
+    assert found.smoothing is not None
+    assert (found.smoothing[: found.num_real] == 0).all()
+    assert len(found.smoothing) == len(found.class_ids) > found.num_real
+    assert (found.smoothing[found.num_real :] == np.float32(0.3)).all()
+
+
+@pytest.mark.parametrize(("arm", "smoothing"), [("token", 0.0), ("repeated", 0.3), ("real", 0.3), ("augmented", 0.3)])
+def test_real_pictures_keep_their_targets(arm: str, smoothing: float):
+    assert training_set(data_of(), arm, 1.0, 0, 1.0, 5, smoothing).smoothing is None

@@ -28,7 +28,7 @@ def timing(stage: str, seconds: float, gpu_seconds: float) -> Timing:
 
 def test_gpu_hours_go_to_the_arms_that_needed_the_work():
     timings = {"invert": timing("invert", 10.0, 7200.0), "sample": timing("sample", 10.0, 3600.0)}
-    found = {cost.arm: cost for cost in arm_costs(ROWS, SETS, timings, 4)}
+    found = {cost.arm: cost for cost in arm_costs(ROWS, SETS, timings, 4.0)}
     assert {cost.unit for cost in found.values()} == {"GPU-hour"}
     assert (found["real"].hours, found["real"].gain_per_hour) == (0.0, None)
     assert found["balanced"].gain_per_hour is None
@@ -41,10 +41,10 @@ def test_gpu_hours_go_to_the_arms_that_needed_the_work():
 
 def test_without_a_gpu_cpus_count():
     timings = {"invert": timing("invert", 1800.0, 0.0), "sample": timing("sample", 3600.0, 0.0)}
-    found = {cost.arm: cost for cost in arm_costs(ROWS, SETS, timings, 2)}
+    found = {cost.arm: cost for cost in arm_costs(ROWS, SETS, timings, 2.0)}
     assert found["token"].unit == "CPU-hour"
     assert found["token"].hours == pytest.approx(1 + 1)
 
 
 def test_without_clocks_nothing_has_a_price():
-    assert all(cost.hours == 0 and cost.gain_per_hour is None for cost in arm_costs(ROWS, SETS, {}, 2))
+    assert all(cost.hours == 0 and cost.gain_per_hour is None for cost in arm_costs(ROWS, SETS, {}, 2.0))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import special, stats
 
-from flowerti.training_batches import BatchLoss, check_training_set, draw, mix_batch, replace_draws
+from flowerti.training_batches import BatchLoss, Treatment, check_training_set, draw, mix_batch, replace_draws
 
 LONG_TAIL = np.repeat(np.arange(4), [60, 3, 10, 1])
 
@@ -55,7 +55,7 @@ def test_balanced_softmax_is_the_formula() -> None:
     """Ren et al. 2020, eq. 4: -log(n_y exp(z_y) / sum_j n_j exp(z_j))."""
     logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     picture_ids = np.array([0, 61, 65, 73, 30])
-    loss = BatchLoss(LONG_TAIL, 4, 0.0, True, None, torch.device("cpu"))
+    loss = BatchLoss(LONG_TAIL, 4, 0.0, Treatment(balanced_softmax=True), torch.device("cpu"))
     counts, true_ids = np.array([60, 3, 10, 1]), LONG_TAIL[picture_ids]
     likelihood = counts * np.exp(logits.astype(float))
     expected = -np.log(likelihood[np.arange(5), true_ids] / likelihood.sum(axis=1)).mean()
@@ -66,16 +66,50 @@ def test_smoothing_and_weights_are_the_formula() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     picture_ids = np.array([0, 61, 73])
     weights = np.random.default_rng(1).uniform(0.1, 3, len(LONG_TAIL)).astype(np.float32)
-    loss = BatchLoss(LONG_TAIL, 4, 0.2, False, weights, torch.device("cpu"))
+    loss = BatchLoss(LONG_TAIL, 4, 0.2, Treatment(weights=weights), torch.device("cpu"))
     target = 0.8 * np.eye(4)[LONG_TAIL[picture_ids]] + 0.2 / 4
     losses = -(target * special.log_softmax(logits.astype(float), axis=1)).sum(axis=1)
     expected = (losses * weights[picture_ids] / weights.mean()).mean()
     assert float(loss(torch.from_numpy(logits), torch.from_numpy(picture_ids))) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_soft_targets_are_the_formula(label_smoothing: float) -> None:
+    """Target of picture i: (1 - s_i) on its class and s_i spread over all; the config's smoothing on top of that."""
+    logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    picture_ids = np.array([0, 61, 73])
+    smoothing = np.random.default_rng(1).uniform(0, 0.9, len(LONG_TAIL)).astype(np.float32)
+    loss = BatchLoss(LONG_TAIL, 4, label_smoothing, Treatment(smoothing=smoothing), torch.device("cpu"))
+    own = smoothing[picture_ids, None].astype(float)
+    target = (1 - own) * np.eye(4)[LONG_TAIL[picture_ids]] + own / 4
+    np.testing.assert_allclose(loss.targets(torch.from_numpy(picture_ids)).numpy(), target, atol=1e-6)
+    target = (1 - label_smoothing) * target + label_smoothing / 4
+    expected = -(target * special.log_softmax(logits.astype(float), axis=1)).sum(axis=1).mean()
+    assert float(loss(torch.from_numpy(logits), torch.from_numpy(picture_ids))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_soft_targets_are_mixed_like_hard_ones() -> None:
+    """Mixing is linear: softening before it is softening after it, with the shares of both pictures."""
+    smoothing = np.array([0.0, 0.6, 0.2, 0.0], np.float32)
+    soft = BatchLoss(np.arange(4), 4, 0.0, Treatment(smoothing=smoothing), torch.device("cpu"))
+    inputs = torch.zeros(4, 3, 6, 6)
+    _, mixed = mix_batch(inputs, soft.targets(torch.arange(4)), 4, "mixup", 5)
+    _, hard = mix_batch(inputs, torch.arange(4), 4, "mixup", 5)
+    share = float(hard[0, 0])
+    spread = share * smoothing + (1 - share) * np.roll(smoothing, 1)
+    expected = hard.numpy() * (1 - smoothing) + spread[:, None] / 4
+    np.testing.assert_allclose(mixed.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [[0.0], [0.0, 1.0], [0.0, -0.1], [0.0, float("nan")]])
+def test_unfit_smoothing_is_refused(smoothing: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"smoothing must be 2 numbers in \[0, 1\)"):
+        check_training_set(2, np.array([0, 1]), 4, Treatment(smoothing=np.array(smoothing, np.float32)))
+
+
 def test_balanced_softmax_refuses_a_class_without_pictures() -> None:
     with pytest.raises(ValueError, match="class 2 has no training picture"):
-        BatchLoss(np.array([0, 1, 3]), 4, 0.0, True, None, torch.device("cpu"))
+        BatchLoss(np.array([0, 1, 3]), 4, 0.0, Treatment(balanced_softmax=True), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +127,7 @@ def test_balanced_softmax_refuses_a_class_without_pictures() -> None:
 def test_misfits_are_refused(num: int, class_ids: list[int], weights: list[float] | None, message: str) -> None:
     array = None if weights is None else np.array(weights, np.float32)
     with pytest.raises(ValueError, match=message):
-        check_training_set(num, np.array(class_ids, np.int64), 4, array)
+        check_training_set(num, np.array(class_ids, np.int64), 4, Treatment(weights=array))
 
 
 def test_replaced_draws_keep_their_class_and_come_as_often_as_asked() -> None:
@@ -133,7 +167,7 @@ def test_targets_are_mixed_in_the_shares_of_the_pixels(how: str) -> None:
 
 def test_the_loss_of_a_mixed_target_is_the_mixture_of_losses() -> None:
     logits = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32))
-    loss = BatchLoss(LONG_TAIL, 4, 0.0, True, None, torch.device("cpu"))
+    loss = BatchLoss(LONG_TAIL, 4, 0.0, Treatment(balanced_softmax=True), torch.device("cpu"))
     ids = torch.tensor([0, 61])
     mixed = torch.tensor([[0.3, 0.7, 0, 0], [0.7, 0.3, 0, 0]])
     own, other = loss.of_targets(logits, loss.targets(ids), ids), loss.of_targets(logits, torch.tensor([1, 0]), ids)

@@ -17,6 +17,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from flowerti.cluster.data_parallel import part_of_worker
 from flowerti.demo.networks import NetworkSizes
 from flowerti.demo.pretraining import Examples, PretrainConfig, draw_examples
 
@@ -93,7 +94,6 @@ def train_on_worker(job: dict[str, Any]) -> None:
 
     from flowerti.demo import pretraining
     from flowerti.demo.networks import Base, save_base
-    from flowerti.demo.shares import Part
     from flowerti.demo.sharpening import sharpen_decoder
 
     torch.set_num_threads(1)
@@ -104,8 +104,7 @@ def train_on_worker(job: dict[str, Any]) -> None:
         pictures=np.load(work_dir / "pictures" / "pictures.npy", mmap_mode="r"),
         captions=json.loads((work_dir / "pictures" / "captions.json").read_text()),
     )
-    context = ray.train.get_context()
-    part = Part(rank=context.get_world_rank(), size=context.get_world_size(), average=_average)
+    part = part_of_worker()
     report = _reporter(part.rank)
 
     def save(base: Base) -> None:
@@ -130,19 +129,6 @@ def train_on_worker(job: dict[str, Any]) -> None:
     )
     report({"what": "psnr", "step": 1, "loss": pretraining.reconstruction_psnr(base.vae, examples.pictures[:512])})
     save(base)
-
-
-def _average(gradients: Any) -> None:
-    """Mean over the workers, in place, in one message."""
-    import torch
-    from torch.distributed import all_reduce, get_world_size
-
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    all_reduce(flat)
-    flat /= get_world_size()
-    parts = flat.split([gradient.numel() for gradient in gradients])
-    for gradient, mean in zip(gradients, parts, strict=True):
-        gradient.copy_(mean.view_as(gradient))
 
 
 def _autoencoder(config: PretrainConfig, examples: Examples, work_dir: Path, report: Any, part: Any) -> Any:

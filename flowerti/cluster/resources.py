@@ -35,7 +35,7 @@ def describe(resources: Resources) -> str:
 
 
 def check_fit(config: ClusterConfig, nodes: Sequence[Resources], growth: Resources | None) -> None:
-    """Refuse workers that no node can ever hold.
+    """Refuse workers that no node can ever hold, and a classifier's workers that never fit all at once.
 
     Args:
         config: what a worker asks for.
@@ -47,8 +47,10 @@ def check_fit(config: ClusterConfig, nodes: Sequence[Resources], growth: Resourc
     """
     needs = needs_of(config)
     if any(slots(needs, node) for node in nodes):
+        _check_together(config, nodes, growth)
         return
     if growth is not None and all(growth.get(name, 0.0) >= amount for name, amount in needs.items()):
+        _check_together(config, nodes, growth)
         return
     lacking = [name for name, amount in needs.items() if not any(node.get(name, 0.0) >= amount for node in nodes)]
     name = f"num_{lacking[0].lower()}s_per_worker" if lacking else "num_cpus_per_worker"
@@ -56,6 +58,18 @@ def check_fit(config: ClusterConfig, nodes: Sequence[Resources], growth: Resourc
         f"cluster.{name}: a worker asks for {describe(needs)}, and no node of the cluster can hold that "
         f"({_inventory(nodes)}): ask for less, or add such nodes"
     )
+
+
+def _check_together(config: ClusterConfig, nodes: Sequence[Resources], growth: Resources | None) -> None:
+    """Workers that train together wait for each other, so all of them must find room; others take turns."""
+    needs, num = needs_of(config), config.num_workers_per_classifier
+    num_slots = sum(slots(needs, node) for node in nodes)
+    num_later = 0 if growth is None else slots(needs, growth)
+    if num > max(1, num_slots, num_later):
+        raise ValueError(
+            f"cluster.num_workers_per_classifier: {num} workers with {describe(needs)} each are to train together, the "
+            f"cluster holds {max(num_slots, num_later)} at once ({_inventory(nodes)}): ask for fewer, or add nodes"
+        )
 
 
 def _inventory(nodes: Sequence[Resources]) -> str:
@@ -66,12 +80,21 @@ def _inventory(nodes: Sequence[Resources]) -> str:
     return "it has " + "; ".join(shown[:5])
 
 
-def check_local_fit(config: ClusterConfig, num_gpus: int) -> None:
-    """Refuse a local Ray whose GPUs do not hold the workers; its CPUs are made to fit.
+def check_local_fit(config: ClusterConfig, num_gpus: int, num_cpus: int) -> None:
+    """Refuse a local Ray whose GPUs do not hold the workers, or whose CPUs those that train together.
+
+    For other workers its CPUs are made to fit: they may take turns.
 
     Raises:
-        ValueError: there are too few GPUs for a worker, or for all of them at once.
+        ValueError: there are too few GPUs for a worker, or for all of them at once; or too few CPUs for a classifier's
+            workers.
     """
+    together = config.num_workers_per_classifier
+    if together > 1 and together * config.num_cpus_per_worker > num_cpus:
+        raise ValueError(
+            f"cluster.num_workers_per_classifier: {together} workers with {config.num_cpus_per_worker:g} CPU each do "
+            f"not fit on this machine's {num_cpus}: lower it, or join a cluster with cluster.address auto"
+        )
     asked = config.num_gpus_per_worker
     if asked > num_gpus:
         raise ValueError(

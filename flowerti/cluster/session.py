@@ -10,6 +10,7 @@ import socket
 
 from flowerti.cluster.resources import check_fit, check_local_fit, cluster_growth, cluster_nodes
 from flowerti.config import ClusterConfig
+from flowerti.run_directory import RunDirectory
 
 _OBJECT_STORE_BYTES = 1_000_000_000
 _CONNECT_TIMEOUT_S = 10.0
@@ -50,7 +51,7 @@ def _start_local(config: ClusterConfig) -> None:
 
     num_cpus = int(config.num_workers * config.num_cpus_per_worker + 0.999) + 1
     num_gpus = _count_gpus()
-    check_local_fit(config, num_gpus)
+    check_local_fit(config, num_gpus, os.cpu_count() or 1)
     ray.init(
         address="local",
         num_cpus=num_cpus,
@@ -130,6 +131,13 @@ def device_of(config: ClusterConfig) -> str:
     if config.device != "auto":
         return config.device
     return "cuda" if config.num_gpus_per_worker > 0 else "cpu"
+
+
+def notes_path(run: RunDirectory, scratch: str, name: str) -> str:
+    """Where Tune and Train may keep notes of their own: nothing of them is read back, but nodes need a shared place."""
+    import ray
+
+    return scratch if len(ray.nodes()) == 1 or run.is_local else f"{run.uri.rstrip('/')}/{name}"
 
 
 def close() -> None:

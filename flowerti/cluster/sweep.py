@@ -8,7 +8,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from flowerti.cluster.picture_sets import (
     synthetic_set,
     weights_sha256,
 )
-from flowerti.cluster.session import connect, device_of
+from flowerti.cluster.session import connect, device_of, notes_path
 from flowerti.config import ClassifierConfig, ClusterConfig, SweepConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
@@ -115,6 +114,8 @@ def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
         plan,
         pools,
         sweep_config.synthetic_weight if source else 1.0,
+        # left out where it is off, so that trials from before there was one stay valid
+        *([sweep_config.synthetic_smoothing] if source and sweep_config.synthetic_smoothing else []),
         sweep_config.refit_epochs,
         experiment.classifier,
         weights_sha256(classifier_backbone(study)),
@@ -227,7 +228,7 @@ def _tune(study: Study, data: ray.ObjectRef, plans: list[TrialPlan], keys: dict[
             len(plans),
             cluster,
             experiment.sweep.max_concurrent_trials,
-            _storage(study.run, scratch),
+            notes_path(study.run, scratch, "sweep/tune"),
         )
     return [f"{plans[r.config['plan']].name}: {r.error}" for r in results if r.error and r.config]
 
@@ -256,10 +257,3 @@ def run_points(
             failure_config=tune.FailureConfig(max_failures=cluster.max_retries_per_class),
         ),
     ).fit()
-
-
-def _storage(run: RunDirectory, scratch: str) -> str:
-    # Tune keeps notes of its own there; nothing of them is read back, but several nodes need a shared place
-    if len(ray.nodes()) == 1 or run.is_local:
-        return str(Path(scratch))
-    return f"{run.uri.rstrip('/')}/sweep/tune"

@@ -27,9 +27,9 @@ from flowerti.demo.networks import (
     build_unet,
     build_vae,
 )
-from flowerti.demo.shares import WHOLE, Part
 from flowerti.demo.species import COMMON, random_traits, sample_traits
 from flowerti.demo.text_pretraining import train_text_encoder
+from flowerti.shares import WHOLE, Part
 
 Report = Callable[[dict[str, float | int | str]], None]
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowerti.backbones import load_lite1
-from flowerti.demo.shares import WHOLE, Part
+from flowerti.shares import WHOLE, Part
 
 _BLOCKS = (0, 3, 6, 10, 14)
 """Blocks whose outputs are compared: 2 to 16 pixels wide fields."""

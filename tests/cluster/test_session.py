@@ -54,12 +54,26 @@ def test_a_cluster_that_grows_is_judged_by_what_it_may_become():
 
 
 def test_a_local_ray_must_have_the_gpus():
-    check_local_fit(config(num_workers=4, num_gpus_per_worker=0.5), num_gpus=2)
-    check_local_fit(config(num_workers=9), num_gpus=0)
+    check_local_fit(config(num_workers=4, num_gpus_per_worker=0.5), num_gpus=2, num_cpus=2)
+    check_local_fit(config(num_workers=9), num_gpus=0, num_cpus=2)
     with pytest.raises(ValueError, match=r"cluster\.num_gpus_per_worker: 1 asked for, this machine has 0"):
-        check_local_fit(config(num_gpus_per_worker=1.0), num_gpus=0)
+        check_local_fit(config(num_gpus_per_worker=1.0), num_gpus=0, num_cpus=2)
     with pytest.raises(ValueError, match=r"cluster\.num_workers: 2 workers with 0.6 GPU each do not fit .* 1, 1 do"):
-        check_local_fit(config(num_workers=2, num_gpus_per_worker=0.6), num_gpus=1)
+        check_local_fit(config(num_workers=2, num_gpus_per_worker=0.6), num_gpus=1, num_cpus=2)
+
+
+def test_workers_that_train_together_must_all_find_room():
+    three = config(num_workers=4, num_workers_per_classifier=3)
+    check_local_fit(three, num_gpus=0, num_cpus=3)
+    with pytest.raises(ValueError, match=r"num_workers_per_classifier: 3 workers with 1 CPU each do not fit .* 2: "):
+        check_local_fit(three, num_gpus=0, num_cpus=2)
+    one_cpu = {"CPU": 1.0}
+    check_fit(three, [one_cpu] * 3, growth=None)
+    check_fit(three, [one_cpu] * 2, growth={"CPU": 64, "GPU": 0})
+    for growth in (None, {"CPU": 2, "GPU": 0}):
+        with pytest.raises(ValueError, match=r"num_workers_per_classifier: 3 workers .* holds 2 at once"):
+            check_fit(three, [one_cpu] * 2, growth=growth)
+    check_fit(config(num_workers=4), [one_cpu], growth=None)
 
 
 @pytest.mark.parametrize(

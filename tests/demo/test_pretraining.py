@@ -28,8 +28,8 @@ from flowerti.demo.pretraining import (
     train_autoencoder,
     train_denoiser,
 )
-from flowerti.demo.shares import Part
 from flowerti.demo.species import RARE
+from flowerti.shares import Part
 
 SIZES = NetworkSizes(
     vae_widths=(16, 16, 16, 16),
