@@ -99,9 +99,10 @@ def recommend_classes(
     """Choose a ratio for each weak class on its own: 0 unless its own F1 gains beyond chance.
 
     A ratio qualifies for a class where its p-value, adjusted over all weak classes and ratios of the arm (Holm), is
-    below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and repeating its real
-    pictures as often does not gain as much; the largest mean gain wins. All weak classes had the same ratio in every
-    trial, so a mixture of ratios was itself not tried.
+    below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and it beats repeating the
+    class's real pictures as often (p below 0.05, adjusted likewise: a gain by share alone may be real in every class);
+    the largest mean gain wins. All weak classes had the same ratio in every trial, so a mixture of ratios was itself not
+    tried.
 
     Args:
         validation_rows: rows of single classes on the validation split.
@@ -121,9 +122,9 @@ def recommend_classes(
 
 def _class_ratio(rows: list[SweepClassRow], harmless: set[float], arm: str) -> ClassRatio:
     own = [row for row in rows if row.arm == arm]
-    repeated = {row.ratio: row.gain for row in rows if row.arm == REPEATED_ARM}
+    has_repeated = any(row.arm == REPEATED_ARM for row in rows)
     significant = [row for row in own if row.holm_p < SIGNIFICANCE and row.gain > 0]
-    kept = [r for r in significant if r.ratio in harmless and r.gain > repeated.get(r.ratio, 0.0) + TIE]
+    kept = [r for r in significant if r.ratio in harmless and (not has_repeated or r.content_holm_p < SIGNIFICANCE)]
     best = max(kept or significant or own, key=lambda row: row.gain)
     facts = (
         f"F1 {best.gain:+.3f} at ratio {best.ratio:g} (95 % interval {best.gain_low:+.3f} to {best.gain_high:+.3f}, "
@@ -133,7 +134,7 @@ def _class_ratio(rows: list[SweepClassRow], harmless: set[float], arm: str) -> C
         return ClassRatio(class_name=best.class_name, ratio=best.ratio, reason=facts)
     problem = "no ratio gains beyond chance; the best"
     if significant:
-        problem = "the other classes lose too much, or repeated real pictures gain as much"
+        problem = "the other classes lose too much, or it is not shown to beat repeated real pictures"
     return ClassRatio(class_name=best.class_name, ratio=0.0, reason=f"{problem}: {facts}")
 
 

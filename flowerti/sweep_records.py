@@ -30,6 +30,10 @@ class SweepClassRow:
     """One-sided bootstrap p-value of "no gain"."""
     holm_p: float
     """The same, adjusted over all weak classes and ratios of the arm."""
+    content_gain: float = 0.0
+    """Mean paired difference of the class's F1 to the arm `repeated` at the same ratio; 0 where that was not run."""
+    content_holm_p: float = 1.0
+    """One-sided bootstrap p-value of "no better than its real pictures shown again", adjusted in the same way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

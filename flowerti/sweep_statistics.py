@@ -113,9 +113,7 @@ class SweepAnalysis:
         arm, ratio = self._layout.arms[i]
         macro, weak, rest = (self._estimate(group, i) for group in (_ALL, _WEAK, _REST))
         gain, rest_gain = self._estimate(_WEAK, i, 0), self._estimate(_REST, i, 0)
-        twin, content = (REPEATED_ARM, ratio), Estimate(value=0.0, low=0.0, high=0.0, p=1.0)
-        if twin in self._layout.arms and arm != REPEATED_ARM:
-            content = self._estimate(_WEAK, i, self._layout.arms.index(twin))
+        content = self._content(_WEAK, i)
         return SweepRow(
             split=self.split,
             arm=arm,
@@ -140,6 +138,14 @@ class SweepAnalysis:
             balanced_accuracy=float(np.mean([self._recall(i, c) for c in range(len(self._names))])),
         )
 
+    def _content(self, group: int, i: int) -> Estimate:
+        """What the pictures themselves do for a group: its F1 against the real ones shown again as often."""
+        arm, ratio = self._layout.arms[i]
+        twin = (REPEATED_ARM, ratio)
+        if arm == REPEATED_ARM or twin not in self._layout.arms:
+            return Estimate(value=0.0, low=0.0, high=0.0, p=1.0)
+        return self._estimate(group, i, self._layout.arms.index(twin))
+
     def _recall(self, arm: int, class_id: int) -> float:
         members = self._true_ids == class_id
         return float((self._layout.predictions[arm][:, members] == class_id).mean()) if members.any() else 0.0
@@ -147,8 +153,11 @@ class SweepAnalysis:
     def class_rows(self) -> list[SweepClassRow]:
         """One row for each weak class, arm and ratio; p-values adjusted over the classes and ratios of an arm."""
         rows = [self._class_row(i, place) for i in range(len(self._layout.arms)) for place in range(len(self._weak))]
-        adjusted = holm_by([r.gain_p for r in rows], [r.arm for r in rows])
-        return [replace(row, holm_p=p) for row, p in zip(rows, adjusted, strict=True)]
+        arms = [r.arm for r in rows]
+        adjusted = zip(
+            holm_by([r.gain_p for r in rows], arms), holm_by([r.content_holm_p for r in rows], arms), strict=True
+        )
+        return [replace(row, holm_p=p, content_holm_p=q) for row, (p, q) in zip(rows, adjusted, strict=True)]
 
     def _class_row(self, i: int, place: int) -> SweepClassRow:
         class_id, group = self._weak[place], _REST + 1 + place
@@ -156,7 +165,7 @@ class SweepAnalysis:
         num, recall = int((self._true_ids == class_id).sum()), self._recall(i, class_id)
         # Seeds see the same pictures, so their hits are averaged and not added up.
         low, high = wilson(recall, num) if num else (0.0, 1.0)
-        gain = self._estimate(group, i, 0)
+        gain, content = self._estimate(group, i, 0), self._content(group, i)
         return SweepClassRow(
             split=self.split,
             arm=arm,
@@ -172,6 +181,8 @@ class SweepAnalysis:
             gain_high=gain.high,
             gain_p=gain.p,
             holm_p=gain.p,
+            content_gain=content.value,
+            content_holm_p=content.p,
         )
 
     def group_rows(self) -> list[SweepGroupRow]:

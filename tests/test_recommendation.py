@@ -181,8 +181,12 @@ def test_each_class_gets_its_own_ratio_or_none():
     assert "+0.300 at ratio 1" in found["rose"].reason
     harmful = [arms[0], _made("token", 2.0, 0.1, 0.01, rest_gain=-0.02), arms[2]]
     assert [c.ratio for c in recommend_classes(rows, harmful, CONFIG)] == [1.0, 0.0]
-    repeated = [dataclasses.replace(_class_row("azalea", 2.0, 0.25, 0.01), arm="repeated")]
-    assert [c.ratio for c in recommend_classes(rows + repeated, arms, CONFIG)] == [1.0, 0.0]
+    repeated = [dataclasses.replace(_class_row("azalea", 2.0, 0.1, 0.01), arm="repeated")]
+    beaten = [dataclasses.replace(rows[0], content_holm_p=0.04), *rows[1:]]
+    assert [c.ratio for c in recommend_classes(beaten + repeated, arms, CONFIG)] == [1.0, 0.0]
+    found = recommend_classes(rows + repeated, arms, CONFIG)
+    assert [c.ratio for c in found] == [0.0, 0.0], "a larger gain than that of repeated pictures must not be by chance"
+    assert "not shown to beat repeated real pictures" in found[0].reason
     for unfit in (([_class_row("rose", 1.0, 0.3, 0.2, split="test")], arms), (rows, [REAL_ON_TEST])):
         with pytest.raises(ValueError, match="validation only"):
             recommend_classes(*unfit, CONFIG)

@@ -233,6 +233,24 @@ def test_p_values_are_adjusted_over_ratios_and_over_classes_and_ratios():
     assert smallest.holm_p == pytest.approx(min(1, 4 * smallest.gain_p))
 
 
+def test_a_class_is_compared_with_its_own_pictures_shown_again():
+    again = [dataclasses.replace(t, arm="repeated") for t in _sweep() if (t.arm, t.ratio) == ("raw", 1.0)]
+    trials = [*_sweep(), *again]
+    assert again
+    rows = [r for r in _analyse(trials).class_rows() if r.arm == "token"]
+    for row in rows:
+        class_id = NAMES.index(row.class_name)
+        if row.ratio != 1.0:
+            assert (row.content_gain, row.content_holm_p) == (0.0, 1.0), "there is nothing to compare with"
+            continue
+        own, other = (
+            [_loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in _cell(trials, arm, 1.0)]
+            for arm in ("token", "repeated")
+        )
+        assert row.content_gain == pytest.approx(np.mean(own) - np.mean(other))
+    assert all(0 <= r.content_holm_p <= 1 for r in rows)
+
+
 def test_holm_is_the_step_down_rule():
     """Holm 1979: the k-th smallest of m times m - k + 1, made monotone."""
     p_values, families = [0.01, 0.04, 0.03, 0.2, 0.5], ["a", "a", "a", "b", "b"]

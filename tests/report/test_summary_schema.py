@@ -39,7 +39,8 @@ def test_a_missing_key_is_named(key):
 
 @pytest.mark.parametrize("key", ROWS)
 def test_a_missing_field_is_named_in_every_kind_of_row(key):
-    for field in json.loads(SUMMARY)[key][0]:
+    later = {"content_gain", "content_holm_p"} if key == "sweep_classes" else set()
+    for field in set(json.loads(SUMMARY)[key][0]) - later:
         summary = json.loads(SUMMARY)
         del summary[key][0][field]
         with pytest.raises(ValueError, match=field):
