@@ -101,8 +101,8 @@ def recommend_classes(
     A ratio qualifies for a class where its p-value, adjusted over all weak classes and ratios of the arm (Holm), is
     below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and it beats repeating the
     class's real pictures as often (p below 0.05, adjusted likewise: a gain by share alone may be real in every class);
-    the largest mean gain wins. All weak classes had the same ratio in every trial, so a mixture of ratios was itself not
-    tried.
+    the largest mean gain wins. All weak classes had the same ratio in every trial, so a mixture of ratios was itself
+    not tried.
 
     Args:
         validation_rows: rows of single classes on the validation split.
