@@ -6,6 +6,7 @@ Nodes belong to the process that made them, and end with it.
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -133,6 +134,18 @@ def free_gpus(cluster: Any) -> tuple[float, float]:
     )
     free, total = done.stdout.split()[-2:]
     return float(free), float(total)
+
+
+def free_ports(num: int) -> list[int]:
+    """Ports on which nobody listens now."""
+    # outside 10002 to 19999, which Ray keeps for its workers
+    sockets = [socket.socket() for _ in range(num)]
+    for opened in sockets:
+        opened.bind(("127.0.0.1", 0))
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
 
 
 def learnt(folder: Path) -> dict[str, bytes]:
