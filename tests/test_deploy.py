@@ -171,7 +171,9 @@ RAY_JOB = closed(
 def check_manifest(manifest: dict[str, Any]) -> None:
     """Refuse what KubeRay or Kubernetes would refuse, and what Kubernetes would drop."""
     spec = {"RayCluster": RAY_CLUSTER, "RayJob": RAY_JOB}[manifest["kind"]]
-    top = closed("apiVersion kind metadata spec", apiVersion={"const": "ray.io/v1"}, kind=TEXT, metadata=OBJECT, spec=spec)
+    top = closed(
+        "apiVersion kind metadata spec", apiVersion={"const": "ray.io/v1"}, kind=TEXT, metadata=OBJECT, spec=spec
+    )
     jsonschema.validate(manifest, top)
     cluster = cluster_of(manifest)
     for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:

@@ -63,10 +63,20 @@ def on_nodes(experiment: Experiment, address: str, num_workers: int = 2) -> Expe
 class Driver:
     """A run as a process of its own."""
 
-    def __init__(self, experiment: Experiment, folder: Path, until: str = "report") -> None:
+    def __init__(self, experiment: Experiment, folder: Path, until: str = "report", run_dir: str = "") -> None:
+        """Start; without a run directory elsewhere, `folder` is it. Its config and log lie beside it."""
         config = folder.parent / f"{folder.name}.json"
         config.write_text(to_json(experiment))
-        command = [sys.executable, "-m", "flowerti.cli", "run", "--config", str(config), "--run-dir", str(folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "flowerti.cli",
+            "run",
+            "--config",
+            str(config),
+            "--run-dir",
+            run_dir or str(folder),
+        ]
         command += ["--until", until]
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         self._log = folder.parent / f"{folder.name}.log"

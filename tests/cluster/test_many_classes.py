@@ -1,7 +1,7 @@
 """A whole run with 200 weak classes on a real Ray: what the driver holds does not grow with the classes it has learnt.
 
 `pytest -m slow tests/cluster/test_many_classes.py` takes a quarter of an hour on one core, most of it for the start of
-forty actors.
+twenty actors.
 """
 
 import json
@@ -63,7 +63,7 @@ def many_classes(base: Path, pictures: Path) -> Experiment:
         inversion=replace(tiny.inversion, num_steps=4, eval_every_steps=2, checkpoint_every_steps=4),
         sampling=replace(tiny.sampling, num_per_class=2, num_inference_steps=1, sources=("raw", "token")),
         sweep=replace(tiny.sweep, ratios=(1.0,), free_arms=("real",), negative_control=False, on_best_control=False),
-        cluster=replace(tiny.cluster, classes_per_actor=5),
+        cluster=replace(tiny.cluster, classes_per_actor=10),
     )
 
 

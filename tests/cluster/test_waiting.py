@@ -82,9 +82,7 @@ def test_an_actor_behind_another_is_told_until_it_has_its_place(one_worker: Clus
         assert ray.get(holder.answer.remote()) == 7
         behind = actor()
         answer = behind.answer.remote()
-        assert said.get(timeout=120) == (
-            "waiting for 2 CPU per worker: 1 asked for, 1 CPU free; the cluster has 3 CPU"
-        )
+        assert said.get(timeout=120) == ("waiting for 2 CPU per worker: 1 asked for, 1 CPU free; the cluster has 3 CPU")
         ray.kill(holder)
         assert ray.get(answer, timeout=120) == 7
     assert said.empty()
