@@ -9,7 +9,9 @@ import pytest
 
 from benchmarks import cluster
 from flowerti.artifacts import Concept
+from flowerti.config import BaseConfig, SamplingConfig
 from flowerti.run_directory import RunDirectory
+from flowerti.sampling import plan_shards
 
 
 def concepts(*seconds: float) -> list[Concept]:
@@ -33,7 +35,7 @@ def test_every_place_gives_the_same_weights(tmp_path):
     assert found == pytest.approx([expected] * 3, rel=1e-12)
 
 
-def test_quick_mode_prints_all_ratios_in_one_object(monkeypatch, capsys, tiny_base):
+def test_quick_mode_prints_all_ratios_in_one_object(monkeypatch, capsys):
     """The stages are pretended; their real ones are run by the benchmark itself."""
     sizes = []
 
@@ -58,10 +60,10 @@ def test_quick_mode_prints_all_ratios_in_one_object(monkeypatch, capsys, tiny_ba
 
 def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path, monkeypatch):
     """In this process; every loop finds nothing that an earlier one left."""
-    from flowerti.config import BaseConfig, SamplingConfig
 
     class Pool:
-        written: list[str] = []
+        def __init__(self) -> None:
+            self.written: list[str] = []
 
         def map(self, function: Any, tasks: list[Any], chunksize: int) -> None:
             for task in tasks:
@@ -71,16 +73,10 @@ def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path, monkeypat
     run, config = RunDirectory(str(tmp_path)), SamplingConfig(num_per_class=4, batch_size=2, num_inference_steps=1)
     base = BaseConfig(path=str(tiny_base))
     cluster._load_sampler(base, config, run)
-    tasks = cluster_tasks(config, base)
+    tasks = plan_shards("rose", "raw", "rose", config, 0, base.dtype, "b" * 64)
     monkeypatch.setattr(cluster, "plan_sets", lambda *_arguments: [("raw", tasks)])
     monkeypatch.setattr(cluster, "_one_class", lambda study: (None, []))
     study = type("Study", (), {"run": run})
     pool = Pool()
     assert cluster._draw_bare(pool, study) > 0 and cluster._draw_bare(pool, study) > 0  # pyright: ignore
     assert len(pool.written) == 4 and run.names("synthetic") == []
-
-
-def cluster_tasks(config: Any, base: Any) -> list[Any]:
-    from flowerti.sampling import plan_shards
-
-    return plan_shards("rose", "raw", "rose", config, 0, base.dtype, "b" * 64)
