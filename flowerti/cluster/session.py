@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 
-from flowerti.cluster.resources import check_fit, check_local_fit, cluster_growth, cluster_nodes
+from flowerti.cluster.resources import check_fit, check_local_fit, check_startable, cluster_growth, cluster_nodes
 from flowerti.config import ClusterConfig
 
 _OBJECT_STORE_BYTES = 1_000_000_000
@@ -88,6 +88,7 @@ def _join(config: ClusterConfig) -> None:
         ) from error
     try:
         check_fit(config, cluster_nodes(), cluster_growth())
+        check_startable(config)
     except ValueError:
         ray.shutdown()
         raise

@@ -69,7 +69,7 @@ def sentence(needs: Resources, count: int, room: Room) -> str:
     """What is waited for, and what the cluster has of it."""
     free = describe({name: room.free.get(name, 0.0) for name in needs})
     total = describe({name: room.total.get(name, 0.0) for name in needs})
-    growing = f", {room.num_nodes_starting} more nodes are starting" if room.num_nodes_starting else ""
+    growing = f"; nodes starting: {room.num_nodes_starting}" if room.num_nodes_starting else ""
     return f"waiting for {describe(needs)} per worker: {count} asked for, {free} free; the cluster has {total}{growing}"
 
 

@@ -52,10 +52,10 @@ def add_node(cluster: Any) -> Any:
     return cluster.add_node(**_NODE)
 
 
-def on_nodes(experiment: Experiment, address: str, num_workers: int = 2) -> Experiment:
+def on_nodes(experiment: Experiment, address: str, num_workers: int = 2, num_gpus: float = 1.0) -> Experiment:
     """The experiment on a cluster's GPUs, which are fake: networks stay on the CPU."""
     cluster = replace(
-        experiment.cluster, address=address, num_workers=num_workers, num_gpus_per_worker=1.0, device="cpu"
+        experiment.cluster, address=address, num_workers=num_workers, num_gpus_per_worker=num_gpus, device="cpu"
     )
     return replace(experiment, cluster=cluster)
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,6 @@ from typing import Any
 import psutil
 import pytest
 from nodes import Driver, free_ports, learnt, on_nodes
-from ray.exceptions import RpcError
 from tiny_run import tiny_experiment
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -50,7 +50,7 @@ def cluster_config(address: str) -> dict[str, Any]:
             "disable_launch_config_check": True,
         },
         "available_node_types": {
-            "head": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
+            "ray.head.default": {"resources": {"CPU": 2}, "node_config": {}, "max_workers": 0},
             "gpu": {
                 "resources": {"CPU": 1, "GPU": 1, "object_store_memory": 100 * 2**20},
                 "node_config": {},
@@ -58,9 +58,12 @@ def cluster_config(address: str) -> dict[str, Any]:
                 "max_workers": MAX_NODES,
             },
         },
-        "head_node_type": "head",
+        "head_node_type": "ray.head.default",
         "auth": {},
+        "docker": {},
         "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+        **{name: [] for name in ("cluster_synced_files", "rsync_exclude", "rsync_filter")},
         **{f"{kind}_commands": [] for kind in ("initialization", "setup", "head_setup", "worker_setup")},
         **{f"{kind}_start_ray_commands": [] for kind in ("head", "worker")},
     }
@@ -97,8 +100,10 @@ def autoscaling_head(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        wait_until(lambda: num_gpu_nodes(address) == 0, "the head does not answer")
         yield address
+    except BaseException:
+        print((Path(folder) / "head.log").read_text())
+        raise
     finally:
         process.terminate()
         try:
@@ -116,36 +121,71 @@ def end_processes_of(folder: str) -> None:
                 process.send_signal(signal.SIGKILL)
 
 
-def num_gpu_nodes(address: str) -> int | None:
-    """Nodes beside the head that are up; None where the head does not answer."""
-    from ray.autoscaler.v2.sdk import get_cluster_status
+_WATCH = """
+import sys, time
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.exceptions import RpcError
 
+while True:
     try:
-        status = get_cluster_status(address, timeout=5)
+        status = get_cluster_status(sys.argv[1], timeout=5)
+        print(sum(n.ray_node_type_name == "gpu" for n in [*status.active_nodes, *status.idle_nodes]), flush=True)
     except RpcError:
-        return None
-    return sum(node.ray_node_type_name == "gpu" for node in [*status.active_nodes, *status.idle_nodes])
+        pass  # the head does not answer yet
+    time.sleep(0.3)
+"""
 
 
-def wait_until(is_so: Any, otherwise: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.5)
+class Watch:
+    """How many nodes a cluster had beside its head, again and again; a process, because Ray reads its token once."""
+
+    def __init__(self, address: str) -> None:
+        self.counts: list[int] = []
+        self._process = subprocess.Popen([sys.executable, "-c", _WATCH, address], stdout=subprocess.PIPE, text=True)
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.counts.append(int(line))
+
+    def wait_for(self, num_nodes: int, begin: int = 0) -> None:
+        """Until a count after the first `begin` ones is this."""
+        deadline = time.monotonic() + PATIENCE_S
+        while num_nodes not in self.counts[begin:]:
+            assert time.monotonic() < deadline, f"never {num_nodes} nodes: {self.counts}"
+            assert self._process.poll() is None
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        self._thread.join()
 
 
-def test_a_cluster_grows_from_nothing_for_its_actors_and_shrinks_to_nothing(quiet, tiny_base, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    shutil.copytree(quiet, folder, ignore=shutil.ignore_patterns("concepts"))
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Watch]]:
     with autoscaling_head(monkeypatch) as address:
-        driver = Driver(on_nodes(tiny_experiment(tiny_base), address, MAX_NODES), folder, until="invert")
-        seen = [0]
-        while driver.is_running:
-            seen.append(num_gpu_nodes(address) or 0)
-            time.sleep(0.3)
-        driver.finish()
-        assert max(seen) == MAX_NODES
-        assert "[invert] waiting for 1 CPU and 1 GPU per worker" in driver.log()
-        wait_until(lambda: num_gpu_nodes(address) == 0, "idle nodes are not given back")
-    assert learnt(folder) == learnt(quiet)
-    assert len(learnt(quiet)) == MAX_NODES
+        watch = Watch(address)
+        try:
+            watch.wait_for(0)
+            yield address, watch
+        finally:
+            watch.stop()
+
+
+def test_a_cluster_grows_from_nothing_for_its_actors_and_shrinks_to_nothing(head, tiny_base, tmp_path):
+    address, watch = head
+    asked_too_much = on_nodes(tiny_experiment(tiny_base), address, num_gpus=4.0)
+    refused = Driver(asked_too_much, tmp_path / "refused", until="classify")
+    with pytest.raises(AssertionError, match="4 GPU, and no kind of node that the cluster may start holds that"):
+        refused.finish()
+    assert max(watch.counts) == 0
+    folder = tmp_path / "run"
+    driver = Driver(on_nodes(tiny_experiment(tiny_base), address, MAX_NODES), folder, until="invert")
+    driver.finish(timeout_s=900)
+    assert max(watch.counts) == MAX_NODES
+    assert "waiting for 1 CPU and 1 GPU per worker" in driver.log()
+    watch.wait_for(0, begin=len(watch.counts))
+    assert len(learnt(folder)) == MAX_NODES

@@ -30,7 +30,7 @@ def test_a_wait_is_told_with_what_there_is(waits: Waits):
     ]
     assert waits.look(room(3), 12.0) == []
     (again,) = waits.look(room(3, num_nodes_starting=2), 71.0)
-    assert again.endswith("the cluster has 4 CPU and 2 GPU, 2 more nodes are starting")
+    assert again.endswith("the cluster has 4 CPU and 2 GPU; nodes starting: 2")
     assert waits.look(room(3), 133.0) == [], "the pause doubles"
     assert len(waits.look(room(3), 192.0)) == 1
 
