@@ -154,9 +154,12 @@ def _is_asked(asked: Mapping[str, float], needs: Resources) -> bool:
 def _autoscaler() -> Any:
     """What the autoscaler last reported to the head; of version 0 where there is none."""
     import ray
-    from ray._raylet import GcsClient
-    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+    import ray._raylet
+    from ray.core.generated import autoscaler_pb2
 
-    address = ray.get_runtime_context().gcs_address
-    content = GcsClient(address=address).get_cluster_status(timeout_s=_ASK_TIMEOUT_S)
-    return GetClusterStatusReply.FromString(content).autoscaling_state
+    # generated at Ray's build: the type checker does not see into them
+    core: Any = ray._raylet
+    messages: Any = autoscaler_pb2
+    client = core.GcsClient(address=ray.get_runtime_context().gcs_address)
+    content = client.get_cluster_status(timeout_s=_ASK_TIMEOUT_S)
+    return messages.GetClusterStatusReply.FromString(content).autoscaling_state

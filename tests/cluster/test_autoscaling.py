@@ -1,7 +1,7 @@
 """A cluster that begins without a GPU grows by one node for each inversion actor, and gives all of them back.
 
 The autoscaler is Ray's own; its machines are processes here (the fake multi-node provider), and so are its GPUs.
-`pytest -m slow tests/cluster/test_autoscaling.py` takes two minutes on two free cores, more on busy ones.
+`pytest -m slow tests/cluster/test_autoscaling.py` took 13 minutes on one core that others kept busy.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """A whole run with 200 weak classes on a real Ray: what the driver holds does not grow with the classes it has learnt.
 
-`pytest -m slow tests/cluster/test_many_classes.py` takes a quarter of an hour on one core, most of it for the start of
+`pytest -m slow tests/cluster/test_many_classes.py` takes half an hour on one busy core, most of it for the start of
 twenty actors.
 """
 
