@@ -24,7 +24,7 @@ import pytest
 from nodes import Driver, free_ports, learnt, on_nodes
 from tiny_run import tiny_experiment
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 MAX_NODES = 3
 PATIENCE_S = 240
 
