@@ -36,13 +36,15 @@ def run_experiment(
     if until not in STAGES:
         raise ValueError(f"--until: unknown stage {until!r}: choose one of {', '.join(STAGES)}")
     from flowerti.cluster.session import close
+    from flowerti.cluster.waiting import waits_told
 
     study = prepare(experiment, run)
     clock = StageClock(run, experiment, say)
     try:
-        for stage in _stages(study, clock):
-            if stage == until:
-                break
+        with waits_told(experiment.cluster, clock.tell):
+            for stage in _stages(study, clock):
+                if stage == until:
+                    break
     except Exception as error:
         _write_result(run, {"state": "failed", "stage": clock.last, "reason": f"{type(error).__name__}: {error}"})
         raise
@@ -164,6 +166,10 @@ class StageClock:
     def last(self) -> str:
         """The stage that was begun last; empty before the first."""
         return self._stages[-1] if self._stages else ""
+
+    def tell(self, text: str) -> None:
+        """Say something about the stage that was begun last; it is no work of that stage."""
+        self._say(f"[{self.last}] {text}")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[str], None]]:

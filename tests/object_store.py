@@ -4,9 +4,14 @@
 503, `PUT /control/stall` holds back every second part of an upload, `GET /control/parts` counts parts that came in.
 """
 
+import socket
+import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qs
 
 Answer = Callable[[str, list[tuple[str, str]]], object]
@@ -41,6 +46,47 @@ class Control:
             self._is_stalled = True
         answer("200 OK", [("Content-Type", "text/plain")])
         return [str(self._num_parts if command[0] == "parts" else self._num_failures).encode()]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A running S3 server with one bucket."""
+
+    endpoint: str
+
+    def uri(self, path: str, bucket: str = "flowers") -> str:
+        return f"s3://{bucket}/{path}?endpoint_override={self.endpoint}&scheme=http"
+
+    def control(self, command: str, method: str = "PUT") -> int:
+        request = urllib.request.Request(f"http://{self.endpoint}/control/{command}", method=method)
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return int(response.read())
+
+    def client(self, service: str):
+        import boto3
+
+        return boto3.client(service, endpoint_url=f"http://{self.endpoint}", region_name="us-east-1")
+
+
+def start_store(log: Path) -> tuple[Store, subprocess.Popen]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "tests/object_store.py", str(port)], cwd=Path(__file__).parents[1], stderr=file
+        )
+    store = Store(endpoint=f"127.0.0.1:{port}")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        try:
+            store.control("parts", "GET")
+            break
+        except OSError:
+            time.sleep(0.2)
+    store.client("s3").create_bucket(Bucket="flowers")
+    return store, server
 
 
 def main() -> None:

@@ -1,8 +1,16 @@
-"""Cluster files: accepted by Ray's own check offline, and by ours where Ray's is silent. No cloud is asked."""
+"""Cluster files: accepted by Ray's and Kubernetes' own checks offline, and by ours where these are silent.
 
+No cloud is asked. KubeRay's definition of its resources is a megabyte of which nine tenths repeat Kubernetes' pods, and
+no package ships it; so pods are checked by Kubernetes' schema, and the fields around them by a closed list of ours.
+"""
+
+import copy
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -98,6 +106,110 @@ def test_the_manifest_grows_by_itself_and_is_closed(name: str):
         assert group["minReplicas"] == group["replicas"] == 0 < group["maxReplicas"]
         (container,) = group["template"]["spec"]["containers"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def closed(required: str, **fields: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema of an object that has no other fields than these."""
+    return {"type": "object", "properties": fields, "required": required.split(), "additionalProperties": False}
+
+
+TEXT, FLAG, OBJECT = {"type": "string", "minLength": 1}, {"type": "boolean"}, {"type": "object"}
+COUNT = {"type": "integer", "minimum": 0}
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+RAY_CLUSTER = closed(
+    "rayVersion headGroupSpec workerGroupSpecs",
+    rayVersion=TEXT,
+    suspend=FLAG,
+    enableInTreeAutoscaling=FLAG,
+    authOptions=closed("mode", mode={"enum": ["disabled", "token"]}),
+    autoscalerOptions=closed(
+        "",
+        idleTimeoutSeconds=COUNT,
+        upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
+        version={"enum": ["v1", "v2"]},
+        resources=OBJECT,
+    ),
+    headGroupSpec=closed(
+        "template rayStartParams",
+        template=OBJECT,
+        rayStartParams=TEXTS,
+        serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+        enableIngress=FLAG,
+    ),
+    workerGroupSpecs={
+        "type": "array",
+        "minItems": 1,
+        "items": closed(
+            "groupName template rayStartParams",
+            groupName=TEXT,
+            replicas=COUNT,
+            minReplicas=COUNT,
+            maxReplicas=COUNT,
+            numOfHosts=COUNT,
+            idleTimeoutSeconds=COUNT,
+            rayStartParams=TEXTS,
+            template=OBJECT,
+        ),
+    },
+)
+"""The fields of KubeRay's v1 API that a manifest of ours may use, as its API reference (docs/reference/api.md there)
+lists them: a name that is not among them is refused here, where Kubernetes drops it without a word."""
+RAY_JOB = closed(
+    "entrypoint rayClusterSpec",
+    entrypoint=TEXT,
+    rayClusterSpec=RAY_CLUSTER,
+    runtimeEnvYAML=TEXT,
+    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode"]},
+    shutdownAfterJobFinishes=FLAG,
+    ttlSecondsAfterFinished=COUNT,
+    activeDeadlineSeconds=COUNT,
+    backoffLimit=COUNT,
+    suspend=FLAG,
+)
+
+
+def check_manifest(manifest: dict[str, Any]) -> None:
+    """Refuse what KubeRay or Kubernetes would refuse, and what Kubernetes would drop."""
+    spec = {"RayCluster": RAY_CLUSTER, "RayJob": RAY_JOB}[manifest["kind"]]
+    top = closed(
+        "apiVersion kind metadata spec", apiVersion={"const": "ray.io/v1"}, kind=TEXT, metadata=OBJECT, spec=spec
+    )
+    jsonschema.validate(manifest, top)
+    cluster = cluster_of(manifest)
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "of"}, "template": group["template"]}
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("name", KUBERNETES)
+def test_the_manifest_fits_the_schemas_of_kuberay_and_kubernetes(name: str):
+    check_manifest(load(name))
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong"),
+    [
+        ("spec/shutdownAfterJobFinish", True),
+        ("spec/backoffLimit", "3"),
+        ("spec/rayClusterSpec/authOptions/mode", "open"),
+        ("spec/rayClusterSpec/autoscalerOptions/idleTimeoutSecond", 300),
+        ("spec/rayClusterSpec/headGroupSpec/rayStartParams/num-cpus", 0),
+        ("spec/rayClusterSpec/workerGroupSpecs/0/maxReplica", 8),
+        ("spec/rayClusterSpec/workerGroupSpecs/0/template/spec/nodeSelectors", {}),
+        ("spec/rayClusterSpec/workerGroupSpecs/0/template/spec/containers/0/resources/limits/cpu", ["7"]),
+        ("spec/rayClusterSpec/workerGroupSpecs/0/template/spec/tolerations/0/operator", 1),
+    ],
+)
+def test_a_manifest_with_a_mistake_is_refused(where: str, wrong: object):
+    manifest = copy.deepcopy(load("deploy/kuberay-job.yaml"))
+    *path, last = [int(part) if part.isdigit() else part for part in where.split("/")]
+    place: Any = manifest
+    for part in path:
+        place = place[part]
+    place[last] = wrong
+    with pytest.raises(jsonschema.ValidationError) as refused:
+        check_manifest(json.loads(json.dumps(manifest)))
+    assert str(last) in str(refused.value)
 
 
 def pinned(package: str) -> str:

@@ -4,6 +4,7 @@ import heapq
 import itertools
 import math
 import time
+import tracemalloc
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,6 +165,8 @@ class Simulation:
     ray: PretendedRay
     num_learnt: int
     driver_s: float
+    driver_bytes: int
+    """Most that it held beside its input; 0 where memory is not traced, which takes time."""
 
 
 def simulate(patch: pytest.MonkeyPatch, num_classes: int, num_workers: int, classes_per_actor: int = 1) -> Simulation:
@@ -194,9 +197,12 @@ def simulate(patch: pytest.MonkeyPatch, num_classes: int, num_workers: int, clas
     for name, value in (("run", None), ("base_sha256", ""), ("experiment", replace(experiment, cluster=cluster))):
         object.__setattr__(study, name, value)
     chosen = [SelectedClass(class_name=name, num_train=2, f1_validation=0.0, reason="") for name in tasks]
-    begun = time.process_time()
-    concepts = invert.invert(study, Selection(selected=chosen, by_evidence=[]), lambda text: None)
-    return Simulation(pretended, len(concepts), time.process_time() - begun)
+    selection = Selection(selected=chosen, by_evidence=[])
+    tracemalloc.reset_peak()
+    held, begun = tracemalloc.get_traced_memory()[0], time.process_time()
+    concepts = invert.invert(study, selection, lambda text: None)
+    spent = time.process_time() - begun
+    return Simulation(pretended, len(concepts), spent, tracemalloc.get_traced_memory()[1] - held)
 
 
 @pytest.mark.parametrize("classes_per_actor", [1, 2])
@@ -216,3 +222,14 @@ def test_the_driver_takes_the_same_time_for_every_class(monkeypatch: pytest.Monk
     per_class = [min(simulate(monkeypatch, n, 100).driver_s for _ in range(3)) / n for n in (500, 2000)]
     assert math.isfinite(per_class[0])
     assert per_class[1] < 2 * per_class[0] + 1e-4
+
+
+def test_the_driver_holds_the_same_for_every_class(monkeypatch: pytest.MonkeyPatch):
+    simulate(monkeypatch, 10, 5)  # what is imported on the way is not the classes'
+    tracemalloc.start()
+    try:
+        per_class = [simulate(monkeypatch, n, 100).driver_bytes / n for n in (500, 1000, 2000)]
+    finally:
+        tracemalloc.stop()
+    assert 100 < min(per_class) and max(per_class) < 8 * 1024, "a record, not pictures or weights"
+    assert max(per_class) < 1.3 * min(per_class), "nor anything that grows with the other classes"

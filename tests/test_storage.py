@@ -3,16 +3,15 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from object_store import Store, start_store
 
 from flowerti.artifacts import Timing
 from flowerti.run_directory import RunDirectory
@@ -24,26 +23,6 @@ PATIENCE_S = 25.0
 """An error must come sooner than this, on a busy machine."""
 
 
-@dataclass(frozen=True)
-class Store:
-    """A running S3 server with one bucket."""
-
-    endpoint: str
-
-    def uri(self, path: str, bucket: str = "flowers") -> str:
-        return f"s3://{bucket}/{path}?endpoint_override={self.endpoint}&scheme=http"
-
-    def control(self, command: str, method: str = "PUT") -> int:
-        request = urllib.request.Request(f"http://{self.endpoint}/control/{command}", method=method)
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return int(response.read())
-
-    def client(self, service: str):
-        import boto3
-
-        return boto3.client(service, endpoint_url=f"http://{self.endpoint}", region_name="us-east-1")
-
-
 @pytest.fixture(scope="module")
 def keys() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -53,25 +32,6 @@ def keys() -> Iterator[None]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield
-
-
-def start_store(log: Path) -> tuple[Store, subprocess.Popen]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with log.open("w") as file:
-        server = subprocess.Popen([sys.executable, "tests/object_store.py", str(port)], cwd=ROOT, stderr=file)
-    store = Store(endpoint=f"127.0.0.1:{port}")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
-        try:
-            store.control("parts", "GET")
-            break
-        except OSError:
-            time.sleep(0.2)
-    store.client("s3").create_bucket(Bucket="flowers")
-    return store, server
 
 
 @pytest.fixture(scope="module")

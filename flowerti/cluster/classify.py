@@ -21,7 +21,7 @@ from flowerti.cluster.picture_sets import (
     real_set,
     weights_sha256,
 )
-from flowerti.cluster.session import connect, device_of, notes_path
+from flowerti.cluster.session import connect, device_of, notes_place
 from flowerti.config import ClassifierConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
@@ -89,8 +89,8 @@ def _train(study: Study, key: str) -> None:
         from flowerti.cluster.data_parallel import train_together
 
         with tempfile.TemporaryDirectory(prefix="flowerti-train-") as scratch:
-            notes = notes_path(study.run, scratch, "classifier/train")
-            train_together(_train_a_part, {"job": job}, cluster.num_workers_per_classifier, cluster, notes)
+            notes = notes_place(study.run, scratch, "classifier/train")
+            train_together(_train_a_part, {"job": job}, cluster.num_workers_per_classifier, cluster, *notes)
         return
     task = ray.remote(_train_on_worker).options(
         num_cpus=cluster.num_cpus_per_worker, num_gpus=cluster.num_gpus_per_worker, max_retries=-1

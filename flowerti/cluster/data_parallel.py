@@ -4,7 +4,7 @@ What is trained is a plain function that is given its `Part`. This module does n
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray.train
 import torch
@@ -18,9 +18,17 @@ from flowerti.cluster.session import device_of
 from flowerti.config import ClusterConfig
 from flowerti.shares import Part
 
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
 
 def train_together(
-    train: Callable[[dict[str, Any]], None], job: dict[str, Any], num_processes: int, cluster: ClusterConfig, notes: str
+    train: Callable[[dict[str, Any]], None],
+    job: dict[str, Any],
+    num_processes: int,
+    cluster: ClusterConfig,
+    storage: str,
+    filesystem: "FileSystem | None" = None,
 ) -> None:
     """Call a function in several processes at once, and wait; when one of them is lost, all begin anew.
 
@@ -29,7 +37,8 @@ def train_together(
         job: what it needs; travels to every process.
         num_processes: how many; each gets the CPUs and GPUs of a worker.
         cluster: resources of a worker and attempts.
-        notes: where Ray Train may keep notes; nothing of them is read back.
+        storage: where Ray Train may keep notes; nothing of them is read back.
+        filesystem: what `storage` is a path of; the local disk where it is None.
     """
     TorchTrainer(
         train,
@@ -43,7 +52,8 @@ def train_together(
         ),
         run_config=RunConfig(
             name="together",
-            storage_path=notes,
+            storage_path=storage,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=cluster.max_retries_per_class),
         ),
     ).fit()

@@ -1,14 +1,21 @@
 """Whether the cluster can hold a stage's workers.
 
 A node is a dictionary of its resources, as Ray counts them. A cluster that grows by itself may lack a node now and have
-it later, so it is judged by what its config lets it grow to. This module starts no work.
+it later, so it is judged by what its config lets it grow to, or, where that is not told, by what its autoscaler answers
+to a first demand. This module starts no work beyond that.
 """
 
+import math
+import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flowerti.config import ClusterConfig
 
 Resources = Mapping[str, float | int]
+_ASK_TIMEOUT_S = 10
+_ANSWER_WITHIN_S = 15.0
+"""An autoscaler looks at the demands every five seconds."""
 
 
 def needs_of(config: ClusterConfig) -> Resources:
@@ -116,8 +123,66 @@ def cluster_nodes() -> list[Resources]:
 
 
 def cluster_growth() -> Resources | None:
-    """The largest amount of each resource that the cluster may grow to; None where it has no autoscaler."""
+    """The largest amount of each resource that the cluster may grow to; None where it has no autoscaler.
+
+    Infinite where there is an autoscaler that does not tell its limits, as Ray's own does not: see `check_startable`.
+    """
     from ray._private.state import state
 
     # what Ray Data itself asks; there is no public way
-    return state.get_max_resources_from_cluster_config()
+    known = state.get_max_resources_from_cluster_config()
+    if known is None and _autoscaler().autoscaler_state_version > 0:
+        return {"CPU": math.inf, "GPU": math.inf}
+    return known
+
+
+def check_startable(config: ClusterConfig) -> None:
+    """Where no node is there that holds a worker, ask the autoscaler for one, and refuse what it can never start.
+
+    Raises:
+        ValueError: no kind of node that the cluster may start holds a worker.
+    """
+    import ray
+
+    needs = needs_of(config)
+    if any(slots(needs, node) for node in cluster_nodes()):
+        return
+    demand: Any = (
+        ray.remote(_nothing).options(num_cpus=config.num_cpus_per_worker, num_gpus=config.num_gpus_per_worker).remote()
+    )
+    try:
+        deadline = time.monotonic() + _ANSWER_WITHIN_S
+        # an autoscaler that says nothing is waited for by the stage, which tells that it waits
+        while not ray.wait([demand], timeout=0.5)[0] and time.monotonic() < deadline:
+            answer = _autoscaler()
+            if any(_is_asked(dict(r.resources_bundle), needs) for r in answer.infeasible_resource_requests):
+                raise ValueError(
+                    f"cluster.num_gpus_per_worker: a worker asks for {describe(needs)}, and no kind of node that the "
+                    "cluster may start holds that: ask for less, or add such a kind to the cluster's config"
+                )
+            if len(answer.pending_instance_requests) + len(answer.pending_instances) > 0:
+                return
+    finally:
+        ray.cancel(demand, force=True)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _is_asked(asked: Mapping[str, float], needs: Resources) -> bool:
+    return all(math.isclose(asked.get(name, 0.0), amount, rel_tol=1e-3) for name, amount in needs.items())
+
+
+def _autoscaler() -> Any:
+    """What the autoscaler last reported to the head; of version 0 where there is none."""
+    import ray
+    import ray._raylet
+    from ray.core.generated import autoscaler_pb2
+
+    # generated at Ray's build: the type checker does not see into them
+    core: Any = ray._raylet
+    messages: Any = autoscaler_pb2
+    client = core.GcsClient(address=ray.get_runtime_context().gcs_address)
+    content = client.get_cluster_status(timeout_s=_ASK_TIMEOUT_S)
+    return messages.GetClusterStatusReply.FromString(content).autoscaling_state

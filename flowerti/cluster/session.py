@@ -7,10 +7,14 @@ pool holds the others. This module does not know what runs on the cluster.
 import logging
 import os
 import socket
+from typing import TYPE_CHECKING
 
-from flowerti.cluster.resources import check_fit, check_local_fit, cluster_growth, cluster_nodes
+from flowerti.cluster.resources import check_fit, check_local_fit, check_startable, cluster_growth, cluster_nodes
 from flowerti.config import ClusterConfig
 from flowerti.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 _OBJECT_STORE_BYTES = 1_000_000_000
 _CONNECT_TIMEOUT_S = 10.0
@@ -89,6 +93,7 @@ def _join(config: ClusterConfig) -> None:
         ) from error
     try:
         check_fit(config, cluster_nodes(), cluster_growth())
+        check_startable(config)
     except ValueError:
         ray.shutdown()
         raise
@@ -133,11 +138,16 @@ def device_of(config: ClusterConfig) -> str:
     return "cuda" if config.num_gpus_per_worker > 0 else "cpu"
 
 
-def notes_path(run: RunDirectory, scratch: str, name: str) -> str:
-    """Where Tune and Train may keep notes of their own: nothing of them is read back, but nodes need a shared place."""
+def notes_place(run: RunDirectory, scratch: str, name: str) -> "tuple[str, FileSystem | None]":
+    """Path and file system where Tune and Train may keep notes of their own; no file system means the local disk.
+
+    Nothing of them is read back, but several nodes need a place that they share.
+    """
     import ray
 
-    return scratch if len(ray.nodes()) == 1 or run.is_local else f"{run.uri.rstrip('/')}/{name}"
+    if len(ray.nodes()) == 1 or run.is_local:
+        return scratch, None
+    return run.path(name), run.filesystem
 
 
 def close() -> None:

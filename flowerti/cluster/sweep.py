@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -26,7 +26,7 @@ from flowerti.cluster.picture_sets import (
     synthetic_set,
     weights_sha256,
 )
-from flowerti.cluster.session import connect, device_of, notes_path
+from flowerti.cluster.session import connect, device_of, notes_place
 from flowerti.config import ClassifierConfig, ClusterConfig, SweepConfig
 from flowerti.data import Split
 from flowerti.features import load_backbone
@@ -38,6 +38,9 @@ from flowerti.sweep import TrialPlan, run_trial
 from flowerti.sweep_costs import arm_costs
 from flowerti.sweep_protocol import SweepQuestion, intent, run_sweep
 from flowerti.sweep_records import SweepCosts, SweepIntent
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
 
 def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Callable[[str], None]) -> SweepTable:
@@ -228,13 +231,18 @@ def _tune(study: Study, data: ray.ObjectRef, plans: list[TrialPlan], keys: dict[
             len(plans),
             cluster,
             experiment.sweep.max_concurrent_trials,
-            notes_path(study.run, scratch, "sweep/tune"),
+            *notes_place(study.run, scratch, "sweep/tune"),
         )
     return [f"{plans[r.config['plan']].name}: {r.error}" for r in results if r.error and r.config]
 
 
 def run_points(
-    trainable: Callable[..., Any], num_points: int, cluster: ClusterConfig, max_concurrent: int, storage: str
+    trainable: Callable[..., Any],
+    num_points: int,
+    cluster: ClusterConfig,
+    max_concurrent: int,
+    storage: str,
+    filesystem: "FileSystem | None" = None,
 ) -> tune.ResultGrid:
     """Have Tune call a trainable with {"plan": 0}, {"plan": 1} and so on, reusing its workers.
 
@@ -244,6 +252,7 @@ def run_points(
         cluster: resources of a trial and attempts at one.
         max_concurrent: trials at once; 0 lets the cluster's resources decide.
         storage: where Tune may keep notes; nothing of them is read back.
+        filesystem: what `storage` is a path of; the local disk where it is None.
     """
     resources = {"cpu": cluster.num_cpus_per_worker, "gpu": cluster.num_gpus_per_worker}
     return tune.Tuner(
@@ -253,6 +262,7 @@ def run_points(
         run_config=tune.RunConfig(
             name="sweep",
             storage_path=storage,
+            storage_filesystem=filesystem,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=cluster.max_retries_per_class),
         ),

@@ -6,6 +6,7 @@ Nodes belong to the process that made them, and end with it.
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -51,10 +52,10 @@ def add_node(cluster: Any) -> Any:
     return cluster.add_node(**_NODE)
 
 
-def on_nodes(experiment: Experiment, address: str, num_workers: int = 2) -> Experiment:
+def on_nodes(experiment: Experiment, address: str, num_workers: int = 2, num_gpus: float = 1.0) -> Experiment:
     """The experiment on a cluster's GPUs, which are fake: networks stay on the CPU."""
     cluster = replace(
-        experiment.cluster, address=address, num_workers=num_workers, num_gpus_per_worker=1.0, device="cpu"
+        experiment.cluster, address=address, num_workers=num_workers, num_gpus_per_worker=num_gpus, device="cpu"
     )
     return replace(experiment, cluster=cluster)
 
@@ -62,10 +63,20 @@ def on_nodes(experiment: Experiment, address: str, num_workers: int = 2) -> Expe
 class Driver:
     """A run as a process of its own."""
 
-    def __init__(self, experiment: Experiment, folder: Path, until: str = "report") -> None:
+    def __init__(self, experiment: Experiment, folder: Path, until: str = "report", run_dir: str = "") -> None:
+        """Start; without a run directory elsewhere, `folder` is it. Its config and log lie beside it."""
         config = folder.parent / f"{folder.name}.json"
         config.write_text(to_json(experiment))
-        command = [sys.executable, "-m", "flowerti.cli", "run", "--config", str(config), "--run-dir", str(folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "flowerti.cli",
+            "run",
+            "--config",
+            str(config),
+            "--run-dir",
+            run_dir or str(folder),
+        ]
         command += ["--until", until]
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         self._log = folder.parent / f"{folder.name}.log"
@@ -133,6 +144,18 @@ def free_gpus(cluster: Any) -> tuple[float, float]:
     )
     free, total = done.stdout.split()[-2:]
     return float(free), float(total)
+
+
+def free_ports(num: int) -> list[int]:
+    """Ports on which nobody listens now."""
+    # outside 10002 to 19999, which Ray keeps for its workers
+    sockets = [socket.socket() for _ in range(num)]
+    for opened in sockets:
+        opened.bind(("127.0.0.1", 0))
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
 
 
 def learnt(folder: Path) -> dict[str, bytes]:

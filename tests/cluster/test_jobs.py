@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from nodes import free_ports
 from tiny_run import tiny_experiment
 
 from flowerti.config import to_json
@@ -34,17 +34,6 @@ class Head:
 
     dashboard: str
     environment: dict[str, str]
-
-
-def free_ports(num: int) -> list[int]:
-    # outside 10002 to 19999, which Ray keeps for its workers
-    sockets = [socket.socket() for _ in range(num)]
-    for opened in sockets:
-        opened.bind(("127.0.0.1", 0))
-    ports = [opened.getsockname()[1] for opened in sockets]
-    for opened in sockets:
-        opened.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

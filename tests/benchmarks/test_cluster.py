@@ -1,0 +1,82 @@
+"""What the cluster's benchmark compares is the same work, and its quick mode prints every ratio; no Ray is started."""
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import cluster
+from flowerti.artifacts import Concept
+from flowerti.config import BaseConfig, SamplingConfig
+from flowerti.run_directory import RunDirectory
+from flowerti.sampling import plan_shards
+
+
+def concepts(*seconds: float) -> list[Concept]:
+    return [Concept(class_name=str(i), token="t", num_steps=1, seconds=s) for i, s in enumerate(seconds)]
+
+
+def test_the_ideal_is_the_best_share_of_three_classes_between_two_workers():
+    assert cluster.ideal_makespan_s(concepts(10.0, 6.0, 5.0), 0.0) == 11.0
+    # the longest alone; the other two, with a start each, on the second worker
+    assert cluster.ideal_makespan_s(concepts(10.0, 6.0, 5.0), 2.0) == 15.0
+    with pytest.raises(RuntimeError, match="loss is nan"):
+        cluster.ideal_makespan_s([Concept(class_name="a", token="t", error="loss is nan")], 0.0)
+
+
+def test_every_place_gives_the_same_weights(tmp_path):
+    arrays = cluster.write_weights(str(tmp_path), 32)
+    receiver = cluster.Receiver(str(tmp_path))
+    expected = sum(float(array.sum(dtype=np.float64)) for array in arrays.values())
+    assert sum(array.nbytes for array in arrays.values()) == 32 * 2**20
+    found = [receiver.mapped_file(), receiver.object_store(arrays), receiver.fresh_load()]
+    assert found == pytest.approx([expected] * 3, rel=1e-12)
+
+
+def test_quick_mode_prints_all_ratios_in_one_object(monkeypatch, capsys):
+    """The stages are pretended; their real ones are run by the benchmark itself."""
+    sizes = []
+
+    def pretended(name: str):
+        def measure(*_arguments: Any) -> cluster.Measured:
+            sizes.extend(part for part in _arguments if isinstance(part, cluster.Size))
+            return {f"{name}_ratio": {"value": 1.0, "low": 1.0, "high": 1.0, "pairs": 2}}, {"num": 1}
+
+        return measure
+
+    for name in ("fan_out", "weights", "sampling", "scoring"):
+        monkeypatch.setattr(cluster, name, pretended(name))
+    monkeypatch.setattr(cluster, "connect", lambda config: None)
+    monkeypatch.setattr(sys, "argv", ["cluster.py", "--quick"])
+    cluster.main()
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["benchmark"] == "cluster"
+    assert set(printed["ratios"]) == {"fan_out_ratio", "weights_ratio", "sampling_ratio", "scoring_ratio"}
+    assert sizes == [cluster.QUICK] * 4
+    assert cluster.QUICK.num_pairs >= 2, "an interval needs two"
+
+
+def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path, monkeypatch):
+    """In this process; every loop finds nothing that an earlier one left."""
+
+    class Pool:
+        def __init__(self) -> None:
+            self.written: list[str] = []
+
+        def map(self, function: Any, tasks: list[Any], chunksize: int) -> None:
+            for task in tasks:
+                function(task)
+                self.written.append(run.read_bytes(task.file).hex()[:8])
+
+    run, config = RunDirectory(str(tmp_path)), SamplingConfig(num_per_class=4, batch_size=2, num_inference_steps=1)
+    base = BaseConfig(path=str(tiny_base))
+    cluster._load_sampler(base, config, run)
+    tasks = plan_shards("rose", "raw", "rose", config, 0, base.dtype, "b" * 64)
+    monkeypatch.setattr(cluster, "plan_sets", lambda *_arguments: [("raw", tasks)])
+    monkeypatch.setattr(cluster, "_one_class", lambda study: (None, []))
+    study = type("Study", (), {"run": run})
+    pool = Pool()
+    assert cluster._draw_bare(pool, study) > 0 and cluster._draw_bare(pool, study) > 0  # pyright: ignore
+    assert len(pool.written) == 4 and run.names("synthetic") == []
