@@ -94,11 +94,15 @@ def train_on_worker(job: dict[str, Any]) -> None:
 
     from flowerti.demo import pretraining
     from flowerti.demo.networks import Base, save_base
-    from flowerti.demo.sharpening import sharpen_decoder
+    from flowerti.demo.sharpening import SharpeningConfig, sharpen_decoder
 
     torch.set_num_threads(1)
     settings = dict(job["config"])
-    config = PretrainConfig(**{**settings, "sizes": NetworkSizes(**settings["sizes"])})
+    groups = {
+        "sizes": NetworkSizes(**settings["sizes"]),
+        "sharpening": SharpeningConfig(**settings["sharpening"]),
+    }
+    config = PretrainConfig(**{**settings, **groups})
     work_dir, output_dir = Path(job["work_dir"]), Path(job["output_dir"])
     examples = Examples(
         pictures=np.load(work_dir / "pictures" / "pictures.npy", mmap_mode="r"),
@@ -116,17 +120,7 @@ def train_on_worker(job: dict[str, Any]) -> None:
     report({"what": "psnr", "step": 0, "loss": psnr})
     moments = _moments(vae, examples, work_dir, part)
     base = _denoiser(config, vae, examples, moments, work_dir, report, save, part)
-    sharpen_decoder(
-        base.vae,
-        examples.pictures,
-        moments,
-        config.sharpen_steps,
-        config.vae_batch,
-        config.sharpen_rate,
-        config.seed + 5,
-        report,
-        part,
-    )
+    sharpen_decoder(config.sharpening, base.vae, examples.pictures, moments, config.seed + 5, report, part)
     report({"what": "psnr", "step": 1, "loss": pretraining.reconstruction_psnr(base.vae, examples.pictures[:512])})
     save(base)
 

