@@ -25,6 +25,7 @@ LAYERS: list[set[str]] = [
         "metrics",
         "oxford_names",
         "run_directory",
+        "shares",
         "storage",
         "sweep_records",
         "tensor_files",

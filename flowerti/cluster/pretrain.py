@@ -120,7 +120,9 @@ def train_on_worker(job: dict[str, Any]) -> None:
     report({"what": "psnr", "step": 0, "loss": psnr})
     moments = _moments(vae, examples, work_dir, part)
     base = _denoiser(config, vae, examples, moments, work_dir, report, save, part)
-    sharpen_decoder(config.sharpening, base.vae, examples.pictures, moments, config.seed + 5, report, part)
+    # every worker draws all of them, the same: they are few
+    drawings = pretraining.draw_latents(base, examples.captions, config.sharpening.num_drawings, config.seed + 6)
+    sharpen_decoder(config.sharpening, base.vae, examples.pictures, moments, drawings, config.seed + 5, report, part)
     report({"what": "psnr", "step": 1, "loss": pretraining.reconstruction_psnr(base.vae, examples.pictures[:512])})
     save(base)
 

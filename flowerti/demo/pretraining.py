@@ -22,6 +22,7 @@ from flowerti.demo.networks import (
     MAX_TOKENS,
     Base,
     NetworkSizes,
+    as_pipeline,
     build_scheduler,
     build_text_encoder,
     build_tokenizer,
@@ -32,6 +33,9 @@ from flowerti.demo.sharpening import SharpeningConfig
 from flowerti.demo.species import COMMON, random_traits, sample_traits
 from flowerti.demo.text_pretraining import train_text_encoder
 from flowerti.shares import WHOLE, Part
+
+_DRAWN_AT_ONCE = 60
+_DRAWN_AT_GUIDANCE = (1.5, 2.0, 3.0)
 
 Report = Callable[[dict[str, float | int | str]], None]
 
@@ -294,6 +298,25 @@ def train_denoiser(
                 save(base)
     averaged.swap()
     base.unet.eval().to(memory_format=torch.contiguous_format)
+
+
+@torch.no_grad()
+def draw_latents(base: Base, captions: list[list[str]], num: int, seed: int) -> Float[Tensor, "num c h w"]:
+    """Latents that the base draws from captions of its training, before scaling, at guidance scales from 1.5 to 3."""
+    pipeline, rng = as_pipeline(base), np.random.default_rng(seed)
+    drawn = []
+    for begin in range(0, num, _DRAWN_AT_ONCE):
+        chosen = rng.integers(len(captions), size=min(_DRAWN_AT_ONCE, num - begin))
+        prompts = [captions[i][rng.integers(len(captions[i]))] for i in chosen]
+        latents = pipeline(
+            prompts,
+            num_inference_steps=20,
+            guidance_scale=float(rng.choice(_DRAWN_AT_GUIDANCE)),
+            generator=[torch.Generator().manual_seed(int(rng.integers(2**40))) for _ in prompts],
+            output_type="latent",
+        ).images
+        drawn.append(latents / base.vae.config["scaling_factor"])
+    return torch.cat(drawn)
 
 
 def _batches(

@@ -2,9 +2,10 @@
 
 The encoder is frozen, so latents stay what they are and a denoiser trained on them keeps its worth. The decoder learns
 to match intermediate features of EfficientNet-Lite1 (as in Zhang et al. 2018, arXiv:1801.03924, eq. 1, without learnt
-weights) beside the pixels, and then also to pass for a true picture before a discriminator on the same features.
-Distances of this project are measured with other networks, EfficientNet-Lite0 by default. This module does not know how
-latents are made, or about Ray.
+weights) beside the pixels, and then also to pass for a true picture before a discriminator on the same features; in
+the end with the denoiser's own drawings among the latents, which are smoother than those of pictures. Distances of this
+project are measured with other networks, EfficientNet-Lite0 by default. This module does not know how latents are made,
+or about Ray.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ _LATENT_JITTER = 0.1
 class SharpeningConfig:
     """How the decoder is trained again; the defaults are the shipped base."""
 
-    num_steps: int = 2_400
+    num_steps: int = 3_200
     """Optimiser steps."""
     batch: int = 8
     """Pictures a step, over all processes."""
@@ -42,6 +43,10 @@ class SharpeningConfig:
     """Step from which there is a discriminator; before it, features and pixels alone."""
     adversarial_weight: float = 0.15
     """Weight of the discriminator's verdict, reached 260 steps after it began to learn."""
+    drawings_from: int = 2_400
+    """Step from which every other latent is a drawing, which only the discriminator judges."""
+    num_drawings: int = 1_500
+    """Drawings to choose from."""
     discriminator_rate: float = 2e-3
     """Learning rate of the discriminator."""
 
@@ -77,6 +82,7 @@ def sharpen_decoder(
     vae: Any,
     pictures: np.ndarray,
     moments: Float[Tensor, "n 2 c h w"],
+    drawings: Float[Tensor, "m c h w"],
     seed: int,
     report: Callable[[dict[str, float | int | str]], None],
     part: Part = WHOLE,
@@ -88,6 +94,7 @@ def sharpen_decoder(
         vae: a trained AutoencoderKL.
         pictures: uint8 [n, height, width, 3].
         moments: posterior moments of the pictures under this encoder.
+        drawings: latents that the denoiser drew, before scaling.
         seed: seed of the batches and of the discriminator's weights.
         report: called every 50 steps with what, step and loss.
         part: this process's share of the batches.
@@ -103,15 +110,17 @@ def sharpen_decoder(
     vae.decoder.train()
     for step in range(config.num_steps):
         set_rate(optimizer, config.rate * rate_at(step, config.num_steps, config.num_steps // 20))
-        chosen = part.cut(torch.randint(len(pictures), (config.batch,), generator=generator))
-        noise = part.cut(torch.randn((config.batch, *moments.shape[2:]), generator=generator))
-        mean, deviation = moments[chosen].unbind(1)
-        wanted = torch.from_numpy(pictures[chosen.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        restored = vae.decode(mean + (deviation.square() + jitter**2).sqrt() * noise).sample
+        chosen = torch.randint(len(pictures), (config.batch,), generator=generator)
+        num_true = config.batch if step < config.drawings_from else config.batch // 2
+        latents = _jittered(moments[chosen], jitter, generator)
+        latents[num_true:] = _some_of(drawings, config.batch - num_true, jitter / 2, generator)
+        is_true = part.cut(torch.arange(config.batch) < num_true)
+        wanted = torch.from_numpy(pictures[part.cut(chosen).numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        restored = vae.decode(part.cut(latents)).sample
         with torch.no_grad():
             theirs = lite(wanted)
         ours = lite(restored)
-        loss = decoder_loss(ours, theirs, restored - wanted)
+        loss = decoder_loss([f[is_true] for f in ours], [f[is_true] for f in theirs], (restored - wanted)[is_true])
         if step >= config.adversarial_from:
             verdicts = discriminator(theirs), discriminator([found.detach() for found in ours])
             descend(discriminator_loss(*verdicts), its_optimizer, list(discriminator.parameters()), part)
@@ -122,6 +131,21 @@ def sharpen_decoder(
             report({"what": "decoder", "step": step, "loss": loss.item()})
     averaged.swap()
     vae.eval()
+
+
+def _jittered(
+    moments: Float[Tensor, "batch 2 c h w"], jitter: float, generator: torch.Generator
+) -> Float[Tensor, "batch c h w"]:
+    """Latents of pictures, with somewhat more noise than their posteriors have."""
+    mean, deviation = moments.unbind(1)
+    return mean + (deviation.square() + jitter**2).sqrt() * torch.randn(mean.shape, generator=generator)
+
+
+def _some_of(
+    drawings: Float[Tensor, "m c h w"], num: int, jitter: float, generator: torch.Generator
+) -> Float[Tensor, "num c h w"]:
+    picked = drawings[torch.randint(len(drawings), (num,), generator=generator)]
+    return picked + jitter * torch.randn(picked.shape, generator=generator)
 
 
 def _optimizer(weights: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:

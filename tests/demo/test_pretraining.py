@@ -17,6 +17,7 @@ from flowerti.demo.pretraining import (
     PretrainConfig,
     denoising_loss,
     draw_examples,
+    draw_latents,
     draw_timesteps,
     encode_moments,
     join_examples,
@@ -233,6 +234,17 @@ def test_a_short_run_saves_a_pipeline_that_diffusers_loads(base, examples, tmp_p
     ).images
     assert drawn.shape == (1, 32, 32, 3)
     assert np.isfinite(drawn).all()
+
+
+def test_drawn_latents_are_those_of_the_pipeline_before_scaling(base, examples):
+    drawn = draw_latents(base, examples.captions, 3, seed=4)
+    assert drawn.shape == (3, 4, 4, 4)
+    torch.testing.assert_close(draw_latents(base, examples.captions, 3, seed=4), drawn, rtol=0, atol=0)
+    assert not torch.allclose(draw_latents(base, examples.captions, 3, seed=5), drawn)
+    before = base.vae.config["scaling_factor"]
+    base.vae.register_to_config(scaling_factor=2.0 * before)
+    torch.testing.assert_close(2.0 * draw_latents(base, examples.captions, 3, seed=4), drawn)
+    base.vae.register_to_config(scaling_factor=before)
 
 
 def test_training_is_repeatable(vae, examples):

@@ -49,8 +49,11 @@ def test_the_difference_of_unit_vectors_is_two_less_twice_their_cosine():
     assert feature_difference([a, a], [a, b]).item() == pytest.approx((1 - cosines).mean().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("adversarial_from", [4, 12])
-def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int):
+DRAWINGS = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize(("adversarial_from", "drawings_from"), [(4, 8), (4, 12), (12, 12)])
+def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int, drawings_from: int):
     torch.manual_seed(0)
     vae, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 8).pictures
     moments = encode_moments(vae, pictures)
@@ -63,7 +66,8 @@ def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int):
 
     before, reports = loss(), []
     config = SharpeningConfig(num_steps=12, batch=4, rate=3e-3, adversarial_from=adversarial_from)
-    sharpen_decoder(config, vae, pictures, moments, 0, reports.append)
+    config = replace(config, drawings_from=drawings_from)
+    sharpen_decoder(config, vae, pictures, moments, DRAWINGS, 0, reports.append)
     assert loss() < before - 0.05
     torch.testing.assert_close(encode_moments(vae, pictures), moments, rtol=0, atol=0)
     assert [r["what"] for r in reports] == ["decoder", "decoder"]
@@ -77,6 +81,20 @@ def test_the_discriminator_moves_the_decoder_once_it_has_learnt():
     changed = []
     for weight in (0.0, 5.0):
         copied = copy.deepcopy(vae)
-        sharpen_decoder(replace(config, adversarial_weight=weight), copied, pictures, moments, 0, lambda _: None)
+        sharpen_decoder(
+            replace(config, adversarial_weight=weight), copied, pictures, moments, DRAWINGS, 0, lambda _: None
+        )
         changed.append(copied.decoder.conv_out.weight.detach())
     assert not torch.equal(*changed)
+
+
+def test_drawings_are_judged_by_the_discriminator_alone():
+    vae, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).pictures
+    moments = encode_moments(vae, pictures)
+    config = SharpeningConfig(num_steps=3, batch=4, rate=1e-3, drawings_from=0, adversarial_weight=0.0)
+    seen = []
+    for drawings in (DRAWINGS, 5.0 * DRAWINGS):
+        copied = copy.deepcopy(vae)
+        sharpen_decoder(config, copied, pictures, moments, drawings, 0, lambda _: None)
+        seen.append(copied.decoder.conv_out.weight.detach())
+    torch.testing.assert_close(*seen, rtol=0, atol=1e-7)
