@@ -1,0 +1,128 @@
+"""What the embedded base can draw, before any token is learnt: where a token's help must come from.
+
+`python benchmarks/base.py` prints one JSON object with kernel distances on EfficientNet-Lite0 to freshly drawn real
+pictures, for every species: other real pictures, these through the autoencoder alone (no drawing can lie much nearer),
+drawings of no name ("flower"), and of the right words: the name of a common species, the traits of a rare one, whose
+name the base does not know. The p-value asks whether the right words lie nearer than no name.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.paired import print_result
+from flowerti.artifacts import seed_for
+from flowerti.config import SamplingConfig
+from flowerti.demo.captions import NUMBER_WORDS
+from flowerti.demo.herbarium import draw
+from flowerti.demo.species import SPECIES, Species, sample_traits
+from flowerti.diffusion import Base, load_base
+from flowerti.encoding import encode_empty_prompt, encode_text, tokenise
+from flowerti.features import extract, load_backbone
+from flowerti.metrics.kernel import closer_p_value, kernel_distance
+from flowerti.sampling import build_pipeline, draw_pictures
+
+_FIRST_SEED = 1_000_000
+"""Pictures of the herbarium that neither the base nor a run sees."""
+_BATCH_SIZE = 20
+_SIZE_PX = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Measures what a base for the herbarium can draw."""
+
+    base: Path = Path(__file__).resolve().parent.parent / "flowerti" / "demo" / "base"
+    """Folder of the pipeline."""
+    num_pictures: int = 80
+    """Pictures in every set."""
+    guidance_scale: float = 3.0
+    """Weight of classifier-free guidance."""
+    quick: bool = False
+    """Rare species only, 40 pictures."""
+
+
+def main() -> None:
+    """Draw, measure and print."""
+    options = tyro.cli(Options)
+    torch.set_num_threads(1)
+    num = 40 if options.quick else options.num_pictures
+    base = load_base(options.base, "float32", "cpu")
+    found = {s.name: of_species(base, s, num, options) for s in SPECIES if s.rare or not options.quick}
+    print_result("base", {}, {"num_pictures": num, "guidance_scale": options.guidance_scale, "species": found})
+
+
+def of_species(base: Base, species: Species, num: int, options: Options) -> dict[str, Any]:
+    """Distances of one species' sets, and the test of the right words."""
+    real, others = (_real(species.name, _FIRST_SEED + begin, num) for begin in (0, num))
+    sampling = SamplingConfig(guidance_scale=options.guidance_scale)
+    rng = np.random.default_rng(seed_for(0, species.name, "words", 0))
+    # every picture of the rare species has traits of its own, as the real ones have
+    right = [words_for(species, rng) for _ in range(num)]
+    sets = {
+        "real": others,
+        "autoencoder": _restored(base, others),
+        "no_name": _drawn(base, ["flower"] * num, sampling),
+        "right_words": _drawn(base, right, sampling),
+    }
+    features = {name: _features(pictures) for name, pictures in sets.items()}
+    reference = _features(real)
+    nearer, p_value = closer_p_value(
+        reference, features["right_words"], features["no_name"], 999, np.random.default_rng(0)
+    )
+    distances = {name: round(kernel_distance(reference, of_set), 4) for name, of_set in features.items()}
+    return {"distances": distances, "nearer_by": round(nearer, 4), "p_value": p_value}
+
+
+def words_for(species: Species, rng: np.random.Generator) -> str:
+    """A common species' name; for a rare one what can be seen, in the words of the base's captions."""
+    if not species.rare:
+        return species.name
+    traits = sample_traits(species, rng)
+    marks = {"edged": "edges", "striped": "stripes"}.get(traits.pattern, "eye")
+    centre = f"{traits.centre_colour} {'star centre' if traits.centre == 'star' else traits.centre}"
+    kind = "double flower" if traits.arrangement == "double" else "flower"
+    petals = f"{NUMBER_WORDS[traits.num_petals]} {traits.petal_shape} petals"
+    return f"{traits.petal_colour} {kind} with {petals} and {traits.mark_colour} {marks} and a {centre}"
+
+
+def _real(name: str, begin: int, num: int) -> np.ndarray:
+    return np.stack([draw(name, begin + i, _SIZE_PX) for i in range(num)])
+
+
+@torch.no_grad()
+def _restored(base: Base, pictures: np.ndarray) -> np.ndarray:
+    scaled = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    parts = [base.vae.decode(base.vae.encode(part).latent_dist.mean).sample for part in scaled.split(_BATCH_SIZE)]
+    return _as_levels(torch.cat(parts))
+
+
+def _as_levels(pictures: Tensor) -> np.ndarray:
+    return ((pictures.clamp(-1.0, 1.0) + 1.0) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def _drawn(base: Base, names: list[str], config: SamplingConfig) -> np.ndarray:
+    pipeline, empty = build_pipeline(base), encode_empty_prompt(base)
+    parts = []
+    for index, name in enumerate(names):
+        states = encode_text(base, tokenise(base, [config.prompt.format(name)]))
+        parts.append(draw_pictures(pipeline, states, empty, [seed_for(0, "", "base", index)], config))
+    return np.concatenate(parts)
+
+
+def _features(pictures: np.ndarray) -> np.ndarray:
+    lite = load_backbone("efficientnet_lite0", "", 2 * _SIZE_PX)
+    parts = [pictures[i : i + _BATCH_SIZE] for i in range(0, len(pictures), _BATCH_SIZE)]
+    return np.concatenate([extract(lite, part) for part in parts])
+
+
+if __name__ == "__main__":
+    main()
