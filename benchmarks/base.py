@@ -19,14 +19,14 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.paired import print_result
-from flowerti.artifacts import seed_for
-from flowerti.config import SamplingConfig
+from flowerti.artifacts.records import seed_for
+from flowerti.config.experiment import SamplingConfig
 from flowerti.demo.captions import NUMBER_WORDS
 from flowerti.demo.herbarium import draw
 from flowerti.demo.species import SPECIES, Species, sample_traits
 from flowerti.diffusion import Base, load_base
-from flowerti.encoding import encode_empty_prompt, encode_text, tokenise
-from flowerti.features import extract, load_backbone
+from flowerti.features.extraction import extract, load_backbone
+from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
 from flowerti.metrics.kernel import closer_p_value, kernel_distance
 from flowerti.sampling import build_pipeline, draw_pictures
 

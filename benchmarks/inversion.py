@@ -36,11 +36,11 @@ from benchmarks.inversion_steps import (
 )
 from benchmarks.inversion_to_target import Race, default_data, race
 from benchmarks.paired import print_result, ratio_of
-from flowerti.checkpoints import to_bytes
-from flowerti.config import InversionConfig
-from flowerti.denoising import denoising_losses, draw, prepare
+from flowerti.config.experiment import InversionConfig
 from flowerti.diffusion import DEMO_BASE, Base
-from flowerti.inversion import start
+from flowerti.inversion.checkpoints import to_bytes
+from flowerti.inversion.denoising import denoising_losses, draw, prepare
+from flowerti.inversion.engine import start
 
 _FLOWERS_BASE = Path("../shared/models/flowers64-base")
 _FLOWERS_DATA = Path("../shared/data/flowers102-64")

@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
-from flowerti.artifacts import LossPoint
-from flowerti.config import InversionConfig
-from flowerti.denoising import Draw, TrainingSet, denoising_losses, draw, prepare
+from flowerti.artifacts.records import LossPoint
+from flowerti.config.experiment import InversionConfig
 from flowerti.diffusion import Base, load_base
-from flowerti.inversion import Course, Lesson, start, take_step
+from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, draw, prepare
+from flowerti.inversion.engine import Course, Lesson, start, take_step
 from flowerti.prompts import TEMPLATES
 
 Step = Callable[[], Any]

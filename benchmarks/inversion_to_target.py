@@ -2,9 +2,9 @@
 
 The yardstick is the deterministic loss on held-out pictures of the class: fixed pictures, timesteps over the whole
 schedule, noise and captions. The script's path is walked by an equal but cheaper step (encode once, train the rows
-alone: tests/test_inversion.py holds both equal to the script's), and its seconds are its number of steps times the CPU
-seconds of its real step, measured beside the engine's. Neither arm pays for looking at the yardstick; the engine pays
-for the encoding and for its own evaluations.
+alone: tests/inversion/test_engine.py holds both equal to the script's), and its seconds are its number of steps times
+the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at the yardstick; the
+engine pays for the encoding and for its own evaluations.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ from torch import Tensor
 
 from benchmarks.inversion_steps import TOKEN, engine_steps, script_steps
 from benchmarks.paired import ratio_of
-from flowerti.artifacts import LossPoint, seed_for
-from flowerti.config import DataConfig, InversionConfig
-from flowerti.data import list_records, read_pictures
-from flowerti.denoising import Draw, TrainingSet, denoising_losses, evaluate, prepare
+from flowerti.artifacts.records import LossPoint, seed_for
+from flowerti.config.experiment import DataConfig, InversionConfig
+from flowerti.data.dataset import list_records, read_pictures
 from flowerti.diffusion import Base
-from flowerti.inversion import Course, Lesson, start, take_step
+from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, evaluate, prepare
+from flowerti.inversion.engine import Course, Lesson, start, take_step
 
 _EVAL_LATENTS = 128
 _EVAL_BATCH_SIZE = 64
@@ -155,7 +155,7 @@ def _yardstick(base: Base, rows: Tensor, held_out: TrainingSet) -> float:
 def _pairs(
     base: Base, name: str, train: Tensor, held_out_pictures: Tensor, learning_rate: float, options: Race
 ) -> list[Pair]:
-    """All seeds of a class at one rate; they share batches, which changes no run (tests/test_inversion.py)."""
+    """All seeds of a class at one rate; they share batches, which changes no run (tests/inversion/test_engine.py)."""
     data = prepare(base, train, TOKEN, options.num_vectors)
     held_out = prepare(base, held_out_pictures, TOKEN, options.num_vectors)
     scripts = _script_curves(base, data, held_out, name, learning_rate, options)

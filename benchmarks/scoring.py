@@ -21,14 +21,14 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.paired import paired_ratio, print_result, ratio_of
-from flowerti.class_matrix import class_matrix
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_features
 from flowerti.cluster.session import close
-from flowerti.config import ClusterConfig, DataConfig
-from flowerti.data import list_records, read_pictures
-from flowerti.features import extract, load_backbone
+from flowerti.config.experiment import ClusterConfig, DataConfig
+from flowerti.data.dataset import list_records, read_pictures
+from flowerti.features.extraction import extract, load_backbone
 from flowerti.metrics.frechet import frechet_distance
-from flowerti.run_directory import RunDirectory
+from flowerti.scoring.class_matrix import class_matrix
 
 _BACKBONE = BackboneChoice(name="efficientnet_lite0", weights="", input_size_px=128)
 _BATCH_SIZE = 32

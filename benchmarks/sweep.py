@@ -20,13 +20,13 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.paired import print_result, ratio_of
-from flowerti.backbones import Backbone, load_backbone
-from flowerti.classifier import fit_head_end_to_end, steps_per_epoch
-from flowerti.config import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
-from flowerti.data import Split, list_records, read_pictures
-from flowerti.features import extract
-from flowerti.mixing import TrialData
-from flowerti.sweep import plan_trials, run_trial
+from flowerti.classifier.training import fit_head_end_to_end, steps_per_epoch
+from flowerti.config.experiment import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
+from flowerti.data.dataset import Split, list_records, read_pictures
+from flowerti.features.backbones import Backbone, load_backbone
+from flowerti.features.extraction import extract
+from flowerti.sweep.mixing import TrialData
+from flowerti.sweep.trial import plan_trials, run_trial
 
 NUM_TRIALS = 30
 BATCH_SIZE = 32

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
-from flowerti.config import Experiment, from_json
-from flowerti.presets import PRESETS, preset
-from flowerti.run_directory import RunDirectory
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import Experiment, from_json
+from flowerti.config.presets import PRESETS, preset
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -146,7 +146,7 @@ def speaker() -> Callable[[str], None]:
 
 def rewrite_report(run_dir: str) -> int:
     """Write report.html again from what a finished run left."""
-    from flowerti.publish import republish
+    from flowerti.report.publish import republish
 
     republish(RunDirectory(run_dir))
     print(f"{run_dir.rstrip('/')}/report.html")

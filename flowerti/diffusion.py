@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from flowerti.config import BaseConfig
+from flowerti.config.experiment import BaseConfig
 
 PARTS = ("vae", "text_encoder", "unet", "tokenizer", "scheduler")
 _SECOND_PARTS = ("text_encoder_2", "tokenizer_2")

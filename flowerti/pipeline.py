@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 
-from flowerti.artifacts import ClassifierReport, Selection, Timing, key_of
-from flowerti.config import Experiment
-from flowerti.run_directory import RunDirectory
-from flowerti.score_records import Scores
+from flowerti.artifacts.records import ClassifierReport, Selection, Timing, key_of
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.scores import Scores
+from flowerti.artifacts.sweep import ArmCost, SweepCosts
+from flowerti.config.experiment import Experiment
 from flowerti.study import Study, check_pool_sizes, prepare
-from flowerti.sweep_records import ArmCost, SweepCosts
 
 STAGES = ("classify", "select", "invert", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
@@ -64,8 +64,8 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
     from flowerti.cluster.sample import sample
     from flowerti.cluster.score import score
     from flowerti.cluster.sweep import sweep
-    from flowerti.publish import publish
     from flowerti.report.findings import Findings
+    from flowerti.report.publish import publish
 
     with clock.stage("classify") as tell:
         report = classify(study, tell)
@@ -112,7 +112,7 @@ def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -
     Raises:
         ValueError: sampling.num_per_class is too small for the largest ratio; says how many to draw.
     """
-    from flowerti.selection import select
+    from flowerti.classifier.selection import select
 
     experiment = study.experiment
     counts = {count.class_name: count.num_train for count in study.census.counts}

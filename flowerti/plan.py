@@ -9,9 +9,9 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowerti.artifacts import Concept, Timing
-from flowerti.config import Experiment, from_json
-from flowerti.run_directory import RunDirectory
+from flowerti.artifacts.records import Concept, Timing
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import Experiment, from_json
 
 _SECONDS_PER_HOUR = 3600.0
 _PNG_BYTES_PER_VALUE = 0.6
@@ -140,7 +140,7 @@ def _work(experiment: Experiment, num_classes: int, num_workers: int, times: Ste
 
 def num_trials(experiment: Experiment) -> int:
     """Trainings of the sweep: all arms on validation, and each arm once more on test, for every seed."""
-    from flowerti.mixing import planned_arms
+    from flowerti.sweep.mixing import planned_arms
 
     sweep = experiment.sweep
     # two classes of each source are enough for every control to be run

@@ -18,13 +18,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from flowerti.artifacts import key_of, seed_for, slug
-from flowerti.concepts import load_concept, load_rows
-from flowerti.config import BaseConfig, SamplingConfig
+from flowerti.artifacts.records import key_of, seed_for, slug
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import BaseConfig, SamplingConfig
+from flowerti.data.shards import ShardFile, read_shard_key, write_shard
 from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
-from flowerti.encoding import TextStates, encode_empty_prompt, encode_text, tokenise
-from flowerti.run_directory import RunDirectory
-from flowerti.shards import ShardFile, read_shard_key, write_shard
+from flowerti.inversion.concepts import load_concept, load_rows
+from flowerti.inversion.encoding import TextStates, encode_empty_prompt, encode_text, tokenise
 
 _DECODE_BATCH_SIZE = 4
 

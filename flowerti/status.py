@@ -6,10 +6,10 @@ that by its keys. It needs neither torch nor Ray and starts nothing.
 
 from dataclasses import dataclass
 
-from flowerti.artifacts import Concept, Selection, slug
-from flowerti.config import Experiment, from_json
-from flowerti.run_directory import RunDirectory
-from flowerti.tensor_files import metadata_of
+from flowerti.artifacts.records import Concept, Selection, slug
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.tensor_files import metadata_of
+from flowerti.config.experiment import Experiment, from_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowerti.artifacts import Census, SplitLists, key_of, num_synthetic
-from flowerti.census import listing_key, split_lists, take_census
-from flowerti.config import Experiment, from_json, to_json
-from flowerti.data import Dataset, list_records, without
-from flowerti.long_tail import imbalanced
-from flowerti.run_directory import RunDirectory
+from flowerti.artifacts.records import Census, SplitLists, key_of, num_synthetic
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import Experiment, from_json, to_json
+from flowerti.data.census import listing_key, split_lists, take_census
+from flowerti.data.dataset import Dataset, list_records, without
+from flowerti.data.long_tail import imbalanced
 
 _MIN_FREE_BYTES = 500_000_000
 _IDENTITY = ("name", "seed", "data", "imbalance", "base")
@@ -41,7 +41,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
         ValueError: something is missing or wrong; names it and says what to do.
     """
     from flowerti.diffusion import hash_base, verify_base
-    from flowerti.features import verify_weights
+    from flowerti.features.extraction import verify_weights
     from flowerti.prompts import alternative_names, latin_names
 
     _refuse_other_config(experiment, run)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flowerti import cli
-from flowerti.config import Experiment, to_json
-from flowerti.presets import PRESETS, demo, flowers102
-from flowerti.run_directory import RunDirectory
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import Experiment, to_json
+from flowerti.config.presets import PRESETS, demo, flowers102
 
 HEAVY = ("torch", "torchvision", "diffusers", "ray", "transformers", "matplotlib", "pyarrow", "scipy", "numpy")
 

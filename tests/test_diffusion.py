@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from flowerti import diffusion
-from flowerti.config import BaseConfig
+from flowerti.config.experiment import BaseConfig
 from flowerti.diffusion import PARTS, hash_base, load_base, parts_of, verify_base
 
 

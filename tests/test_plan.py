@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowerti.artifacts import Concept, SelectedClass, Selection, Timing
+from flowerti.artifacts.records import Concept, SelectedClass, Selection, Timing
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cli import main
-from flowerti.config import to_json
+from flowerti.config.experiment import to_json
+from flowerti.config.presets import demo, flowers102
 from flowerti.plan import StepTimes, estimate, measured_times, num_trials, schedule
-from flowerti.presets import demo, flowers102
-from flowerti.run_directory import RunDirectory
 
 TIMES = StepTimes(inversion_step=0.4, drawn_picture=2.0, scored_picture=0.1, trial=60.0, actor_start=10.0)
 
@@ -171,7 +171,7 @@ class Simulation:
 
 def simulate(patch: pytest.MonkeyPatch, num_classes: int, num_workers: int, classes_per_actor: int = 1) -> Simulation:
     from flowerti.cluster import invert
-    from flowerti.concepts import InversionTask
+    from flowerti.inversion.concepts import InversionTask
     from flowerti.study import Study
 
     rng = np.random.default_rng(5)

@@ -12,12 +12,12 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, Stab
 from PIL import Image
 
 from flowerti import sampling
-from flowerti.artifacts import seed_for
-from flowerti.concepts import InversionTask, Inverter
-from flowerti.config import BaseConfig, InversionConfig, SamplingConfig
+from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import BaseConfig, InversionConfig, SamplingConfig
 from flowerti.diffusion import load_base
-from flowerti.encoding import encode_empty_prompt, encode_text, tokenise
-from flowerti.run_directory import RunDirectory
+from flowerti.inversion.concepts import InversionTask, Inverter
+from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
 from flowerti.sampling import Sampler, ShardTask, build_pipeline, draw_pictures, encode_png, plan_shards
 
 CONFIG = SamplingConfig(num_per_class=4, num_inference_steps=5, guidance_scale=3.0, batch_size=4)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from flowerti.artifacts import Concept, SelectedClass, Selection
-from flowerti.config import to_json
-from flowerti.presets import demo
-from flowerti.run_directory import RunDirectory
+from flowerti.artifacts.records import Concept, SelectedClass, Selection
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import to_json
+from flowerti.config.presets import demo
 from flowerti.status import read_status
 
 NAMES = ("sword lily", "azalea", "canna lily")

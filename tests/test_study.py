@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowerti import data, study
-from flowerti.config import (
+from flowerti import study
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import (
     BaseConfig,
     ClassifierConfig,
     DataConfig,
@@ -23,10 +24,10 @@ from flowerti.config import (
     SelectionConfig,
     from_json,
 )
-from flowerti.data import SPLITS
+from flowerti.config.presets import flowers102
+from flowerti.data import dataset as data
+from flowerti.data.dataset import SPLITS
 from flowerti.diffusion import PARTS
-from flowerti.presets import flowers102
-from flowerti.run_directory import RunDirectory
 
 CLASSES = ("azalea", "sword lily", "zinnia")
 

@@ -11,8 +11,9 @@ import numpy as np
 import ray
 import torch
 
-from flowerti.artifacts import ClassifierReport, key_of, seed_for
-from flowerti.classifier_report import score, train_with_curves
+from flowerti.artifacts.records import ClassifierReport, key_of, seed_for
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.classifier.report import score, train_with_curves
 from flowerti.cluster.features import BackboneChoice
 from flowerti.cluster.picture_sets import (
     ClassifierInput,
@@ -22,10 +23,9 @@ from flowerti.cluster.picture_sets import (
     weights_sha256,
 )
 from flowerti.cluster.session import connect, device_of, notes_place
-from flowerti.config import ClassifierConfig
-from flowerti.data import Split
-from flowerti.features import load_backbone
-from flowerti.run_directory import RunDirectory
+from flowerti.config.experiment import ClassifierConfig
+from flowerti.data.dataset import Split
+from flowerti.features.extraction import load_backbone
 from flowerti.shares import WHOLE, Part
 from flowerti.study import Study
 

@@ -15,7 +15,7 @@ from torch.distributed import all_reduce, get_world_size
 
 from flowerti.cluster.resources import needs_of
 from flowerti.cluster.session import device_of
-from flowerti.config import ClusterConfig
+from flowerti.config.experiment import ClusterConfig
 from flowerti.shares import Part
 
 if TYPE_CHECKING:

@@ -13,15 +13,15 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
-from flowerti.artifacts import key_of, seed_for
+from flowerti.artifacts.records import key_of, seed_for
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.session import connect, device_of
-from flowerti.config import ClusterConfig
-from flowerti.data import read_picture
-from flowerti.feature_files import StoredFeatures, feature_file, write_features
-from flowerti.features import augment, extract, load_backbone
-from flowerti.run_directory import RunDirectory
-from flowerti.shards import read_synthetic
-from flowerti.thumbnails import THUMBNAIL_PX, thumbnails
+from flowerti.config.experiment import ClusterConfig
+from flowerti.data.dataset import read_picture
+from flowerti.data.shards import read_synthetic
+from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
+from flowerti.features.extraction import augment, extract, load_backbone
+from flowerti.features.files import StoredFeatures, feature_file, write_features
 
 _BATCH_SIZE = 32
 """Pictures that a network sees at once."""

@@ -13,9 +13,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from flowerti.artifacts import Concept, Selection
+from flowerti.artifacts.records import Concept, Selection
 from flowerti.cluster.session import connect, device_of
-from flowerti.concepts import (
+from flowerti.data.dataset import read_bytes
+from flowerti.inversion.concepts import (
     InversionTask,
     Inverter,
     concept_folder,
@@ -24,7 +25,6 @@ from flowerti.concepts import (
     last_checkpoint,
     load_concept,
 )
-from flowerti.data import read_bytes
 from flowerti.study import Study
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowerti.artifacts import PictureSet, slug
+from flowerti.artifacts.records import PictureSet, slug
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import THUMBNAILS, BackboneChoice, FeatureSet, compute_features
-from flowerti.data import Split, read_pictures
-from flowerti.feature_files import StoredFeatures
-from flowerti.run_directory import RunDirectory
-from flowerti.shards import addresses_of, read_synthetic
+from flowerti.data.dataset import Split, read_pictures
+from flowerti.data.shards import addresses_of, read_synthetic
+from flowerti.features.files import StoredFeatures
 from flowerti.study import Study
 
 
@@ -39,7 +39,7 @@ def weights_sha256(choice: BackboneChoice) -> str:
     """Hash of a network's weights; empty for thumbnails, which have none."""
     if choice == THUMBNAILS:
         return ""
-    from flowerti.features import load_backbone
+    from flowerti.features.extraction import load_backbone
 
     return load_backbone(choice.name, choice.weights, choice.input_size_px).weights_sha256
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowerti.config import ClusterConfig
+from flowerti.config.experiment import ClusterConfig
 
 Resources = Mapping[str, float | int]
 _ASK_TIMEOUT_S = 10

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import ray
 from ray.data import ActorPoolStrategy
 
-from flowerti.artifacts import Concept, PictureSet, SelectedClass, Selection
+from flowerti.artifacts.records import Concept, PictureSet, SelectedClass, Selection
 from flowerti.cluster.session import connect, device_of
+from flowerti.data.shards import read_shard_key
 from flowerti.sampling import Sampler, ShardTask, plan_shards
-from flowerti.shards import read_shard_key
 from flowerti.study import Study
 
 

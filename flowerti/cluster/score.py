@@ -1,7 +1,7 @@
 """The scores of the synthetic sets beside held-out real pictures: features through Ray Data, then one task a question.
 
 Before the sweep the real pictures are those of the validation split; once it has chosen, those of the test split.
-Features are read where they are needed, in the tasks, which are `score_tasks`; only records come back.
+Features are read where they are needed, in the tasks, which are `scoring.tasks`; only records come back.
 """
 
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from typing import Any
 
 import ray
 
-from flowerti.artifacts import PictureSet, key_of
+from flowerti.artifacts.records import PictureSet, key_of
+from flowerti.artifacts.scores import Extractor, Scores
 from flowerti.cluster.features import THUMBNAILS, BackboneChoice, compute_features
 from flowerti.cluster.picture_sets import real_set, scoring_backbones, synthetic_set, weights_sha256
 from flowerti.cluster.session import connect
-from flowerti.data import SPLITS, Record, Split
-from flowerti.feature_files import StoredFeatures
-from flowerti.name_verdicts import name_verdict
-from flowerti.score_records import Extractor, Scores
-from flowerti.score_tasks import StoredSets, copies_of, duplicates_of, matrix_of, recognition_of, score_one_class
+from flowerti.data.dataset import SPLITS, Record, Split
+from flowerti.features.files import StoredFeatures
+from flowerti.scoring.name_verdicts import name_verdict
+from flowerti.scoring.tasks import StoredSets, copies_of, duplicates_of, matrix_of, recognition_of, score_one_class
 from flowerti.study import Study
 
 

@@ -9,9 +9,9 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.resources import check_fit, check_local_fit, check_startable, cluster_growth, cluster_nodes
-from flowerti.config import ClusterConfig
-from flowerti.run_directory import RunDirectory
+from flowerti.config.experiment import ClusterConfig
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

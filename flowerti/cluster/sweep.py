@@ -15,7 +15,9 @@ import ray
 import torch
 from ray import tune
 
-from flowerti.artifacts import PictureSet, Selection, SweepTable, Timing, Trial, key_of
+from flowerti.artifacts.records import PictureSet, Selection, SweepTable, Timing, Trial, key_of
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.sweep import SweepCosts, SweepIntent
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import BackboneChoice
 from flowerti.cluster.picture_sets import (
@@ -27,24 +29,22 @@ from flowerti.cluster.picture_sets import (
     weights_sha256,
 )
 from flowerti.cluster.session import connect, device_of, notes_place
-from flowerti.config import ClassifierConfig, ClusterConfig, SweepConfig
-from flowerti.data import Split
-from flowerti.features import load_backbone
-from flowerti.mixing import TrialData, check_ratios, check_trial_data, pool_source
-from flowerti.run_directory import RunDirectory
-from flowerti.shards import read_weights
+from flowerti.config.experiment import ClassifierConfig, ClusterConfig, SweepConfig
+from flowerti.data.dataset import Split
+from flowerti.data.shards import read_weights
+from flowerti.features.extraction import load_backbone
 from flowerti.study import Study
-from flowerti.sweep import TrialPlan, run_trial
-from flowerti.sweep_costs import arm_costs
-from flowerti.sweep_protocol import SweepQuestion, intent, run_sweep
-from flowerti.sweep_records import SweepCosts, SweepIntent
+from flowerti.sweep.costs import arm_costs
+from flowerti.sweep.mixing import TrialData, check_ratios, check_trial_data, pool_source
+from flowerti.sweep.protocol import SweepQuestion, intent, run_sweep
+from flowerti.sweep.trial import TrialPlan, run_trial
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
 def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Callable[[str], None]) -> SweepTable:
-    """Run all arms on validation, choose the ratio there, and confirm it once on test; see `sweep_protocol`."""
+    """Run all arms on validation, choose the ratio there, and confirm it once on test; see `sweep.protocol`."""
     question = _question(study, selection, sets)
     stated = intent(question)
     if study.run.load("sweep/intent.json", SweepIntent, key_of(stated)) is None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowerti.cluster.resources import Resources, describe, needs_of
-from flowerti.config import ClusterConfig
+from flowerti.config.experiment import ClusterConfig
 
 _LOOK_EVERY_S = 2.0
 _PATIENCE_S = 6.0

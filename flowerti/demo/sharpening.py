@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowerti.backbones import load_lite1
 from flowerti.demo.descent import AveragedWeights, descend, rate_at, set_rate
 from flowerti.demo.discriminator import FeatureDiscriminator, discriminator_loss, generator_loss
+from flowerti.features.backbones import load_lite1
 from flowerti.shares import WHOLE, Part
 
 _BLOCKS = (0, 3, 6, 10, 14)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from flowerti.artifacts import ClassifierReport, Concept, EpochScore
+from flowerti.artifacts.records import ClassifierReport, Concept, EpochScore
 from flowerti.report.canvas import CLASS_NAME_COLOUR, drawable, render
 
 _MAX_SHOWN_CLASSES = 20

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from flowerti.artifacts.scores import CopyCheck, CopyPair
 from flowerti.report.canvas import font, png_of
 from flowerti.report.picture_strips import CELL_PX, GAP_PX, cell, strip_width
 from flowerti.report.score_tables import pairs_in_order
-from flowerti.score_records import CopyCheck, CopyPair
 
 HEAD_PX = 26
 """Height of the line above a pair, and of the line below it."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
+from flowerti.artifacts.scores import Scores
 from flowerti.report.charts import confusion_png, curves_png, loss_curves_png
 from flowerti.report.copies_figure import copies_png, shown_pairs
 from flowerti.report.findings import Findings
@@ -15,7 +16,6 @@ from flowerti.report.matrix_figure import matrix_png
 from flowerti.report.names import copies_file, matrix_file, strip_file
 from flowerti.report.picture_strips import in_reading_order, strip_png
 from flowerti.report.sweep_figure import has_gains, sweep_png
-from flowerti.score_records import Scores
 
 Picture = UInt8[np.ndarray, "_height _width 3"]
 

@@ -5,10 +5,10 @@ This module knows nothing about what a report says or looks like.
 
 from dataclasses import dataclass
 
-from flowerti.artifacts import Census, ClassifierReport, Concept, PictureSet, Selection, SweepTable, Timing
-from flowerti.config import Experiment
-from flowerti.score_records import Scores
-from flowerti.sweep_records import ArmCost
+from flowerti.artifacts.records import Census, ClassifierReport, Concept, PictureSet, Selection, SweepTable, Timing
+from flowerti.artifacts.scores import Scores
+from flowerti.artifacts.sweep import ArmCost
+from flowerti.config.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

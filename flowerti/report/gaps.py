@@ -3,8 +3,8 @@
 This module compares what the settings asked for with what the stages returned; it knows nothing about the numbers.
 """
 
-from flowerti.artifacts import Concept, SweepTable
-from flowerti.config import Experiment
+from flowerti.artifacts.records import Concept, SweepTable
+from flowerti.config.experiment import Experiment
 from flowerti.report.findings import Findings
 from flowerti.report.names import SOURCE_NAMES, arm_name
 

@@ -14,10 +14,10 @@ from matplotlib.colors import Colormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from flowerti.artifacts.scores import MatrixRow
 from flowerti.report.canvas import TOKEN_COLOUR, drawable, render
 from flowerti.report.names import SOURCE_NAMES
 from flowerti.report.score_tables import MAX_DRAWN_SETS, in_set_order
-from flowerti.score_records import MatrixRow
 
 CLASSES_IN_A_BAND = 34
 _ROW_PX = 24

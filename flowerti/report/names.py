@@ -3,7 +3,7 @@
 Page and figures both take their words from here. This module knows nothing else.
 """
 
-from flowerti.artifacts import slug
+from flowerti.artifacts.records import slug
 
 SOURCE_NAMES = {
     "real": "real",

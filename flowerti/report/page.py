@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from flowerti.artifacts import Census, ClassifierReport
+from flowerti.artifacts.records import Census, ClassifierReport
 from flowerti.report import formats, names, score_tables
 
 _MAX_STRIPS = 24

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from flowerti.artifacts import Census, ClassifierReport, Concept, SweepTable
-from flowerti.config import Experiment
+from flowerti.artifacts.records import Census, ClassifierReport, Concept, SweepTable
+from flowerti.artifacts.scores import Scores
+from flowerti.config.experiment import Experiment
 from flowerti.report.findings import Findings
 from flowerti.report.formats import p_value, signed
 from flowerti.report.gaps import failures, left_out
 from flowerti.report.summary_schema import FORMAT
-from flowerti.score_records import Scores
 
 
 def build_summary(found: Findings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flowerti.artifacts import SweepRow
+from flowerti.artifacts.records import SweepRow
 from flowerti.report.canvas import (
     CLASS_NAME_COLOUR,
     LATIN_NAME_COLOUR,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import cluster
-from flowerti.artifacts import Concept
-from flowerti.config import BaseConfig, SamplingConfig
-from flowerti.run_directory import RunDirectory
+from flowerti.artifacts.records import Concept
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import BaseConfig, SamplingConfig
 from flowerti.sampling import plan_shards
 
 

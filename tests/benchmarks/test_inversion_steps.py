@@ -19,7 +19,7 @@ from benchmarks.inversion_steps import (
     switched_steps,
 )
 from benchmarks.inversion_to_target import Pair, Race, _first_at, _ratio
-from flowerti.artifacts import LossPoint
+from flowerti.artifacts.records import LossPoint
 from flowerti.prompts import TEMPLATES
 
 

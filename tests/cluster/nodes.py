@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from flowerti.config import Experiment, to_json
+from flowerti.config.experiment import Experiment, to_json
 
 _NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 150_000_000}
 _DETACHED = (

@@ -13,7 +13,7 @@ import pytest
 from nodes import Driver, add_node, free_gpus, learnt, on_nodes, several_nodes, workers_of
 from tiny_run import tiny_experiment, without_times
 
-from flowerti.config import Experiment
+from flowerti.config.experiment import Experiment
 
 pytestmark = pytest.mark.ray
 STAGES = ("classify", "invert", "sample", "score", "sweep")

@@ -11,19 +11,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from flowerti.artifacts import ClassifierReport
-from flowerti.census import take_census
+from flowerti.artifacts.records import ClassifierReport
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.classifier.batches import Treatment
+from flowerti.classifier.fine_tuning import fine_tune
 from flowerti.cluster import session
 from flowerti.cluster.classify import classify
 from flowerti.cluster.data_parallel import part_of_worker, train_together
-from flowerti.config import BaseConfig, ClassifierConfig, ClusterConfig, DataConfig, Experiment
-from flowerti.data import list_records
-from flowerti.features import Backbone
-from flowerti.fine_tuning import fine_tune
-from flowerti.run_directory import RunDirectory
+from flowerti.config.experiment import BaseConfig, ClassifierConfig, ClusterConfig, DataConfig, Experiment
+from flowerti.data.census import take_census
+from flowerti.data.dataset import list_records
+from flowerti.features.extraction import Backbone
 from flowerti.shares import WHOLE, Part
 from flowerti.study import Study
-from flowerti.training_batches import Treatment
 
 pytestmark = pytest.mark.ray
 CLASS_IDS = np.array([0] * 7 + [1] * 4 + [2] * 3)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.presets import STUDY_CLASSES, flowers102
 from flowerti.pipeline import run_experiment
-from flowerti.presets import STUDY_CLASSES, flowers102
-from flowerti.run_directory import RunDirectory
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

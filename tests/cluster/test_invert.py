@@ -10,12 +10,12 @@ import pytest
 from ray import ObjectRef
 from ray.exceptions import RayActorError, RayTaskError
 
-from flowerti.artifacts import Census, Concept
+from flowerti.artifacts.records import Census, Concept
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import invert
-from flowerti.concepts import InversionTask, failed_concept
-from flowerti.config import BaseConfig, ClusterConfig, DataConfig, Experiment
-from flowerti.data import Dataset
-from flowerti.run_directory import RunDirectory
+from flowerti.config.experiment import BaseConfig, ClusterConfig, DataConfig, Experiment
+from flowerti.data.dataset import Dataset
+from flowerti.inversion.concepts import InversionTask, failed_concept
 from flowerti.study import Study
 
 Answer = Callable[[list[InversionTask]], list[Concept]]

@@ -18,9 +18,9 @@ import pytest
 from nodes import free_ports
 from tiny_run import tiny_experiment
 
-from flowerti.config import to_json
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import to_json
 from flowerti.report import validate_summary
-from flowerti.run_directory import RunDirectory
 from flowerti.status import read_status
 
 pytestmark = pytest.mark.ray

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from tiny_run import tiny_experiment
 
-from flowerti.config import DataConfig, Experiment, SelectionConfig, to_json
+from flowerti.config.experiment import DataConfig, Experiment, SelectionConfig, to_json
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
@@ -24,9 +24,9 @@ MARKS = (50, 100, 150, 200)
 _DRIVER = """
 import json, sys
 import psutil
-from flowerti.config import from_json
+from flowerti.config.experiment import from_json
 from flowerti.pipeline import run_experiment
-from flowerti.run_directory import RunDirectory
+from flowerti.artifacts.run_directory import RunDirectory
 
 process = psutil.Process()
 

@@ -10,10 +10,10 @@ from nodes import Driver, learnt, on_nodes, several_nodes
 from object_store import start_store
 from tiny_run import tiny_experiment
 
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cli import main
-from flowerti.config import Experiment
+from flowerti.config.experiment import Experiment
 from flowerti.report import validate_summary
-from flowerti.run_directory import RunDirectory
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from tiny_run import tiny_experiment, without_times
 
-from flowerti.artifacts import slug
+from flowerti.artifacts.records import slug
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import session
-from flowerti.config import Experiment, to_json
+from flowerti.config.experiment import Experiment, to_json
 from flowerti.pipeline import run_experiment
 from flowerti.report import validate_summary
-from flowerti.run_directory import RunDirectory
 
 pytestmark = pytest.mark.ray
 _RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")

@@ -11,7 +11,7 @@ import pytest
 
 from flowerti.cluster.resources import check_fit, check_local_fit, slots
 from flowerti.cluster.session import connect, device_of
-from flowerti.config import ClusterConfig
+from flowerti.config.experiment import ClusterConfig
 
 CPU_NODE, GPU_NODE = {"CPU": 8.0, "memory": 1e9}, {"CPU": 8.0, "GPU": 2.0}
 
@@ -107,7 +107,7 @@ cluster.shutdown()
 _CLIENT = """
 import sys, ray
 from flowerti.cluster import session
-from flowerti.config import ClusterConfig
+from flowerti.config.experiment import ClusterConfig
 address, version, num_gpus = sys.argv[1:]
 if version:
     ray.__version__ = version
@@ -157,7 +157,7 @@ def test_a_real_cluster_refuses_what_it_cannot_serve(monkeypatch: pytest.MonkeyP
 _LOCAL = """
 import sys, ray
 from flowerti.cluster import session
-from flowerti.config import ClusterConfig
+from flowerti.config.experiment import ClusterConfig
 session.connect(ClusterConfig(num_workers=1))
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from flowerti.artifacts import PictureSet, SelectedClass, Selection, SweepTable, key_of
-from flowerti.census import take_census
+from flowerti.artifacts.records import PictureSet, SelectedClass, Selection, SweepTable, key_of
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import session
 from flowerti.cluster.invert import plan
 from flowerti.cluster.sweep import sweep
-from flowerti.config import (
+from flowerti.config.experiment import (
     BaseConfig,
     ClassifierConfig,
     ClusterConfig,
@@ -24,11 +24,11 @@ from flowerti.config import (
     Experiment,
     SweepConfig,
 )
-from flowerti.data import list_records, read_picture
+from flowerti.data.census import take_census
+from flowerti.data.dataset import list_records, read_picture
+from flowerti.data.shards import write_shard
 from flowerti.demo.herbarium import SPECIES
-from flowerti.run_directory import RunDirectory
 from flowerti.sampling import encode_png
-from flowerti.shards import write_shard
 from flowerti.study import Study
 
 pytestmark = pytest.mark.ray

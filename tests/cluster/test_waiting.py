@@ -8,7 +8,7 @@ import pytest
 
 from flowerti.cluster.session import close, connect
 from flowerti.cluster.waiting import Room, Waits, kinds_of, waits_told
-from flowerti.config import ClusterConfig
+from flowerti.config.experiment import ClusterConfig
 
 GPU_WORKER = (("CPU", 1.0), ("GPU", 1.0))
 

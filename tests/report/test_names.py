@@ -5,7 +5,7 @@ from typing import get_args
 
 from finished_run import HOSTILE
 
-from flowerti.config import FreeArm, Source
+from flowerti.config.experiment import FreeArm, Source
 from flowerti.report.names import (
     ARM_NAMES,
     KIND_NAMES,

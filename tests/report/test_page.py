@@ -33,9 +33,9 @@ from finished_scores import (
     verdict,
 )
 
-from flowerti.artifacts import Selection, SweepTable
+from flowerti.artifacts.records import Selection, SweepTable
+from flowerti.artifacts.scores import Extractor, MatrixRow
 from flowerti.report.names import ARM_NAMES, SOURCE_NAMES, copies_file, matrix_file
-from flowerti.score_records import Extractor, MatrixRow
 
 WEAK = FOURTEEN[:3]
 

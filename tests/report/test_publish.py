@@ -10,13 +10,13 @@ from finished_run import classifier, experiment, picture_sets, pixels, run, swee
 from finished_scores import EXTRACTOR, copy_check, scores
 from PIL import Image
 
-from flowerti.data import Dataset, Record
-from flowerti.publish import pictures_of_copies, publish, republish, shown_pictures
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.data.dataset import Dataset, Record
+from flowerti.data.shards import write_shard
 from flowerti.report import Findings
 from flowerti.report.names import copies_file, strip_file
+from flowerti.report.publish import pictures_of_copies, publish, republish, shown_pictures
 from flowerti.report.summary_schema import validate_summary
-from flowerti.run_directory import RunDirectory
-from flowerti.shards import write_shard
 from flowerti.study import Study
 
 NAMES = ("rose", "lily")

@@ -16,9 +16,9 @@ from finished_scores import (
     verdict,
 )
 
+from flowerti.artifacts.scores import Extractor
 from flowerti.report import Findings, build_summary
 from flowerti.report import score_tables as tables
-from flowerti.score_records import Extractor
 
 WEAK = FOURTEEN[:3]
 

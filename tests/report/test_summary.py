@@ -9,8 +9,8 @@ import pytest
 from finished_run import arm_costs, contrasts, run, sweep
 from finished_scores import EMPTY_SCORES, FOURTEEN, near_duplicate, pair, scores
 
+from flowerti.artifacts.scores import Scores
 from flowerti.report import Findings, build_summary, validate_summary
-from flowerti.score_records import Scores
 
 
 def test_summary_holds_the_contract_of_the_design():

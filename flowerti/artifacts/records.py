@@ -1,0 +1,279 @@
+"""What passes between stages, as typed records, and the keys that say what each was made from.
+
+An artifact's key is the hash of the settings that matter to it and of the keys of its inputs; a stage does its work
+only where no artifact with that key is in the run directory. The seed rule and the rule that turns a class name into a
+file name live here as well, because both are part of an artifact's identity. This module does not know how anything is
+computed, nor where a run directory lies (`run_directory` does).
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+
+_MAX_SLUG_LENGTH = 80
+
+
+def key_of(*parts: Any) -> str:
+    """Hash dataclasses, dictionaries, sequences, strings and numbers to 64 hexadecimal digits."""
+    text = json.dumps(
+        [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts],
+        sort_keys=True,
+        allow_nan=False,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seed_for(run_seed: int, class_name: str, source: str, index: int) -> int:
+    """Return the one seed of a picture, an optimiser run or a trial: a hash in [0, 2**63), the same on any worker."""
+    text = json.dumps([run_seed, class_name, source, index]).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def num_synthetic(ratio: float, num_real: int) -> int:
+    """How many synthetic pictures a class gets at a ratio."""
+    return round(ratio * num_real)
+
+
+def slug(class_name: str) -> str:
+    """Turn a class name into a safe file name, different for different names.
+
+    Letters, digits and hyphens stay, a space becomes an underscore, everything else is percent-escaped, so that no
+    name can leave its folder or be hidden; a name that grows too long ends in its hash.
+
+    Raises:
+        ValueError: the name is empty.
+    """
+    if not class_name:
+        raise ValueError("class name is empty: every class needs a name")
+    escaped = quote(class_name, safe=" ")
+    for character, code in ((".", "%2E"), ("_", "%5F"), ("~", "%7E"), (" ", "_")):
+        escaped = escaped.replace(character, code)
+    if len(escaped) <= _MAX_SLUG_LENGTH:
+        return escaped
+    return escaped[: _MAX_SLUG_LENGTH - 17] + "~" + hashlib.sha256(class_name.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassCount:
+    """Pictures of one class in each split."""
+
+    class_name: str
+    num_train: int
+    num_validation: int
+    num_test: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Census:
+    """What the data set holds, after every picture was opened once."""
+
+    fingerprint: str
+    counts: list[ClassCount]
+    unreadable: list[str]
+    duplicates: list[list[str]]
+    """Groups of ids of byte-identical pictures that straddle splits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitLists:
+    """The ids of the pictures in each split, in order; what is in none was left out by the imbalance."""
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    sha256: str
+    """Hash over the three lists."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassScore:
+    """How a classifier does on one class."""
+
+    class_name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochScore:
+    """One point of the learning curves; accuracies in [0, 1], losses in nats."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassifierReport:
+    """A trained classifier on the validation split."""
+
+    backbone: str
+    weights_sha256: str
+    accuracy: float
+    macro_f1: float
+    curves: list[EpochScore]
+    classes: list[ClassScore]
+    confusion: list[list[int]]
+    """Row: true class, column: predicted class, in the order of `classes`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectedClass:
+    """One weak class and why it was selected."""
+
+    class_name: str
+    num_train: int
+    f1_validation: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The weak classes, and those that evidence would have picked where the config fixed others."""
+
+    selected: list[SelectedClass]
+    by_evidence: list[SelectedClass]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossPoint:
+    """The deterministic evaluation loss after some steps."""
+
+    step: int
+    loss: float
+    seconds: float = field(default=0.0, compare=False)
+    """Since training began; not part of what makes two curves equal."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbour:
+    """A vocabulary token near a learnt row."""
+
+    vector: int
+    token: str
+    cosine: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Concept:
+    """A class with its learnt token, or the reason why there is none."""
+
+    class_name: str
+    token: str
+    num_vectors: int = 0
+    start: str = ""
+    initializer_token: str = ""
+    base: str = ""
+    base_sha256: str = ""
+    embeddings_sha256: str = ""
+    """Hash of learned_embeds.safetensors."""
+    num_pictures: int = 0
+    num_steps: int = 0
+    best_step: int = 0
+    seed: int = 0
+    loss_curve: list[LossPoint] = field(default_factory=list)
+    neighbours: list[Neighbour] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str = ""
+    """Empty, or why the class failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PictureSet:
+    """The synthetic pictures of one class and source."""
+
+    class_name: str
+    source: str
+    prompt: str
+    num_pictures: int
+    files: list[str]
+    """Parquet files in the run directory, in the order of the pictures."""
+    sha256: str
+    """Hash over the pictures' bytes, in order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One training of the classifier in the sweep."""
+
+    arm: str
+    ratio: float
+    seed_index: int
+    split: str
+    """The split that was predicted: validation, or test for the final trials."""
+    predictions: list[int]
+    num_steps: int
+    num_synthetic: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepRow:
+    """An arm at a ratio, over all seeds; F1 in [0, 1], 95 % intervals over seeds and pictures."""
+
+    split: str
+    arm: str
+    ratio: float
+    num_seeds: int
+    macro_f1: float
+    macro_f1_low: float
+    macro_f1_high: float
+    weak_f1: float
+    weak_f1_low: float
+    weak_f1_high: float
+    rest_f1: float
+    weak_gain: float
+    """Mean paired difference of weak_f1 to the arm `real`."""
+    weak_gain_low: float
+    weak_gain_high: float
+    weak_gain_p: float
+    """One-sided bootstrap p-value of "no gain"."""
+    rest_gain: float
+    holm_p: float = 1.0
+    """The same p-value, adjusted over the arm's ratios (Holm); of an arm without ratios not adjusted."""
+    balanced_accuracy: float = 0.0
+    """Mean recall over all classes and seeds, in [0, 1]."""
+    content_gain: float = 0.0
+    """Mean paired difference of weak_f1 to the arm `repeated` at the same ratio; 0 where that was not run."""
+    content_gain_low: float = 0.0
+    content_gain_high: float = 0.0
+    content_gain_p: float = 1.0
+    """One-sided bootstrap p-value of "the pictures do no better than the class's real ones shown again"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepTable:
+    """The outcome of the sweep."""
+
+    rows: list[SweepRow]
+    recommended_ratio: float
+    recommendation: str
+    failures: list[str]
+    primary_contrast: str = ""
+    """What was stated before the first trial as the one contrast that decides."""
+    best_control: str = "real"
+    """The arm without synthetic pictures that does best on validation."""
+    warnings: list[str] = field(default_factory=list)
+    """What a reader of the recommendation must know, such as a free control that does as well."""
+    class_ratios: list[ClassRatio] = field(default_factory=list)
+    contrasts: list[SweepContrast] = field(default_factory=list)
+    classes: list[SweepClassRow] = field(default_factory=list)
+    groups: list[SweepGroupRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """What a stage cost when it did its work; GPU seconds are seconds times GPUs held."""
+
+    stage: str
+    seconds: float
+    gpu_seconds: float

@@ -1,0 +1,149 @@
+"""The run directory: the whole memory of a run, on a local disk or on S3 or GCS through pyarrow.
+
+Files appear whole or not at all: on a local disk they are written to a temporary name and moved into place, an object
+store commits a file when its upload ends. A JSON artifact carries the key of what it was made from; asking for it with
+another key finds nothing. This module does not know what the artifacts mean.
+"""
+
+import dataclasses
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flowerti.artifacts.storage import is_denied, open_storage, reason_of
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+T = TypeVar("T")
+
+
+_MAX_NAME_BYTES = 255
+"""What the usual file systems hold in one part of a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """A folder named by a path or an s3:// or gs:// address; small, so that it can travel to workers."""
+
+    uri: str
+
+    @property
+    def filesystem(self) -> "FileSystem":
+        """The pyarrow file system of this folder."""
+        return open_storage(self.uri)[0]
+
+    def path(self, name: str) -> str:
+        """The file system's own path of a name in this folder.
+
+        Raises:
+            ValueError: the name would leave the folder.
+        """
+        parts = name.split("/")
+        has_control = any(ord(character) < 32 or ord(character) == 127 for character in name)
+        if name.startswith("/") or "" in parts[:-1] or ".." in parts or "." in parts or has_control:
+            raise ValueError(f"{name!r} is not a name inside the run directory")
+        if any(len(part.encode(errors="surrogatepass")) > _MAX_NAME_BYTES for part in parts):
+            raise ValueError(f"{name[:40]!r}... is longer than the {_MAX_NAME_BYTES} bytes that a name may have")
+        return f"{open_storage(self.uri)[1].rstrip('/')}/{name}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder lies on this machine's file system."""
+        return "://" not in self.uri or self.uri.startswith("file://")
+
+    def exists(self, name: str) -> bool:
+        """Whether a file of that name is there, whole."""
+        from pyarrow.fs import FileType
+
+        return self.filesystem.get_file_info(self.path(name)).type == FileType.File
+
+    def names(self, folder: str) -> list[str]:
+        """Names of all files below a folder, sorted; none where the folder is missing."""
+        from pyarrow.fs import FileSelector, FileType
+
+        root = self.path(folder)
+        selector = FileSelector(root, recursive=True, allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        found = [f"{folder}{info.path[len(root) :]}" for info in infos if info.type == FileType.File]
+        return sorted(name for name in found if "/.tmp-" not in f"/{name}")
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of a file."""
+        with self.filesystem.open_input_file(self.path(name)) as stream:
+            return stream.read()
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file so that it is never seen half-written.
+
+        Raises:
+            ValueError: the name is not one of a file, or an object store does not permit the write.
+            OSError: the disk or the store failed.
+        """
+        path = self.path(name)
+        folder, _, base_name = path.rpartition("/")
+        if not base_name:
+            raise ValueError(f"{name!r} is not the name of a file")
+        if not self.is_local:
+            self._upload(name, path, content)
+            return
+        self.filesystem.create_dir(folder, recursive=True)
+        temporary = f"{folder}/.tmp-{uuid.uuid4().hex}-{base_name[:40]}"
+        try:
+            self._put(temporary, content)
+            self.filesystem.move(temporary, path)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+
+    def _upload(self, name: str, path: str, content: bytes) -> None:
+        try:
+            self._put(path, content)
+        except OSError as error:
+            scheme = self.uri.partition("://")[0]
+            message = f"{self.uri}/{name} cannot be written: {reason_of(scheme, error)}"
+            raise (ValueError if is_denied(error) else OSError)(message) from error
+
+    def _put(self, path: str, content: bytes) -> None:
+        with self.filesystem.open_output_stream(path) as stream:
+            stream.write(content)
+
+    def delete(self, name: str) -> None:
+        """Delete a file where it is there."""
+        if self.exists(name):
+            self.filesystem.delete_file(self.path(name))
+
+    def save(self, name: str, artifact: Any, key: str) -> None:
+        """Write a dataclass as JSON together with the key of what it was made from."""
+        record = {"key": key, **dataclasses.asdict(artifact)}
+        self.write_bytes(name, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+
+    def load(self, name: str, kind: type[T], key: str | None = None) -> T | None:
+        """Read a dataclass that `save` wrote; None where it is missing or was made from something else.
+
+        Raises:
+            ValueError: the file is there and is not what `save` writes; names the file.
+        """
+        import dacite
+
+        if not self.exists(name):
+            return None
+        try:
+            record = json.loads(self.read_bytes(name))
+            if key is not None and record["key"] != key:
+                return None
+            record.pop("key")
+            return dacite.from_dict(kind, record, dacite.Config(strict=True, cast=[float]))
+        except (
+            ValueError,
+            KeyError,
+            AttributeError,
+            TypeError,
+            dacite.DaciteError,
+        ) as error:
+            raise ValueError(
+                f"{self.uri}/{name} is damaged or of another version ({error}): delete it, the stage makes it again"
+            ) from error

@@ -1,0 +1,102 @@
+"""Which classes are weak: those with a low validation F1, with few training pictures, or both.
+
+A blend of both evidences is always worked out, so that a report can set it beside classes that were fixed by hand.
+Each choice carries its reason as a sentence. This module does not know how the scores were obtained, and never sees
+the test split.
+"""
+
+import difflib
+
+import numpy as np
+from jaxtyping import Int64, Num
+
+from flowerti.artifacts.records import ClassScore, SelectedClass, Selection
+from flowerti.config.experiment import SelectionConfig
+
+
+def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionConfig) -> Selection:
+    """Select weak classes.
+
+    Ranks count from 1 for the weakest; equal values share the better rank. Equal standing goes by name.
+
+    Args:
+        classes: validation scores of all classes.
+        counts: training pictures of each class, by name.
+        config: the rule, and how many classes or which ones.
+
+    Returns:
+        The weakest class first, or the fixed classes in the order of the config; beside them what "blend" picks.
+
+    Raises:
+        ValueError: a fixed class does not exist, a class has no count or stands twice, or more are asked for than
+            there are.
+    """
+    names = [score.class_name for score in classes]
+    _check(names, counts, config)
+    f1_ranks = _ranks(np.array([score.f1 for score in classes]))
+    count_ranks = _ranks(np.array([counts[name] for name in names]))
+    standings = {"lowest_f1": f1_ranks, "fewest_pictures": count_ranks, "blend": (f1_ranks + count_ranks) / 2}
+    rows = {
+        score.class_name: SelectedClass(
+            class_name=score.class_name,
+            num_train=counts[score.class_name],
+            f1_validation=score.f1,
+            reason=f"validation F1 {score.f1:.2f}, {_place(f1_ranks, i, 'lowest')}; "
+            f"{_pictures(counts[score.class_name])}, {_place(count_ranks, i, 'fewest')}",
+        )
+        for i, score in enumerate(classes)
+    }
+    by_evidence = _weakest(names, standings["blend"])
+    if config.rule == "fixed":
+        chosen, num = list(config.class_names), len(config.class_names)
+    else:
+        num = config.num_classes
+        chosen = _weakest(names, standings[config.rule])[:num]
+    return Selection(selected=[rows[n] for n in chosen], by_evidence=[rows[n] for n in by_evidence[:num]])
+
+
+def _check(names: list[str], counts: dict[str, int], config: SelectionConfig) -> None:
+    if len(set(names)) != len(names):
+        raise ValueError("classes: a class name stands twice: rename one of the classes")
+    missing = [name for name in names if name not in counts]
+    if missing:
+        raise ValueError(f"counts: number of training pictures of {missing[0]!r} is missing: count every class")
+    for name in config.class_names:
+        if name not in names:
+            raise ValueError(f"selection.class_names: {name!r} is no class of the data set{_hint(name, names)}")
+    if config.rule != "fixed" and config.num_classes > len(names):
+        raise ValueError(f"selection.num_classes is {config.num_classes}, but there are {len(names)} classes: lower it")
+
+
+def _hint(name: str, names: list[str]) -> str:
+    by_folded = {known.casefold(): known for known in names}
+    matches = difflib.get_close_matches(name.casefold(), by_folded, n=3)
+    return ": did you mean " + " or ".join(repr(by_folded[m]) for m in matches) + "?" if matches else ": check its name"
+
+
+def _ranks(values: Num[np.ndarray, " num"]) -> Int64[np.ndarray, " num"]:
+    """1 + how many values are smaller."""
+    return 1 + np.searchsorted(np.sort(values), values, side="left")
+
+
+def _weakest(names: list[str], standing: Num[np.ndarray, " num"]) -> list[str]:
+    return [name for _, name in sorted(zip(standing, names, strict=True))]
+
+
+def _place(ranks: Int64[np.ndarray, " num"], i: int, word: str) -> str:
+    """Say where a rank stands, as in "3rd lowest of 14", and how many classes share it."""
+    rank, total, sharing = int(ranks[i]), len(ranks), int((ranks == ranks[i]).sum())
+    if sharing == total > 1:
+        return f"as every class of {total}"
+    ordinal = "" if rank == 1 else f"{_ordinal(rank)} "
+    tied = f" (with {sharing - 1} other{'s' if sharing > 2 else ''})" if sharing > 1 else ""
+    return f"{ordinal}{word} of {total}{tied}"
+
+
+def _ordinal(number: int) -> str:
+    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"
+
+
+def _pictures(count: int) -> str:
+    return f"{count} training picture{'' if count == 1 else 's'}"

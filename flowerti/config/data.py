@@ -1,0 +1,80 @@
+"""Settings of the data: where labelled pictures come from, and how they are made imbalanced on purpose.
+
+This module knows nothing about files of pictures or how a split is made.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flowerti.config.checks import check_kinds, require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Where labelled pictures come from."""
+
+    kind: Literal["herbarium", "flowers102", "image_folder", "parquet"]
+    """Drawn demo data, Oxford 102 as torchvision lays it out, folders split/class/picture, or Parquet as on the Hub."""
+    root: str = ""
+    """Folder of the data set; empty for the herbarium."""
+    image_size_px: int = 64
+    """Side of the square to which every picture is cropped and scaled, in pixels."""
+    download: bool = False
+    """Let torchvision download Oxford 102 into root where it is missing."""
+    skip_unreadable: bool = False
+    """Leave out pictures that cannot be opened, and list them, instead of stopping."""
+    show_pictures: bool = True
+    """Whether real pictures may appear in the report."""
+    num_train_common: int = 100
+    """Herbarium only: training pictures of each common species."""
+    num_train_rare: int = 8
+    """Herbarium only: training pictures of each rare species."""
+    num_validation: int = 25
+    """Herbarium only: validation pictures of each species."""
+    num_test: int = 40
+    """Herbarium only: test pictures of each species."""
+
+    def __post_init__(self) -> None:
+        """Check the fields against each other."""
+        check_kinds(self, "data.")
+        require(self.image_size_px >= 8, "data.image_size_px", "must be at least 8 pixels")
+        require(
+            self.kind == "herbarium" or bool(self.root),
+            "data.root",
+            f"is empty: name the folder of the {self.kind} data set",
+        )
+        for name in ("num_train_common", "num_train_rare", "num_validation", "num_test"):
+            enough = self.kind != "herbarium" or getattr(self, name) >= 2
+            require(enough, f"data.{name}", "must be at least 2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImbalanceConfig:
+    """How a data set is made imbalanced on purpose; the defaults leave it as it is."""
+
+    factor: float = 1.0
+    """Training pictures of the last class of the exponential tail as a share of the first one's, in (0, 1]."""
+    minority_classes: tuple[str, ...] = ()
+    """Classes that are put at the end of the tail, so that they are the few-shot ones."""
+    resplit: bool = False
+    """Pool all splits and cut them anew, class by class, by the shares below."""
+    validation_share: float = 0.2
+    """Share of each class's pictures that a new split sets aside for validation, in (0, 1)."""
+    test_share: float = 0.25
+    """Share of each class's pictures that a new split sets aside for test, in (0, 1)."""
+    positive_classes: tuple[str, ...] = ()
+    """Binary task: these classes as one against all others as one; empty keeps all classes apart."""
+
+    def __post_init__(self) -> None:
+        """Check ranges and the fields against each other."""
+        check_kinds(self, "imbalance.")
+        require(0 < self.factor <= 1, "imbalance.factor", "must lie in (0, 1]")
+        for name in ("minority_classes", "positive_classes"):
+            names = getattr(self, name)
+            require(len(set(names)) == len(names), f"imbalance.{name}", "names a class twice")
+        needless = bool(self.minority_classes) and self.factor == 1
+        require(not needless, "imbalance.minority_classes", "need a long tail: set imbalance.factor below 1")
+        for name in ("validation_share", "test_share"):
+            require(0 < getattr(self, name) < 1, f"imbalance.{name}", "must lie in (0, 1)")
+        held_out = self.validation_share + self.test_share
+        require(held_out < 1, "imbalance.test_share", "and validation_share leave nothing to train on: lower one")

@@ -1,0 +1,95 @@
+"""Ready-made experiments: each preset is a function that returns a complete `Experiment`.
+
+A preset states what differs from the defaults of `config`. It touches no file: whether its folders and weights exist
+is asked by `study.prepare` when a run starts.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from flowerti.config.experiment import (
+    BaseConfig,
+    ClassifierConfig,
+    DataConfig,
+    Experiment,
+    ImbalanceConfig,
+    InversionConfig,
+    SamplingConfig,
+    ScoringConfig,
+    SelectionConfig,
+    SweepConfig,
+)
+
+STUDY_CLASSES = ("azalea", "sword lily", "canna lily")
+"""The three classes that Kutsenko and Najafi (2024) selected."""
+
+
+def demo() -> Experiment:
+    """A drawn herbarium and an embedded base model: the whole study in minutes on two cores, nothing downloaded."""
+    return Experiment(
+        name="demo",
+        data=DataConfig(kind="herbarium", num_validation=40),
+        base=BaseConfig(path="demo"),
+        classifier=ClassifierConfig(num_epochs=20),
+        selection=SelectionConfig(rule="blend", num_classes=3),
+        inversion=InversionConfig(num_steps=300),
+        sampling=SamplingConfig(num_per_class=40, sources=("raw", "alternative_name", "token")),
+        sweep=SweepConfig(num_seeds=5),
+    )
+
+
+def flowers102_64() -> Experiment:
+    """Oxford 102 at 64 px with a small base model made for it; the study's three classes, which that base never saw."""
+    return Experiment(
+        name="flowers102_64",
+        data=DataConfig(kind="flowers102", root="../shared/data/flowers102-64", show_pictures=False),
+        base=BaseConfig(path="../shared/models/flowers64-base"),
+        classifier=ClassifierConfig(num_epochs=30),
+        selection=SelectionConfig(rule="fixed", class_names=STUDY_CLASSES),
+        inversion=InversionConfig(num_vectors=2, num_steps=600),
+        sampling=SamplingConfig(num_per_class=64),
+    )
+
+
+def flowers102_64_long_tail() -> Experiment:
+    """Oxford 102 at 64 px, cut anew into a long tail at factor 0.1 with the study's three classes at its end."""
+    official = flowers102_64()
+    return replace(
+        official,
+        name="flowers102_64_long_tail",
+        imbalance=ImbalanceConfig(factor=0.1, minority_classes=STUDY_CLASSES, resplit=True),
+        classifier=replace(official.classifier, num_epochs=15),
+    )
+
+
+def flowers102() -> Experiment:
+    """The study at full size: Oxford 102 downloaded by torchvision, Stable Diffusion 1.5, ResNet-50, Inception FID."""
+    return Experiment(
+        name="flowers102",
+        data=DataConfig(kind="flowers102", root="data", image_size_px=512, download=True),
+        base=BaseConfig(path="stable-diffusion-v1-5/stable-diffusion-v1-5", dtype="bfloat16"),
+        classifier=ClassifierConfig(backbone="resnet50", input_size_px=224, num_epochs=5),
+        selection=SelectionConfig(rule="blend", num_classes=3),
+        inversion=InversionConfig(num_vectors=4, num_steps=2000, batch_size=8, learning_rate=4e-3),
+        sampling=SamplingConfig(num_per_class=128, guidance_scale=4.0),
+        scoring=ScoringConfig(extractors=("inception",), input_sizes_px=(299,)),
+    )
+
+
+PRESETS: dict[str, Callable[[], Experiment]] = {
+    "demo": demo,
+    "flowers102_64": flowers102_64,
+    "flowers102_64_long_tail": flowers102_64_long_tail,
+    "flowers102": flowers102,
+}
+
+
+def preset(name: str) -> Experiment:
+    """Return the experiment of that name.
+
+    Raises:
+        ValueError: there is no such preset; lists those that exist.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r} does not exist: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,1 @@
+"""Labelled pictures: where they come from, their census, long tails made on purpose, and synthetic ones on disk."""

@@ -1,0 +1,129 @@
+"""Makes a data set imbalanced on purpose: a new split, an exponential long tail, classes put at its end, a binary task.
+
+Oxford 102's official training split holds exactly 10 pictures of every class, so a factor of 0.1 on it would leave
+between 10 and 1: nothing that could be called frequent, and single pictures to learn a token from. Imbalance exists
+only over all 8,189 pictures (40 to 258 a class). So the splits can be pooled and cut anew, class by class: test and
+validation are set aside first, in the same shares for every class, and the tail is cut into what remains. A class is
+then few-shot in training only, and is still judged on as many pictures as any other. Every choice is a seeded
+permutation of ids, and what was chosen is written down by the study. Numbers on such a split do not compare with those
+on the official one, nor with other projects' private splits.
+
+This module opens no picture and does not know about models or synthetic pictures.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from flowerti.artifacts.records import seed_for
+from flowerti.config.experiment import ImbalanceConfig
+from flowerti.data.dataset import Dataset, Record, Split, check_counts
+
+ShotGroup = Literal["many", "medium", "few"]
+SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
+
+
+def shot_group(num_train: int) -> ShotGroup:
+    """More than 100 training pictures, 20 to 100, or fewer than 20 (Liu et al. 2019, OLTR)."""
+    return "many" if num_train > 100 else "medium" if num_train >= 20 else "few"
+
+
+def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
+    """Apply what the config asks for; with the defaults the data set is returned as it is.
+
+    Args:
+        dataset: all pictures.
+        config: what to do.
+        seed: run seed.
+
+    Raises:
+        ValueError: a named class does not exist, or a split would be left without a class; names it.
+    """
+    for field, names in (("minority_classes", config.minority_classes), ("positive_classes", config.positive_classes)):
+        for name in names:
+            _check_name(dataset, f"imbalance.{field}", name)
+    if config.resplit:
+        dataset = _resplit(dataset, config, seed)
+    if config.factor < 1:
+        dataset = _long_tail(dataset, config, seed)
+    if config.positive_classes:
+        dataset = _binary(dataset, config.positive_classes)
+    check_counts(dataset)
+    return dataset
+
+
+def tail_sizes(num_available: Sequence[int], factor: float, minority: Sequence[int] = ()) -> list[int]:
+    """How many training pictures each class keeps: n_max * factor ** (k / (K - 1)), k being its place.
+
+    Classes stand in the order of what they have, the largest first, and the minority classes last, in the order given.
+    A class never gets more than it has, and never less than one.
+
+    Source: Cui et al. 2019 (Class-Balanced Loss), section 5.1, for the exponential profile.
+
+    Args:
+        num_available: training pictures of each class.
+        factor: the last class's size as a share of the first one's, in (0, 1].
+        minority: indices of the classes that are put last.
+
+    Returns:
+        Sizes in the order of num_available.
+    """
+    last = list(dict.fromkeys(minority))
+    others = sorted(set(range(len(num_available))) - set(last), key=lambda i: (-num_available[i], i))
+    largest, num_classes = max(num_available), len(num_available)
+    sizes = [0] * num_classes
+    for place, i in enumerate(others + last):
+        wanted = round(largest * factor ** (place / (num_classes - 1)))
+        sizes[i] = max(1, min(num_available[i], wanted))
+    return sizes
+
+
+def _check_name(dataset: Dataset, field: str, name: str) -> None:
+    if name not in dataset.class_names:
+        close = difflib.get_close_matches(name, dataset.class_names) or dataset.class_names[:5]
+        raise ValueError(f"{field}: unknown class {name!r}: did you mean {', '.join(close)}?")
+
+
+def _of_class(dataset: Dataset, class_id: int, split: Split | None = None) -> list[Record]:
+    found = [r for r in dataset.records if r.class_id == class_id and split in (None, r.split)]
+    return sorted(found, key=lambda record: record.id)
+
+
+def _shuffled(records: list[Record], seed: int) -> list[Record]:
+    return [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
+
+
+def _resplit(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
+    split_of: dict[str, Split] = {}
+    for class_id, name in enumerate(dataset.class_names):
+        records = _shuffled(_of_class(dataset, class_id), seed_for(seed, name, "imbalance/split", 0))
+        num_test, num_validation = (
+            max(1, round(share * len(records))) for share in (config.test_share, config.validation_share)
+        )
+        for place, record in enumerate(records):
+            held_out: Split = "test" if place < num_test else "validation"
+            split_of[record.id] = held_out if place < num_test + num_validation else "train"
+    records = tuple(Record(r.id, r.class_id, split_of[r.id], r.address) for r in dataset.records)
+    return Dataset(dataset.class_names, records)
+
+
+def _long_tail(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
+    names = dataset.class_names
+    pools = [_of_class(dataset, class_id, "train") for class_id in range(len(names))]
+    minority = [names.index(name) for name in config.minority_classes]
+    sizes = tail_sizes([len(pool) for pool in pools], config.factor, minority)
+    kept: set[str] = set()
+    for name, pool, size in zip(names, pools, sizes, strict=True):
+        # a smaller factor keeps a part of what a larger one keeps
+        order = _shuffled(pool, seed_for(seed, name, "imbalance/train", 0))
+        kept |= {record.id for record in order[:size]}
+    return Dataset(names, tuple(r for r in dataset.records if r.split != "train" or r.id in kept))
+
+
+def _binary(dataset: Dataset, positive: tuple[str, ...]) -> Dataset:
+    wanted = {dataset.class_names.index(name) for name in positive}
+    names = ("other classes", positive[0] if len(positive) == 1 else " or ".join(positive))
+    records = tuple(Record(r.id, int(r.class_id in wanted), r.split, r.address) for r in dataset.records)
+    return Dataset(names, records)

@@ -1,0 +1,125 @@
+"""Synthetic pictures on disk: Parquet shards that Hugging Face `datasets` opens as an image data set.
+
+A row holds the picture as PNG bytes with its class, source, prompt, index and seed; columns for a source picture, a
+strength and a filter's verdict and weight are there for sources that have them. A shard carries the key of what it was
+made from in its schema. This module does not know how pictures are drawn.
+"""
+
+import functools
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float64, UInt8
+
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.data.dataset import decode_picture
+
+_COLUMNS: list[tuple[str, pa.DataType, str]] = [
+    ("class_name", pa.string(), "string"),
+    ("source", pa.string(), "string"),
+    ("prompt", pa.string(), "string"),
+    ("index", pa.int64(), "int64"),
+    ("seed", pa.int64(), "int64"),
+    ("source_picture", pa.string(), "string"),
+    ("strength", pa.float64(), "float64"),
+    ("verdict", pa.string(), "string"),
+    ("weight", pa.float64(), "float64"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """A written shard: its name in the run directory and the hash of its bytes."""
+
+    name: str
+    sha256: str
+
+
+def _schema(key: str) -> pa.Schema:
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    fields = [pa.field("image", image), *(pa.field(name, kind) for name, kind, _ in _COLUMNS)]
+    features = {"image": {"_type": "Image"}}
+    features |= {name: {"dtype": dtype, "_type": "Value"} for name, _, dtype in _COLUMNS}
+    huggingface = json.dumps({"info": {"features": features}})
+    return pa.schema(fields, metadata={b"huggingface": huggingface.encode(), b"flowerti_key": key.encode()})
+
+
+def write_shard(run: RunDirectory, name: str, rows: list[dict[str, Any]], key: str) -> None:
+    """Write rows as one Parquet file; columns that a row lacks are null, its weight is 1."""
+    empty = dict.fromkeys(column for column, _, _ in _COLUMNS)
+    table = pa.Table.from_pylist([{**empty, "weight": 1.0, **row} for row in rows], schema=_schema(key))
+    stream = io.BytesIO()
+    pq.write_table(table, stream)
+    run.write_bytes(name, stream.getvalue())
+
+
+def _damaged(run: RunDirectory, name: str, error: Exception) -> ValueError:
+    return ValueError(f"{run.uri}/{name} is damaged ({error}): delete it, the run makes it again")
+
+
+def read_shard_key(run: RunDirectory, name: str) -> str | None:
+    """The key of a shard; None where there is none.
+
+    Raises:
+        ValueError: the file is no Parquet file; names it.
+    """
+    if not run.exists(name):
+        return None
+    try:
+        with run.filesystem.open_input_file(run.path(name)) as stream:
+            metadata = pq.read_schema(stream).metadata or {}
+    except pa.ArrowInvalid as error:
+        raise _damaged(run, name, error) from error
+    return metadata.get(b"flowerti_key", b"").decode()
+
+
+@functools.lru_cache(maxsize=8)
+def _read_rows(run: RunDirectory, name: str, _modified_ns: int) -> list[dict[str, Any]]:
+    try:
+        return pq.read_table(io.BytesIO(run.read_bytes(name))).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise _damaged(run, name, error) from error
+
+
+def read_rows(run: RunDirectory, name: str) -> list[dict[str, Any]]:
+    """All rows of a shard; the last few shards read are kept in memory."""
+    modified = run.filesystem.get_file_info(run.path(name)).mtime_ns or 0
+    return _read_rows(run, name, modified)
+
+
+def read_weights(run: RunDirectory, names: list[str]) -> Float64[np.ndarray, " num"]:
+    """The curation weights of all pictures of some shards, in order; 1 where a picture has none."""
+    weights = []
+    for name in names:
+        try:
+            column = pq.read_table(io.BytesIO(run.read_bytes(name)), columns=["weight"]).column("weight")
+        except pa.ArrowInvalid as error:
+            raise _damaged(run, name, error) from error
+        weights += column.to_pylist()
+    return np.array([1.0 if weight is None else weight for weight in weights], dtype=np.float64)
+
+
+def synthetic_address(name: str, row: int) -> str:
+    """The address of one synthetic picture: "synthetic:<shard>#<row>"."""
+    return f"synthetic:{name}#{row}"
+
+
+def addresses_of(run: RunDirectory, names: list[str]) -> list[str]:
+    """The addresses of all pictures of some shards, in order; only the shards' footers are read."""
+    found = []
+    for name in names:
+        with run.filesystem.open_input_file(run.path(name)) as stream:
+            num_rows = pq.ParquetFile(stream).metadata.num_rows
+        found += [synthetic_address(name, row) for row in range(num_rows)]
+    return found
+
+
+def read_synthetic(run: RunDirectory, address: str, size_px: int) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
+    """Read the picture at a `synthetic_address`."""
+    name, _, row = address.removeprefix("synthetic:").rpartition("#")
+    return decode_picture(read_rows(run, name)[int(row)]["image"]["bytes"], size_px, address)

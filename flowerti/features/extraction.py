@@ -1,0 +1,80 @@
+"""Pictures -> float32 features of a backbone, and random views of pictures for the augmented arm.
+
+A backbone runs on whatever device its module lies on. This module does not know about classes, heads, distances, or
+how pictures are cut into batches: a caller who wants the same digits anywhere cuts the same batches.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor, nn
+
+from flowerti.artifacts.records import seed_for
+from flowerti.features.backbones import Backbone as Backbone
+from flowerti.features.backbones import load_backbone as load_backbone
+from flowerti.features.backbones import verify_weights as verify_weights
+
+
+def preprocess(backbone: Backbone, pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[Tensor, "num 3 s s"]:
+    """Scale pictures to the backbone's size, bicubic and antialiased, and normalise them.
+
+    Nothing is rounded to 8 bits after resizing (Parmar et al. 2022, on what quantising does to the FID).
+
+    Returns:
+        Normalised pictures on the backbone's device.
+    """
+    # A copy, because torch refuses the read-only arrays that Ray and Pillow hand out.
+    levels = torch.from_numpy(np.array(pictures)).to(backbone.device).permute(0, 3, 1, 2).float()
+    size = (backbone.input_size_px,) * 2
+    if tuple(levels.shape[2:]) != size:
+        levels = nn.functional.interpolate(levels, size=size, mode="bicubic", antialias=True).clamp(0, 255)
+    mean, std = (levels.new_tensor(values)[:, None, None] for values in (backbone.mean, backbone.std))
+    return (levels / 255 - mean) / std
+
+
+def extract(backbone: Backbone, pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num dim"]:
+    """Compute the features of pictures in one batch; cutting batches is the caller's business."""
+    with torch.inference_mode():
+        return backbone.module(preprocess(backbone, pictures)).float().cpu().numpy()
+
+
+def augment(
+    pictures: UInt8[np.ndarray, "num height width 3"],
+    num_views: int,
+    seed: int,
+    places: Int64[np.ndarray, " num"] | None = None,
+) -> UInt8[np.ndarray, "num views height width 3"]:
+    """Draw random views: a crop of at least half the area, a flip, and RandAugment (Cubuk et al. 2020).
+
+    View j of picture i depends on the seed, i, j and the picture alone. No view is the plain picture.
+
+    Args:
+        pictures: values 0..255.
+        num_views: views of each picture.
+        seed: seed of all views.
+        places: number i of each picture; by default their order. For pictures that are part of a larger batch.
+
+    Raises:
+        ValueError: num_views is below 1.
+    """
+    from torchvision.transforms import v2
+
+    if num_views < 1:
+        raise ValueError(f"num_views is {num_views}: at least one view of a picture is needed")
+    height, width = pictures.shape[1:3]
+    transform = v2.Compose(
+        [
+            v2.RandomResizedCrop((height, width), scale=(0.5, 1.0), antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.RandAugment(),
+        ]
+    )
+    places = np.arange(len(pictures)) if places is None else places
+    views = np.empty((len(pictures), num_views, height, width, 3), dtype=np.uint8)
+    # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards.
+    with torch.random.fork_rng(devices=[]):
+        for i, j in np.ndindex(len(pictures), num_views):
+            torch.default_generator.manual_seed(seed_for(seed, str(places[i]), "augment", j))
+            picture = torch.from_numpy(np.array(pictures[i])).permute(2, 0, 1)
+            views[i, j] = transform(picture).permute(1, 2, 0).numpy()
+    return views

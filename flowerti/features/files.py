@@ -1,0 +1,51 @@
+"""Features on disk: safetensors files of consecutive pictures in the run directory, named by their set's key.
+
+A file appears whole or not at all and its name holds the key of what it was made from, so a file that is there is
+valid. This module does not know how features are computed or what they are used for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+from safetensors.numpy import load, save
+
+from flowerti.artifacts.run_directory import RunDirectory
+
+_KEY_LENGTH = 24
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFeatures:
+    """Where a set's features lie, in the order of its pictures; small, so that it can travel to workers."""
+
+    files: tuple[str, ...]
+
+    def read(self, run: RunDirectory) -> Float32[np.ndarray, "num views dim"]:
+        """The features of all pictures.
+
+        Raises:
+            ValueError: a file is missing or damaged; names it.
+        """
+        return np.concatenate([_read(run, file) for file in self.files])
+
+
+def feature_file(folder: str, key: str, begin: int) -> str:
+    """Name of the file that starts with picture number `begin` of the set with this key."""
+    return f"{folder}/{key[:_KEY_LENGTH]}.{begin:07d}.safetensors"
+
+
+def write_features(run: RunDirectory, file: str, features: Float32[np.ndarray, "num views dim"]) -> None:
+    """Write the features of consecutive pictures."""
+    run.write_bytes(file, save({"features": np.ascontiguousarray(features)}))
+
+
+def _read(run: RunDirectory, file: str) -> Float32[np.ndarray, "num views dim"]:
+    from safetensors import SafetensorError
+
+    try:
+        return load(run.read_bytes(file))["features"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"{run.uri}/{file} is missing or damaged ({error}): delete it, the run makes it again"
+        ) from error

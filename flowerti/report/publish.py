@@ -1,0 +1,104 @@
+"""The end of a run: summary.json, report.html, figures and cards, written from the artifacts.
+
+Which pictures are shown is decided here; what the page looks like is `report`'s. A report can be written again from
+`summary.json` and the stored artifacts, without any computing.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from flowerti.artifacts.records import Census, ClassifierReport, PictureSet, Selection
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.scores import Scores
+from flowerti.data.dataset import read_picture, read_pictures
+from flowerti.data.shards import read_rows, read_synthetic, synthetic_address
+from flowerti.report import Findings, build_summary, render_html, validate_summary
+from flowerti.report.copies_figure import shown_pairs
+from flowerti.report.figures import draw_figures
+from flowerti.study import Study
+
+_NUM_SHOWN = 8
+
+
+def publish(study: Study, found: Findings) -> dict[str, Any]:
+    """Write summary, figures and report, and return the summary."""
+    summary = build_summary(found)
+    validate_summary(summary)
+    pictures = shown_pictures(study, found.selection, found.sets)
+    drawn = draw_figures(found, pictures, pictures_of_copies(study, found.scores))
+    _write_figures(study.run, drawn)
+    _write_page(study.run, summary, found.classifier, found.census, drawn)
+    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
+    study.run.write_bytes("summary.json", text.encode())
+    return summary
+
+
+def _write_figures(run: RunDirectory, drawn: dict[str, bytes]) -> None:
+    for name, content in drawn.items():
+        run.write_bytes(f"figures/{name}", content)
+    # an earlier report may have shown what is hidden now
+    for name in run.names("figures"):
+        if name.removeprefix("figures/") not in drawn:
+            run.delete(name)
+
+
+def shown_pictures(study: Study, selection: Selection, sets: list[PictureSet]) -> dict[str, dict[str, np.ndarray]]:
+    """The first pictures of each selected class: real ones where they may be shown, then every synthetic set."""
+    size_px = study.experiment.data.image_size_px
+    shown: dict[str, dict[str, np.ndarray]] = {}
+    for selected in selection.selected:
+        name = selected.class_name
+        shown[name] = {}
+        if study.experiment.data.show_pictures:
+            records = study.dataset.of("validation", name)[:_NUM_SHOWN]
+            shown[name]["real"] = read_pictures([record.address for record in records], size_px)
+        for pictures in sets:
+            if pictures.class_name == name:
+                shown[name][pictures.source] = _first(study.run, pictures, size_px)
+    return shown
+
+
+def pictures_of_copies(study: Study, scores: Scores) -> dict[str, np.ndarray]:
+    """The pictures of the pairs that figures of copies show: synthetic ones by address, and training ones by id.
+
+    Training pictures are read only where they may be shown.
+    """
+    size_px = study.experiment.data.image_size_px
+    pairs = [pair for check in scores.copies for pair in shown_pairs(check)]
+    found = {pair.picture: read_synthetic(study.run, pair.picture, size_px) for pair in pairs}
+    if study.experiment.data.show_pictures:
+        addresses = {record.id: record.address for record in study.dataset.of("train")}
+        found |= {pair.train_id: read_picture(addresses[pair.train_id], size_px) for pair in pairs}
+    return found
+
+
+def _first(run: RunDirectory, pictures: PictureSet, size_px: int) -> np.ndarray:
+    addresses = [synthetic_address(file, row) for file in pictures.files for row in range(len(read_rows(run, file)))]
+    return np.stack([read_synthetic(run, address, size_px) for address in addresses[:_NUM_SHOWN]])
+
+
+def republish(run: RunDirectory) -> None:
+    """Write report.html again from the stored summary, artifacts and figures.
+
+    Raises:
+        ValueError: the run is not finished; names the missing file.
+    """
+    for name in ("summary.json", "data.json", "classifier/report.json"):
+        if not run.exists(name):
+            raise ValueError(
+                f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
+            )
+    summary = json.loads(run.read_bytes("summary.json"))
+    validate_summary(summary)
+    classifier, census = run.load("classifier/report.json", ClassifierReport), run.load("data.json", Census)
+    assert classifier is not None and census is not None
+    drawn = {name.removeprefix("figures/"): run.read_bytes(name) for name in run.names("figures")}
+    _write_page(run, summary, classifier, census, drawn)
+
+
+def _write_page(
+    run: RunDirectory, summary: dict[str, Any], classifier: ClassifierReport, census: Census, drawn: dict[str, bytes]
+) -> None:
+    run.write_bytes("report.html", render_html(summary, classifier, census, drawn).encode())

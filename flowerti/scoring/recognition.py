@@ -1,0 +1,220 @@
+"""What a classifier of real pictures makes of synthetic ones, and what one that learnt from a source alone is worth.
+
+Both are linear heads on given features with settings of their own, so that their numbers do not move with the settings
+of the run's classifier. This module does not know the pictures, files, or how the work is spread over machines.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.scores import Recognition, TrainedOnSource
+from flowerti.classifier.batches import Treatment
+from flowerti.classifier.training import Head, fit_head, steps_per_epoch
+from flowerti.config.experiment import ClassifierConfig
+from flowerti.metrics.classification import wilson_interval
+
+_CONFIG = ClassifierConfig()
+_NUM_PASSES = 30
+_MIN_STEPS = 300
+_MIN_CLASSES = 2
+
+
+def num_head_steps(num_pictures: int) -> int:
+    """Optimiser steps of a head: 30 passes over its pictures in batches of 32, but at least 300."""
+    return max(_MIN_STEPS, _NUM_PASSES * steps_per_epoch(num_pictures, _CONFIG.batch_size))
+
+
+def train_independent_head(
+    features: Float32[np.ndarray, "num views dim"], class_ids: Int64[np.ndarray, " num"], num_classes: int, seed: int
+) -> Head:
+    """Train the head that judges synthetic pictures, on real training pictures only.
+
+    Classes are drawn equally often, so that a rare class is not passed over. The seed is
+    `seed_for(seed, "", "recognition/head", 0)`; steps are those of `num_head_steps`.
+
+    Args:
+        features: features of every real training picture, in one or several views.
+        class_ids: class of each picture, in [0, num_classes).
+        num_classes: number of classes.
+        seed: run seed.
+
+    Raises:
+        ValueError: a class has no picture, or as `classifier.fit_head`.
+    """
+    missing = sorted(set(range(num_classes)) - set(class_ids.tolist()))
+    if missing:
+        raise ValueError(
+            f"class {missing[0]} has no real training picture: a head that judges needs some of each class"
+        )
+    head_seed = seed_for(seed, "", "recognition/head", 0)
+    steps = num_head_steps(len(features))
+    return fit_head(features, class_ids, num_classes, _CONFIG, head_seed, steps, Treatment(balanced=True))
+
+
+def recognise(
+    head: Head, class_names: Sequence[str], sets: Mapping[tuple[str, str], Float32[np.ndarray, "_ _"]]
+) -> list[Recognition]:
+    """Count how many pictures of each set the head takes for the class that they are meant to show.
+
+    Args:
+        head: trained on real pictures only.
+        class_names: names of its classes, by class id.
+        sets: features of each (class, source); source "real" for held-out real pictures.
+
+    Raises:
+        ValueError: a set is empty, of an unknown class, of another width or not finite; names class and source.
+    """
+    if len(class_names) != len(head.bias):
+        raise ValueError(f"class_names: {len(class_names)} names for a head of {len(head.bias)} classes")
+    return [_recognise_set(head, class_names, *key, features) for key, features in sets.items()]
+
+
+def _recognise_set(
+    head: Head, class_names: Sequence[str], class_name: str, source: str, features: Float32[np.ndarray, "num dim"]
+) -> Recognition:
+    where = f"class {class_name!r}, source {source!r}"
+    if class_name not in class_names:
+        raise ValueError(f"{where}: the head does not know the class")
+    _check(where, features, head.weight.shape[1])
+    counts = np.bincount(head.logits(features).argmax(axis=1), minlength=len(class_names))
+    hits = int(counts[list(class_names).index(class_name)])
+    others = np.where(np.array(class_names) == class_name, 0, counts)
+    low, high = wilson_interval(hits, len(features))
+    return Recognition(
+        class_name=class_name,
+        source=source,
+        num_pictures=len(features),
+        num_recognised=hits,
+        share=hits / len(features),
+        low=low,
+        high=high,
+        mistaken_for=class_names[int(others.argmax())] if others.any() else "",
+    )
+
+
+def _check(where: str, features: Float32[np.ndarray, "num *views dim"], dim: int) -> None:
+    if len(features) == 0:
+        raise ValueError(f"{where}: no pictures")
+    if features.shape[-1] != dim:
+        raise ValueError(f"{where}: features of width {features.shape[-1]} beside {dim}; use one extractor for all")
+    if not np.isfinite(features).all():
+        raise ValueError(f"{where}: features hold NaN or infinity; check the feature extractor")
+
+
+def train_on_source(
+    train: Mapping[tuple[str, str], Float32[np.ndarray, "_ _ _"]],
+    held_out: Mapping[str, Float32[np.ndarray, "_ _"]],
+    seed: int,
+    num_seeds: int = 5,
+    num_bootstrap: int = 2000,
+) -> tuple[list[TrainedOnSource], list[str]]:
+    """Train a head among the selected classes on one source alone, and test it on held-out real pictures.
+
+    This is the classification accuracy score of Ravuri and Vinyals 2019 (arXiv 1905.10887), as balanced accuracy, and
+    at the same number of pictures for every class and source: that of the smallest set. Each seed draws its pictures
+    anew. The interval is a bootstrap over seeds and, within each class, held-out pictures; all sources see the same
+    resamples.
+
+    Args:
+        train: features of each (class, source), in one or several views; source "real" for real training pictures. A
+            source that lacks a class is left out.
+        held_out: features of the held-out real pictures of each selected class.
+        seed: run seed.
+        num_seeds: heads for each source.
+        num_bootstrap: resamples behind an interval.
+
+    Returns:
+        A record of each complete source, and notes on what is missing.
+
+    Raises:
+        ValueError: a set is empty, of another width or not finite; names class and source.
+    """
+    class_names = list(held_out)
+    if len(class_names) < _MIN_CLASSES:
+        return [], [f"{len(class_names)} class(es) selected: a classifier among them alone needs at least 2."]
+    sources = dict.fromkeys(source for _, source in train)
+    missing = {source: [name for name in class_names if (name, source) not in train] for source in sources}
+    notes = [
+        f"No classifier from source {source} alone: it has no pictures of {', '.join(lacking)}."
+        for source, lacking in missing.items()
+        if lacking
+    ]
+    complete = {s: [train[name, s] for name in class_names] for s in sources if not missing[s]}
+    if not complete:
+        return [], notes
+    _check_sources(complete, held_out)
+    size = min(len(features) for of_source in complete.values() for features in of_source)
+    class_of = np.repeat(np.arange(len(class_names)), [len(held_out[name]) for name in class_names])
+    pictures = np.concatenate([held_out[name] for name in class_names])
+    records = []
+    for source, of_source in complete.items():
+        hits = np.stack(
+            [_fit_and_test(class_names, source, of_source, size, pictures, class_of, seed, i) for i in range(num_seeds)]
+        )
+        low, high = _interval(hits, class_of, num_bootstrap, seed)
+        records.append(
+            TrainedOnSource(
+                source=source,
+                class_names=class_names,
+                num_per_class=size,
+                num_seeds=num_seeds,
+                accuracy=float(np.mean([hits[:, class_of == i].mean() for i in range(len(class_names))])),
+                low=low,
+                high=high,
+            )
+        )
+    return records, notes
+
+
+def _check_sources(
+    complete: Mapping[str, list[Float32[np.ndarray, "_ _ _"]]], held_out: Mapping[str, Float32[np.ndarray, "_ _"]]
+) -> None:
+    dim = next(iter(held_out.values())).shape[1]
+    for name, features in held_out.items():
+        _check(f"class {name!r}, held-out real pictures", features, dim)
+    for source, of_source in complete.items():
+        for name, features in zip(held_out, of_source, strict=True):
+            _check(f"class {name!r}, source {source!r}", features, dim)
+        if len({features.shape[1] for features in of_source}) > 1:
+            raise ValueError(f"source {source!r}: classes have different numbers of views; give them the same")
+
+
+def _fit_and_test(
+    class_names: list[str],
+    source: str,
+    of_source: list[Float32[np.ndarray, "_ views dim"]],
+    size: int,
+    pictures: Float32[np.ndarray, "num dim"],
+    class_of: Int64[np.ndarray, " num"],
+    seed: int,
+    index: int,
+) -> Bool[np.ndarray, " num"]:
+    chosen = []
+    for name, features in zip(class_names, of_source, strict=True):
+        rng = np.random.default_rng(seed_for(seed, name, f"train_on_source/{source}", index))
+        chosen.append(features[np.sort(rng.permutation(len(features))[:size])])
+    train, num_classes = np.concatenate(chosen), len(class_names)
+    ids = np.repeat(np.arange(num_classes), size)
+    head_seed = seed_for(seed, "", "train_on_source/head", index)
+    head = fit_head(train, ids, num_classes, _CONFIG, head_seed, num_head_steps(len(train)))
+    return head.logits(pictures).argmax(axis=1) == class_of
+
+
+def _interval(
+    hits: Bool[np.ndarray, "seeds num"], class_of: Int64[np.ndarray, " num"], num_bootstrap: int, seed: int
+) -> tuple[float, float]:
+    """95 % interval of the balanced accuracy; seeds and pictures are crossed, as every seed sees all pictures."""
+    rng = np.random.default_rng(seed_for(seed, "", "train_on_source/bootstrap", 0))
+    num_seeds = len(hits)
+    seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_bootstrap) / num_seeds
+    recalls: list[Float64[np.ndarray, " replicates"]] = []
+    for class_id in np.unique(class_of):
+        members = hits[:, class_of == class_id].astype(np.float64)
+        num = members.shape[1]
+        drawn = rng.multinomial(num, np.full(num, 1 / num), num_bootstrap) / num
+        recalls.append(((seeds @ members) * drawn).sum(axis=1))
+    low, high = np.quantile(np.mean(recalls, axis=0), [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""How many pictures to mix in: trials, their statistics, and the recommendation. It knows nothing about Ray."""

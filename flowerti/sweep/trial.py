@@ -1,0 +1,125 @@
+"""One trial of the sweep: train the classifier with an arm's pictures, predict a split.
+
+Every arm makes the same number of optimiser steps, and trials of one seed share their start and their order of real
+pictures as far as the arm allows. Which pictures an arm trains on is in `mixing`, the order of the rounds in
+`sweep.protocol`. This module does not know about Ray or files.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from flowerti.artifacts.records import Trial, seed_for
+from flowerti.classifier.batches import Treatment
+from flowerti.classifier.fine_tuning import FineTuned, fine_tune
+from flowerti.classifier.training import Head, fit_head, steps_per_epoch
+from flowerti.config.experiment import ClassifierConfig, SweepConfig
+from flowerti.data.dataset import Split
+from flowerti.features.extraction import Backbone
+from flowerti.sweep.mixing import REPLACING_ARM, TrainingSet, TrialData, control_of, source_of, training_set
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialPlan:
+    """What tells one trial from another."""
+
+    arm: str
+    ratio: float
+    seed_index: int
+    split: Split
+
+    @property
+    def name(self) -> str:
+        """A readable name, safe as a file name."""
+        return f"{self.split}.{self.arm}.{self.ratio:g}.{self.seed_index}"
+
+
+def plan_trials(arms: list[tuple[str, float]], num_seeds: int, split: Split) -> list[TrialPlan]:
+    """Every arm at its ratio, with all seeds."""
+    return [
+        TrialPlan(arm=arm, ratio=ratio, seed_index=index, split=split)
+        for arm, ratio in arms
+        for index in range(num_seeds)
+    ]
+
+
+def run_trial(
+    data: TrialData,
+    plan: TrialPlan,
+    config: ClassifierConfig,
+    run_seed: int,
+    backbone: Backbone | None,
+    sweep: SweepConfig,
+) -> Trial:
+    """Train and predict; `backbone` is needed for full fine-tuning only.
+
+    Raises:
+        ValueError: the ratio asks for more synthetic pictures than there are (says how many to draw), or the training
+            diverged (names the trial).
+    """
+    pictures = training_set(
+        data, plan.arm, plan.ratio, plan.seed_index, sweep.synthetic_weight, run_seed, sweep.synthetic_smoothing
+    )
+    num_steps = config.num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
+    seed = seed_for(run_seed, "", "sweep/trial", plan.seed_index)
+    model = _train(pictures, data, plan, config, seed, num_steps, backbone)
+    if sweep.refit_epochs:
+        model = _refit(model, data, config, sweep.refit_epochs, seed)
+    logits = model.logits(data.evaluation[:, 0] if isinstance(model, Head) else data.evaluation)
+    if not np.isfinite(logits).all():
+        raise ValueError(f"trial {plan.name}: logits are NaN or infinite: lower classifier.learning_rate")
+    return Trial(
+        arm=plan.arm,
+        ratio=plan.ratio,
+        seed_index=plan.seed_index,
+        split=plan.split,
+        predictions=logits.argmax(axis=1).tolist(),
+        num_steps=num_steps,
+        num_synthetic=len(pictures.class_ids) - pictures.num_real if source_of(plan.arm) else 0,
+    )
+
+
+def _train(
+    pictures: TrainingSet,
+    data: TrialData,
+    plan: TrialPlan,
+    config: ClassifierConfig,
+    seed: int,
+    num_steps: int,
+    backbone: Backbone | None,
+) -> Head | FineTuned:
+    control = control_of(plan.arm)
+    replacing = plan.arm == REPLACING_ARM
+    treatment = Treatment(
+        balanced=control == "balanced",
+        balanced_softmax=control == "balanced_softmax",
+        weights=pictures.weights,
+        smoothing=pictures.smoothing,
+        num_drawn=pictures.num_real if replacing else None,
+        replace_probability=plan.ratio if replacing else 0.0,
+    )
+    num_classes = data.num_classes
+    if config.mode == "head":
+        return fit_head(pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, treatment)
+    if control == "augmented":
+        config = replace(config, rand_augment=True)
+    assert backbone is not None
+    return fine_tune(backbone, pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, treatment)
+
+
+def _refit(
+    model: Head | FineTuned, data: TrialData, config: ClassifierConfig, num_epochs: int, seed: int
+) -> Head | FineTuned:
+    """Second stage: the head alone goes on learning, on real pictures, classes equally often (Ye-Bin et al. 2023)."""
+    num_steps = num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
+    features: Float32[np.ndarray, "num views dim"]
+    features = data.train if isinstance(model, Head) else model.features(data.train)[:, None]
+    start = model if isinstance(model, Head) else model.head
+    refit_seed = seed_for(seed, "", "sweep/refit", 0)
+    balanced = Treatment(balanced=True)
+    head = fit_head(features, data.train_ids, data.num_classes, config, refit_seed, num_steps, balanced, start=start)
+    if isinstance(model, Head):
+        return head
+    device = model.backbone.device
+    return replace(model, head=Head(head.weight.to(device), head.bias.to(device)))

@@ -1,0 +1,307 @@
+"""The run directory: whole files or none, no way out, and artifacts that know what they were made from."""
+
+import dataclasses
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from flowerti.artifacts.records import Census, ClassCount, Timing
+from flowerti.artifacts.run_directory import RunDirectory
+
+TIMING = Timing(stage="invert", seconds=1.5, gpu_seconds=0.0)
+
+
+@pytest.fixture(params=["path", "file address", "address with a space", "trailing slash"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> RunDirectory:
+    uris = {
+        "path": str(tmp_path / "run"),
+        "file address": f"file://{tmp_path}/run",
+        "address with a space": f"file://{tmp_path}/a%20run",
+        "trailing slash": f"{tmp_path}/run/",
+    }
+    return RunDirectory(uris[request.param])
+
+
+def local_files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_what_was_written_is_read(run: RunDirectory, tmp_path: Path):
+    content = bytes(range(256)) * 1000
+    run.write_bytes("concepts/rose/learned_embeds.safetensors", content)
+    run.write_bytes("empty", b"")
+    assert run.read_bytes("concepts/rose/learned_embeds.safetensors") == content
+    assert run.read_bytes("empty") == b""
+    on_disk = next(tmp_path.rglob("learned_embeds.safetensors"))
+    assert on_disk.read_bytes() == content
+    assert len(local_files(tmp_path)) == 2, "no temporary file stays"
+
+
+def test_a_second_write_replaces_the_first(run: RunDirectory):
+    run.write_bytes("a/x", b"a long first content")
+    run.write_bytes("a/x", b"short")
+    assert run.read_bytes("a/x") == b"short"
+    assert run.names("a") == ["a/x"]
+
+
+def test_names_are_sorted_and_below_the_folder(run: RunDirectory):
+    for name in ("synthetic/b.parquet", "synthetic/a.parquet", "synthetic/rose/z", "scores/s.json", "config.json"):
+        run.write_bytes(name, b"x")
+    assert run.names("synthetic") == ["synthetic/a.parquet", "synthetic/b.parquet", "synthetic/rose/z"]
+    assert run.names("") == sorted(["config.json", "scores/s.json", *run.names("synthetic")])
+    assert run.names("nothing") == []
+    assert run.names("nothing/below") == []
+
+
+def test_exists_is_about_files(run: RunDirectory):
+    assert not run.exists("a/x")
+    run.write_bytes("a/x", b"")
+    assert run.exists("a/x")
+    assert not run.exists("a")
+    assert not run.exists("a/y")
+
+
+def test_delete_takes_a_file_and_minds_none_that_is_missing(run: RunDirectory):
+    run.write_bytes("a/x", b"1")
+    run.delete("a/x")
+    run.delete("a/x")
+    run.delete("nothing/at/all")
+    assert not run.exists("a/x")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "a/../../x",
+        "a/..",
+        "..",
+        "/etc/x",
+        "//x",
+        "a//x",
+        "./x",
+        "a/./x",
+        ".",
+        "a/\0x",
+        "/",
+        "a\nb",
+        "\x1b[2J",
+        "\x7f",
+    ],
+)
+def test_no_name_leaves_the_folder(name: str, run: RunDirectory, tmp_path: Path):
+    for action in (run.path, run.exists, run.names, run.read_bytes, run.delete):
+        with pytest.raises(ValueError, match="not a name inside the run directory"):
+            action(name)
+    with pytest.raises(ValueError, match="not a name inside the run directory"):
+        run.write_bytes(name, b"x")
+    assert local_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "é" * 128, "\udcff" * 100])
+def test_a_name_that_no_file_system_holds_is_refused(name: str, run: RunDirectory, tmp_path: Path):
+    with pytest.raises(ValueError, match="longer than the 255 bytes"):
+        run.write_bytes(name, b"x")
+    assert local_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "花/🌼", "..a", "a..", "\u202eabc", "a\\..\\b", "%2e%2e"])
+def test_odd_names_stay_inside(name: str, run: RunDirectory, tmp_path: Path):
+    run.write_bytes(name, b"x")
+    assert run.names("") == [name]
+    assert len(local_files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "a/"])
+def test_a_folder_is_no_file_to_write(name: str, run: RunDirectory, tmp_path: Path):
+    with pytest.raises(ValueError, match="not the name of a file"):
+        run.write_bytes(name, b"x")
+    assert local_files(tmp_path) == []
+
+
+def test_a_write_that_fails_midway_leaves_the_old_content(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run.write_bytes("a/x", b"old")
+
+    def half(_self: RunDirectory, path: str, content: bytes) -> None:
+        Path(path).write_bytes(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunDirectory, "_put", half)
+    for name in ("a/x", "a/new"):
+        with pytest.raises(OSError, match="No space left"):
+            run.write_bytes(name, b"the new content")
+    assert run.read_bytes("a/x") == b"old"
+    assert run.names("") == ["a/x"]
+    assert len(local_files(tmp_path)) == 1
+
+
+def test_an_interrupt_leaves_no_temporary_file(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(_self: RunDirectory, path: str, _content: bytes) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "_put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.write_bytes("a/x", b"content")
+    assert local_files(tmp_path) == []
+
+
+def test_a_write_over_a_folder_fails_and_leaves_nothing(run: RunDirectory, tmp_path: Path):
+    run.write_bytes("a/x", b"inside")
+    with pytest.raises(OSError, match="a"):
+        run.write_bytes("a", b"over a folder")
+    assert len(local_files(tmp_path)) == 1
+    assert run.read_bytes("a/x") == b"inside"
+
+
+def test_temporary_files_of_a_killed_writer_are_never_listed(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    run.write_bytes("a/x", b"1")
+    for name in (".tmp-0-x", "a/.tmp-1-x", "a/b/.tmp-2-x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    assert run.names("") == ["a/x"]
+    assert run.names("a") == ["a/x"]
+    assert run.names("a/b") == []
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    contents = {bytes([letter]) * 200_000 for letter in b"abcdef"}
+    run.write_bytes("x", next(iter(contents)))
+    done, seen, strange = threading.Event(), set(), []
+
+    def read() -> None:
+        while not done.is_set():
+            content = run.read_bytes("x")
+            seen.add(content[:1])
+            if content not in contents:
+                strange.append(len(content))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for _ in range(30):
+        for content in contents:
+            run.write_bytes("x", content)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert strange == []
+    assert len(seen) > 1, "the readers looked while the file changed"
+    assert local_files(tmp_path) == ["x"]
+
+
+def test_writers_of_the_same_name_do_not_disturb_each_other(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    contents = [bytes([i]) * 50_000 for i in range(8)]
+    writers = [
+        threading.Thread(target=lambda c=c: [run.write_bytes("deep/folder/x", c) for _ in range(10)]) for c in contents
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert run.read_bytes("deep/folder/x") in contents
+    assert local_files(tmp_path) == ["deep/folder/x"]
+
+
+def test_an_artifact_comes_back_under_its_key_only(run: RunDirectory):
+    census = Census(
+        fingerprint="f" * 64,
+        counts=[ClassCount(class_name="é rose", num_train=1, num_validation=2, num_test=3)],
+        unreadable=[],
+        duplicates=[["a", "b"]],
+    )
+    assert run.load("data.json", Census, "k1") is None
+    run.save("data.json", census, "k1")
+    assert run.load("data.json", Census, "k1") == census
+    assert run.load("data.json", Census) == census
+    assert run.load("data.json", Census, "k2") is None
+    assert json.loads(run.read_bytes("data.json")) == {"key": "k1", **dataclasses.asdict(census)}
+
+
+def test_a_whole_number_in_a_file_is_read_as_a_float(run: RunDirectory):
+    run.write_bytes("t.json", b'{"key": "k", "stage": "x", "seconds": 2, "gpu_seconds": 0}')
+    timing = run.load("t.json", Timing, "k")
+    assert timing is not None
+    assert isinstance(timing.seconds, float)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"{}",
+        b'{"key": "k"}',
+        b'{"stage": "x", "seconds": 1.0, "gpu_seconds": 0.0}',
+        b'{"key": "k", "stage": "x", "seconds": "abc", "gpu_seconds": 0.0}',
+        b'{"key": "k", "stage": "x", "seconds": null, "gpu_seconds": 0.0}',
+        b'{"key": "k", "stage": 3, "seconds": 1.0, "gpu_seconds": 0.0}',
+        b'{"key": "k", "stage": "x", "seconds": 1.0, "gpu_seconds": 0.0, "more": 1}',
+        b'{"key": "k", "stage": "x", "seconds": 1.0, "gpu_sec',
+    ],
+)
+def test_a_damaged_artifact_is_named_and_never_taken(run: RunDirectory, content: bytes):
+    run.write_bytes("timings/invert.json", content)
+    with pytest.raises(ValueError, match=r"timings/invert\.json is damaged") as caught:
+        run.load("timings/invert.json", Timing, "k")
+    assert run.uri in str(caught.value)
+    assert "delete it" in str(caught.value)
+
+
+def test_numbers_that_json_cannot_hold_are_not_saved(run: RunDirectory):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        run.save("t.json", dataclasses.replace(TIMING, seconds=float("nan")), "k")
+    assert not run.exists("t.json")
+
+
+def test_a_relative_path_follows_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        RunDirectory("run").write_bytes("x", name.encode())
+    assert (tmp_path / "one/run/x").read_text() == "one"
+    assert (tmp_path / "two/run/x").read_text() == "two"
+
+
+def test_a_path_and_its_file_address_are_the_same_folder(tmp_path: Path):
+    by_path, by_address = RunDirectory(str(tmp_path)), RunDirectory(f"file://{tmp_path}")
+    by_path.save("t.json", TIMING, "k")
+    assert by_address.load("t.json", Timing, "k") == TIMING
+    assert by_path.is_local
+    assert by_address.is_local
+
+
+def test_an_object_store_takes_files_without_a_temporary_name():
+    run = RunDirectory("mock:///bucket/run")
+    assert not run.is_local
+    run.filesystem.create_dir("bucket/run", recursive=True)  # pyarrow's stand-in asks for folders, a store does not
+    run.save("t.json", TIMING, "k")
+    assert run.load("t.json", Timing, "k") == TIMING
+    assert run.names("") == ["t.json"]
+
+
+@pytest.mark.parametrize("uri", ["nope://x/y", "file://host/x"])
+def test_an_address_that_cannot_be_opened_is_named(uri: str):
+    with pytest.raises(ValueError, match="cannot be opened") as caught:
+        RunDirectory(uri).exists("x")
+    assert uri in str(caught.value)
+
+
+def test_a_run_directory_travels_to_a_worker(run: RunDirectory):
+    import pickle
+
+    run.write_bytes("x", b"1")
+    copy = pickle.loads(pickle.dumps(run))
+    assert copy == run
+    assert copy.read_bytes("x") == b"1"

@@ -1,0 +1,135 @@
+"""The census: what it counts, names and refuses, and what its fingerprint follows."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flowerti.config.experiment import DataConfig
+from flowerti.data.census import listing_key, take_census
+from flowerti.data.dataset import SPLITS, list_records, without
+
+
+def save_noise(path: Path, seed: int, side_px: int = 12) -> None:
+    levels = np.random.default_rng(seed).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "pictures"
+    seed = 0
+    for split, count in zip(SPLITS, (3, 2, 2), strict=True):
+        for class_name in ("sword lily", "azalea", "Zinnia"):
+            target = root / split / class_name
+            target.mkdir(parents=True)
+            for index in range(count):
+                seed += 1
+                save_noise(target / f"{index}.png", seed)
+    return root
+
+
+def config_of(folder: Path, **changes: object) -> DataConfig:
+    return dataclasses.replace(DataConfig(kind="image_folder", root=str(folder), image_size_px=8), **changes)
+
+
+def break_picture(path: Path, how: str) -> None:
+    if how == "truncated":
+        path.write_bytes(path.read_bytes()[:100])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "text":
+        path.write_bytes(b"<html>404 not found</html>")
+    elif how == "dangling link":
+        path.unlink()
+        path.symlink_to(path.with_name("gone"))
+    else:
+        path.unlink()
+        path.mkdir()
+
+
+BROKEN = ["truncated", "empty", "text", "dangling link", "folder"]
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_an_unreadable_picture_is_named(folder: Path, how: str):
+    broken = folder / "validation" / "azalea" / "1.png"
+    break_picture(broken, how)
+    dataset = list_records(config_of(folder), 0)
+    assert listing_key(dataset)
+    with pytest.raises(ValueError, match=r"^picture .*skip_unreadable") as caught:
+        take_census(dataset, config_of(folder))
+    assert str(broken.parent) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_an_unreadable_picture_can_be_left_out_and_is_listed(folder: Path, how: str):
+    break_picture(folder / "validation" / "azalea" / "1.png", how)
+    dataset = list_records(config_of(folder), 0)
+    census = take_census(dataset, config_of(folder, skip_unreadable=True))
+    assert census.unreadable == ["validation/azalea/1.png"]
+    azalea = next(c for c in census.counts if c.class_name == "azalea")
+    assert (azalea.num_train, azalea.num_validation, azalea.num_test) == (3, 1, 2)
+    kept = without(dataset, census.unreadable)
+    assert len(kept.records) == len(dataset.records) - 1
+    assert kept.class_names == dataset.class_names
+
+
+def test_a_class_that_is_all_unreadable_is_named_even_when_skipping(folder: Path):
+    for file in (folder / "test" / "azalea").iterdir():
+        break_picture(file, "text")
+    with pytest.raises(ValueError, match=r"'azalea' has no pictures .* in the test split"):
+        take_census(list_records(config_of(folder), 0), config_of(folder, skip_unreadable=True))
+
+
+def test_byte_identical_pictures_across_splits_are_found(folder: Path):
+    shutil.copy(folder / "train" / "azalea" / "0.png", folder / "test" / "azalea" / "copy.png")
+    shutil.copy(folder / "train" / "azalea" / "0.png", folder / "validation" / "Zinnia" / "other.png")
+    shutil.copy(folder / "train" / "azalea" / "1.png", folder / "train" / "azalea" / "within.png")
+    census = take_census(list_records(config_of(folder), 0), config_of(folder))
+    assert census.duplicates == [["test/azalea/copy.png", "train/azalea/0.png", "validation/Zinnia/other.png"]]
+
+
+def test_the_fingerprint_follows_content_and_the_listing_sizes(folder: Path):
+    def both() -> tuple[str, str]:
+        dataset = list_records(config_of(folder), 0)
+        return take_census(dataset, config_of(folder)).fingerprint, listing_key(dataset)
+
+    before = both()
+    assert both() == before
+    file = folder / "train" / "azalea" / "0.png"
+    content = file.read_bytes()
+    save_noise(file, 500, 20)
+    changed = both()
+    assert changed[0] != before[0]
+    assert changed[1] != before[1]
+    file.write_bytes(content)
+    assert both() == before
+    file.rename(file.with_name("renamed.png"))
+    assert both()[1] != before[1]
+
+
+def test_the_fingerprint_does_not_name_the_machine(folder: Path, tmp_path: Path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(folder, moved)
+    censuses = [take_census(list_records(config_of(f), 0), config_of(f)) for f in (folder, moved)]
+    assert censuses[0] == censuses[1]
+    assert str(tmp_path) not in json.dumps(dataclasses.asdict(censuses[0]))
+
+
+def test_drawn_pictures_are_all_different():
+    config = DataConfig(kind="herbarium", num_train_common=5, num_train_rare=2, num_validation=3, num_test=4)
+    assert take_census(list_records(config, 0), config).duplicates == []
+
+
+def test_oxfords_straddling_pairs_are_exactly_three(shared_root: Path):
+    config = DataConfig(kind="flowers102", root=str(shared_root / "data" / "flowers102-64"))
+    census = take_census(list_records(config, 0), config)
+    pairs = [(7015, 7040), (7307, 7309), (8067, 8077)]
+    assert census.duplicates == [[f"image_{number:05d}.jpg" for number in pair] for pair in pairs]
+    assert census.unreadable == []

@@ -1,0 +1,158 @@
+"""Synthetic pictures on disk: what is read is what was written, by this project and by Hugging Face `datasets`."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from flowerti.artifacts.records import seed_for, slug
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.data.shards import (
+    addresses_of,
+    read_rows,
+    read_shard_key,
+    read_synthetic,
+    read_weights,
+    synthetic_address,
+    write_shard,
+)
+
+NAME = "synthetic/sword_lily-token-0.parquet"
+
+
+def picture(index: int, size_px: int = 16) -> np.ndarray:
+    return np.random.default_rng(index).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
+
+
+def row(index: int, **more: Any) -> dict[str, Any]:
+    stream = io.BytesIO()
+    Image.fromarray(picture(index)).save(stream, "PNG")
+    return {
+        "image": {"bytes": stream.getvalue(), "path": f"{index}.png"},
+        "class_name": "sword lily",
+        "source": "token",
+        "prompt": 'Photo of a "<sword_lily>"',
+        "index": index,
+        "seed": seed_for(0, "sword lily", "token", index),
+        **more,
+    }
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(str(tmp_path / "run"))
+
+
+def test_pictures_and_columns_come_back(run: RunDirectory):
+    write_shard(run, NAME, [row(i) for i in range(3)], "k")
+    rows = read_rows(run, NAME)
+    assert [r["index"] for r in rows] == [0, 1, 2]
+    for i, found in enumerate(rows):
+        assert {name: found[name] for name in row(i)} == row(i)
+        assert [found[name] for name in ("source_picture", "strength", "verdict")] == [None, None, None]
+        assert found["weight"] == 1.0
+        assert np.array_equal(read_synthetic(run, synthetic_address(NAME, i), 16), picture(i))
+
+
+def test_addresses_name_every_picture_in_the_order_of_the_shards(run: RunDirectory):
+    write_shard(run, "synthetic/b.parquet", [row(0), row(1)], "k")
+    write_shard(run, "synthetic/a.parquet", [row(2)], "k")
+    found = addresses_of(run, ["synthetic/b.parquet", "synthetic/a.parquet"])
+    assert found == [
+        "synthetic:synthetic/b.parquet#0",
+        "synthetic:synthetic/b.parquet#1",
+        "synthetic:synthetic/a.parquet#0",
+    ]
+    assert [np.array_equal(read_synthetic(run, a, 16), picture(i)) for i, a in enumerate(found)] == [True] * 3
+
+
+def test_columns_that_a_row_has_are_kept(run: RunDirectory):
+    given = {"source_picture": "train/1.png", "strength": 0.5, "verdict": "kept", "weight": 0.25}
+    write_shard(run, NAME, [row(0, **given), row(1)], "k")
+    rows = read_rows(run, NAME)
+    assert {name: rows[0][name] for name in given} == given
+    assert rows[1]["weight"] == 1.0
+
+
+def test_weights_come_in_the_order_of_the_shards(run: RunDirectory):
+    write_shard(run, "synthetic/a.parquet", [row(0, weight=0.5), row(1), row(2, weight=0.0)], "k")
+    write_shard(run, "synthetic/b.parquet", [row(3, weight=None)], "k")
+    assert read_weights(run, ["synthetic/b.parquet", "synthetic/a.parquet"]).tolist() == [1.0, 0.5, 1.0, 0.0]
+    run.write_bytes("synthetic/a.parquet", b"no parquet")
+    with pytest.raises(ValueError, match=r"synthetic/a\.parquet is damaged"):
+        read_weights(run, ["synthetic/a.parquet"])
+
+
+def test_the_largest_seed_fits(run: RunDirectory):
+    write_shard(run, NAME, [row(0, seed=2**63 - 1)], "k")
+    assert read_rows(run, NAME)[0]["seed"] == 2**63 - 1
+
+
+def test_a_synthetic_picture_is_scaled_as_asked(run: RunDirectory):
+    write_shard(run, NAME, [row(0)], "k")
+    found = read_synthetic(run, synthetic_address(NAME, 0), 8)
+    expected = Image.fromarray(picture(0)).resize((8, 8), Image.Resampling.BICUBIC)
+    assert np.array_equal(found, np.asarray(expected))
+
+
+@pytest.mark.parametrize("class_name", ["a#1", "#", "../x", "a/b", "é 50%"])
+def test_an_address_survives_odd_class_names(run: RunDirectory, class_name: str):
+    name = f"synthetic/{slug(class_name)}/token-0.parquet"
+    write_shard(run, name, [row(0, class_name=class_name), row(1, class_name=class_name)], "k")
+    assert read_rows(run, name)[1]["class_name"] == class_name
+    assert np.array_equal(read_synthetic(run, synthetic_address(name, 1), 16), picture(1))
+
+
+def test_a_shard_tells_its_key(run: RunDirectory):
+    assert read_shard_key(run, NAME) is None
+    write_shard(run, NAME, [row(0)], "the key")
+    assert read_shard_key(run, NAME) == "the key"
+
+
+def test_a_parquet_file_of_someone_else_has_an_empty_key(run: RunDirectory):
+    write_shard(run, NAME, [row(0)], "k")
+    stripped = io.BytesIO()
+    pq.write_table(pq.read_table(run.path(NAME)).replace_schema_metadata(None), stripped)
+    run.write_bytes(NAME, stripped.getvalue())
+    assert read_shard_key(run, NAME) == ""
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200])
+def test_a_damaged_shard_is_named(run: RunDirectory, keep: int):
+    write_shard(run, NAME, [row(0)], "k")
+    run.write_bytes(NAME, run.read_bytes(NAME)[:keep])
+    for read in (read_shard_key, read_rows):
+        with pytest.raises(ValueError, match=r"is damaged.*delete it") as caught:
+            read(run, NAME)
+        assert f"{run.uri}/{NAME}" in str(caught.value)
+
+
+def test_a_shard_that_was_written_again_is_read_again(run: RunDirectory):
+    for index in range(5):
+        write_shard(run, NAME, [row(index)], "k")
+        assert read_rows(run, NAME)[0]["index"] == index
+        assert np.array_equal(read_synthetic(run, synthetic_address(NAME, 0), 16), picture(index))
+
+
+def test_the_same_rows_make_the_same_bytes(run: RunDirectory):
+    for name in ("a.parquet", "b.parquet"):
+        write_shard(run, name, [row(i) for i in range(3)], "k")
+    assert run.read_bytes("a.parquet") == run.read_bytes("b.parquet")
+
+
+def test_huggingface_opens_it_as_an_image_data_set(run: RunDirectory, tmp_path: Path):
+    from datasets import Dataset
+    from datasets import Image as ImageFeature
+
+    write_shard(run, NAME, [row(i) for i in range(3)], "k")
+    opened = Dataset.from_parquet(run.path(NAME), cache_dir=str(tmp_path / "cache"))
+    assert isinstance(opened, Dataset)
+    assert isinstance(opened.features["image"], ImageFeature)
+    assert opened.features["seed"].dtype == "int64"
+    assert opened["class_name"][:] == ["sword lily"] * 3
+    for i, found in enumerate(opened):
+        assert np.array_equal(np.asarray(found["image"]), picture(i))  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -1,0 +1,50 @@
+"""Costs by hand."""
+
+import pytest
+from test_recommendation import _made
+
+from flowerti.artifacts.records import PictureSet, Timing
+from flowerti.sweep.costs import arm_costs
+
+
+def pool(source: str, num: int) -> PictureSet:
+    return PictureSet(class_name="rose", source=source, prompt="", num_pictures=num, files=[], sha256="")
+
+
+SETS = [pool("token", 20), pool("token", 10), pool("raw", 30)]
+ROWS = [
+    _made("real", 0.0, 0.0, 1.0),
+    _made("balanced", 0.0, 0.1, 0.1),
+    _made("raw", 1.0, 0.2, 0.1),
+    _made("token", 1.0, 0.3, 0.1),
+    _made("balanced+token", 2.0, -0.3, 0.1),
+    _made("shuffled_token", 2.0, -0.1, 0.1),
+]
+
+
+def timing(stage: str, seconds: float, gpu_seconds: float) -> Timing:
+    return Timing(stage=stage, seconds=seconds, gpu_seconds=gpu_seconds)
+
+
+def test_gpu_hours_go_to_the_arms_that_needed_the_work():
+    timings = {"invert": timing("invert", 10.0, 7200.0), "sample": timing("sample", 10.0, 3600.0)}
+    found = {cost.arm: cost for cost in arm_costs(ROWS, SETS, timings, 4.0)}
+    assert {cost.unit for cost in found.values()} == {"GPU-hour"}
+    assert (found["real"].hours, found["real"].gain_per_hour) == (0.0, None)
+    assert found["balanced"].gain_per_hour is None
+    assert found["raw"].hours == pytest.approx(0.5)
+    assert found["raw"].gain_per_hour == pytest.approx(0.4)
+    for arm in ("token", "balanced+token", "shuffled_token"):
+        assert found[arm].hours == pytest.approx(2.5)
+    assert found["balanced+token"].gain_per_hour == pytest.approx(-0.12)
+
+
+def test_without_a_gpu_cpus_count():
+    timings = {"invert": timing("invert", 1800.0, 0.0), "sample": timing("sample", 3600.0, 0.0)}
+    found = {cost.arm: cost for cost in arm_costs(ROWS, SETS, timings, 2.0)}
+    assert found["token"].unit == "CPU-hour"
+    assert found["token"].hours == pytest.approx(1 + 1)
+
+
+def test_without_clocks_nothing_has_a_price():
+    assert all(cost.hours == 0 and cost.gain_per_hour is None for cost in arm_costs(ROWS, SETS, {}, 2.0))
