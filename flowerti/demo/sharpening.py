@@ -33,7 +33,7 @@ _LATENT_JITTER = 0.1
 class SharpeningConfig:
     """How the decoder is trained again; the defaults are the shipped base."""
 
-    num_steps: int = 3_200
+    num_steps: int = 4_100
     """Optimiser steps."""
     batch: int = 8
     """Pictures a step, over all processes."""
@@ -41,7 +41,7 @@ class SharpeningConfig:
     """Peak learning rate of the decoder."""
     adversarial_from: int = 800
     """Step from which there is a discriminator; before it, features and pixels alone."""
-    adversarial_weight: float = 0.15
+    adversarial_weight: float = 0.2
     """Weight of the discriminator's verdict, reached 260 steps after it began to learn."""
     drawings_from: int = 2_400
     """Step from which every other latent is a drawing, which only the discriminator judges."""
