@@ -19,7 +19,7 @@ from flowerti.config.presets import (
 from flowerti.data.dataset import list_records
 from flowerti.data.long_tail import imbalanced, shot_group
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
