@@ -42,6 +42,7 @@ LAYERS: list[set[str]] = [
         "parquet_data",
         "prompts",
         "shards",
+        "shares",
         "thumbnails",
         "training_batches",
         "transformer_backbones",
