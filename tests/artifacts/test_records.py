@@ -161,7 +161,7 @@ def test_seeds_keys_and_slugs_are_the_same_in_another_process():
     for hash_seed in ("1", "2"):
         found = subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
             check=True,

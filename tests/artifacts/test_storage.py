@@ -17,7 +17,7 @@ from flowerti.artifacts.records import Timing
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.storage import open_storage
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TIMING = Timing(stage="invert", seconds=1.5, gpu_seconds=0.0)
 PATIENCE_S = 25.0
 """An error must come sooner than this, on a busy machine."""
