@@ -17,7 +17,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
 from flowerti.artifacts.sweep import ArmCost, SweepCosts
 from flowerti.config.experiment import Experiment
-from flowerti.study import Study, check_pool_sizes, prepare
+from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
 
 STAGES = ("classify", "select", "invert", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
@@ -107,10 +107,10 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
 
 
 def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -> Selection:
-    """Select the weak classes, and refuse ratios that the planned number of pictures cannot serve.
+    """Select the weak classes, and refuse what could not be scored or mixed later.
 
     Raises:
-        ValueError: sampling.num_per_class is too small for the largest ratio; says how many to draw.
+        ValueError: sampling.num_per_class is too small for the largest ratio, or a class has too few held-out pictures.
     """
     from flowerti.classifier.selection import select
 
@@ -118,6 +118,7 @@ def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -
     counts = {count.class_name: count.num_train for count in study.census.counts}
     selection = select(report.classes, counts, experiment.selection)
     check_pool_sizes(experiment, {s.class_name: s.num_train for s in selection.selected})
+    check_held_out(study.dataset, [s.class_name for s in selection.selected])
     key = key_of(selection)
     if study.run.load("selection.json", Selection, key) is None:
         study.run.save("selection.json", selection, key)

@@ -5,6 +5,7 @@ The outcome, a `Study`, is what every stage starts from. Nothing here trains, dr
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from flowerti.data.dataset import Dataset, list_records, without
 from flowerti.data.long_tail import imbalanced
 
 _MIN_FREE_BYTES = 500_000_000
+_MIN_HELD_OUT = 4
+"""Pictures of a selected class in each held-out split: two halves of two, whose distance is the floor."""
 _IDENTITY = ("name", "seed", "data", "imbalance", "base")
 """Fields that make a run what it is: another value of these belongs into another run directory."""
 
@@ -121,6 +124,23 @@ def _check_selection(experiment: Experiment, dataset: Dataset) -> None:
         )
     if selection.rule == "fixed":
         check_pool_sizes(experiment, {name: len(dataset.of("train", name)) for name in selection.class_names})
+        check_held_out(dataset, selection.class_names)
+
+
+def check_held_out(dataset: Dataset, class_names: Sequence[str]) -> None:
+    """Refuse selected classes that could be learnt and drawn, but not scored.
+
+    Raises:
+        ValueError: a class has too few validation or test pictures; names it and says what to do.
+    """
+    for class_name in class_names:
+        for split in ("validation", "test"):
+            num = len(dataset.of(split, class_name))
+            if num < _MIN_HELD_OUT:
+                raise ValueError(
+                    f"class {class_name!r} has {num} {split} pictures: scoring needs at least {_MIN_HELD_OUT} of a "
+                    f"selected class: move some of its pictures into that split, or select other classes"
+                )
 
 
 def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:

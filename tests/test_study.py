@@ -141,13 +141,36 @@ def test_an_unknown_class_in_the_selection(experiment: Experiment, run: RunDirec
     assert "azalea" in refusal(nothing_near, run)
 
 
-def test_a_fixed_selection_that_its_pictures_cannot_serve(experiment: Experiment, run: RunDirectory):
+def add_held_out(pictures: Path, class_name: str, split: str) -> None:
+    for index in (2, 3):
+        level = np.full((10, 10, 3), 10 * index + len(split), dtype=np.uint8)
+        Image.fromarray(level).save(pictures / split / class_name / f"{index}.png")
+
+
+def test_a_fixed_selection_that_its_pictures_cannot_serve(experiment: Experiment, run: RunDirectory, pictures: Path):
+    add_held_out(pictures, "azalea", "validation")
+    add_held_out(pictures, "azalea", "test")
     fixed = changed(experiment, "selection", rule="fixed", class_names=("azalea",))
     greedy = changed(fixed, "sweep", ratios=(1.0, 40.0))
     message = refusal(changed(greedy, "sampling", num_per_class=79), run)
     assert message.startswith("sampling.num_per_class: 79 pictures are too few for ratio 40 of class 'azalea'")
     assert "at least 80" in message
     study.prepare(changed(greedy, "sampling", num_per_class=80), run)
+
+
+def test_a_fixed_selection_that_could_not_be_scored(experiment: Experiment, run: RunDirectory, pictures: Path):
+    fixed = changed(experiment, "selection", rule="fixed", class_names=("azalea",))
+    for split in ("validation", "test"):
+        message = refusal(fixed, run)
+        assert message.startswith(f"class 'azalea' has 2 {split} pictures: scoring needs at least 4")
+        add_held_out(pictures, "azalea", split)
+    study.prepare(fixed, run)
+
+
+def test_a_class_chosen_by_evidence_must_be_scored_as_well(experiment: Experiment, run: RunDirectory, pictures: Path):
+    dataset = study.prepare(experiment, run).dataset
+    with pytest.raises(ValueError, match="class 'zinnia' has 2 validation pictures"):
+        study.check_held_out(dataset, ["zinnia"])
 
 
 def test_not_every_class_can_be_weak(experiment: Experiment, run: RunDirectory):

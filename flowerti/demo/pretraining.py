@@ -303,7 +303,8 @@ def train_denoiser(
 @torch.no_grad()
 def draw_latents(base: Base, captions: list[list[str]], num: int, seed: int) -> Float[Tensor, "num c h w"]:
     """Latents that the base draws from captions of its training, before scaling, at guidance scales from 1.5 to 3."""
-    pipeline, rng = as_pipeline(base), np.random.default_rng(seed)
+    pipeline: Any = as_pipeline(base)
+    rng = np.random.default_rng(seed)
     drawn = []
     for begin in range(0, num, _DRAWN_AT_ONCE):
         chosen = rng.integers(len(captions), size=min(_DRAWN_AT_ONCE, num - begin))
