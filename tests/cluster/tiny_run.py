@@ -43,5 +43,11 @@ def without_times(summary: dict) -> dict:
     """Everything but what a clock says."""
     kept = {key: value for key, value in summary.items() if key != "timings"}
     return json.loads(json.dumps(kept)) | {
-        "concepts": [{k: v for k, v in c.items() if k != "seconds"} for c in summary["concepts"]]
+        "concepts": _without(summary["concepts"], "seconds"),
+        # what an arm's pictures cost is read from the stages' clocks
+        "arm_costs": _without(summary.get("arm_costs", []), "hours", "gain_per_hour"),
     }
+
+
+def _without(rows: list[dict], *names: str) -> list[dict]:
+    return [{name: value for name, value in row.items() if name not in names} for row in rows]
