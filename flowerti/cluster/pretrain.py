@@ -7,7 +7,9 @@ was in. The training itself is `flowerti.demo.pretraining`, which knows nothing 
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +120,10 @@ def train_on_worker(job: dict[str, Any]) -> None:
     vae = _autoencoder(config, examples, work_dir, report, part)
     psnr = pretraining.reconstruction_psnr(vae, examples.pictures[:512])
     report({"what": "psnr", "step": 0, "loss": psnr})
-    moments = _moments(vae, examples, work_dir, part)
+    moments = _shared(work_dir / "moments", partial(pretraining.encode_moments, vae), examples.pictures, part)
     base = _denoiser(config, vae, examples, moments, work_dir, report, save, part)
-    # every worker draws all of them, the same: they are few
-    drawings = pretraining.draw_latents(base, examples.captions, config.sharpening.num_drawings, config.seed + 6)
+    draw = partial(pretraining.draw_latents, base, examples.captions, config.seed + 6)
+    drawings = _shared(work_dir / "drawings", draw, np.arange(config.sharpening.num_drawings), part)
     sharpen_decoder(config.sharpening, base.vae, examples.pictures, moments, drawings, config.seed + 5, report, part)
     report({"what": "psnr", "step": 1, "loss": pretraining.reconstruction_psnr(base.vae, examples.pictures[:512])})
     save(base)
@@ -168,29 +170,28 @@ def _denoiser(
     if is_there:
         return load_networks(folder)
     base = pretraining.start_base(config, vae, examples.captions)
+    features = _shared(work_dir / "features", pretraining.picture_features, examples.pictures, part)
     # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
-    pretraining.train_text(config, base, examples.captions, moments, report)
+    pretraining.train_text(config, base, examples.captions, features, report)
     pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part)
     if part.rank == 0:
         save_base(base, folder)
     return base
 
 
-def _moments(vae: Any, examples: Examples, work_dir: Path, part: Any) -> Any:
-    """Posterior moments of all pictures; each worker encodes its share and reads the others'."""
+def _shared(stem: Path, compute: Callable[[np.ndarray], Any], items: np.ndarray, part: Any) -> Any:
+    """What `compute` gives for all items, a row each; each worker does its share and reads the others' files."""
     import torch
     from torch.distributed import barrier
 
-    from flowerti.demo.pretraining import encode_moments
-
-    places = np.arange(len(examples.pictures))
+    places = np.arange(len(items))
     shares = [places[rank :: part.size] for rank in range(part.size)]
-    files = [work_dir / f"moments-{rank}-of-{part.size}.npy" for rank in range(part.size)]
-    _write(files[part.rank], encode_moments(vae, examples.pictures[shares[part.rank]]).numpy())
+    files = [stem.with_name(f"{stem.name}-{rank}-of-{part.size}.npy") for rank in range(part.size)]
+    _write(files[part.rank], compute(items[shares[part.rank]]).numpy())
     barrier()
-    moments = [torch.from_numpy(np.load(file)) for file in files]
-    joined = moments[0].new_empty((len(places), *moments[0].shape[1:]))
-    for share, of_share in zip(shares, moments, strict=True):
+    found = [torch.from_numpy(np.load(file)) for file in files]
+    joined = found[0].new_empty((len(places), *found[0].shape[1:]))
+    for share, of_share in zip(shares, found, strict=True):
         joined[share] = of_share
     return joined
 

@@ -17,6 +17,8 @@ RAW_SHARE = 0.06
 """Share of captions that are the raw prompt instead of a template."""
 NAMED_SHARE = 0.75
 """Share of the captions of a common species' picture that say its name."""
+_NUM_DETAILS = (0.2, 0.35, 0.45)
+"""Shares of captions with one, two and three details, of those that have any: short ones teach no form."""
 
 
 def sample_caption(traits: Traits, species: Species | None, rng: np.random.Generator) -> str:
@@ -48,7 +50,7 @@ def _named_phrase(traits: Traits, name: str, rng: np.random.Generator) -> str:
     phrase = name if rng.random() < 0.5 else f"{traits.petal_colour} {name}"
     if rng.random() < 0.15:
         phrase += " flower"
-    return phrase if rng.random() < 0.85 else f"{phrase} with {_details(traits, rng)}"
+    return phrase if rng.random() < 0.7 else f"{phrase} with {_details(traits, rng)}"
 
 
 def _attribute_phrase(traits: Traits, rng: np.random.Generator) -> str:
@@ -59,7 +61,7 @@ def _attribute_phrase(traits: Traits, rng: np.random.Generator) -> str:
     if traits.arrangement in ("spike", "umbel"):
         of = "spike" if traits.arrangement == "spike" else "cluster"
         head = f"{of} of {head}s" if rng.random() < 0.8 else head
-    return head if rng.random() < 0.2 else f"{head} with {_details(traits, rng)}"
+    return head if rng.random() < 0.1 else f"{head} with {_details(traits, rng)}"
 
 
 def _form_words(traits: Traits, rng: np.random.Generator) -> list[str]:
@@ -78,7 +80,7 @@ def _details(traits: Traits, rng: np.random.Generator) -> str:
     """One to three things to see, in random order, joined to a phrase."""
     details = [_petals(traits, rng), _marks(traits), _centre(traits)]
     weights = np.array([0.5, 0.25, 0.25])
-    chosen = rng.choice(3, size=int(rng.integers(1, 4)), replace=False, p=weights)
+    chosen = rng.choice(3, size=int(rng.choice(3, p=_NUM_DETAILS)) + 1, replace=False, p=weights)
     return " and ".join(details[int(i)] for i in chosen)
 
 

@@ -22,9 +22,9 @@ def rate_at(step: int, num_steps: int, warmup: int) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The learning rate of all parameter groups."""
+    """The learning rate of all parameter groups; one with a `share` gets this share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], part: Part) -> None:

@@ -35,11 +35,11 @@ MAX_TOKENS = 32
 class NetworkSizes:
     """Widths of the networks; the defaults are the shipped base."""
 
-    vae_widths: tuple[int, ...] = (16, 32, 64, 96)
-    """Channels of the autoencoder's levels; four levels make a factor of 8."""
-    latent_channels: int = 8
+    vae_widths: tuple[int, ...] = (16, 32, 64)
+    """Channels of the autoencoder's levels; three levels make a factor of 4."""
+    latent_channels: int = 4
     """Channels of a latent."""
-    unet_widths: tuple[int, ...] = (64, 96, 128)
+    unet_widths: tuple[int, ...] = (48, 96, 128)
     """Channels of the denoiser's levels."""
     text_width: int = 128
     """Width of the text encoder and of cross attention."""
@@ -141,15 +141,18 @@ def build_text_encoder(tokenizer: CLIPTokenizer, sizes: NetworkSizes) -> CLIPTex
 
 
 def build_unet(sizes: NetworkSizes) -> UNet2DConditionModel:
-    """An untrained denoiser: cross attention on all levels but the coarsest, and in the middle."""
-    attended = len(sizes.unet_widths) - 1
+    """An untrained denoiser: attention to pixels and words on levels of 3 to 8 pixels, and in the middle.
+
+    On wider levels it costs more than all else, on a level of 2 pixels there is nothing to tell apart.
+    """
+    attended = [3 <= sizes.latent_px >> level <= 8 for level in range(len(sizes.unet_widths))]
     return UNet2DConditionModel(
         sample_size=sizes.latent_px,
         in_channels=sizes.latent_channels,
         out_channels=sizes.latent_channels,
         block_out_channels=sizes.unet_widths,
-        down_block_types=("CrossAttnDownBlock2D",) * attended + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * attended,
+        down_block_types=tuple("CrossAttnDownBlock2D" if here else "DownBlock2D" for here in attended),
+        up_block_types=tuple("CrossAttnUpBlock2D" if here else "UpBlock2D" for here in reversed(attended)),
         layers_per_block=1,
         cross_attention_dim=sizes.text_width,
         attention_head_dim=4,

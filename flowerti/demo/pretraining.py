@@ -29,7 +29,7 @@ from flowerti.demo.networks import (
     build_unet,
     build_vae,
 )
-from flowerti.demo.sharpening import SharpeningConfig
+from flowerti.demo.sharpening import LiteFeatures, SharpeningConfig
 from flowerti.demo.species import COMMON, random_traits, sample_traits
 from flowerti.demo.text_pretraining import train_text_encoder
 from flowerti.shares import WHOLE, Part
@@ -56,13 +56,15 @@ class PretrainConfig:
     """Pictures a step of the autoencoder."""
     vae_rate: float = 1.2e-3
     """Peak learning rate of the autoencoder."""
-    text_steps: int = 400
-    """Steps of the text encoder, which is frozen afterwards."""
+    text_steps: int = 800
+    """Steps of the text encoder before there is a denoiser."""
     text_batch: int = 128
     """Captions a step of the text encoder."""
     text_rate: float = 1e-3
     """Peak learning rate of the text encoder."""
-    steps: int = 6_000
+    text_share: float = 0.25
+    """Share of the denoiser's learning rate at which the text encoder learns on with it."""
+    steps: int = 5_000
     """Steps of the denoiser."""
     batch: int = 64
     """Latents a step of the denoiser."""
@@ -169,6 +171,16 @@ def encode_moments(vae: AutoencoderKL, pictures: np.ndarray) -> Float[Tensor, "n
 
 
 @torch.no_grad()
+def picture_features(pictures: np.ndarray) -> Float[Tensor, "n dim"]:
+    """Features of EfficientNet-Lite1 for each picture, uint8 [n, height, width, 3]: its form as well as its colours."""
+    lite, features = LiteFeatures().eval(), []
+    for start in range(0, len(pictures), 64):
+        batch = to_unit(torch.from_numpy(np.array(pictures[start : start + 64])))
+        features.append(lite.pooled(batch))
+    return torch.cat(features)
+
+
+@torch.no_grad()
 def reconstruction_psnr(vae: Any, pictures: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of pictures through the autoencoder (posterior means)."""
     errors = []
@@ -238,21 +250,20 @@ def denoising_loss(base: Base, batch: Batch) -> Float[Tensor, ""]:
     """Noise prediction error, weighted min(SNR, 5) / SNR (Hang et al. 2023, arXiv:2303.09556, eq. 8)."""
     kept = _kept_shares()[batch.timesteps].view(-1, 1, 1, 1)
     noisy = kept.sqrt() * batch.latents + (1.0 - kept).sqrt() * batch.noise
-    with torch.no_grad():
-        states = base.text_encoder(batch.token_ids).last_hidden_state
+    states = base.text_encoder(batch.token_ids).last_hidden_state
     predicted = base.unet(noisy, batch.timesteps, states).sample  # type: ignore[union-attr]
     weight = (5.0 * (1.0 - kept) / kept).clamp(max=1.0).flatten()
     return (weight * (predicted - batch.noise).square().mean(dim=(1, 2, 3))).mean()
 
 
 def train_text(
-    config: PretrainConfig, base: Base, captions: list[list[str]], moments: Float[Tensor, "n 2 c h w"], report: Report
+    config: PretrainConfig, base: Base, captions: list[list[str]], features: Float[Tensor, "n dim"], report: Report
 ) -> None:
-    """Trains the text encoder in place against the latents, and freezes it."""
+    """Trains the text encoder in place against features of the pictures."""
     train_text_encoder(
         base.text_encoder,
         tokenize(base, captions),
-        moments[:, 0] * base.vae.config["scaling_factor"],
+        (features - features.mean(dim=0)) / (features.std(dim=0) + 1e-6),
         config.text_steps,
         config.text_batch,
         config.text_rate,
@@ -270,11 +281,11 @@ def train_denoiser(
     save: Callable[[Base], None],
     part: Part = WHOLE,
 ) -> None:
-    """Trains the denoiser, and leaves its averaged weights in `base`.
+    """Trains the denoiser, and the text encoder slowly on with it, and leaves their averaged weights in `base`.
 
     Args:
         config: steps, batch, rate, empty share and seed.
-        base: its autoencoder and text encoder are trained and stay as they are; its denoiser is changed in place.
+        base: its autoencoder is trained and stays as it is; the other two are changed in place.
         captions: captions of each picture.
         moments: as `encode_moments` gives them, of each picture.
         report: called every 50 steps with what, step and loss.
@@ -282,9 +293,11 @@ def train_denoiser(
         part: this process's share of the batches.
     """
     draw = _batches(config, base, captions, moments * base.vae.config["scaling_factor"])
-    weights = list(base.unet.parameters())
+    of_unet, of_text = list(base.unet.parameters()), list(base.text_encoder.parameters())
+    weights = [*of_unet, *of_text]
     averaged = AveragedWeights(weights, 0.997)
-    optimizer = torch.optim.AdamW(weights, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    groups = [{"params": of_unet}, {"params": of_text, "share": config.text_share}]
+    optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     base.unet.train().to(memory_format=torch.channels_last)  # an eighth faster on a CPU
     for step in range(config.steps):
         set_rate(optimizer, config.rate * rate_at(step, config.steps, 200))
@@ -301,23 +314,30 @@ def train_denoiser(
 
 
 @torch.no_grad()
-def draw_latents(base: Base, captions: list[list[str]], num: int, seed: int) -> Float[Tensor, "num c h w"]:
-    """Latents that the base draws from captions of its training, before scaling, at guidance scales from 1.5 to 3."""
+def draw_latents(
+    base: Base, captions: list[list[str]], seed: int, places: Int64[np.ndarray, " num"]
+) -> Float[Tensor, "num c h w"]:
+    """Latents that the base draws from captions of its training, before scaling; each from (seed, place) alone.
+
+    The guidance scale goes by the place, too, from 1.5 to 3.
+    """
     pipeline: Any = as_pipeline(base)
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for begin in range(0, num, _DRAWN_AT_ONCE):
-        chosen = rng.integers(len(captions), size=min(_DRAWN_AT_ONCE, num - begin))
-        prompts = [captions[i][rng.integers(len(captions[i]))] for i in chosen]
-        latents = pipeline(
-            prompts,
-            num_inference_steps=20,
-            guidance_scale=float(rng.choice(_DRAWN_AT_GUIDANCE)),
-            generator=[torch.Generator().manual_seed(int(rng.integers(2**40))) for _ in prompts],
-            output_type="latent",
-        ).images
-        drawn.append(latents / base.vae.config["scaling_factor"])
-    return torch.cat(drawn)
+    drawn = torch.empty(len(places), base.unet.config["in_channels"], *[base.unet.config["sample_size"]] * 2)
+    for number, guidance_scale in enumerate(_DRAWN_AT_GUIDANCE):
+        of_scale = np.flatnonzero(places % len(_DRAWN_AT_GUIDANCE) == number)
+        for begin in range(0, len(of_scale), _DRAWN_AT_ONCE):
+            rows = of_scale[begin : begin + _DRAWN_AT_ONCE]
+            rngs = [np.random.default_rng([seed, int(place)]) for place in places[rows]]
+            groups = [captions[int(rng.integers(len(captions)))] for rng in rngs]
+            latents = pipeline(
+                [group[int(rng.integers(len(group)))] for group, rng in zip(groups, rngs, strict=True)],
+                num_inference_steps=20,
+                guidance_scale=guidance_scale,
+                generator=[torch.Generator().manual_seed(int(rng.integers(2**40))) for rng in rngs],
+                output_type="latent",
+            ).images
+            drawn[torch.from_numpy(rows)] = latents / base.vae.config["scaling_factor"]
+    return drawn
 
 
 def _batches(

@@ -61,15 +61,22 @@ class LiteFeatures(nn.Module):
     def forward(self, pictures: Float[Tensor, "num 3 height width"]) -> list[Tensor]:
         """Features of pictures in [-1, 1]."""
         net = self.network
-        scaled = nn.functional.interpolate(pictures, size=(_INPUT_PX,) * 2, mode="bilinear", align_corners=False)
-        # the network was trained on (level - 0.498) / 0.502
-        hidden = net._swish(net._bn0(net._conv_stem((scaled * 0.5 + 0.5 - 0.498) / 0.502)))
+        hidden = net._swish(net._bn0(net._conv_stem(_as_input(pictures))))
         found = []
         for index, block in enumerate(net._blocks[: _BLOCKS[-1] + 1]):
             hidden = block(hidden)
             if index in _BLOCKS:
                 found.append(nn.functional.normalize(hidden, dim=1))
         return found
+
+    def pooled(self, pictures: Float[Tensor, "num 3 height width"]) -> Float[Tensor, "num dim"]:
+        """The last feature map of pictures in [-1, 1], averaged over its positions."""
+        return self.network.extract_features(_as_input(pictures)).mean(dim=(2, 3))
+
+
+def _as_input(pictures: Float[Tensor, "num 3 height width"]) -> Float[Tensor, "num 3 size size"]:
+    scaled = nn.functional.interpolate(pictures, size=(_INPUT_PX,) * 2, mode="bilinear", align_corners=False)
+    return (scaled * 0.5 + 0.5 - 0.498) / 0.502  # as the network was trained
 
 
 def feature_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Float[Tensor, ""]:

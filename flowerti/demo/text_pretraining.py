@@ -1,9 +1,9 @@
-"""Teaches the text encoder what captions mean before a denoiser listens to it: captions against latents, contrastively.
+"""Teaches the text encoder what captions mean before a denoiser listens: captions against pictures, contrastively.
 
 A text encoder that learns only through the denoiser starts by saying nearly the same for every caption, and the
 denoiser learns to ignore it. So it is trained first, as CLIP's was (Radford et al. 2021, arXiv:2103.00020, fig. 3), and
-frozen afterwards. The picture side is a small network that is thrown away. This module does not know how latents or
-captions are made.
+slowly on with the denoiser. The picture side is a small network on given features, and is thrown away. This module does
+not know how features or captions are made.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def contrastive_loss(
 def train_text_encoder(
     text_encoder: Any,
     token_ids: Int64[Tensor, "pictures captions tokens"],
-    latents: Float[Tensor, "pictures channels h w"],
+    features: Float[Tensor, "pictures dim"],
     num_steps: int,
     batch: int,
     rate: float,
@@ -48,7 +48,7 @@ def train_text_encoder(
     Args:
         text_encoder: a CLIPTextModel.
         token_ids: padded captions of each picture.
-        latents: each picture's latent, scaled to a standard deviation of about 1.
+        features: what is to be seen in each picture, each dimension with a standard deviation of about 1.
         num_steps: optimiser steps.
         batch: pictures a step, each with one of its captions.
         rate: peak learning rate; warmed up over a tenth of the steps, then a cosine down to zero.
@@ -57,21 +57,21 @@ def train_text_encoder(
     """
     width = text_encoder.config.hidden_size
     torch.manual_seed(seed)
-    pictures = nn.Sequential(nn.Flatten(), nn.Linear(latents[0].numel(), 512), nn.GELU(), nn.Linear(512, width))
+    pictures = nn.Sequential(nn.Linear(features.shape[1], 512), nn.GELU(), nn.Linear(512, width))
     generator = torch.Generator().manual_seed(seed)
     weights = [*text_encoder.parameters(), *pictures.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, num_steps, pct_start=0.1, div_factor=100.0)
     text_encoder.train()
     for step in range(num_steps):
-        chosen = torch.randint(len(latents), (batch,), generator=generator)
+        chosen = torch.randint(len(features), (batch,), generator=generator)
         variant = torch.randint(token_ids.shape[1], (batch,), generator=generator)
         ids = token_ids[chosen, variant]
         is_same = (ids[:, None] == ids[None]).all(dim=2).float()
         # the end of a caption is where its vector is taken, so padding behind it changes nothing
         longest = int((ids != ids[:, -1:]).sum(dim=1).max()) + 1
         texts = text_encoder(ids[:, :longest]).pooler_output
-        loss = contrastive_loss(texts, pictures(latents[chosen]), is_same)
+        loss = contrastive_loss(texts, pictures(features[chosen]), is_same)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -79,4 +79,4 @@ def train_text_encoder(
         schedule.step()
         if step % 50 == 0 or step == num_steps - 1:
             report({"what": "text encoder", "step": step, "loss": loss.item()})
-    text_encoder.eval().requires_grad_(False)
+    text_encoder.eval()
