@@ -165,6 +165,8 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
 
 
 def _check_initializer(experiment: Experiment, folder: Path) -> None:
+    if experiment.inversion.start != "initializer_token":
+        return
     from transformers import CLIPTokenizer
 
     word = experiment.inversion.initializer_token

@@ -277,6 +277,11 @@ def test_an_initializer_of_several_tokens(experiment: Experiment, run: RunDirect
     assert "choose a word that is one token" in message
 
 
+def test_an_initializer_that_no_row_starts_from_is_not_looked_at(experiment: Experiment, run: RunDirectory):
+    study.prepare(changed(experiment, "inversion", initializer_token="sword lily", start="nearest"), run)
+    assert run.exists("config.json")
+
+
 @pytest.mark.parametrize("stage", ["classifier", "scoring"])
 def test_a_network_that_is_not_known_or_has_no_weights(experiment: Experiment, run: RunDirectory, stage: str):
     field, as_given = {"classifier": ("backbone", str), "scoring": ("extractors", lambda name: (name,))}[stage]
