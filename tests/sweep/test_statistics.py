@@ -7,95 +7,33 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from small_sweep import (
+    NAMES,
+    NUM_CLASSES,
+    TRUE_IDS,
+    WEAK,
+    analyse,
+    explicit_replicate,
+    loop_f1,
+    loop_means,
+    make_trial,
+    row_of,
+    small_sweep,
+    summarise,
+    trials_of,
+)
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from torchmetrics.functional.classification import multiclass_recall
 
-from flowerti.artifacts.records import Trial, seed_for
-from flowerti.config.experiment import SweepConfig
+from flowerti.artifacts.records import seed_for
 from flowerti.sweep.bootstrap import draw_resamples, resampled_f1
-from flowerti.sweep.statistics import SweepAnalysis, holm_by, wilson
-
-CONFIG = SweepConfig(num_bootstrap=100)
-NUM_CLASSES, WEAK = 4, [1, 3]
-TRUE_IDS = np.repeat(np.arange(NUM_CLASSES), [3, 4, 2, 5])
-
-
-def _trial(arm, ratio, seed_index, predictions, split="validation"):
-    return Trial(
-        arm=arm,
-        ratio=ratio,
-        seed_index=seed_index,
-        split=split,
-        predictions=[int(p) for p in predictions],
-        num_steps=10,
-        num_synthetic=0,
-    )
-
-
-def _guesses(rng, true_ids, accuracy, num_classes=NUM_CLASSES):
-    wrong = rng.integers(0, num_classes, len(true_ids))
-    return np.where(rng.random(len(true_ids)) < accuracy, true_ids, wrong)
-
-
-def _sweep(num_seeds=3):
-    rng = np.random.default_rng(0)
-    arms = {("token", 2.0): 0.8, ("real", 0.0): 0.5, ("token", 0.5): 0.6, ("balanced", 0.0): 0.5}
-    return [
-        _trial(arm, ratio, seed, _guesses(rng, TRUE_IDS, accuracy))
-        for (arm, ratio), accuracy in arms.items()
-        for seed in range(num_seeds)
-    ]
-
-
-def _loop_f1(true_ids, predicted, class_id):
-    pairs = list(zip(true_ids.tolist(), predicted.tolist(), strict=True))
-    hits = sum(t == class_id == p for t, p in pairs)
-    wrong = sum((t == class_id) != (p == class_id) for t, p in pairs)
-    return 0.0 if hits == wrong == 0 else hits / (hits + wrong / 2)
-
-
-def _loop_means(true_ids, predicted):
-    """Macro, weak and rest F1 of one set of predictions."""
-    f1 = [_loop_f1(true_ids, predicted, c) for c in range(NUM_CLASSES)]
-    weak = [f1[c] for c in WEAK]
-    rest = [f1[c] for c in range(NUM_CLASSES) if c not in WEAK]
-    return [sum(values) / len(values) for values in (f1, weak, rest)]
-
-
-def _explicit_replicate(trials, seed_count, picture_count):
-    """Repeat seeds and pictures as often as drawn, and average over what is there."""
-    pictures = np.repeat(np.arange(len(TRUE_IDS)), picture_count.astype(int))
-    means = []
-    for seed in np.repeat(np.arange(len(trials)), seed_count):
-        predicted = np.array(trials[seed].predictions)
-        means.append(_loop_means(TRUE_IDS[pictures], predicted[pictures]))
-    return np.mean(means, axis=0)
-
-
-def _cell(trials, arm, ratio):
-    return [t for t in trials if (t.arm, t.ratio) == (arm, ratio)]
-
-
-def _row(rows, arm, ratio):
-    (found,) = [row for row in rows if (row.arm, row.ratio) == (arm, ratio)]
-    return found
-
-
-NAMES = ("a", "b", "c", "d")
-
-
-def _analyse(trials, true_ids=TRUE_IDS, weak_ids=WEAK, config=CONFIG, seed=0, num_train=None):
-    return SweepAnalysis(trials, true_ids, NAMES, weak_ids, config, seed, num_train)
-
-
-def _summarise(trials, seed=0):
-    return _analyse(trials, seed=seed).rows()
+from flowerti.sweep.statistics import holm_by, wilson
 
 
 def test_resampled_f1_is_that_of_explicitly_repeated_arrays():
-    trials = _sweep()
-    cells = [_cell(trials, "real", 0.0), _cell(trials, "token", 2.0)]
+    trials = small_sweep()
+    cells = [trials_of(trials, "real", 0.0), trials_of(trials, "token", 2.0)]
     predictions = np.array([[t.predictions for t in cell] for cell in cells])
     is_weak = np.isin(np.arange(NUM_CLASSES), WEAK)
     groups = np.stack([np.full(4, 0.25), is_weak / 2, ~is_weak / 2])
@@ -104,11 +42,11 @@ def test_resampled_f1_is_that_of_explicitly_repeated_arrays():
     assert fast.both.shape == (3, 2, 25)
     for arm, cell in enumerate(cells):
         for b in range(25):
-            slow = _explicit_replicate(cell, seed_counts[b], picture_counts[:, b])
+            slow = explicit_replicate(cell, seed_counts[b], picture_counts[:, b])
             np.testing.assert_allclose(fast.both[:, arm, b], slow, atol=1e-12)
-            slow = _explicit_replicate(cell, np.ones(3, int), picture_counts[:, b])
+            slow = explicit_replicate(cell, np.ones(3, int), picture_counts[:, b])
             np.testing.assert_allclose(fast.pictures_only[:, arm, b], slow, atol=1e-12)
-        slow = [_loop_means(TRUE_IDS, np.array(t.predictions)) for t in cell]
+        slow = [loop_means(TRUE_IDS, np.array(t.predictions)) for t in cell]
         np.testing.assert_allclose(fast.seeds[:, arm].T, slow, atol=1e-12)
 
 
@@ -124,12 +62,12 @@ def test_a_replicate_keeps_the_number_of_seeds_and_the_pictures_of_each_class():
 
 
 def test_means_and_gains_are_the_hand_counts():
-    trials = _sweep()
-    rows = _summarise(trials)
-    real = np.mean([_loop_means(TRUE_IDS, np.array(t.predictions)) for t in trials[3:6]], axis=0)
+    trials = small_sweep()
+    rows = summarise(trials)
+    real = np.mean([loop_means(TRUE_IDS, np.array(t.predictions)) for t in trials[3:6]], axis=0)
     for row in rows:
-        cell = _cell(trials, row.arm, row.ratio)
-        macro, weak, rest = np.mean([_loop_means(TRUE_IDS, np.array(t.predictions)) for t in cell], axis=0)
+        cell = trials_of(trials, row.arm, row.ratio)
+        macro, weak, rest = np.mean([loop_means(TRUE_IDS, np.array(t.predictions)) for t in cell], axis=0)
         found = [row.macro_f1, row.weak_f1, row.rest_f1, row.weak_gain, row.rest_gain]
         np.testing.assert_allclose(found, [macro, weak, rest, weak - real[1], rest - real[2]])
         assert (row.split, row.num_seeds) == ("validation", 3)
@@ -157,23 +95,23 @@ def _stretched_by_hand(seed_values, pictures_only, both, num_pictures):
 
 
 def test_intervals_and_p_values_are_those_of_paired_explicit_resamples():
-    trials = _sweep()
+    trials = small_sweep()
     rng = np.random.default_rng(seed_for(7, "", "bootstrap/validation", 0))
     seed_counts, picture_counts = draw_resamples(TRUE_IDS, 3, 100, rng)
     keys = (("real", 0.0), ("token", 0.5), ("token", 2.0))
 
     def replicates(key, of_seeds):
-        cell = _cell(trials, *key)
-        return np.array([_explicit_replicate(cell, s, p) for s, p in zip(of_seeds, picture_counts.T, strict=True)])
+        cell = trials_of(trials, *key)
+        return np.array([explicit_replicate(cell, s, p) for s, p in zip(of_seeds, picture_counts.T, strict=True)])
 
     both = {key: replicates(key, seed_counts) for key in keys}
     pictures = {key: replicates(key, np.ones_like(seed_counts)) for key in keys}
     seeds = {
-        key: np.array([_loop_means(TRUE_IDS, np.array(t.predictions)) for t in _cell(trials, *key)]) for key in keys
+        key: np.array([loop_means(TRUE_IDS, np.array(t.predictions)) for t in trials_of(trials, *key)]) for key in keys
     }
-    rows = _summarise(trials, seed=7)
+    rows = summarise(trials, seed=7)
     for key in keys:
-        row = _row(rows, *key)
+        row = row_of(rows, *key)
         samples = {
             "macro_f1": [part[key][:, 0] for part in (seeds, pictures, both)] + [14 / 4],
             "weak_f1": [part[key][:, 1] for part in (seeds, pictures, both)] + [9 / 2],
@@ -197,32 +135,32 @@ def _reference_recall(predicted, class_id):
 
 
 def test_recalls_are_those_of_torchmetrics_and_their_intervals_those_of_scipy():
-    trials = _sweep()
-    analysis = _analyse(trials)
+    trials = small_sweep()
+    analysis = analyse(trials)
     rows = {(r.arm, r.ratio, r.class_name): r for r in analysis.class_rows()}
     assert len(rows) == 4 * len(WEAK)
     for (arm, ratio, name), row in rows.items():
-        cell, class_id = _cell(trials, arm, ratio), NAMES.index(name)
+        cell, class_id = trials_of(trials, arm, ratio), NAMES.index(name)
         assert row.num_pictures == (TRUE_IDS == class_id).sum()
         assert row.recall == pytest.approx(np.mean([_reference_recall(t.predictions, class_id) for t in cell]))
-        assert row.f1 == pytest.approx(np.mean([_loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in cell]))
+        assert row.f1 == pytest.approx(np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in cell]))
     for row in analysis.rows():
-        cell = _cell(trials, row.arm, row.ratio)
+        cell = trials_of(trials, row.arm, row.ratio)
         expected = np.mean([[_reference_recall(t.predictions, c) for c in range(4)] for t in cell])
         assert row.balanced_accuracy == pytest.approx(expected)
 
 
 def test_a_recalls_interval_is_wilsons_over_pictures_not_over_seeds():
-    hits = [_trial("real", 0.0, s, np.where(np.arange(14) < 5, TRUE_IDS, 0)) for s in range(4)]
-    rows = {r.class_name: r for r in _analyse(hits).class_rows()}
+    hits = [make_trial("real", 0.0, s, np.where(np.arange(14) < 5, TRUE_IDS, 0)) for s in range(4)]
+    rows = {r.class_name: r for r in analyse(hits).class_rows()}
     expected = stats.binomtest(2, 4).proportion_ci(method="wilson")  # class b: pictures 3 to 6, of which 3 and 4 hit
     assert (rows["b"].recall, rows["b"].recall_low) == pytest.approx((0.5, expected.low))
     assert rows["b"].recall_high == pytest.approx(expected.high)
 
 
 def test_p_values_are_adjusted_over_ratios_and_over_classes_and_ratios():
-    trials = _sweep()
-    analysis = _analyse(trials)
+    trials = small_sweep()
+    analysis = analyse(trials)
     tokens = [r for r in analysis.rows() if r.arm == "token"]
     raw = sorted(r.weak_gain_p for r in tokens)
     assert sorted(r.holm_p for r in tokens) == pytest.approx([min(1, 2 * raw[0]), min(1, max(2 * raw[0], raw[1]))])
@@ -234,9 +172,9 @@ def test_p_values_are_adjusted_over_ratios_and_over_classes_and_ratios():
 
 
 def test_a_class_is_compared_with_its_own_pictures_shown_again():
-    again = [dataclasses.replace(t, arm="repeated", ratio=2.0) for t in _sweep() if t.arm == "balanced"]
-    trials = [*_sweep(), *again]
-    analysis = _analyse(trials)
+    again = [dataclasses.replace(t, arm="repeated", ratio=2.0) for t in small_sweep() if t.arm == "balanced"]
+    trials = [*small_sweep(), *again]
+    analysis = analyse(trials)
     rows = [r for r in analysis.class_rows() if r.arm == "token"]
     assert {row.ratio for row in rows} == {0.5, 2.0}
     for row in rows:
@@ -245,13 +183,13 @@ def test_a_class_is_compared_with_its_own_pictures_shown_again():
             continue
         class_id = NAMES.index(row.class_name)
         own, other = (
-            np.mean([_loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in _cell(trials, arm, 2.0)])
+            np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in trials_of(trials, arm, 2.0)])
             for arm in ("token", "repeated")
         )
         assert row.content_gain == pytest.approx(own - other)
     # with one weak class there is nothing to adjust but the ratios, and its contrast is the arm's
-    (alone,) = [r for r in _analyse(trials, weak_ids=[1]).class_rows() if (r.arm, r.ratio) == ("token", 2.0)]
-    contrast = _analyse(trials, weak_ids=[1]).contrast("token", 2.0, "repeated", 2.0)
+    (alone,) = [r for r in analyse(trials, weak_ids=[1]).class_rows() if (r.arm, r.ratio) == ("token", 2.0)]
+    contrast = analyse(trials, weak_ids=[1]).contrast("token", 2.0, "repeated", 2.0)
     assert alone.content_gain == pytest.approx(contrast.difference)
     assert alone.content_holm_p == pytest.approx(min(1.0, 2 * contrast.p))
 
@@ -274,22 +212,22 @@ def test_holm_and_wilson_are_those_of_statsmodels():
 
 
 def test_groups_follow_the_number_of_training_pictures():
-    trials = _sweep()
-    analysis = _analyse(trials, num_train=[150, 10, 5, 20])
+    trials = small_sweep()
+    analysis = analyse(trials, num_train=[150, 10, 5, 20])
     rows = {(r.arm, r.ratio, r.group): r for r in analysis.group_rows()}
     assert {group for *_, group in rows} == {"many", "medium", "few"}
     assert {r.num_classes for r in rows.values() if r.group == "few"} == {2}
-    cell = _cell(trials, "token", 2.0)
-    expected = [np.mean([_loop_f1(TRUE_IDS, np.array(t.predictions), c) for t in cell]) for c in range(4)]
+    cell = trials_of(trials, "token", 2.0)
+    expected = [np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), c) for t in cell]) for c in range(4)]
     assert rows["token", 2.0, "few"].f1 == pytest.approx((expected[1] + expected[2]) / 2)
     assert rows["token", 2.0, "many"].f1 == pytest.approx(expected[0])
     assert rows["real", 0.0, "few"].gain == 0
-    assert _analyse(trials).group_rows() == []
+    assert analyse(trials).group_rows() == []
 
 
 def test_a_contrast_with_real_is_the_gain_of_the_row():
-    analysis = _analyse(_sweep())
-    row = _row(analysis.rows(), "token", 2.0)
+    analysis = analyse(small_sweep())
+    row = row_of(analysis.rows(), "token", 2.0)
     found = analysis.contrast("token", 2.0, "real", primary=True)
     assert (found.difference, found.low, found.high, found.p) == (
         row.weak_gain,
@@ -297,124 +235,19 @@ def test_a_contrast_with_real_is_the_gain_of_the_row():
         row.weak_gain_high,
         row.weak_gain_p,
     )
-    copies = [dataclasses.replace(t, arm="repeated") for t in _sweep() if (t.arm, t.ratio) == ("token", 0.5)]
-    beside = _analyse(_sweep() + [dataclasses.replace(t, ratio=2.0) for t in copies])
+    copies = [dataclasses.replace(t, arm="repeated") for t in small_sweep() if (t.arm, t.ratio) == ("token", 0.5)]
+    beside = analyse(small_sweep() + [dataclasses.replace(t, ratio=2.0) for t in copies])
     content = beside.contrast("token", 2.0, "repeated", 2.0)
-    row = _row(beside.rows(), "token", 2.0)
+    row = row_of(beside.rows(), "token", 2.0)
     assert (row.content_gain, row.content_gain_low, row.content_gain_high, row.content_gain_p) == (
         content.difference,
         content.low,
         content.high,
         content.p,
     )
-    assert _row(beside.rows(), "token", 0.5).content_gain_p == 1, "there is no control at this ratio"
+    assert row_of(beside.rows(), "token", 0.5).content_gain_p == 1, "there is no control at this ratio"
     turned = analysis.contrast("real", 0.0, "token", 2.0)
     assert turned.difference == -found.difference
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
     with pytest.raises(ValueError, match="no trial of raw at ratio 2"):
         analysis.contrast("raw", 2.0, "real")
-
-
-def test_rows_do_not_depend_on_the_order_of_trials():
-    trials = _sweep()
-    rows = _summarise(trials)
-    assert [(row.arm, row.ratio) for row in rows] == [
-        ("real", 0.0),
-        ("balanced", 0.0),
-        ("token", 0.5),
-        ("token", 2.0),
-    ]
-    assert _summarise(trials[::-1]) == rows
-    assert _summarise(trials, seed=1) != rows
-
-
-def test_an_arm_that_predicts_what_real_does_has_no_gain():
-    real = [t for t in _sweep() if t.arm == "real"]
-    copies = [dataclasses.replace(t, arm="token", ratio=1.0) for t in real]
-    for row in _summarise(real + copies):
-        assert (row.weak_gain, row.weak_gain_low, row.weak_gain_high) == (0, 0, 0)
-        assert (row.weak_gain_p, row.rest_gain) == (1.0, 0)
-
-
-def test_gains_of_the_rest_do_not_pass_for_gains_of_the_weak():
-    hopeless = np.where(np.isin(TRUE_IDS, WEAK), TRUE_IDS, 2 - TRUE_IDS)  # swaps classes 0 and 2
-    trials = [_trial("real", 0.0, s, hopeless) for s in range(2)]
-    trials += [_trial("token", 1.0, s, TRUE_IDS) for s in range(2)]
-    row = _row(_summarise(trials), "token", 1.0)
-    assert (row.weak_gain, row.weak_gain_p, row.rest_gain) == (0.0, 1.0, 1.0)
-
-
-def test_the_largest_gain_has_the_smallest_p_value():
-    trials = [_trial("real", 0.0, s, (TRUE_IDS + 1) % NUM_CLASSES) for s in range(2)]
-    trials += [_trial("token", 1.0, s, TRUE_IDS) for s in range(2)]
-    row = _row(_summarise(trials), "token", 1.0)
-    assert (row.weak_gain_low, row.weak_gain, row.weak_gain_high) == (1, 1, 1)
-    assert row.weak_gain_p == 1 / 101
-
-
-def test_pairing_narrows_the_interval_of_a_gain():
-    rng = np.random.default_rng(3)
-    true_ids = np.repeat(np.arange(NUM_CLASSES), 30)
-    trials = []
-    for seed in range(3):
-        guesses = _guesses(rng, true_ids, 0.5)
-        mended = np.where(np.arange(len(true_ids)) % 29 == 0, true_ids, guesses)
-        trials += [_trial("real", 0.0, seed, guesses), _trial("token", 1.0, seed, mended)]
-    row = _row(_analyse(trials, true_ids).rows(), "token", 1.0)
-    width = row.weak_f1_high - row.weak_f1_low
-    assert row.weak_gain_high - row.weak_gain_low < width / 2
-
-
-def _broken(kind):
-    trials = _sweep()
-    first = trials[0]
-    changes = {
-        "none": lambda: [],
-        "no real": lambda: [t for t in trials if t.arm != "real"],
-        "real twice": lambda: [*trials, _trial("real", 1.0, 0, TRUE_IDS)],
-        "seed missing": lambda: trials[1:],
-        "twice": lambda: [*trials, first],
-        "split": lambda: [dataclasses.replace(first, split="test"), *trials[1:]],
-        "short": lambda: [dataclasses.replace(first, predictions=[0]), *trials[1:]],
-        "nan": lambda: [_with_prediction(first, float("nan")), *trials[1:]],
-        "range": lambda: [_with_prediction(first, NUM_CLASSES), *trials[1:]],
-        "negative": lambda: [_with_prediction(first, -1), *trials[1:]],
-        "fraction": lambda: [_with_prediction(first, 0.5), *trials[1:]],
-        "nan ratio": lambda: [dataclasses.replace(first, ratio=float("nan")), *trials[1:]],
-    }
-    return changes[kind]()
-
-
-def _with_prediction(trial, value):
-    # Set afterwards: beartype, which looks at a random item of the list, would sometimes refuse the record itself.
-    changed = dataclasses.replace(trial, predictions=list(trial.predictions))
-    changed.predictions[0] = value
-    return changed
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("none", "none given"),
-        ("no real", "'real', the baseline"),
-        ("real twice", "exactly one ratio"),
-        ("seed missing", r"token at ratio 2 lacks seeds \[0\]"),
-        ("twice", "twice"),
-        ("split", r"\['test', 'validation'\]"),
-        ("short", "token at ratio 2, seed 0: 1 predictions for 14 pictures"),
-        ("nan", "token at ratio 2, seed 0: .*NaN"),
-        ("range", "no class id in"),
-        ("negative", "no class id in"),
-        ("fraction", "no class id in"),
-        ("nan ratio", "ratio is NaN"),
-    ],
-)
-def test_unfit_trials_are_refused(kind, message):
-    with pytest.raises(ValueError, match=message):
-        _summarise(_broken(kind))
-
-
-@pytest.mark.parametrize("weak_ids", [[], [0, 1, 2, 3], [4], [-1]])
-def test_unfit_weak_classes_are_refused(weak_ids):
-    with pytest.raises(ValueError, match=r"^weak_ids: "):
-        _analyse(_sweep(), weak_ids=weak_ids)
