@@ -4,7 +4,8 @@ The yardstick is the deterministic loss on held-out pictures of the class: fixed
 schedule, noise and captions. The script's path is walked by an equal but cheaper step (encode once, train the rows
 alone: tests/inversion/test_engine.py holds both equal to the script's), and its seconds are its number of steps times
 the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at the yardstick; the
-engine pays for the encoding and for its own evaluations.
+engine pays for the encoding and for its own evaluations. At the end pictures are drawn with the script's last rows and
+with those that brought the engine to the target, from the same noise, and their distances to held-out ones compared.
 """
 
 import dataclasses
@@ -15,8 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
+from benchmarks.inversion_pictures import Gauge
 from benchmarks.inversion_steps import TOKEN, engine_steps, script_steps
 from benchmarks.paired import ratio_of
 from flowerti.artifacts.records import LossPoint, seed_for
@@ -58,6 +61,8 @@ class Race:
     """Steps that the engine plans for."""
     engine_eval_every_steps: int = 10
     """Steps between two looks at the yardstick in the engine's arm."""
+    num_pictures: int = 40
+    """Pictures drawn with each token."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +79,18 @@ class Pair:
     engine_reached_at: int
     """First step at which the engine was at the target; -1 where it never was."""
     engine_best: float
+    script_distance: float
+    """Kernel distance on EfficientNet-Lite0 of pictures drawn with the script's last rows to held-out real ones."""
+    engine_distance: float
+    """The same with the engine's rows at the target, or its last ones where it never was there."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Arm:
+    """What an arm leaves: a curve and rows for each seed."""
+
+    curves: list[list[LossPoint]]
+    rows: list[Tensor]
 
 
 def race(base: Base, data: DataConfig, options: Race, num_timed_steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -102,6 +119,7 @@ def race(base: Base, data: DataConfig, options: Race, num_timed_steps: int) -> t
         "race": dataclasses.asdict(options),
         "cpu_seconds": costs,
         "pairs": [dataclasses.asdict(pair) for pair in pairs],
+        "picture_distances": _distances(pairs, options),
         "not_reached": sum(pair.engine_reached_at < 0 for pair in pairs),
         "left_out_because_the_start_was_there_already": sum(pair.engine_reached_at == 0 for pair in pairs),
     }
@@ -158,10 +176,11 @@ def _pairs(
     """All seeds of a class at one rate; they share batches, which changes no run (tests/inversion/test_engine.py)."""
     data = prepare(base, train, TOKEN, options.num_vectors)
     held_out = prepare(base, held_out_pictures, TOKEN, options.num_vectors)
-    scripts = _script_curves(base, data, held_out, name, learning_rate, options)
-    targets = [float(np.mean([point.loss for point in curve[-_NUM_LAST_EVALS:]])) for curve in scripts]
+    scripts = _script_arm(base, data, held_out, name, learning_rate, options)
+    targets = [float(np.mean([point.loss for point in curve[-_NUM_LAST_EVALS:]])) for curve in scripts.curves]
     rate = options.engine_rate if learning_rate == options.learning_rates[0] else learning_rate
-    engines = _engine_curves(base, data, held_out, name, rate, options, targets)
+    engines = _engine_arm(base, data, held_out, name, rate, options, targets)
+    gauge = Gauge(base, held_out_pictures.numpy(), options.num_pictures)
     return [
         Pair(
             class_name=name,
@@ -171,18 +190,36 @@ def _pairs(
             script_reached_at=_first_at(script, target),
             engine_reached_at=_first_at(engine, target),
             engine_best=min(point.loss for point in engine),
+            script_distance=gauge.distance(scripts.rows[seed], seed),
+            engine_distance=gauge.distance(engines.rows[seed], seed),
         )
-        for seed, (target, script, engine) in enumerate(zip(targets, scripts, engines, strict=True))
+        for seed, (target, script, engine) in enumerate(zip(targets, scripts.curves, engines.curves, strict=True))
     ]
+
+
+def _distances(pairs: list[Pair], options: Race) -> list[dict[str, Any]]:
+    """For each class and rate: mean and deviation over seeds of both arms, and their paired difference, t interval."""
+    found = []
+    for rate, name in ((rate, name) for rate in options.learning_rates for name in options.class_names):
+        of_cell = [pair for pair in pairs if (pair.learning_rate, pair.class_name) == (rate, name)]
+        script, engine = (np.array([getattr(p, f"{arm}_distance") for p in of_cell]) for arm in ("script", "engine"))
+        cell = {"class_name": name, "learning_rate": rate}
+        for arm, values in (("script", script), ("engine", engine)):
+            cell |= {f"{arm}_mean": float(values.mean()), f"{arm}_deviation": float(values.std(ddof=1))}
+        farther = engine - script
+        half = stats.t.ppf(0.975, len(farther) - 1) * farther.std(ddof=1) / np.sqrt(len(farther))
+        mean = float(farther.mean())
+        found.append(cell | {"engine_farther_by": mean, "low": mean - float(half), "high": mean + float(half)})
+    return found
 
 
 def _first_at(curve: list[LossPoint], target: float) -> int:
     return next((point.step for point in curve if point.loss <= target), -1)
 
 
-def _script_curves(
+def _script_arm(
     base: Base, data: TrainingSet, held_out: TrainingSet, name: str, learning_rate: float, options: Race
-) -> list[list[LossPoint]]:
+) -> Arm:
     """The script's path for each seed: constant rate, weight decay, every timestep drawn on its own."""
     config = InversionConfig(num_vectors=options.num_vectors)
     seeds = range(options.num_seeds)
@@ -200,7 +237,7 @@ def _script_curves(
         if step % options.eval_every_steps == 0:
             for curve, one in zip(curves, rows, strict=True):
                 curve.append(LossPoint(step=step, loss=_yardstick(base, one, held_out)))
-    return curves
+    return Arm(curves=curves, rows=[one.detach() for one in rows])
 
 
 def _draw_as_the_script_does(base: Base, data: TrainingSet, batch_size: int, generator: torch.Generator) -> Draw:
@@ -218,7 +255,7 @@ def _draw_as_the_script_does(base: Base, data: TrainingSet, batch_size: int, gen
     )
 
 
-def _engine_curves(
+def _engine_arm(
     base: Base,
     data: TrainingSet,
     held_out: TrainingSet,
@@ -226,16 +263,17 @@ def _engine_curves(
     learning_rate: float,
     options: Race,
     targets: list[float],
-) -> list[list[LossPoint]]:
+) -> Arm:
     """The engine's path for each seed until it is at its target, or to its planned end."""
     config = _engine_config(options, learning_rate)
-    curves, running = [], []
+    curves, lessons, running = [], [], []
     for seed, target in enumerate(targets):
         progress = start(base, data, config, name, seed)
         progress.curve.append(LossPoint(step=0, loss=0.0))  # so that the course looks at the yardstick alone
         lesson = Lesson(class_name=name, run_seed=seed, data=data, progress=progress)
         curve = [LossPoint(step=0, loss=_yardstick(base, progress.rows, held_out))]
         curves.append(curve)
+        lessons.append(lesson)
         running.append((Course(base, lesson, config), curve, target))
     for step in range(1, config.num_steps + 1):
         running = [entry for entry in running if entry[1][-1].loss > entry[2]]
@@ -245,7 +283,7 @@ def _engine_curves(
         if step % options.engine_eval_every_steps == 0:
             for course, curve, _ in running:
                 curve.append(LossPoint(step=step, loss=_yardstick(base, course.lesson.progress.rows, held_out)))
-    return curves
+    return Arm(curves=curves, rows=[lesson.progress.rows.detach() for lesson in lessons])
 
 
 def _ratio(

@@ -33,19 +33,19 @@ _LATENT_JITTER = 0.1
 class SharpeningConfig:
     """How the decoder is trained again; the defaults are the shipped base."""
 
-    num_steps: int = 4_100
+    num_steps: int = 2_400
     """Optimiser steps."""
     batch: int = 8
     """Pictures a step, over all processes."""
     rate: float = 1.2e-3
     """Peak learning rate of the decoder."""
-    adversarial_from: int = 800
+    adversarial_from: int = 500
     """Step from which there is a discriminator; before it, features and pixels alone."""
     adversarial_weight: float = 0.2
     """Weight of the discriminator's verdict, reached 260 steps after it began to learn."""
-    drawings_from: int = 2_400
+    drawings_from: int = 1_400
     """Step from which every other latent is a drawing, which only the discriminator judges."""
-    num_drawings: int = 1_500
+    num_drawings: int = 800
     """Drawings to choose from."""
     discriminator_rate: float = 2e-3
     """Learning rate of the discriminator."""

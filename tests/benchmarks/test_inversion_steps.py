@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from benchmarks.inversion import by_turns, memory, several_concepts
 from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
@@ -18,7 +19,7 @@ from benchmarks.inversion_steps import (
     script_steps,
     switched_steps,
 )
-from benchmarks.inversion_to_target import Pair, Race, _first_at, _ratio
+from benchmarks.inversion_to_target import Pair, Race, _distances, _first_at, _ratio
 from flowerti.artifacts.records import LossPoint
 from flowerti.prompts import TEMPLATES
 
@@ -97,7 +98,9 @@ def test_several_concepts_and_memory_are_reported(base):
     assert sizes["engine_activations_batch_4"] > 4 * 8 * 8 * 8 * 4
 
 
-def _pair(script_reached_at: int, engine_reached_at: int) -> Pair:
+def _pair(
+    script_reached_at: int, engine_reached_at: int, script_distance: float = 0.0, engine_distance: float = 0.0
+) -> Pair:
     return Pair(
         class_name="rose",
         seed=0,
@@ -106,6 +109,8 @@ def _pair(script_reached_at: int, engine_reached_at: int) -> Pair:
         script_reached_at=script_reached_at,
         engine_reached_at=engine_reached_at,
         engine_best=1.0,
+        script_distance=script_distance,
+        engine_distance=engine_distance,
     )
 
 
@@ -122,6 +127,16 @@ def test_a_race_s_ratio_counts_every_cost_of_the_engine():
     assert first is not None
     assert first["value"] == pytest.approx(np.sqrt(500 * 2.0 / 63 * 800 * 2.0 / 119))
     assert _ratio(pairs[1:], costs, 2.0, options, to_end=True) is None
+
+
+def test_picture_distances_are_compared_seed_by_seed():
+    script, engine = np.array([0.5, 0.7, 0.6]), np.array([0.4, 0.7, 0.65])
+    pairs = [_pair(1, 1, *both) for both in zip(script.tolist(), engine.tolist(), strict=True)]
+    (found,) = _distances(pairs, Race(class_names=("rose",), learning_rates=(1e-4,)))
+    assert (found["script_mean"], found["engine_mean"]) == pytest.approx((script.mean(), engine.mean()))
+    assert found["script_deviation"] == pytest.approx(np.std(script, ddof=1))
+    interval = stats.ttest_rel(engine, script).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
 
 
 def test_a_target_is_reached_at_the_first_point_below_it():
