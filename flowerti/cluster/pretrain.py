@@ -158,24 +158,26 @@ def _denoiser(
     save: Any,
     part: Any,
 ) -> Any:
-    """The base with its trained text encoder and denoiser, from the work folder where they are already there."""
+    """The base with its trained text encoder and denoiser, from the work folder as far as they are already there."""
     from torch.distributed import barrier
 
     from flowerti.demo import pretraining
     from flowerti.demo.networks import load_networks, save_base
 
-    folder = work_dir / "denoised"
-    is_there = folder.exists()
-    barrier()  # all decide before the first one may write it
-    if is_there:
-        return load_networks(folder)
-    base = pretraining.start_base(config, vae, examples.captions)
-    features = _shared(work_dir / "features", pretraining.picture_features, examples.pictures, part)
-    # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
-    pretraining.train_text(config, base, examples.captions, features, report)
-    pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part)
-    if part.rank == 0:
-        save_base(base, folder)
+    folders = [work_dir / f"denoised-{course + 1}" for course in range(config.num_courses)]
+    num_done = sum(folder.exists() for folder in folders)
+    barrier()  # all decide before the first one may write another
+    if num_done:
+        base = load_networks(folders[num_done - 1])
+    else:
+        base = pretraining.start_base(config, vae, examples.captions)
+        features = _shared(work_dir / "features", pretraining.picture_features, examples.pictures, part)
+        # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
+        pretraining.train_text(config, base, examples.captions, features, report)
+    for course in range(num_done, config.num_courses):
+        pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part, course)
+        if part.rank == 0:
+            save_base(base, folders[course])
     return base
 
 

@@ -65,7 +65,10 @@ class PretrainConfig:
     text_share: float = 0.25
     """Share of the denoiser's learning rate at which the text encoder learns on with it."""
     steps: int = 5_000
-    """Steps of the denoiser."""
+    """Steps of the denoiser in each course."""
+    num_courses: int = 1
+    """Times that the denoiser's learning rate rises and falls (warm restarts, Loshchilov and Hutter 2017,
+    arXiv:1608.03983), to half the peak of the one before; a finished course is kept in the work folder."""
     batch: int = 64
     """Latents a step of the denoiser."""
     rate: float = 1.2e-3
@@ -280,8 +283,9 @@ def train_denoiser(
     report: Report,
     save: Callable[[Base], None],
     part: Part = WHOLE,
+    course: int = 0,
 ) -> None:
-    """Trains the denoiser, and the text encoder slowly on with it, and leaves their averaged weights in `base`.
+    """Trains the denoiser for one course, the text encoder slowly with it, and leaves their averaged weights in `base`.
 
     Args:
         config: steps, batch, rate, empty share and seed.
@@ -291,16 +295,18 @@ def train_denoiser(
         report: called every 50 steps with what, step and loss.
         save: called with the averaged weights in place a few times on the way (not at the end).
         part: this process's share of the batches.
+        course: which one; each has batches of its own.
     """
-    draw = _batches(config, base, captions, moments * base.vae.config["scaling_factor"])
+    draw = _batches(config, base, captions, moments * base.vae.config["scaling_factor"], course)
+    peak = config.rate * 0.5**course
     of_unet, of_text = list(base.unet.parameters()), list(base.text_encoder.parameters())
     weights = [*of_unet, *of_text]
     averaged = AveragedWeights(weights, 0.997)
     groups = [{"params": of_unet}, {"params": of_text, "share": config.text_share}]
-    optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     base.unet.train().to(memory_format=torch.channels_last)  # an eighth faster on a CPU
     for step in range(config.steps):
-        set_rate(optimizer, config.rate * rate_at(step, config.steps, 200))
+        set_rate(optimizer, peak * rate_at(step, config.steps, 200))
         loss = denoising_loss(base, draw().cut(part))
         descend(loss, optimizer, weights, part)
         averaged.update(step)
@@ -341,10 +347,10 @@ def draw_latents(
 
 
 def _batches(
-    config: PretrainConfig, base: Base, captions: list[list[str]], moments: Float[Tensor, "n 2 c h w"]
+    config: PretrainConfig, base: Base, captions: list[list[str]], moments: Float[Tensor, "n 2 c h w"], course: int
 ) -> Callable[[], Batch]:
     """A function that draws the next batch; every process draws the same ones."""
-    generator = torch.Generator().manual_seed(config.seed + 3)
+    generator = torch.Generator().manual_seed(config.seed + 3 + 1000 * course)
     num_steps = len(_kept_shares())
     token_ids, empty = tokenize(base, captions), tokenize(base, [[""]])[0, 0]
 
