@@ -175,9 +175,11 @@ def _denoiser(
         # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
         pretraining.train_text(config, base, examples.captions, features, report)
     for course in range(num_done, config.num_courses):
-        pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part, course)
+        standing = work_dir / f"denoising-{course + 1}.safetensors"
+        pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part, course, standing)
         if part.rank == 0:
             save_base(base, folders[course])
+            standing.unlink(missing_ok=True)
     return base
 
 

@@ -41,18 +41,19 @@ class AveragedWeights:
 
     def __init__(self, weights: Sequence[nn.Parameter], longest_decay: float) -> None:
         self._weights = list(weights)
-        self._averages = [weight.detach().clone() for weight in weights]
+        self.averages = [weight.detach().clone() for weight in weights]
+        """One for each weight, in their order."""
         self._longest_decay = longest_decay
 
     def update(self, step: int) -> None:
         """Takes in the weights after a step; `step` counts from 0."""
         decay = min(self._longest_decay, (1.0 + step) / (10.0 + step))
-        torch._foreach_lerp_(self._averages, [w.detach() for w in self._weights], 1.0 - decay)
+        torch._foreach_lerp_(self.averages, [w.detach() for w in self._weights], 1.0 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Puts the averages in the weights' place, and the other way round."""
-        for weight, average in zip(self._weights, self._averages, strict=True):
+        for weight, average in zip(self._weights, self.averages, strict=True):
             held = weight.clone()
             weight.copy_(average)
             average.copy_(held)

@@ -7,6 +7,7 @@ or what a base is used for later.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,11 @@ from flowerti.demo.networks import (
 )
 from flowerti.demo.sharpening import LiteFeatures, SharpeningConfig
 from flowerti.demo.species import COMMON, random_traits, sample_traits
+from flowerti.demo.standing import load_standing, save_standing
 from flowerti.demo.text_pretraining import train_text_encoder
 from flowerti.shares import WHOLE, Part
 
+_STANDING_EVERY_STEPS = 250
 _DRAWN_AT_ONCE = 60
 _DRAWN_AT_GUIDANCE = (1.5, 2.0, 3.0)
 
@@ -284,6 +287,7 @@ def train_denoiser(
     save: Callable[[Base], None],
     part: Part = WHOLE,
     course: int = 0,
+    standing: Path | None = None,
 ) -> None:
     """Trains the denoiser for one course, the text encoder slowly with it, and leaves their averaged weights in `base`.
 
@@ -296,8 +300,10 @@ def train_denoiser(
         save: called with the averaged weights in place a few times on the way (not at the end).
         part: this process's share of the batches.
         course: which one; each has batches of its own.
+        standing: file that the first process writes every 250 steps, and from which a stopped course goes on.
     """
-    draw = _batches(config, base, captions, moments * base.vae.config["scaling_factor"], course)
+    generator = torch.Generator().manual_seed(config.seed + 3 + 1000 * course)
+    draw = _batches(config, base, captions, moments * base.vae.config["scaling_factor"], generator)
     peak = config.rate * 0.5**course
     of_unet, of_text = list(base.unet.parameters()), list(base.text_encoder.parameters())
     weights = [*of_unet, *of_text]
@@ -305,7 +311,8 @@ def train_denoiser(
     groups = [{"params": of_unet}, {"params": of_text, "share": config.text_share}]
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     base.unet.train().to(memory_format=torch.channels_last)  # an eighth faster on a CPU
-    for step in range(config.steps):
+    begin = load_standing(standing, weights, averaged, optimizer, generator) if standing else 0
+    for step in range(begin, config.steps):
         set_rate(optimizer, peak * rate_at(step, config.steps, 200))
         loss = denoising_loss(base, draw().cut(part))
         descend(loss, optimizer, weights, part)
@@ -315,6 +322,8 @@ def train_denoiser(
         if step % max(1, config.steps // 6) == config.steps // 6 - 1 and step < config.steps - 1:
             with averaged.in_place():
                 save(base)
+        if standing and part.rank == 0 and step % _STANDING_EVERY_STEPS == _STANDING_EVERY_STEPS - 1:
+            save_standing(standing, step + 1, weights, averaged, optimizer, generator)
     averaged.swap()
     base.unet.eval().to(memory_format=torch.contiguous_format)
 
@@ -347,10 +356,13 @@ def draw_latents(
 
 
 def _batches(
-    config: PretrainConfig, base: Base, captions: list[list[str]], moments: Float[Tensor, "n 2 c h w"], course: int
+    config: PretrainConfig,
+    base: Base,
+    captions: list[list[str]],
+    moments: Float[Tensor, "n 2 c h w"],
+    generator: torch.Generator,
 ) -> Callable[[], Batch]:
     """A function that draws the next batch; every process draws the same ones."""
-    generator = torch.Generator().manual_seed(config.seed + 3 + 1000 * course)
     num_steps = len(_kept_shares())
     token_ids, empty = tokenize(base, captions), tokenize(base, [[""]])[0, 0]
 

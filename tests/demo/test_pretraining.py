@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from flowerti.demo import pretraining
+from flowerti.demo.descent import AveragedWeights
 from flowerti.demo.networks import Base, NetworkSizes, build_tokenizer, byte_alphabet, save_base
 from flowerti.demo.pretraining import (
     Batch,
@@ -29,6 +31,7 @@ from flowerti.demo.pretraining import (
     train_denoiser,
 )
 from flowerti.demo.species import RARE
+from flowerti.demo.standing import load_standing, save_standing
 from flowerti.shares import Part
 
 SIZES = NetworkSizes(
@@ -261,6 +264,45 @@ def test_training_is_repeatable(vae, examples):
         return torch.cat([p.detach().flatten() for p in base.unet.parameters()])
 
     assert torch.equal(weights(), weights())
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_stopped_course_goes_on_as_if_it_had_not_stopped(vae, examples, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "_STANDING_EVERY_STEPS", 5)
+    moments, standing = moments_of(vae, examples), tmp_path / "standing.safetensors"
+
+    def weights(save, file=None):
+        base = start_base(CONFIG, vae, examples.captions)
+        train_denoiser(CONFIG, base, examples.captions, moments, silent, save, course=1, standing=file)
+        return torch.cat([p.detach().flatten() for net in (base.unet, base.text_encoder) for p in net.parameters()])
+
+    calls = []
+
+    def die(rough):
+        calls.append(rough)
+        if len(calls) == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        weights(die, standing)
+    assert int(load_file(standing)["next_step"]) == 5
+    assert [p.name for p in tmp_path.iterdir()] == [standing.name]
+    assert torch.equal(weights(lambda rough: None, standing), weights(lambda rough: None))
+
+
+def test_a_standing_of_other_networks_is_refused(base, tmp_path):
+    file = tmp_path / "standing.safetensors"
+    weights = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2))]
+    generator = torch.Generator()
+    optimizer = torch.optim.AdamW(weights)
+    save_standing(file, 7, weights, AveragedWeights(weights, 0.9), optimizer, generator)
+    assert load_standing(file, weights, AveragedWeights(weights, 0.9), optimizer, generator) == 7
+    for others in (weights[:1], [*weights, weights[0]], weights[::-1]):
+        with pytest.raises(ValueError, match=re.escape(str(file))):
+            load_standing(file, others, AveragedWeights(others, 0.9), optimizer, generator)
 
 
 def test_the_shipped_base_is_complete_and_small():
