@@ -181,7 +181,7 @@ def _lite(name: str, path: Path, input_size_px: int) -> nn.Module:
 
 
 def load_lite1(input_size_px: int) -> nn.Module:
-    """EfficientNet-Lite1 without its classifier, from its package; the embedded base's decoder is trained with it.
+    """EfficientNet-Lite1 without its classifier, from its package; the embedded base is trained with it.
 
     Raises:
         ValueError: the package is not installed.
