@@ -14,7 +14,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from flowerti.cluster.pretrain import pretrain
-from flowerti.demo.pretraining import PretrainConfig
+from flowerti.demo.recipe import PretrainConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

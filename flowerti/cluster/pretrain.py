@@ -1,7 +1,7 @@
 """Makes the embedded base model on Ray: pictures are drawn by tasks, networks are trained by Ray Train, data-parallel.
 
 What is finished (pictures, autoencoder) is kept in a work folder, so that a worker that was lost starts at the part it
-was in. The training itself is `flowerti.demo.pretraining`, which knows nothing about Ray.
+was in. The training itself is in `flowerti.demo`, which knows nothing about Ray.
 """
 
 import json
@@ -20,8 +20,9 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from flowerti.cluster.data_parallel import part_of_worker
+from flowerti.demo.examples import Examples, draw_examples
 from flowerti.demo.networks import NetworkSizes
-from flowerti.demo.pretraining import Examples, PretrainConfig, draw_examples
+from flowerti.demo.recipe import PretrainConfig, SharpeningConfig
 
 BLOCK = 500
 _BIG_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
@@ -94,9 +95,10 @@ def train_on_worker(job: dict[str, Any]) -> None:
     """What every training worker does, from the drawn pictures to the saved pipeline, which the first one writes."""
     import torch
 
-    from flowerti.demo import pretraining
+    from flowerti.demo.autoencoder import encode_moments, reconstruction_psnr
+    from flowerti.demo.drawings import draw_latents
     from flowerti.demo.networks import Base, save_base
-    from flowerti.demo.sharpening import SharpeningConfig, sharpen_decoder
+    from flowerti.demo.sharpening import sharpen_decoder
 
     torch.set_num_threads(1)
     settings = dict(job["config"])
@@ -118,14 +120,14 @@ def train_on_worker(job: dict[str, Any]) -> None:
             save_base(base, output_dir)
 
     vae = _autoencoder(config, examples, work_dir, report, part)
-    psnr = pretraining.reconstruction_psnr(vae, examples.pictures[:512])
+    psnr = reconstruction_psnr(vae, examples.pictures[:512])
     report({"what": "psnr", "step": 0, "loss": psnr})
-    moments = _shared(work_dir / "moments", partial(pretraining.encode_moments, vae), examples.pictures, part)
+    moments = _shared(work_dir / "moments", partial(encode_moments, vae), examples.pictures, part)
     base = _denoiser(config, vae, examples, moments, work_dir, report, save, part)
-    draw = partial(pretraining.draw_latents, base, examples.captions, config.seed + 6)
+    draw = partial(draw_latents, base, examples.captions, config.seed + 6)
     drawings = _shared(work_dir / "drawings", draw, np.arange(config.sharpening.num_drawings), part)
     sharpen_decoder(config.sharpening, base.vae, examples.pictures, moments, drawings, config.seed + 5, report, part)
-    report({"what": "psnr", "step": 1, "loss": pretraining.reconstruction_psnr(base.vae, examples.pictures[:512])})
+    report({"what": "psnr", "step": 1, "loss": reconstruction_psnr(base.vae, examples.pictures[:512])})
     save(base)
 
 
@@ -134,7 +136,7 @@ def _autoencoder(config: PretrainConfig, examples: Examples, work_dir: Path, rep
     from diffusers import AutoencoderKL
     from torch.distributed import barrier
 
-    from flowerti.demo.pretraining import train_autoencoder
+    from flowerti.demo.autoencoder import train_autoencoder
 
     folder = work_dir / "vae"
     is_there = folder.exists()
@@ -161,25 +163,29 @@ def _denoiser(
     """The base with its trained text encoder and denoiser, from the work folder as far as they are already there."""
     from torch.distributed import barrier
 
-    from flowerti.demo import pretraining
-    from flowerti.demo.networks import load_networks, save_base
+    from flowerti.demo.denoiser import train_denoiser
+    from flowerti.demo.lite_features import picture_features
+    from flowerti.demo.networks import load_networks, save_base, start_base
+    from flowerti.demo.text_pretraining import train_text
 
     folders = [work_dir / f"denoised-{course + 1}" for course in range(config.num_courses)]
+    standings = [work_dir / f"denoising-{course + 1}.safetensors" for course in range(config.num_courses)]
     num_done = sum(folder.exists() for folder in folders)
+    is_begun = standings[0].exists()
     barrier()  # all decide before the first one may write another
     if num_done:
         base = load_networks(folders[num_done - 1])
     else:
-        base = pretraining.start_base(config, vae, examples.captions)
-        features = _shared(work_dir / "features", pretraining.picture_features, examples.pictures, part)
-        # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
-        pretraining.train_text(config, base, examples.captions, features, report)
+        base = start_base(config.sizes, config.seed + 2, vae, examples.captions)
+        if not is_begun:  # what has begun brings its own text encoder
+            features = _shared(work_dir / "features", picture_features, examples.pictures, part)
+            # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
+            train_text(config, base, examples.captions, features, report)
     for course in range(num_done, config.num_courses):
-        standing = work_dir / f"denoising-{course + 1}.safetensors"
-        pretraining.train_denoiser(config, base, examples.captions, moments, report, save, part, course, standing)
+        train_denoiser(config, base, examples.captions, moments, report, save, part, course, standings[course])
         if part.rank == 0:
             save_base(base, folders[course])
-            standing.unlink(missing_ok=True)
+            standings[course].unlink(missing_ok=True)
     return base
 
 

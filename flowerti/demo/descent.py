@@ -3,7 +3,7 @@
 It knows nothing about losses or what the networks are for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from flowerti.shares import Part
+
+Report = Callable[[dict[str, float | int | str]], None]
+"""What a training tells on its way: what it is, its step and its loss."""
 
 
 def rate_at(step: int, num_steps: int, warmup: int) -> float:

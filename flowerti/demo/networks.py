@@ -24,7 +24,9 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from jaxtyping import Int64
 from tokenizers import Tokenizer, models, normalizers, trainers
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 MAX_TOKENS = 32
@@ -220,6 +222,27 @@ def load_networks(folder: Path) -> Base:
         vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval(),
         text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval(),
         unet=UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval(),
+    )
+
+
+def tokenize(base: Base, captions: list[list[str]]) -> Int64[Tensor, "n k tokens"]:
+    """Padded token ids of every caption; the k of a picture lie side by side."""
+    flat = [caption for group in captions for caption in group]
+    ids = base.tokenizer(
+        flat, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+    ).input_ids
+    return ids.view(len(captions), -1, MAX_TOKENS)
+
+
+def start_base(sizes: NetworkSizes, seed: int, vae: AutoencoderKL, captions: list[list[str]]) -> Base:
+    """A trained autoencoder with an untrained denoiser, text encoder and a tokenizer learnt from the captions."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(caption for group in captions for caption in group)
+    return Base(
+        tokenizer=tokenizer,
+        vae=vae,
+        text_encoder=build_text_encoder(tokenizer, sizes),
+        unet=build_unet(sizes),
     )
 
 

@@ -8,8 +8,7 @@ project are measured with other networks, EfficientNet-Lite0 by default. This mo
 or about Ray.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,66 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowerti.demo.descent import AveragedWeights, descend, rate_at, set_rate
+from flowerti.demo.descent import AveragedWeights, Report, descend, rate_at, set_rate
 from flowerti.demo.discriminator import FeatureDiscriminator, discriminator_loss, generator_loss
-from flowerti.features.backbones import load_lite1
+from flowerti.demo.lite_features import LiteFeatures
+from flowerti.demo.recipe import SharpeningConfig
 from flowerti.shares import WHOLE, Part
 
-_BLOCKS = (0, 3, 6, 10, 14)
-"""Blocks whose outputs are compared: 2 to 16 pixels wide fields."""
-_INPUT_PX = 96
 _LATENT_JITTER = 0.1
 """Deviation of the noise on training latents, as a share of their own: drawn latents are never exact."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SharpeningConfig:
-    """How the decoder is trained again; the defaults are the shipped base."""
-
-    num_steps: int = 2_400
-    """Optimiser steps."""
-    batch: int = 8
-    """Pictures a step, over all processes."""
-    rate: float = 1.2e-3
-    """Peak learning rate of the decoder."""
-    adversarial_from: int = 500
-    """Step from which there is a discriminator; before it, features and pixels alone."""
-    adversarial_weight: float = 0.2
-    """Weight of the discriminator's verdict, reached 260 steps after it began to learn."""
-    drawings_from: int = 1_400
-    """Step from which every other latent is a drawing, which only the discriminator judges."""
-    num_drawings: int = 800
-    """Drawings to choose from."""
-    discriminator_rate: float = 2e-3
-    """Learning rate of the discriminator."""
-
-
-class LiteFeatures(nn.Module):
-    """Outputs of some blocks of EfficientNet-Lite1 with ImageNet weights, each position's vector at length 1."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network: Any = load_lite1(_INPUT_PX).requires_grad_(False)
-
-    def forward(self, pictures: Float[Tensor, "num 3 height width"]) -> list[Tensor]:
-        """Features of pictures in [-1, 1]."""
-        net = self.network
-        hidden = net._swish(net._bn0(net._conv_stem(_as_input(pictures))))
-        found = []
-        for index, block in enumerate(net._blocks[: _BLOCKS[-1] + 1]):
-            hidden = block(hidden)
-            if index in _BLOCKS:
-                found.append(nn.functional.normalize(hidden, dim=1))
-        return found
-
-    def pooled(self, pictures: Float[Tensor, "num 3 height width"]) -> Float[Tensor, "num dim"]:
-        """The last feature map of pictures in [-1, 1], averaged over its positions."""
-        return self.network.extract_features(_as_input(pictures)).mean(dim=(2, 3))
-
-
-def _as_input(pictures: Float[Tensor, "num 3 height width"]) -> Float[Tensor, "num 3 size size"]:
-    scaled = nn.functional.interpolate(pictures, size=(_INPUT_PX,) * 2, mode="bilinear", align_corners=False)
-    return (scaled * 0.5 + 0.5 - 0.498) / 0.502  # as the network was trained
 
 
 def feature_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Float[Tensor, ""]:
@@ -91,7 +38,7 @@ def sharpen_decoder(
     moments: Float[Tensor, "n 2 c h w"],
     drawings: Float[Tensor, "m c h w"],
     seed: int,
-    report: Callable[[dict[str, float | int | str]], None],
+    report: Report,
     part: Part = WHOLE,
 ) -> None:
     """Trains the decoder in place, and leaves its averaged weights there; the encoder is not touched.

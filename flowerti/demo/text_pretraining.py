@@ -6,12 +6,15 @@ slowly on with the denoiser. The picture side is a small network on given featur
 not know how features or captions are made.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+from flowerti.demo.descent import Report
+from flowerti.demo.networks import Base, tokenize
+from flowerti.demo.recipe import PretrainConfig
 
 _INVERSE_TEMPERATURE = 10.0
 
@@ -41,7 +44,7 @@ def train_text_encoder(
     batch: int,
     rate: float,
     seed: int,
-    report: Callable[[dict[str, float | int | str]], None],
+    report: Report,
 ) -> None:
     """Trains a text encoder in place, so that a caption's pooled vector points to its picture.
 
@@ -80,3 +83,19 @@ def train_text_encoder(
         if step % 50 == 0 or step == num_steps - 1:
             report({"what": "text encoder", "step": step, "loss": loss.item()})
     text_encoder.eval()
+
+
+def train_text(
+    config: PretrainConfig, base: Base, captions: list[list[str]], features: Float[Tensor, "n dim"], report: Report
+) -> None:
+    """Trains the text encoder in place against features of the pictures."""
+    train_text_encoder(
+        base.text_encoder,
+        tokenize(base, captions),
+        (features - features.mean(dim=0)) / (features.std(dim=0) + 1e-6),
+        config.text_steps,
+        config.text_batch,
+        config.text_rate,
+        config.seed + 4,
+        report,
+    )

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from flowerti.demo.autoencoder import encode_moments, to_unit
+from flowerti.demo.examples import draw_examples
 from flowerti.demo.networks import NetworkSizes, build_vae
-from flowerti.demo.pretraining import PretrainConfig, draw_examples, encode_moments, to_unit
+from flowerti.demo.recipe import PretrainConfig
 from flowerti.demo.sharpening import (
     LiteFeatures,
     SharpeningConfig,
