@@ -25,7 +25,8 @@ from flowerti.demo.captions import NUMBER_WORDS
 from flowerti.demo.herbarium import draw
 from flowerti.demo.species import SPECIES, Species, sample_traits
 from flowerti.diffusion import Base, load_base
-from flowerti.features.extraction import extract, load_backbone
+from flowerti.features.backbones import load_backbone
+from flowerti.features.extraction import extract
 from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
 from flowerti.metrics.kernel import closer_p_value, kernel_distance
 from flowerti.sampling import build_pipeline, draw_pictures

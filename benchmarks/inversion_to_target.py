@@ -64,6 +64,11 @@ class Race:
     num_pictures: int = 40
     """Pictures drawn with each token."""
 
+    def __post_init__(self) -> None:
+        """One seed has no spread to compare with."""
+        if self.num_seeds < 2:
+            raise ValueError(f"race.num_seeds is {self.num_seeds}: at least 2 are needed for an interval")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:

@@ -26,7 +26,8 @@ from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_featur
 from flowerti.cluster.session import close
 from flowerti.config.experiment import ClusterConfig, DataConfig
 from flowerti.data.dataset import list_records, read_pictures
-from flowerti.features.extraction import extract, load_backbone
+from flowerti.features.backbones import load_backbone
+from flowerti.features.extraction import extract
 from flowerti.metrics.frechet import frechet_distance
 from flowerti.scoring.class_matrix import class_matrix
 

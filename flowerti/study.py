@@ -44,7 +44,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
         ValueError: something is missing or wrong; names it and says what to do.
     """
     from flowerti.diffusion import hash_base, verify_base
-    from flowerti.features.extraction import verify_weights
+    from flowerti.features.backbones import verify_weights
     from flowerti.prompts import alternative_names, latin_names
 
     _refuse_other_config(experiment, run)

@@ -17,7 +17,8 @@ from flowerti.artifacts.records import seed_for
 from flowerti.classifier.batches import PLAIN, BatchLoss, Draws, Treatment, mix_batch, plan_batches
 from flowerti.classifier.training import Head, detached, new_head, steps_per_epoch, take_steps
 from flowerti.config.experiment import ClassifierConfig
-from flowerti.features.extraction import Backbone, augment, preprocess
+from flowerti.features.backbones import Backbone
+from flowerti.features.extraction import augment, preprocess
 from flowerti.shares import WHOLE, Part
 
 

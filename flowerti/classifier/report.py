@@ -13,7 +13,7 @@ from flowerti.artifacts.records import ClassScore, EpochScore
 from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
-from flowerti.features.extraction import Backbone
+from flowerti.features.backbones import Backbone
 from flowerti.shares import WHOLE, Part
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from flowerti.classifier.batches import PLAIN, Treatment, plan_batches
 from flowerti.config.experiment import ClassifierConfig
-from flowerti.features.extraction import Backbone, preprocess
+from flowerti.features.backbones import Backbone
+from flowerti.features.extraction import preprocess
 from flowerti.shares import WHOLE, Part
 
 

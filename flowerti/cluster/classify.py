@@ -25,7 +25,7 @@ from flowerti.cluster.picture_sets import (
 from flowerti.cluster.session import connect, device_of, notes_place
 from flowerti.config.experiment import ClassifierConfig
 from flowerti.data.dataset import Split
-from flowerti.features.extraction import load_backbone
+from flowerti.features.backbones import load_backbone
 from flowerti.shares import WHOLE, Part
 from flowerti.study import Study
 

@@ -20,7 +20,8 @@ from flowerti.config.experiment import ClusterConfig
 from flowerti.data.dataset import read_picture
 from flowerti.data.shards import read_synthetic
 from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
-from flowerti.features.extraction import augment, extract, load_backbone
+from flowerti.features.backbones import load_backbone
+from flowerti.features.extraction import augment, extract
 from flowerti.features.files import StoredFeatures, feature_file, write_features
 
 _BATCH_SIZE = 32

@@ -39,7 +39,7 @@ def weights_sha256(choice: BackboneChoice) -> str:
     """Hash of a network's weights; empty for thumbnails, which have none."""
     if choice == THUMBNAILS:
         return ""
-    from flowerti.features.extraction import load_backbone
+    from flowerti.features.backbones import load_backbone
 
     return load_backbone(choice.name, choice.weights, choice.input_size_px).weights_sha256
 

@@ -32,7 +32,7 @@ from flowerti.cluster.session import connect, device_of, notes_place
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig, SweepConfig
 from flowerti.data.dataset import Split
 from flowerti.data.shards import read_weights
-from flowerti.features.extraction import load_backbone
+from flowerti.features.backbones import load_backbone
 from flowerti.study import Study
 from flowerti.sweep.costs import arm_costs
 from flowerti.sweep.mixing import TrialData, check_ratios, check_trial_data, pool_source

@@ -10,9 +10,7 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from flowerti.artifacts.records import seed_for
-from flowerti.features.backbones import Backbone as Backbone
-from flowerti.features.backbones import load_backbone as load_backbone
-from flowerti.features.backbones import verify_weights as verify_weights
+from flowerti.features.backbones import Backbone
 
 
 def preprocess(backbone: Backbone, pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[Tensor, "num 3 s s"]:

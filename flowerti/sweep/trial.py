@@ -16,7 +16,7 @@ from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, SweepConfig
 from flowerti.data.dataset import Split
-from flowerti.features.extraction import Backbone
+from flowerti.features.backbones import Backbone
 from flowerti.sweep.mixing import REPLACING_ARM, TrainingSet, TrialData, control_of, source_of, training_set
 
 

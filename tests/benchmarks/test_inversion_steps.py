@@ -142,3 +142,8 @@ def test_picture_distances_are_compared_seed_by_seed():
 def test_a_target_is_reached_at_the_first_point_below_it():
     curve = [LossPoint(step=step, loss=loss) for step, loss in ((0, 3.0), (10, 2.0), (20, 1.0), (30, 2.0))]
     assert [_first_at(curve, target) for target in (5.0, 2.0, 1.5, 0.5)] == [0, 10, 20, -1]
+
+
+def test_one_seed_has_no_spread():
+    with pytest.raises(ValueError, match=r"race\.num_seeds is 1"):
+        Race(num_seeds=1)

@@ -12,7 +12,8 @@ from torch import nn
 from flowerti.classifier.batches import Treatment
 from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.config.experiment import ClassifierConfig, SweepConfig
-from flowerti.features.extraction import Backbone, preprocess
+from flowerti.features.backbones import Backbone
+from flowerti.features.extraction import preprocess
 from flowerti.shares import WHOLE, Part
 from flowerti.sweep.mixing import TrialData
 from flowerti.sweep.trial import TrialPlan, run_trial

@@ -10,7 +10,7 @@ from flowerti.classifier.fine_tuning import FineTuned
 from flowerti.classifier.report import score, train_with_curves
 from flowerti.classifier.training import Head, fit_head
 from flowerti.config.experiment import ClassifierConfig
-from flowerti.features.extraction import Backbone
+from flowerti.features.backbones import Backbone
 
 NAMES = ("aster", "bluebell", "canna", "dahlia")
 

@@ -9,7 +9,8 @@ from torch import nn
 from flowerti.classifier.batches import Treatment
 from flowerti.classifier.training import Head, fit_head, fit_head_end_to_end, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
-from flowerti.features.extraction import Backbone, extract, load_backbone
+from flowerti.features.backbones import Backbone, load_backbone
+from flowerti.features.extraction import extract
 
 CLASS_IDS = np.array([0] * 7 + [1] * 3 + [2] * 2)
 

@@ -21,7 +21,7 @@ from flowerti.cluster.data_parallel import part_of_worker, train_together
 from flowerti.config.experiment import BaseConfig, ClassifierConfig, ClusterConfig, DataConfig, Experiment
 from flowerti.data.census import take_census
 from flowerti.data.dataset import list_records
-from flowerti.features.extraction import Backbone
+from flowerti.features.backbones import Backbone
 from flowerti.shares import WHOLE, Part
 from flowerti.study import Study
 

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from flowerti.features.extraction import Backbone, augment, extract, preprocess
+from flowerti.features.backbones import Backbone
+from flowerti.features.extraction import augment, extract, preprocess
 
 
 class Flat(nn.Module):

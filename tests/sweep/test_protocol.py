@@ -257,7 +257,8 @@ def flowers(shared_root: Path) -> Flowers:
     from flowerti.config.experiment import ImbalanceConfig
     from flowerti.data.dataset import list_records, read_pictures
     from flowerti.data.long_tail import imbalanced
-    from flowerti.features.extraction import extract, load_backbone
+    from flowerti.features.backbones import load_backbone
+    from flowerti.features.extraction import extract
 
     listed = list_records(DataConfig(kind="flowers102", root=str(shared_root / "data" / "flowers102-64")), 0)
     tailed = imbalanced(listed, ImbalanceConfig(factor=0.1, minority_classes=FLOWERS, resplit=True), 0)
