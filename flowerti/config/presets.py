@@ -32,8 +32,13 @@ def demo() -> Experiment:
         base=BaseConfig(path="demo"),
         classifier=ClassifierConfig(num_epochs=20),
         selection=SelectionConfig(rule="blend", num_classes=3),
-        inversion=InversionConfig(num_steps=150),
-        sampling=SamplingConfig(num_per_class=40, guidance_scale=2.0, sources=("raw", "alternative_name", "token")),
+        inversion=InversionConfig(num_steps=100),
+        sampling=SamplingConfig(
+            num_per_class=40,
+            num_inference_steps=10,
+            guidance_scale=1.5,
+            sources=("raw", "alternative_name", "token"),
+        ),
         sweep=SweepConfig(num_seeds=5),
     )
 

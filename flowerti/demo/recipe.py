@@ -25,6 +25,8 @@ class SharpeningConfig:
     """Drawings to choose from."""
     discriminator_rate: float = 2e-3
     """Learning rate of the discriminator."""
+    share: float = 0.85
+    """Share of the trained weights in the decoder that is kept; the rest are those it began with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +55,7 @@ class PretrainConfig:
     """Share of the denoiser's learning rate at which the text encoder learns on with it."""
     steps: int = 5_000
     """Steps of the denoiser in each course."""
-    num_courses: int = 1
+    num_courses: int = 2
     """Times that the denoiser's learning rate rises and falls (warm restarts, Loshchilov and Hutter 2017,
     arXiv:1608.03983), to half the peak of the one before; a finished course is kept in the work folder."""
     batch: int = 64

@@ -3,9 +3,10 @@
 The encoder is frozen, so latents stay what they are and a denoiser trained on them keeps its worth. The decoder learns
 to match intermediate features of EfficientNet-Lite1 (as in Zhang et al. 2018, arXiv:1801.03924, eq. 1, without learnt
 weights) beside the pixels, and then also to pass for a true picture before a discriminator on the same features; in
-the end with the denoiser's own drawings among the latents, which are smoother than those of pictures. Distances of this
-project are measured with other networks, EfficientNet-Lite0 by default. This module does not know how latents are made,
-or about Ray.
+the end with the denoiser's own drawings among the latents, which are smoother than those of pictures. Last, its weights
+are mixed with those it began with (Wortsman et al. 2022, arXiv:2109.01903, eq. 1), which takes away the dots that a
+discriminator leaves. Distances of this project are measured with other networks, EfficientNet-Lite0 by default. This
+module does not know how latents are made, or about Ray.
 """
 
 from collections.abc import Sequence
@@ -41,10 +42,10 @@ def sharpen_decoder(
     report: Report,
     part: Part = WHOLE,
 ) -> None:
-    """Trains the decoder in place, and leaves its averaged weights there; the encoder is not touched.
+    """Trains the decoder in place, and leaves its averaged weights there, mixed; the encoder is not touched.
 
     Args:
-        config: steps, batch, rates and the discriminator's share.
+        config: steps, batch, rates, the discriminator's weight and the mixture.
         vae: a trained AutoencoderKL.
         pictures: uint8 [n, height, width, 3].
         moments: posterior moments of the pictures under this encoder.
@@ -57,6 +58,7 @@ def sharpen_decoder(
     lite, generator = LiteFeatures().eval(), torch.Generator().manual_seed(seed)
     discriminator = FeatureDiscriminator([found.shape[1] for found in lite(torch.zeros(1, 3, 64, 64))])
     weights = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    before = [weight.detach().clone() for weight in weights]
     optimizer = _optimizer(weights, config.rate)
     its_optimizer = _optimizer(list(discriminator.parameters()), config.discriminator_rate)
     averaged = AveragedWeights(weights, 0.99)
@@ -84,6 +86,9 @@ def sharpen_decoder(
         if step % 50 == 0 or step == config.num_steps - 1:
             report({"what": "decoder", "step": step, "loss": loss.item()})
     averaged.swap()
+    with torch.no_grad():
+        for weight, old in zip(weights, before, strict=True):
+            weight.lerp_(old, 1.0 - config.share)
     vae.eval()
 
 

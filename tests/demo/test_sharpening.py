@@ -100,3 +100,19 @@ def test_drawings_are_judged_by_the_discriminator_alone():
         sharpen_decoder(config, copied, pictures, moments, drawings, 0, lambda _: None)
         seen.append(copied.decoder.conv_out.weight.detach())
     torch.testing.assert_close(*seen, rtol=0, atol=1e-7)
+
+
+def test_the_kept_decoder_lies_between_the_two():
+    before, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).pictures
+    moments = encode_moments(before, pictures)
+    config = SharpeningConfig(num_steps=4, batch=2, rate=1e-2, adversarial_from=9)
+    kept = {}
+    for share in (0.0, 0.25, 1.0):
+        copied = copy.deepcopy(before)
+        sharpen_decoder(replace(config, share=share), copied, pictures, moments, DRAWINGS, 0, lambda _: None)
+        kept[share] = copied.state_dict()
+    trained = kept[1.0]["decoder.conv_in.weight"]
+    assert float((trained - before.state_dict()["decoder.conv_in.weight"]).abs().max()) > 1e-3
+    for name, old in before.state_dict().items():
+        torch.testing.assert_close(kept[0.0][name], old, rtol=0, atol=1e-6)
+        torch.testing.assert_close(kept[0.25][name], 0.75 * old + 0.25 * kept[1.0][name], rtol=1e-5, atol=1e-6)
