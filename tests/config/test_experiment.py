@@ -255,7 +255,7 @@ def test_a_changed_value_survives_json():
 
 def test_whole_numbers_and_lists_give_the_same_key_as_floats_and_tuples():
     values = json.loads(to_json(demo()))
-    values["sampling"]["guidance_scale"] = int(demo().sampling.guidance_scale)
+    values["sweep"]["synthetic_weight"] = 1
     values["sweep"]["ratios"] = [1, 2]
     experiment = from_json(json.dumps(values))
     expected = with_value("sweep.ratios", (1.0, 2.0))
