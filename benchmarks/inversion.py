@@ -105,9 +105,8 @@ def main() -> None:
             part_ratios, details[f"sd15_batch_{batch_size}"] = sd15(folder, options, batch_size)
             ratios |= part_ratios
     if options.to_target:
-        part_ratios, details["to_target"] = race(
-            small_base(folder), default_data(Path(options.data_root)), options.race, 3 * num_pairs
-        )
+        data = default_data(Path(options.data_root))
+        part_ratios, details["to_target"] = race(folder, data, options.race, 3 * num_pairs)
         ratios |= part_ratios
     print_result("inversion", ratios, details)
 

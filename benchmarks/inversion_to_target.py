@@ -9,7 +9,9 @@ with those that brought the engine to the target, from the same noise, and their
 """
 
 import dataclasses
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +22,7 @@ from scipy import stats
 from torch import Tensor
 
 from benchmarks.inversion_pictures import Gauge
-from benchmarks.inversion_steps import TOKEN, engine_steps, script_steps
+from benchmarks.inversion_steps import TOKEN, engine_steps, script_steps, small_base
 from benchmarks.paired import ratio_of
 from flowerti.artifacts.records import LossPoint, seed_for
 from flowerti.config.experiment import DataConfig, InversionConfig
@@ -63,6 +65,8 @@ class Race:
     """Steps between two looks at the yardstick in the engine's arm."""
     num_pictures: int = 40
     """Pictures drawn with each token."""
+    num_processes: int = 1
+    """Processes of one thread to share classes and rates; changes no result, steps are timed before."""
 
     def __post_init__(self) -> None:
         """One seed has no spread to compare with."""
@@ -98,20 +102,16 @@ class Arm:
     rows: list[Tensor]
 
 
-def race(base: Base, data: DataConfig, options: Race, num_timed_steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run all pairs; returns the ratios and the details."""
-    dataset = list_records(data, seed=0)
-    pictures = {
-        name: [_read(dataset, split, name, data.image_size_px) for split in ("train", options.yardstick_split)]
-        for name in options.class_names
-    }
-    costs = _seconds_per_step(base, next(iter(pictures.values()))[0], options, num_timed_steps)
-    pairs = [
-        pair
-        for rate in options.learning_rates
-        for name in options.class_names
-        for pair in _pairs(base, name, pictures[name][0], pictures[name][1], rate, options)
-    ]
+def race(folder: Path, data: DataConfig, options: Race, num_timed_steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run all pairs on the base in `folder`; returns the ratios and the details."""
+    train = _read(data, "train", options.class_names[0])
+    costs = _seconds_per_step(small_base(folder), train, options, num_timed_steps)
+    cells = [(name, rate) for rate in options.learning_rates for name in options.class_names]
+    # a forked child would inherit torch's threads in whatever state they are
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.num_processes, context, torch.set_num_threads, (1,)) as pool:
+        walked = [pool.submit(_pairs, folder, data, name, rate, options) for name, rate in cells]
+        pairs = [pair for future in walked for pair in future.result()]
     ratios = {}
     for i, rate in enumerate(options.learning_rates):
         arm = "script_s" if i == 0 else "best_flags_s"
@@ -131,8 +131,9 @@ def race(base: Base, data: DataConfig, options: Race, num_timed_steps: int) -> t
     return ratios, details
 
 
-def _read(dataset: Any, split: Any, name: str, size_px: int) -> Tensor:
-    return torch.from_numpy(read_pictures([record.address for record in dataset.of(split, name)], size_px))
+def _read(data: DataConfig, split: Literal["train", "validation"], name: str) -> Tensor:
+    records = list_records(data, seed=0).of(split, name)
+    return torch.from_numpy(read_pictures([record.address for record in records], data.image_size_px))
 
 
 def _seconds_per_step(base: Base, pictures: Tensor, options: Race, num_steps: int) -> dict[str, float]:
@@ -175,11 +176,11 @@ def _yardstick(base: Base, rows: Tensor, held_out: TrainingSet) -> float:
     return evaluate(base, rows.detach(), held_out, config, _EVAL_SEED)
 
 
-def _pairs(
-    base: Base, name: str, train: Tensor, held_out_pictures: Tensor, learning_rate: float, options: Race
-) -> list[Pair]:
+def _pairs(folder: Path, source: DataConfig, name: str, learning_rate: float, options: Race) -> list[Pair]:
     """All seeds of a class at one rate; they share batches, which changes no run (tests/inversion/test_engine.py)."""
-    data = prepare(base, train, TOKEN, options.num_vectors)
+    base = small_base(folder)
+    held_out_pictures = _read(source, options.yardstick_split, name)
+    data = prepare(base, _read(source, "train", name), TOKEN, options.num_vectors)
     held_out = prepare(base, held_out_pictures, TOKEN, options.num_vectors)
     scripts = _script_arm(base, data, held_out, name, learning_rate, options)
     targets = [float(np.mean([point.loss for point in curve[-_NUM_LAST_EVALS:]])) for curve in scripts.curves]
