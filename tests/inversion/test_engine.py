@@ -1,6 +1,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from flowerti.artifacts.records import LossPoint, seed_for
 from flowerti.config.experiment import InversionConfig
 from flowerti.diffusion import Base, load_base
 from flowerti.inversion import engine as inversion
-from flowerti.inversion.denoising import TrainingSet, denoising_loss, draw, prepare
+from flowerti.inversion.denoising import TrainingSet, denoising_loss, denoising_losses, draw, prepare
 from flowerti.inversion.engine import (
     Lesson,
     Progress,
@@ -150,6 +151,29 @@ def test_each_class_of_a_shared_batch_is_the_usual_script_s_in_float64(make_tiny
     for lesson in lessons:
         expected = _learn_as_the_script_does(base, lesson.data, shares[lesson.class_name], config, lesson.class_name)
         torch.testing.assert_close(lesson.progress.rows, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("batch_size", "is_onednn_used"), [(1, False), (2, True)])
+def test_one_latent_is_convolved_without_onednn_and_learns_the_same(
+    make_tiny_base, pictures, monkeypatch, batch_size, is_onednn_used
+):
+    folder = make_tiny_base(text_gain=4.0)
+    used = []
+
+    def watched(*inputs: Any) -> list[torch.Tensor]:
+        used.append(torch.backends.mkldnn.enabled)
+        return denoising_losses(*inputs)
+
+    monkeypatch.setattr(inversion, "denoising_losses", watched)
+    config = dataclasses.replace(SMALL, num_steps=6, batch_size=batch_size)
+    base = load_base(folder, "float32", "cpu")
+    single = _learn(base, prepare(base, pictures, TOKEN, 2), config)
+    assert used == [is_onednn_used] * 6
+    assert torch.backends.mkldnn.enabled
+    exact = _in_double(load_base(folder, "float32", "cpu"))
+    data = prepare(exact, pictures, TOKEN, 2)
+    double = _learn(exact, data, config, _double_progress(exact, data, config))
+    torch.testing.assert_close(single.rows.double(), double.rows, rtol=0, atol=1e-4)
 
 
 def test_rows_alone_equal_the_whole_table_exactly(make_tiny_base, pictures):
