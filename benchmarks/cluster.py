@@ -10,10 +10,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ _WEIGHTS = "weights.safetensors"
 _TENSOR_MIB = 16
 _FEW_SHARDS = 2
 Measured = tuple[dict[str, dict[str, float]], dict[str, Any]]
+Part = Literal["fan_out", "weights", "sampling", "scoring"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +50,8 @@ class Options:
 
     quick: bool = False
     """Fewer pairs, steps and pictures; answers within ten minutes on two cores."""
+    parts: tuple[Part, ...] = PARTS
+    """What to measure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +67,7 @@ class Size:
 
 
 QUICK = Size(num_pairs=2, num_steps=60, weights_mib=128, num_shards=8)
-FULL = Size(num_pairs=6, num_steps=600, weights_mib=2048, num_shards=16)
+FULL = Size(num_pairs=5, num_steps=200, weights_mib=2048, num_shards=16)
 
 
 def main() -> None:
@@ -75,12 +79,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="flowerti-") as folder:
         study = prepare(experiment, RunDirectory(f"{folder}/study"))
         connect(experiment.cluster)
-        parts = {
-            "fan_out": fan_out(study, size, folder),
-            "weights": weights(size, folder),
-            "sampling": sampling(study, size, folder),
-            "scoring": scoring(study, size),
+        measures: dict[Part, Callable[[], Measured]] = {
+            "fan_out": lambda: fan_out(study, size, folder),
+            "weights": lambda: weights(size, folder),
+            "sampling": lambda: sampling(study, size, folder),
+            "scoring": lambda: scoring(study, size),
         }
+        parts = {part: measures[part]() for part in options.parts}
     close()
     ratios = {name: ratio for measured, _ in parts.values() for name, ratio in measured.items()}
     print_result("cluster", ratios, {name: details for name, (_, details) in parts.items()})
