@@ -35,9 +35,10 @@ def run_experiment(
     """
     if until not in STAGES:
         raise ValueError(f"--until: unknown stage {until!r}: choose one of {', '.join(STAGES)}")
-    from flowerti.cluster.session import close
+    from flowerti.cluster.session import close, set_environment
     from flowerti.cluster.waiting import waits_told
 
+    set_environment(experiment.cluster)  # before a stage's module imports Ray
     study = prepare(experiment, run)
     clock = StageClock(run, experiment, say)
     try:

@@ -13,7 +13,8 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flowerti.cluster.pretrain import pretrain
+from flowerti.cluster.session import set_environment
+from flowerti.config.experiment import ClusterConfig
 from flowerti.demo.recipe import PretrainConfig
 
 
@@ -34,6 +35,9 @@ class Options:
 def main() -> None:
     """Reads the options and starts."""
     options = tyro.cli(Options)
+    set_environment(ClusterConfig(num_workers=options.num_workers))  # before Ray is imported
+    from flowerti.cluster.pretrain import pretrain
+
     root = str(Path(__file__).resolve().parent.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     pretrain(options.config, options.output_dir, options.work_dir, options.num_workers)

@@ -7,6 +7,7 @@ pool holds the others. This module does not know what runs on the cluster.
 import logging
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 from flowerti.artifacts.run_directory import RunDirectory
@@ -29,6 +30,20 @@ _ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+# on Linux Ray listens on all interfaces whatever address it is given; taught that this machine joins no cluster, as it
+# assumes on macOS and Windows, it keeps to 127.0.0.1
+_LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
+def set_environment(config: ClusterConfig) -> None:
+    """Set what Ray reads as it is imported, where the user has not; a local session then listens on loopback alone.
+
+    Where Ray is imported already it is too late for that, and the session's addresses stay as Ray found them.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if config.address == "local" and "ray" not in sys.modules:
+        os.environ.setdefault(*_LOOPBACK_ONLY)
 
 
 def connect(config: ClusterConfig) -> None:
@@ -37,12 +52,11 @@ def connect(config: ClusterConfig) -> None:
     Raises:
         ValueError: no cluster is at the address, it has other versions or wants a token, or the workers never fit.
     """
+    set_environment(config)
     import ray
 
     if ray.is_initialized():
         return
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     if config.address == "local":
         _start_local(config)
     else:

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+
+# before a local session is: Ray then takes clusters made in this process and their drivers for one network
+import ray  # noqa: F401
 from nodes import Driver
 from tiny_run import tiny_experiment
 

@@ -1,9 +1,11 @@
 """Joining a cluster and asking for workers: what cannot work is refused at once and in one sentence."""
 
+import json
 import socket
 import subprocess
 import sys
 import time
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +207,37 @@ def test_a_local_ray_lets_nobody_in_without_its_token(tmp_path: Path, monkeypatc
     finally:
         owner.stdin.close()
         owner.wait(timeout=60)
+
+
+_LISTENING = """
+import json, psutil
+from flowerti.cluster import session
+from flowerti.config.experiment import ClusterConfig
+config = ClusterConfig(num_workers=1)
+session.set_environment(config)
+import ray
+session.connect(config)
+actor = ray.remote(dict).remote()
+ray.get(actor.__ray_ready__.remote())
+me = psutil.Process()
+found = {}
+for process in [me, *me.children(recursive=True)]:
+    addresses = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    found.setdefault(process.name(), []).extend(addresses)
+session.close()
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.ray
+def test_a_local_ray_listens_on_loopback_alone(monkeypatch: pytest.MonkeyPatch):
+    for name in ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.delenv(name, raising=False)
+    command = [sys.executable, "-c", _LISTENING]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=180
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["gcs_server"] and found["raylet"]
+    listening = {address for addresses in found.values() for address in addresses}
+    assert all(ip_address(address.removeprefix("::ffff:")).is_loopback for address in listening)
