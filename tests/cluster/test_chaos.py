@@ -114,4 +114,5 @@ def test_four_kills_in_a_stage_change_no_number(stage, quiet, tiny_base, tmp_pat
         chaos.finish()
     found, expected = (without_times(json.loads((f / "summary.json").read_text())) for f in (folder, quiet))
     assert found == expected
+    print(json.dumps({"stage": stage, "num_kills": chaos.num_kills}))
     assert chaos.num_kills >= 3

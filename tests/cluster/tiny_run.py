@@ -44,8 +44,8 @@ def without_times(summary: dict) -> dict:
     kept = {key: value for key, value in summary.items() if key != "timings"}
     return json.loads(json.dumps(kept)) | {
         "concepts": _without(summary["concepts"], "seconds"),
-        # what an arm's pictures cost is read from the stages' clocks
-        "arm_costs": _without(summary.get("arm_costs", []), "hours", "gain_per_hour"),
+        # what an arm's pictures cost is read from the stages' clocks, in hours of a GPU where a worker has one
+        "arm_costs": _without(summary.get("arm_costs", []), "hours", "gain_per_hour", "unit"),
     }
 
 
