@@ -1,11 +1,12 @@
 """Time to the usual script's final loss, on real pictures and a trained base.
 
 The yardstick is the deterministic loss on pictures of the class: fixed pictures, timesteps over the whole schedule, and
-noise and captions that no step has drawn. The script's path is walked by an equal but cheaper step (encode once, train the rows
-alone: tests/inversion/test_engine.py holds both equal to the script's), and its seconds are its number of steps times
-the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at the yardstick; the
-engine pays for the encoding and for its own evaluations. At the end pictures are drawn with the script's last rows and
-with those that brought the engine to the target, from the same noise, and their distances to held-out ones compared.
+noise and captions that no step has drawn. The script's path is walked by an equal but cheaper step (encode once, train
+the rows alone: tests/inversion/test_engine.py holds both equal to the script's), and its seconds are its number of
+steps times the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at the
+yardstick; the engine pays for the encoding and for its own evaluations. At the end pictures are drawn with the script's
+last rows and with those that brought the engine to the target, from the same noise, and their distances to held-out
+ones compared.
 """
 
 import dataclasses
