@@ -172,22 +172,21 @@ def _engine_config(options: Race, learning_rate: float) -> InversionConfig:
     )
 
 
-def _yardstick(base: Base, rows: Tensor, held_out: TrainingSet) -> float:
+def _yardstick(base: Base, rows: Tensor, watched: TrainingSet) -> float:
     config = InversionConfig(num_eval_latents=_EVAL_LATENTS, batch_size=_EVAL_BATCH_SIZE)
-    return evaluate(base, rows.detach(), held_out, config, _EVAL_SEED)
+    return evaluate(base, rows.detach(), watched, config, _EVAL_SEED)
 
 
 def _pairs(folder: Path, source: DataConfig, name: str, learning_rate: float, options: Race) -> list[Pair]:
     """All seeds of a class at one rate; they share batches, which changes no run (tests/inversion/test_engine.py)."""
     base = small_base(folder)
-    held_out_pictures = _read(source, options.yardstick_split, name)
     data = prepare(base, _read(source, "train", name), TOKEN, options.num_vectors)
-    held_out = prepare(base, held_out_pictures, TOKEN, options.num_vectors)
-    scripts = _script_arm(base, data, held_out, name, learning_rate, options)
+    watched = prepare(base, _read(source, options.yardstick_split, name), TOKEN, options.num_vectors)
+    scripts = _script_arm(base, data, watched, name, learning_rate, options)
     targets = [float(np.mean([point.loss for point in curve[-_NUM_LAST_EVALS:]])) for curve in scripts.curves]
     rate = options.engine_rate if learning_rate == options.learning_rates[0] else learning_rate
-    engines = _engine_arm(base, data, held_out, name, rate, options, targets)
-    gauge = Gauge(base, held_out_pictures.numpy(), options.num_pictures)
+    engines = _engine_arm(base, data, watched, name, rate, options, targets)
+    gauge = Gauge(base, _read(source, "validation", name).numpy(), options.num_pictures)
     return [
         Pair(
             class_name=name,
@@ -225,7 +224,7 @@ def _first_at(curve: list[LossPoint], target: float) -> int:
 
 
 def _script_arm(
-    base: Base, data: TrainingSet, held_out: TrainingSet, name: str, learning_rate: float, options: Race
+    base: Base, data: TrainingSet, watched: TrainingSet, name: str, learning_rate: float, options: Race
 ) -> Arm:
     """The script's path for each seed: constant rate, weight decay, every timestep drawn on its own."""
     config = InversionConfig(num_vectors=options.num_vectors)
@@ -234,7 +233,7 @@ def _script_arm(
     # element by element, so that one optimiser of all rows is one for each
     optimizer = torch.optim.AdamW(rows, lr=learning_rate, weight_decay=1e-2)
     generators = [torch.Generator().manual_seed(seed_for(seed, name, "benchmark/script", 0)) for seed in seeds]
-    curves = [[LossPoint(step=0, loss=_yardstick(base, one, held_out))] for one in rows]
+    curves = [[LossPoint(step=0, loss=_yardstick(base, one, watched))] for one in rows]
     for step in range(1, options.num_steps + 1):
         chosen = [_draw_as_the_script_does(base, data, options.batch_size, generator) for generator in generators]
         losses = denoising_losses(base, rows, [data] * len(rows), chosen)
@@ -243,7 +242,7 @@ def _script_arm(
         optimizer.step()
         if step % options.eval_every_steps == 0:
             for curve, one in zip(curves, rows, strict=True):
-                curve.append(LossPoint(step=step, loss=_yardstick(base, one, held_out)))
+                curve.append(LossPoint(step=step, loss=_yardstick(base, one, watched)))
     return Arm(curves=curves, rows=[one.detach() for one in rows])
 
 
@@ -265,7 +264,7 @@ def _draw_as_the_script_does(base: Base, data: TrainingSet, batch_size: int, gen
 def _engine_arm(
     base: Base,
     data: TrainingSet,
-    held_out: TrainingSet,
+    watched: TrainingSet,
     name: str,
     learning_rate: float,
     options: Race,
@@ -278,7 +277,7 @@ def _engine_arm(
         progress = start(base, data, config, name, seed)
         progress.curve.append(LossPoint(step=0, loss=0.0))  # so that the course looks at the yardstick alone
         lesson = Lesson(class_name=name, run_seed=seed, data=data, progress=progress)
-        curve = [LossPoint(step=0, loss=_yardstick(base, progress.rows, held_out))]
+        curve = [LossPoint(step=0, loss=_yardstick(base, progress.rows, watched))]
         curves.append(curve)
         lessons.append(lesson)
         running.append((Course(base, lesson, config), curve, target))
@@ -289,7 +288,7 @@ def _engine_arm(
         take_step(base, [course for course, _, _ in running], config)
         if step % options.engine_eval_every_steps == 0:
             for course, curve, _ in running:
-                curve.append(LossPoint(step=step, loss=_yardstick(base, course.lesson.progress.rows, held_out)))
+                curve.append(LossPoint(step=step, loss=_yardstick(base, course.lesson.progress.rows, watched)))
     return Arm(curves=curves, rows=[lesson.progress.rows.detach() for lesson in lessons])
 
 
