@@ -2,11 +2,11 @@
 
 The yardstick is the deterministic loss on pictures of the class: fixed pictures, timesteps over the whole schedule, and
 noise and captions that no step has drawn. The script's path is walked by an equal but cheaper step (encode once, train
-the rows alone: tests/inversion/test_engine.py holds both equal to the script's), and its seconds are its number of
-steps times the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at the
-yardstick; the engine pays for the encoding and for its own evaluations. At the end pictures are drawn with the script's
-last rows and with those that brought the engine to the target, from the same noise, and their distances to held-out
-ones compared.
+the rows alone: tests/inversion/test_engine_against_script.py holds both equal to the script's), and its seconds are its
+number of steps times the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at
+the yardstick; the engine pays for the encoding and for its own evaluations. At the end pictures are drawn with the
+script's last rows and with those that brought the engine to the target, from the same noise, and their distances to
+held-out ones compared.
 """
 
 import dataclasses
@@ -178,7 +178,7 @@ def _yardstick(base: Base, rows: Tensor, watched: TrainingSet) -> float:
 
 
 def _pairs(folder: Path, source: DataConfig, name: str, learning_rate: float, options: Race) -> list[Pair]:
-    """All seeds of a class at one rate; they share batches, which changes no run (tests/inversion/test_engine.py)."""
+    """All seeds of a class at one rate, in shared batches: no run is changed (test_engine_against_script.py)."""
     base = small_base(folder)
     data = prepare(base, _read(source, "train", name), TOKEN, options.num_vectors)
     watched = prepare(base, _read(source, options.yardstick_split, name), TOKEN, options.num_vectors)

@@ -1,60 +1,33 @@
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from lessons import (
+    CLASS_NAME,
+    RUN_SEED,
+    SMALL,
+    TOKEN,
+    copy_of,
+    double_progress,
+    ignore,
+    in_double,
+    learn_rose,
+    lesson_of,
+)
 
-from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
-from flowerti.artifacts.records import LossPoint, seed_for
+from flowerti.artifacts.records import LossPoint
 from flowerti.config.experiment import InversionConfig
-from flowerti.diffusion import Base, load_base
+from flowerti.diffusion import load_base
 from flowerti.inversion import engine as inversion
 from flowerti.inversion.denoising import TrainingSet, denoising_loss, denoising_losses, draw, prepare
-from flowerti.inversion.engine import (
-    Lesson,
-    Progress,
-    learn,
-    learn_together,
-    learning_rate_at,
-    progress_from,
-    should_stop,
-    start,
-)
-
-TOKEN = "<rose>"
-CLASS_NAME = "rose"
-RUN_SEED = 3
-SMALL = InversionConfig(
-    num_steps=12, batch_size=4, num_eval_latents=8, eval_every_steps=3, checkpoint_every_steps=4, num_vectors=2
-)
+from flowerti.inversion.engine import Lesson, Progress, learn, learn_together, should_stop, start
 
 
 @pytest.fixture(scope="module")
 def data(base, pictures) -> TrainingSet:
     return prepare(base, pictures, TOKEN, 2)
-
-
-def _copy(progress: Progress) -> Progress:
-    names = ("rows", "first_moment", "second_moment", "best_rows", "start_norms")
-    tensors = {name: getattr(progress, name) for name in names}
-    copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    return Progress(step=progress.step, curve=list(progress.curve), seconds=progress.seconds, **copies)
-
-
-def _ignore(_taught: object) -> None:
-    pass
-
-
-def _learn(
-    base: Base,
-    data: TrainingSet,
-    config: InversionConfig,
-    progress: Progress | None = None,
-    checkpoint: Callable[[Progress], None] = _ignore,
-) -> Progress:
-    return learn(base, data, config, CLASS_NAME, RUN_SEED, progress or start(base, data, config), checkpoint)
 
 
 FAMILIES = {
@@ -71,7 +44,7 @@ def test_learning_lowers_the_loss_on_unseen_draws(make_tiny_base, pictures, fami
     base = load_base(make_tiny_base(text_gain=16.0, **FAMILIES[family]), "float32", "cpu")
     data = prepare(base, pictures, TOKEN, 2)
     config = dataclasses.replace(SMALL, num_steps=24, batch_size=8, eval_every_steps=8, learning_rate=0.05)
-    progress = _learn(base, data, config)
+    progress = learn_rose(base, data, config)
     assert progress.best.loss < 0.97 * progress.curve[0].loss
     unseen = draw(data, 64, 1000, 12345)
     initial = start(base, data, config).rows
@@ -83,74 +56,6 @@ def test_learning_lowers_the_loss_on_unseen_draws(make_tiny_base, pictures, fami
         progress.best_rows.split(base.row_widths, 1), initial.split(base.row_widths, 1), strict=True
     ):
         assert (part - initial_part).norm(dim=1).min() > 1e-2
-
-
-def _in_double(base: Base) -> Base:
-    return dataclasses.replace(
-        base, text_encoder=base.text_encoder.double(), unet=base.unet.double(), vae=base.vae.double()
-    )
-
-
-def _expected_rate(step: int, config: InversionConfig) -> float:
-    num_warm = max(1, round(0.1 * config.num_steps))
-    if step < num_warm:
-        return config.learning_rate * (step + 1) / num_warm
-    phase = math.pi * (step - num_warm) / (config.num_steps - num_warm)
-    return config.learning_rate * (0.55 + 0.45 * math.cos(phase))
-
-
-def _learn_as_the_script_does(
-    base: Base, data: TrainingSet, pictures: torch.Tensor, config: InversionConfig, class_name: str
-) -> torch.Tensor:
-    """Encodes every picture at every step and trains the whole vocabulary, fed with the engine's own draws."""
-    flags = ScriptFlags(weight_decay=config.weight_decay)
-    script = ExampleScript(base, TOKEN, config.num_vectors, config.initializer_token, flags)
-    views = torch.cat([pictures, pictures.flip(2)]).permute(0, 3, 1, 2).double() / 127.5 - 1
-    for step in range(config.num_steps):
-        chosen = draw(data, config.batch_size, 1000, seed_for(RUN_SEED, class_name, "inversion/step", step))
-        script.step(
-            views[chosen.views],
-            data.captions[chosen.captions],
-            chosen.timesteps,
-            chosen.posterior_noise,
-            chosen.noise,
-            _expected_rate(step, config),
-        )
-    return script.rows
-
-
-def _double_progress(base: Base, data: TrainingSet, config: InversionConfig) -> Progress:
-    return progress_from(base, start(base, data, config).rows.double())
-
-
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
-def test_rows_are_those_of_the_usual_script_in_float64(make_tiny_base, pictures, prediction_type, weight_decay):
-    folder = make_tiny_base(prediction_type=prediction_type, text_gain=8.0)
-    config = dataclasses.replace(SMALL, num_steps=20, learning_rate=0.02, weight_decay=weight_decay)
-    base = _in_double(load_base(folder, "float32", "cpu"))
-    data = prepare(base, pictures, TOKEN, config.num_vectors)
-    expected = _learn_as_the_script_does(base, data, pictures, config, CLASS_NAME)
-    progress = _double_progress(base, data, config)
-    initial = progress.rows.clone()
-    ours = _learn(base, data, config, progress=progress).rows
-    assert ours.dtype == expected.dtype == torch.float64
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
-    assert (expected - initial).abs().min() > 1e-3
-
-
-def test_each_class_of_a_shared_batch_is_the_usual_script_s_in_float64(make_tiny_base, pictures):
-    config = dataclasses.replace(SMALL, num_steps=20, learning_rate=0.02)
-    base = _in_double(load_base(make_tiny_base(text_gain=8.0), "float32", "cpu"))
-    shares = {"rose": pictures[:2], "lily": pictures[2:4], "azalea": pictures[1:]}
-    lessons = [
-        _lesson(base, name, prepare(base, share, TOKEN, config.num_vectors), config) for name, share in shares.items()
-    ]
-    ended = list(learn_together(base, lessons, config, _ignore))
-    assert [lesson.class_name for lesson in ended] == list(shares)
-    for lesson in lessons:
-        expected = _learn_as_the_script_does(base, lesson.data, shares[lesson.class_name], config, lesson.class_name)
-        torch.testing.assert_close(lesson.progress.rows, expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(("batch_size", "is_onednn_used"), [(1, False), (2, True)])
@@ -167,60 +72,33 @@ def test_one_latent_is_convolved_without_onednn_and_learns_the_same(
     monkeypatch.setattr(inversion, "denoising_losses", watched)
     config = dataclasses.replace(SMALL, num_steps=6, batch_size=batch_size)
     base = load_base(folder, "float32", "cpu")
-    single = _learn(base, prepare(base, pictures, TOKEN, 2), config)
+    single = learn_rose(base, prepare(base, pictures, TOKEN, 2), config)
     assert used == [is_onednn_used] * 6
     assert torch.backends.mkldnn.enabled
-    exact = _in_double(load_base(folder, "float32", "cpu"))
+    exact = in_double(load_base(folder, "float32", "cpu"))
     data = prepare(exact, pictures, TOKEN, 2)
-    double = _learn(exact, data, config, _double_progress(exact, data, config))
+    double = learn_rose(exact, data, config, double_progress(exact, data, config))
     torch.testing.assert_close(single.rows.double(), double.rows, rtol=0, atol=1e-4)
 
 
-def test_rows_alone_equal_the_whole_table_exactly(make_tiny_base, pictures):
-    """Same latents in both arms: what is left is the table's gradient, AdamW and the putting back of other rows."""
-    base = _in_double(load_base(make_tiny_base(text_gain=8.0), "float32", "cpu"))
-    config = dataclasses.replace(SMALL, num_steps=20, learning_rate=0.02)
-    data = prepare(base, pictures, TOKEN, config.num_vectors)
-    ours = _learn(base, data, config, progress=_double_progress(base, data, config)).rows
-    script = ExampleScript(base, TOKEN, config.num_vectors, "flower", ScriptFlags(weight_decay=0.0))
-    whole = dataclasses.replace(base, text_encoder=script.text_encoder)
-    for step in range(config.num_steps):
-        chosen = draw(data, config.batch_size, 1000, seed_for(RUN_SEED, CLASS_NAME, "inversion/step", step))
-        # the table is larger than any id, so that no learnt row is put in: its own last rows are used
-        loss = denoising_loss(whole, torch.zeros(2, 16, dtype=torch.float64), data, chosen)
-        loss.backward()
-        script.optimizer.param_groups[0]["lr"] = learning_rate_at(step, config)
-        script.optimizer.step()
-        script.optimizer.zero_grad()
-        script.put_back()
-    assert torch.equal(ours, script.rows)
-    assert torch.equal(script.table[:-2], script.table_before[:-2])
-
-
-def _lesson(base: Base, name: str, data: TrainingSet, config: InversionConfig) -> Lesson:
-    is_double = data.mean.dtype == torch.float64
-    progress = _double_progress(base, data, config) if is_double else start(base, data, config)
-    return Lesson(class_name=name, run_seed=RUN_SEED, data=data, progress=progress)
-
-
 def test_one_class_in_the_batch_is_the_same_to_the_bit(base, data):
-    lesson = _lesson(base, CLASS_NAME, data, SMALL)
-    (ended,) = learn_together(base, [lesson], SMALL, _ignore)
-    alone = _learn(base, data, SMALL)
+    lesson = lesson_of(base, CLASS_NAME, data, SMALL)
+    (ended,) = learn_together(base, [lesson], SMALL, ignore)
+    alone = learn_rose(base, data, SMALL)
     assert torch.equal(ended.progress.rows, alone.rows)
     assert ended.progress.curve == alone.curve
 
 
 def test_each_class_of_a_batch_stops_resumes_and_fails_on_its_own(make_tiny_base, pictures, monkeypatch):
-    base = _in_double(load_base(make_tiny_base(text_gain=8.0), "float32", "cpu"))
+    base = in_double(load_base(make_tiny_base(text_gain=8.0), "float32", "cpu"))
     data = prepare(base, pictures, TOKEN, SMALL.num_vectors)
-    alone = {name: _lesson(base, name, data, SMALL) for name in ("rose", "lily", "azalea")}
+    alone = {name: lesson_of(base, name, data, SMALL) for name in ("rose", "lily", "azalea")}
     halves = {}
     for name, lesson in alone.items():
 
         def keep(taught: Lesson, name: str = name) -> None:
             if taught.progress.step == 4:
-                halves[name] = _copy(taught.progress)
+                halves[name] = copy_of(taught.progress)
 
         list(learn_together(base, [lesson], SMALL, keep))
     real = inversion.denoising_losses
@@ -230,9 +108,9 @@ def test_each_class_of_a_batch_stops_resumes_and_fails_on_its_own(make_tiny_base
         return [loss * math.nan if len(rows) == 3 and i == 2 else loss for i, loss in enumerate(losses)]
 
     monkeypatch.setattr(inversion, "denoising_losses", spoilt)
-    lessons = [_lesson(base, name, data, SMALL) for name in alone]
+    lessons = [lesson_of(base, name, data, SMALL) for name in alone]
     lessons[1].progress = halves["lily"]  # ahead of the others by four steps
-    ended = list(learn_together(base, lessons, SMALL, _ignore))
+    ended = list(learn_together(base, lessons, SMALL, ignore))
     assert [lesson.class_name for lesson in ended] == ["azalea", "lily", "rose"]
     assert lessons[2].error.startswith("class 'azalea': the training loss is nan at step 1")
     for lesson in lessons[:2]:
@@ -242,8 +120,8 @@ def test_each_class_of_a_batch_stops_resumes_and_fails_on_its_own(make_tiny_base
 
 
 def test_weight_decay_is_adamw_s_own(base, data):
-    decayed = _learn(base, data, dataclasses.replace(SMALL, num_steps=1, weight_decay=0.5)).rows
-    plain = _learn(base, data, dataclasses.replace(SMALL, num_steps=1)).rows
+    decayed = learn_rose(base, data, dataclasses.replace(SMALL, num_steps=1, weight_decay=0.5)).rows
+    plain = learn_rose(base, data, dataclasses.replace(SMALL, num_steps=1)).rows
     shrunk = start(base, data, SMALL).rows * (SMALL.learning_rate * 0.5)
     torch.testing.assert_close(plain - decayed, shrunk, rtol=0, atol=1e-7)
 
@@ -251,10 +129,10 @@ def test_weight_decay_is_adamw_s_own(base, data):
 @pytest.mark.parametrize("checkpoint_index", [0, 1])
 def test_a_resumed_run_takes_the_same_path(tiny_base, base, data, checkpoint_index):
     saved: list[Progress] = []
-    whole = _learn(base, data, SMALL, checkpoint=lambda progress: saved.append(_copy(progress)))
+    whole = learn_rose(base, data, SMALL, checkpoint=lambda progress: saved.append(copy_of(progress)))
     assert [progress.step for progress in saved] == [4, 8, 12]
     other_base = load_base(tiny_base, "float32", "cpu")
-    resumed = _learn(other_base, data, SMALL, progress=saved[checkpoint_index])
+    resumed = learn_rose(other_base, data, SMALL, progress=saved[checkpoint_index])
     assert resumed.curve == whole.curve
     assert resumed.step == whole.step == 12
     for name in ("rows", "best_rows", "first_moment", "second_moment"):
@@ -262,8 +140,8 @@ def test_a_resumed_run_takes_the_same_path(tiny_base, base, data, checkpoint_ind
 
 
 def test_checkpoints_do_not_change_the_numbers(base, data):
-    often = _learn(base, data, dataclasses.replace(SMALL, checkpoint_every_steps=1))
-    assert torch.equal(often.rows, _learn(base, data, SMALL).rows)
+    often = learn_rose(base, data, dataclasses.replace(SMALL, checkpoint_every_steps=1))
+    assert torch.equal(often.rows, learn_rose(base, data, SMALL).rows)
 
 
 def _spoil_training(monkeypatch: pytest.MonkeyPatch, at_step: int) -> None:
@@ -285,7 +163,7 @@ def test_a_loss_that_is_not_a_number_is_named_with_its_step_before_it_is_saved(
     saved: list[Progress] = []
     config = dataclasses.replace(SMALL, eval_every_steps=eval_every_steps, checkpoint_every_steps=2)
     with pytest.raises(ValueError, match=r"class 'rose': the training loss is nan at step 3: lower "):
-        _learn(base, data, config, checkpoint=lambda progress: saved.append(_copy(progress)))
+        learn_rose(base, data, config, checkpoint=lambda progress: saved.append(copy_of(progress)))
     assert [progress.step for progress in saved] == [2]
     assert all(torch.isfinite(progress.rows).all() for progress in saved)
 
@@ -293,7 +171,7 @@ def test_a_loss_that_is_not_a_number_is_named_with_its_step_before_it_is_saved(
 def test_an_evaluation_that_is_not_a_number_is_named(base, data, monkeypatch):
     _script_evaluations(monkeypatch, [1.0, math.inf])
     with pytest.raises(ValueError, match="class 'rose': the evaluation loss is inf at step 3"):
-        _learn(base, data, SMALL)
+        learn_rose(base, data, SMALL)
 
 
 def _script_evaluations(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> list[torch.Tensor]:
@@ -310,7 +188,7 @@ def _script_evaluations(monkeypatch: pytest.MonkeyPatch, losses: list[float]) ->
 def test_a_plateau_stops_early_and_the_best_rows_are_kept(base, data, monkeypatch):
     seen = _script_evaluations(monkeypatch, [5.0, 4.0, 3.0, 3.1, 3.2, 3.1, 1.0])
     config = dataclasses.replace(SMALL, num_steps=50, eval_every_steps=5, patience_evals=3)
-    progress = _learn(base, data, config)
+    progress = learn_rose(base, data, config)
     assert progress.step == 5 * config.eval_every_steps
     assert (progress.best.step, progress.best.loss) == (2 * config.eval_every_steps, 3.0)
     assert torch.equal(progress.best_rows, seen[2])
@@ -353,12 +231,12 @@ def test_training_stops_where_the_loss_no_longer_moves(losses, num_steps, stops_
 
 def test_the_curve_holds_seconds_that_never_fall_and_go_on_after_a_resume(base, data):
     saved: list[Progress] = []
-    whole = _learn(base, data, SMALL, checkpoint=lambda progress: saved.append(_copy(progress)))
+    whole = learn_rose(base, data, SMALL, checkpoint=lambda progress: saved.append(copy_of(progress)))
     seconds = [point.seconds for point in whole.curve]
     assert seconds == sorted(seconds) and seconds[0] > 0
     earlier = saved[0]
     earlier.seconds = 1000.0
-    resumed = _learn(base, data, SMALL, progress=earlier)
+    resumed = learn_rose(base, data, SMALL, progress=earlier)
     assert all(point.seconds > 1000 for point in resumed.curve if point.step > 4)
     assert resumed.seconds > 1000
 
@@ -368,7 +246,7 @@ def test_norms_are_kept_where_the_config_asks_for_it(make_tiny_base, pictures):
     data = prepare(base, pictures, TOKEN, 2)
     config = dataclasses.replace(SMALL, keep_norm=True, learning_rate=0.5)
     initial = start(base, data, config).rows
-    kept, free = _learn(base, data, config).rows, _learn(base, data, SMALL).rows
+    kept, free = learn_rose(base, data, config).rows, learn_rose(base, data, SMALL).rows
     for part, initial_part in zip(kept.split([16, 24], 1), initial.split([16, 24], 1), strict=True):
         torch.testing.assert_close(part.norm(dim=1), initial_part.norm(dim=1), rtol=1e-6, atol=0)
         assert (part - initial_part).norm(dim=1).min() > 1e-2
@@ -378,21 +256,21 @@ def test_norms_are_kept_where_the_config_asks_for_it(make_tiny_base, pictures):
 def test_a_resumed_run_keeps_the_norms_to_the_bit(base, data):
     config = dataclasses.replace(SMALL, keep_norm=True)
     saved: list[Progress] = []
-    whole = _learn(base, data, config, checkpoint=lambda progress: saved.append(_copy(progress)))
-    assert torch.equal(_learn(base, data, config, progress=saved[0]).rows, whole.rows)
+    whole = learn_rose(base, data, config, checkpoint=lambda progress: saved.append(copy_of(progress)))
+    assert torch.equal(learn_rose(base, data, config, progress=saved[0]).rows, whole.rows)
 
 
 def test_every_one_of_many_vectors_moves_to_its_own_place(base, pictures):
     config = dataclasses.replace(SMALL, num_vectors=8)
     data = prepare(base, pictures, TOKEN, 8)
-    progress = _learn(base, data, config)
+    progress = learn_rose(base, data, config)
     assert (progress.rows - start(base, data, config).rows).norm(dim=1).min() > 1e-3
     assert torch.pdist(progress.rows).min() > 1e-4
 
 
 def test_without_patience_all_steps_are_taken_and_the_first_rows_may_be_best(base, data, monkeypatch):
     seen = _script_evaluations(monkeypatch, [1.0, 4.0, 3.0, 2.0, 2.5, 9.0])
-    progress = _learn(base, data, SMALL)
+    progress = learn_rose(base, data, SMALL)
     assert progress.step == SMALL.num_steps
     assert torch.equal(progress.best_rows, seen[0])
     assert torch.equal(seen[0], start(base, data, SMALL).rows)
@@ -400,7 +278,7 @@ def test_without_patience_all_steps_are_taken_and_the_first_rows_may_be_best(bas
 
 def test_nothing_but_the_rows_is_trained(base, data):
     before = {name: value.clone() for name, value in base.text_encoder.state_dict().items()}
-    progress = _learn(base, data, SMALL)
+    progress = learn_rose(base, data, SMALL)
     assert all(torch.equal(value, before[name]) for name, value in base.text_encoder.state_dict().items())
     networks = (base.text_encoder, base.unet, base.vae)
     assert all(parameter.grad is None for network in networks for parameter in network.parameters())
@@ -408,8 +286,8 @@ def test_nothing_but_the_rows_is_trained(base, data):
 
 
 def test_pictures_of_another_class_take_another_path(base, data):
-    ours = _learn(base, data, SMALL)
-    theirs = learn(base, data, SMALL, "lily", RUN_SEED, start(base, data, SMALL), _ignore)
-    other_seed = learn(base, data, SMALL, CLASS_NAME, RUN_SEED + 1, start(base, data, SMALL), _ignore)
+    ours = learn_rose(base, data, SMALL)
+    theirs = learn(base, data, SMALL, "lily", RUN_SEED, start(base, data, SMALL), ignore)
+    other_seed = learn(base, data, SMALL, CLASS_NAME, RUN_SEED + 1, start(base, data, SMALL), ignore)
     assert not torch.equal(ours.rows, theirs.rows)
     assert not torch.equal(ours.rows, other_seed.rows)
