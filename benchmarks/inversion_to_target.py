@@ -4,9 +4,9 @@ The yardstick is the deterministic loss on pictures of the class: fixed pictures
 noise and captions that no step has drawn. The script's path is walked by an equal but cheaper step (encode once, train
 the rows alone: tests/inversion/test_engine_against_script.py holds both equal to the script's), and its seconds are its
 number of steps times the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at
-the yardstick; the engine pays for the encoding and for its own evaluations. At the end pictures are drawn with the
-script's last rows and with those that brought the engine to the target, from the same noise, and their distances to
-held-out ones compared.
+the yardstick; the engine pays for the encoding and for its own evaluations. Both arms go to the end of what they
+planned. Then pictures are drawn with the last rows of each, from the same noise, and their distances to held-out ones
+compared.
 """
 
 import dataclasses
@@ -60,19 +60,26 @@ class Race:
     """The script's default, against the engine at its own rate; then tuned ones, the same in both arms."""
     engine_rate: float = 5e-3
     """The engine's own rate."""
-    engine_steps: int = 400
-    """Steps that the engine plans for."""
-    engine_eval_every_steps: int = 10
+    engine_steps: tuple[int, ...] = (400, 1200)
+    """Steps that the engine plans for and takes, at each of `learning_rates`."""
+    engine_look_every_steps: int = 25
     """Steps between two looks at the yardstick in the engine's arm."""
+    engine_eval_every_steps: int = 100
+    """Steps between two evaluations of the engine's own, which it pays for."""
     num_pictures: int = 40
     """Pictures drawn with each token."""
     num_processes: int = 1
     """Processes of one thread to share classes and rates; changes no result, steps are timed before."""
 
     def __post_init__(self) -> None:
-        """One seed has no spread to compare with."""
+        """One seed has no spread to compare with, and each rate has its plan."""
         if self.num_seeds < 2:
             raise ValueError(f"race.num_seeds is {self.num_seeds}: at least 2 are needed for an interval")
+        if len(self.engine_steps) != len(self.learning_rates):
+            num_rates = len(self.learning_rates)
+            raise ValueError(
+                f"race.engine_steps is {self.engine_steps}: must be one number for each of {num_rates} rates"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,11 +95,12 @@ class Pair:
     """First step at which the script was at the target itself."""
     engine_reached_at: int
     """First step at which the engine was at the target; -1 where it never was."""
-    engine_best: float
+    engine_final: float
+    """The engine's last look at the yardstick."""
     script_distance: float
     """Kernel distance on EfficientNet-Lite0 of pictures drawn with the script's last rows to held-out real ones."""
     engine_distance: float
-    """The same with the engine's rows at the target, or its last ones where it never was there."""
+    """The same with the engine's last rows."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -107,29 +115,34 @@ def race(folder: Path, data: DataConfig, options: Race, num_timed_steps: int) ->
     """Run all pairs on the base in `folder`; returns the ratios and the details."""
     train = _read(data, "train", options.class_names[0])
     costs = _seconds_per_step(small_base(folder), train, options, num_timed_steps)
-    cells = [(name, rate) for rate in options.learning_rates for name in options.class_names]
+    # the longest first
+    plans = sorted(zip(options.learning_rates, options.engine_steps, strict=True), key=lambda plan: -plan[1])
+    cells = [(name, rate, num_steps) for rate, num_steps in plans for name in options.class_names]
     # a forked child would inherit torch's threads in whatever state they are
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.num_processes, context, torch.set_num_threads, (1,)) as pool:
-        walked = [pool.submit(_pairs, folder, data, name, rate, options) for name, rate in cells]
+        walked = [pool.submit(_pairs, folder, data, *cell, options) for cell in cells]
         pairs = [pair for future in walked for pair in future.result()]
     ratios = {}
     for i, rate in enumerate(options.learning_rates):
-        arm = "script_s" if i == 0 else "best_flags_s"
         of_rate = [pair for pair in pairs if pair.learning_rate == rate]
-        name = "time_to_target" if i == 0 else f"time_to_target_best_flags_lr_{rate:g}"
-        ratios[name] = _ratio(of_rate, costs, costs[arm], options, to_end=True)
-        ratios[f"{name}_from_first_reach"] = _ratio(of_rate, costs, costs[arm], options, to_end=False)
-    ratios = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+        ending = "" if i == 0 else f"_best_flags_lr_{rate:g}"
+        script_s = costs["script_s" if i == 0 else "best_flags_s"]
+        found = _ratios(of_rate, costs, script_s, options.num_steps, options.engine_steps[i], options)
+        ratios |= {f"{name}{ending}": ratio for name, ratio in found.items()}
     details = {
         "race": dataclasses.asdict(options),
         "cpu_seconds": costs,
         "pairs": [dataclasses.asdict(pair) for pair in pairs],
         "picture_distances": _distances(pairs, options),
-        "not_reached": sum(pair.engine_reached_at < 0 for pair in pairs),
-        "left_out_because_the_start_was_there_already": sum(pair.engine_reached_at == 0 for pair in pairs),
+        "not_reached": {f"{rate:g}": _count(pairs, rate, -1) for rate in options.learning_rates},
+        "start_was_there": {f"{rate:g}": _count(pairs, rate, 0) for rate in options.learning_rates},
     }
     return ratios, details
+
+
+def _count(pairs: list[Pair], learning_rate: float, engine_reached_at: int) -> int:
+    return sum((pair.learning_rate, pair.engine_reached_at) == (learning_rate, engine_reached_at) for pair in pairs)
 
 
 def _read(data: DataConfig, split: Literal["train", "validation"], name: str) -> Tensor:
@@ -138,11 +151,13 @@ def _read(data: DataConfig, split: Literal["train", "validation"], name: str) ->
 
 
 def _seconds_per_step(base: Base, pictures: Tensor, options: Race, num_steps: int) -> dict[str, float]:
-    """Median CPU seconds of each arm's step, taken by turns, and the engine's other costs."""
+    """Median CPU seconds of a class's step in each arm, taken by turns, and the engine's other costs."""
+    num_classes = len(options.class_names)
     arms = {
         "script_s": script_steps(base, pictures, options.batch_size, options.num_vectors, best_flags=False),
         "best_flags_s": script_steps(base, pictures, options.batch_size, options.num_vectors, best_flags=True),
         "engine_s": engine_steps(base, pictures, options.batch_size, options.num_vectors),
+        "engine_together_s": engine_steps(base, pictures, options.batch_size, options.num_vectors, num_classes),
     }
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(num_steps + 1):
@@ -154,8 +169,9 @@ def _seconds_per_step(base: Base, pictures: Tensor, options: Race, num_steps: in
     begun = time.process_time()
     data = prepare(base, pictures, TOKEN, options.num_vectors)
     costs = {name: float(np.median(values)) for name, values in seconds.items()}
+    costs["engine_together_s"] /= num_classes
     costs["engine_encoding_s"] = time.process_time() - begun
-    config = _engine_config(options, options.engine_rate)
+    config = _engine_config(options, options.engine_rate, options.engine_steps[0])
     rows = start(base, data, config).rows
     begun = time.process_time()
     evaluate(base, rows, data, config, _EVAL_SEED)
@@ -163,10 +179,10 @@ def _seconds_per_step(base: Base, pictures: Tensor, options: Race, num_steps: in
     return costs
 
 
-def _engine_config(options: Race, learning_rate: float) -> InversionConfig:
+def _engine_config(options: Race, learning_rate: float, num_steps: int) -> InversionConfig:
     return InversionConfig(
         num_vectors=options.num_vectors,
-        num_steps=options.engine_steps,
+        num_steps=num_steps,
         batch_size=options.batch_size,
         learning_rate=learning_rate,
     )
@@ -177,7 +193,9 @@ def _yardstick(base: Base, rows: Tensor, watched: TrainingSet) -> float:
     return evaluate(base, rows.detach(), watched, config, _EVAL_SEED)
 
 
-def _pairs(folder: Path, source: DataConfig, name: str, learning_rate: float, options: Race) -> list[Pair]:
+def _pairs(
+    folder: Path, source: DataConfig, name: str, learning_rate: float, engine_steps: int, options: Race
+) -> list[Pair]:
     """All seeds of a class at one rate, in shared batches: no run is changed (test_engine_against_script.py)."""
     base = small_base(folder)
     data = prepare(base, _read(source, "train", name), TOKEN, options.num_vectors)
@@ -185,7 +203,7 @@ def _pairs(folder: Path, source: DataConfig, name: str, learning_rate: float, op
     scripts = _script_arm(base, data, watched, name, learning_rate, options)
     targets = [float(np.mean([point.loss for point in curve[-_NUM_LAST_EVALS:]])) for curve in scripts.curves]
     rate = options.engine_rate if learning_rate == options.learning_rates[0] else learning_rate
-    engines = _engine_arm(base, data, watched, name, rate, options, targets)
+    engines = _engine_arm(base, data, watched, name, _engine_config(options, rate, engine_steps), options)
     gauge = Gauge(base, _read(source, "validation", name).numpy(), options.num_pictures)
     return [
         Pair(
@@ -195,7 +213,7 @@ def _pairs(folder: Path, source: DataConfig, name: str, learning_rate: float, op
             target=target,
             script_reached_at=_first_at(script, target),
             engine_reached_at=_first_at(engine, target),
-            engine_best=min(point.loss for point in engine),
+            engine_final=engine[-1].loss,
             script_distance=gauge.distance(scripts.rows[seed], seed),
             engine_distance=gauge.distance(engines.rows[seed], seed),
         )
@@ -262,57 +280,57 @@ def _draw_as_the_script_does(base: Base, data: TrainingSet, batch_size: int, gen
 
 
 def _engine_arm(
-    base: Base,
-    data: TrainingSet,
-    watched: TrainingSet,
-    name: str,
-    learning_rate: float,
-    options: Race,
-    targets: list[float],
+    base: Base, data: TrainingSet, watched: TrainingSet, name: str, config: InversionConfig, options: Race
 ) -> Arm:
-    """The engine's path for each seed until it is at its target, or to its planned end."""
-    config = _engine_config(options, learning_rate)
-    curves, lessons, running = [], [], []
-    for seed, target in enumerate(targets):
+    """The engine's path for each seed."""
+    curves, courses = [], []
+    for seed in range(options.num_seeds):
         progress = start(base, data, config, name, seed)
         progress.curve.append(LossPoint(step=0, loss=0.0))  # so that the course looks at the yardstick alone
-        lesson = Lesson(class_name=name, run_seed=seed, data=data, progress=progress)
-        curve = [LossPoint(step=0, loss=_yardstick(base, progress.rows, watched))]
-        curves.append(curve)
-        lessons.append(lesson)
-        running.append((Course(base, lesson, config), curve, target))
+        courses.append(Course(base, Lesson(class_name=name, run_seed=seed, data=data, progress=progress), config))
+        curves.append([LossPoint(step=0, loss=_yardstick(base, progress.rows, watched))])
     for step in range(1, config.num_steps + 1):
-        running = [entry for entry in running if entry[1][-1].loss > entry[2]]
-        if not running:
-            break
-        take_step(base, [course for course, _, _ in running], config)
-        if step % options.engine_eval_every_steps == 0:
-            for course, curve, _ in running:
+        take_step(base, courses, config)
+        if step % options.engine_look_every_steps == 0 or step == config.num_steps:
+            for course, curve in zip(courses, curves, strict=True):
                 curve.append(LossPoint(step=step, loss=_yardstick(base, course.lesson.progress.rows, watched)))
-    return Arm(curves=curves, rows=[lesson.progress.rows.detach() for lesson in lessons])
+    return Arm(curves=curves, rows=[course.lesson.progress.rows.detach() for course in courses])
 
 
-def _ratio(
-    pairs: list[Pair], costs: dict[str, float], script_s: float, options: Race, *, to_end: bool
-) -> dict[str, float] | None:
-    """Script's seconds over engine's.
+def _ratios(
+    pairs: list[Pair],
+    costs: dict[str, float],
+    script_s: float,
+    num_script_steps: int,
+    num_engine_steps: int,
+    options: Race,
+) -> dict[str, dict[str, float]]:
+    """Script's seconds over the engine's: to the target, and for all steps that each planned.
 
-    A run of the engine that never got there counts as if it had at its last step, and is counted in the details; a pair
-    whose start was at the target already says nothing and is left out. None where fewer than two pairs are left.
+    "Together" are the engine's seconds for a class where all classes share its batch. A run of the engine that never
+    was at its target counts as if it had been at its last step, and is counted in the details; a pair whose start was
+    there already says nothing and is left out. Empty where fewer than two pairs are left.
     """
-    every = InversionConfig().eval_every_steps
     pairs = [pair for pair in pairs if pair.engine_reached_at != 0]
     if len(pairs) < 2:
-        return None
-    script = [(options.num_steps if to_end else pair.script_reached_at) * script_s for pair in pairs]
-    engine = []
-    for pair in pairs:
-        num_steps = pair.engine_reached_at if pair.engine_reached_at > 0 else options.engine_steps
-        num_evals = 1 + num_steps // every
-        engine.append(
-            num_steps * costs["engine_s"] + num_evals * costs["engine_evaluation_s"] + costs["engine_encoding_s"]
-        )
-    return ratio_of(np.array(script), np.array(engine))
+        return {}
+
+    def engine(num_steps: np.ndarray, step: str) -> np.ndarray:
+        num_evals = 1 + num_steps // options.engine_eval_every_steps
+        return num_steps * costs[step] + num_evals * costs["engine_evaluation_s"] + costs["engine_encoding_s"]
+
+    reached_at = np.array([pair.engine_reached_at for pair in pairs])
+    reached_at[reached_at < 0] = num_engine_steps
+    script = np.full(len(pairs), num_script_steps * script_s)
+    first = np.array([pair.script_reached_at * script_s for pair in pairs])
+    whole = np.full(len(pairs), num_engine_steps)
+    return {
+        "time_to_target": ratio_of(script, engine(reached_at, "engine_s")),
+        "time_to_target_from_first_reach": ratio_of(first, engine(reached_at, "engine_s")),
+        "time_to_target_together": ratio_of(script, engine(reached_at, "engine_together_s")),
+        "whole_run": ratio_of(script, engine(whole, "engine_s")),
+        "whole_run_together": ratio_of(script, engine(whole, "engine_together_s")),
+    }
 
 
 def default_data(root: Path) -> DataConfig:

@@ -19,7 +19,7 @@ from benchmarks.inversion_steps import (
     script_steps,
     switched_steps,
 )
-from benchmarks.inversion_to_target import Pair, Race, _distances, _first_at, _ratio
+from benchmarks.inversion_to_target import Pair, Race, _distances, _first_at, _ratios
 from flowerti.artifacts.records import LossPoint
 from flowerti.prompts import TEMPLATES
 
@@ -108,31 +108,34 @@ def _pair(
         target=1.0,
         script_reached_at=script_reached_at,
         engine_reached_at=engine_reached_at,
-        engine_best=1.0,
+        engine_final=1.0,
         script_distance=script_distance,
         engine_distance=engine_distance,
     )
 
 
 def test_a_race_s_ratio_counts_every_cost_of_the_engine():
-    costs = {"engine_s": 1.0, "engine_evaluation_s": 3.0, "engine_encoding_s": 4.0}
-    options = Race(num_steps=1000, engine_steps=100)
+    costs = {"engine_s": 1.0, "engine_together_s": 0.5, "engine_evaluation_s": 3.0, "engine_encoding_s": 4.0}
+    options = Race(engine_eval_every_steps=25)
     pairs = [_pair(500, 50), _pair(800, -1), _pair(0, 0)]
+    found = _ratios(pairs, costs, 2.0, 1000, 100, options)
     # 50 steps, 3 evaluations and the encoding: 63; never there: 100 + 5 * 3 + 4 = 119; there from the start: left out
-    expected = np.sqrt(1000 * 2.0 / 63 * 1000 * 2.0 / 119)
-    ratio = _ratio(pairs, costs, 2.0, options, to_end=True)
-    assert ratio is not None and ratio["pairs"] == 2
-    assert ratio["value"] == pytest.approx(expected)
-    first = _ratio(pairs, costs, 2.0, options, to_end=False)
-    assert first is not None
-    assert first["value"] == pytest.approx(np.sqrt(500 * 2.0 / 63 * 800 * 2.0 / 119))
-    assert _ratio(pairs[1:], costs, 2.0, options, to_end=True) is None
+    expected = {
+        "time_to_target": np.sqrt(2000 / 63 * 2000 / 119),
+        "time_to_target_from_first_reach": np.sqrt(1000 / 63 * 1600 / 119),
+        "time_to_target_together": np.sqrt(2000 / 38 * 2000 / 69),
+        "whole_run": 2000 / 119,
+        "whole_run_together": 2000 / 69,
+    }
+    assert {name: ratio["value"] for name, ratio in found.items()} == pytest.approx(expected)
+    assert {ratio["pairs"] for ratio in found.values()} == {2}
+    assert _ratios(pairs[1:], costs, 2.0, 1000, 100, options) == {}
 
 
 def test_picture_distances_are_compared_seed_by_seed():
     script, engine = np.array([0.5, 0.7, 0.6]), np.array([0.4, 0.7, 0.65])
     pairs = [_pair(1, 1, *both) for both in zip(script.tolist(), engine.tolist(), strict=True)]
-    (found,) = _distances(pairs, Race(class_names=("rose",), learning_rates=(1e-4,)))
+    (found,) = _distances(pairs, Race(class_names=("rose",), learning_rates=(1e-4,), engine_steps=(400,)))
     assert (found["script_mean"], found["engine_mean"]) == pytest.approx((script.mean(), engine.mean()))
     assert found["script_deviation"] == pytest.approx(np.std(script, ddof=1))
     interval = stats.ttest_rel(engine, script).confidence_interval(0.95)
@@ -147,3 +150,10 @@ def test_a_target_is_reached_at_the_first_point_below_it():
 def test_one_seed_has_no_spread():
     with pytest.raises(ValueError, match=r"race\.num_seeds is 1"):
         Race(num_seeds=1)
+
+
+def test_each_rate_has_its_plan():
+    with pytest.raises(
+        ValueError, match=r"race\.engine_steps is \(400, 1200\): must be one number for each of 1 rates"
+    ):
+        Race(learning_rates=(1e-4,))
