@@ -65,6 +65,7 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
     from flowerti.cluster.sample import sample
     from flowerti.cluster.score import score
     from flowerti.cluster.sweep import sweep
+    from flowerti.inversion.concepts import neighbours_among
     from flowerti.report.findings import Findings
     from flowerti.report.publish import publish
 
@@ -96,6 +97,7 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
             classifier=report,
             selection=selection,
             concepts=concepts,
+            concept_neighbours=neighbours_among(study.run, concepts),
             sets=sets,
             scores=scores,
             sweep=table,

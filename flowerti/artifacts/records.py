@@ -164,6 +164,17 @@ class Neighbour:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConceptNeighbour:
+    """A learnt row of another class near a learnt row."""
+
+    class_name: str
+    vector: int
+    other_class_name: str
+    other_vector: int
+    cosine: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Concept:
     """A class with its learnt token, or the reason why there is none."""
 

@@ -11,16 +11,16 @@ from importlib.metadata import version
 
 import torch
 
-from flowerti.artifacts.records import Concept, LossPoint, key_of, seed_for, slug
+from flowerti.artifacts.records import Concept, ConceptNeighbour, LossPoint, key_of, seed_for, slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, InversionConfig
 from flowerti.data.dataset import read_pictures
 from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
 from flowerti.inversion import checkpoints
 from flowerti.inversion.denoising import prepare
-from flowerti.inversion.embedding_files import diffusers_bytes, read_rows, web_bytes
+from flowerti.inversion.embedding_files import diffusers_bytes, read_parts, web_bytes
 from flowerti.inversion.engine import Lesson, Progress, learn_together, start
-from flowerti.inversion.neighbours import nearest_tokens
+from flowerti.inversion.neighbours import nearest_concepts, nearest_tokens
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -72,8 +72,20 @@ def load_concept(run: RunDirectory, class_name: str, key: str | None = None) -> 
 
 def load_rows(run: RunDirectory, concept: Concept) -> torch.Tensor:
     """The learnt rows of a concept, float32 [vectors, width]."""
+    return torch.cat(_load_parts(run, concept), dim=1)
+
+
+def _load_parts(run: RunDirectory, concept: Concept) -> list[torch.Tensor]:
     content = run.read_bytes(f"{concept_folder(concept.class_name)}/learned_embeds.safetensors")
-    return read_rows(content, concept.token)
+    return read_parts(content, concept.token)
+
+
+def neighbours_among(run: RunDirectory, concepts: list[Concept]) -> list[ConceptNeighbour]:
+    """The nearest rows of other classes for each row of the concepts that were learnt."""
+    parts = {concept.class_name: _load_parts(run, concept) for concept in concepts if not concept.error}
+    # all come from one base
+    row_widths = [part.shape[1] for part in next(iter(parts.values()), [])]
+    return nearest_concepts({name: torch.cat(of_class, dim=1) for name, of_class in parts.items()}, row_widths)
 
 
 def concept_key(config: InversionConfig, base: BaseConfig, base_sha256: str, pictures_sha256: str, seed: int) -> str:

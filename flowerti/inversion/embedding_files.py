@@ -41,12 +41,21 @@ def read_rows(content: bytes, token: str) -> Float[Tensor, "vectors width"]:
     Raises:
         ValueError: the file holds no rows of that token.
     """
+    return torch.cat(read_parts(content, token), dim=1)
+
+
+def read_parts(content: bytes, token: str) -> list[Float[Tensor, "vectors _"]]:
+    """The rows of either form as each text encoder has them.
+
+    Raises:
+        ValueError: the file holds no rows of that token.
+    """
     tensors = load(content)
     if all(part in tensors for part in _XL_PARTS):
-        return torch.cat([tensors[part] for part in _XL_PARTS], dim=1)
+        return [tensors[part] for part in _XL_PARTS]
     for name in (token, _WEB_NAME):
         if name in tensors:
-            return tensors[name]
+            return [tensors[name]]
     raise ValueError(f"the embeddings file holds {', '.join(tensors)}, but no rows of token {token!r}")
 
 

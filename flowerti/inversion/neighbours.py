@@ -1,32 +1,18 @@
-"""What learnt rows mean in the base's own words: nearest vocabulary tokens, and cosines between concepts.
+"""What learnt rows mean in the base's own words, and among each other: nearest vocabulary tokens, nearest concepts.
 
 Whole words and pieces of words are told apart, special tokens are left out. For SDXL a cosine is the mean over the two
 text encoders. This module does not know how the rows were learnt.
 """
 
-from dataclasses import dataclass
-from itertools import combinations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowerti.artifacts.records import Neighbour
+from flowerti.artifacts.records import ConceptNeighbour, Neighbour
 from flowerti.diffusion import Base
 from flowerti.inversion.starts import whole_table
 
 _WORD_END = "</w>"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConceptCosine:
-    """How alike a vector of one concept and a vector of another are."""
-
-    class_name: str
-    vector: int
-    other_class_name: str
-    other_vector: int
-    cosine: float
 
 
 def nearest_tokens(base: Base, rows: Float[Tensor, "vectors width"], num_tokens: int = 5) -> list[Neighbour]:
@@ -42,22 +28,36 @@ def nearest_tokens(base: Base, rows: Float[Tensor, "vectors width"], num_tokens:
     ]
 
 
-def cosines_between(rows: dict[str, Float[Tensor, "vectors width"]], row_widths: list[int]) -> list[ConceptCosine]:
-    """Cosines of every vector of every class with every vector of every other class, most alike first.
+def nearest_concepts(
+    rows: dict[str, Float[Tensor, "_ width"]], row_widths: list[int], num_rows: int = 3
+) -> list[ConceptNeighbour]:
+    """The rows of other classes that are nearest to each learnt row, nearest first.
 
     Args:
         rows: class name -> its learnt rows.
-        row_widths: the base's `row_widths`.
+        row_widths: how many columns belong to each text encoder.
+        num_rows: at most so many for each row.
     """
-    found = []
-    for (name, ours), (other_name, theirs) in combinations(rows.items(), 2):
-        for (i, j), cosine in _entries(_cosines(ours, theirs, row_widths)):
-            found.append(
-                ConceptCosine(
-                    class_name=name, vector=i, other_class_name=other_name, other_vector=j, cosine=round(cosine, 6)
-                )
-            )
-    return sorted(found, key=lambda pair: -pair.cosine)
+    if len(rows) < 2:
+        return []
+    places = [(name, vector) for name, of_class in rows.items() for vector in range(len(of_class))]
+    flat = torch.cat(list(rows.values()))
+    cosines = _cosines(flat, flat, row_widths)
+    owners = torch.tensor([i for i, of_class in enumerate(rows.values()) for _ in of_class])
+    cosines[owners[:, None] == owners] = -torch.inf
+    top = cosines.topk(min(num_rows, len(flat)), dim=1)
+    return [
+        ConceptNeighbour(
+            class_name=name,
+            vector=vector,
+            other_class_name=places[other][0],
+            other_vector=places[other][1],
+            cosine=round(cosine, 6),
+        )
+        for (name, vector), others, values in zip(places, top.indices.tolist(), top.values.tolist(), strict=True)
+        for other, cosine in zip(others, values, strict=True)
+        if cosine > -torch.inf
+    ]
 
 
 def _cosines(
@@ -66,10 +66,6 @@ def _cosines(
     normalize = torch.nn.functional.normalize
     parts = zip(ours.float().split(widths, dim=1), theirs.float().split(widths, dim=1), strict=True)
     return torch.stack([normalize(a, dim=1) @ normalize(b, dim=1).T for a, b in parts]).mean(dim=0)
-
-
-def _entries(matrix: Tensor) -> list[tuple[tuple[int, int], float]]:
-    return [((i, j), value) for i, row in enumerate(matrix.tolist()) for j, value in enumerate(row)]
 
 
 def _readable(base: Base, token_id: int) -> str:

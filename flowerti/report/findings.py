@@ -5,7 +5,16 @@ This module knows nothing about what a report says or looks like.
 
 from dataclasses import dataclass
 
-from flowerti.artifacts.records import Census, ClassifierReport, Concept, PictureSet, Selection, SweepTable, Timing
+from flowerti.artifacts.records import (
+    Census,
+    ClassifierReport,
+    Concept,
+    ConceptNeighbour,
+    PictureSet,
+    Selection,
+    SweepTable,
+    Timing,
+)
 from flowerti.artifacts.scores import Scores
 from flowerti.artifacts.sweep import ArmCost
 from flowerti.config.experiment import Experiment
@@ -21,6 +30,8 @@ class Findings:
     selection: Selection
     concepts: list[Concept]
     """Failed ones included."""
+    concept_neighbours: list[ConceptNeighbour]
+    """Rows of other classes near each learnt row."""
     sets: list[PictureSet]
     scores: Scores
     """Of validation and test."""

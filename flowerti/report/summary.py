@@ -48,6 +48,7 @@ def build_summary(found: Findings) -> dict[str, Any]:
         "neighbours": [
             {"class_name": concept.class_name, **row} for concept in learnt for row in _rows(concept.neighbours)
         ],
+        "concept_neighbours": _rows(found.concept_neighbours),
         "sets": _rows(found.sets),
         **_of_scores(found.scores),
         "sweep": _rows(sweep.rows),

@@ -58,6 +58,9 @@ def test_a_run_leaves_everything_that_the_contract_names(finished):
         folder = finished / "concepts" / slug(name)
         assert {p.name for p in folder.iterdir() if p.is_file()} == {"concept.json", "learned_embeds.safetensors"}
     assert len(contents(finished, "synthetic/*.parquet")) >= 3 * 2 * 2
+    # one row each, and three nearest rows of others: there are only two
+    near = {(row["class_name"], row["other_class_name"]) for row in summary["concept_neighbours"]}
+    assert near == {(name, other) for name in weak for other in weak if name != other}
     splits = {(row["split"], row["arm"]) for row in summary["sweep"]}
     assert {("validation", "real"), ("validation", "token"), ("test", "real"), ("test", "token")} <= splits
     assert {d["reference"] for d in summary["distances"]} == {"validation", "test"}

@@ -23,8 +23,10 @@ from flowerti.inversion.concepts import (
     Inverter,
     concept_folder,
     concept_key,
+    failed_concept,
     load_concept,
     load_rows,
+    neighbours_among,
     token_of,
 )
 
@@ -302,6 +304,23 @@ def test_an_sdxl_concept_is_stored_in_two_parts(make_tiny_base, run, task):
     stored = load_file(run.path("concepts/sword_lily/learned_embeds.safetensors"))
     assert {name: tuple(part.shape) for name, part in stored.items()} == {"clip_l": (3, 16), "clip_g": (3, 24)}
     assert torch.equal(load_rows(run, concept), torch.cat([stored["clip_l"], stored["clip_g"]], dim=1))
+
+
+def test_neighbours_among_concepts_are_read_from_their_files(make_tiny_base, run, task):
+    inverter = _inverter(make_tiny_base(is_xl=True), run)
+    learnt = inverter.learn_together([_task(task, "rose", 5), _task(task, "red lily", 3)])
+    parts = [
+        load_file(run.path(f"{concept_folder(concept.class_name)}/learned_embeds.safetensors")) for concept in learnt
+    ]
+    cosine = torch.nn.functional.cosine_similarity
+    expected = sum(cosine(parts[0][name][:, None], parts[1][name][None], dim=2) for name in ("clip_l", "clip_g")) / 2
+    found = neighbours_among(run, [learnt[0], failed_concept("azalea", "no pictures"), learnt[1]])
+    assert len(found) == 2 * 3 * 3
+    for near in found:
+        assert {near.class_name, near.other_class_name} == {"rose", "red lily"}
+        place = (near.vector, near.other_vector)
+        wanted = expected[place if near.class_name == "rose" else place[::-1]].item()
+        assert near.cosine == pytest.approx(wanted, abs=1e-5)
 
 
 def test_the_base_is_loaded_as_the_config_says(tiny_base, run, monkeypatch):

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from flowerti.artifacts.records import ConceptNeighbour
 from flowerti.diffusion import Base, load_base
 from flowerti.inversion.encoding import word_id
-from flowerti.inversion.neighbours import ConceptCosine, _readable, cosines_between, nearest_tokens
+from flowerti.inversion.neighbours import _readable, nearest_concepts, nearest_tokens
 
 
 def _table(base: Base) -> np.ndarray:
@@ -67,28 +68,43 @@ def test_bytes_are_shown_as_the_letters_that_they_spell(base):
         assert _readable(dataclasses.replace(base, tokenizer=tokenizer), 0) == shown
 
 
-def test_cosines_between_concepts_are_those_of_all_their_vectors():
-    rows = {
-        "rose": torch.tensor([[1.0, 0.0], [3.0, 4.0]]),
-        "lily": torch.tensor([[0.0, 2.0]]),
-        "azalea": torch.tensor([[-5.0, 0.0]]),
-    }
-    found = cosines_between(rows, [2])
-    assert [(c.class_name, c.vector, c.other_class_name, c.other_vector, c.cosine) for c in found] == [
-        ("rose", 1, "lily", 0, 0.8),
+def _between(found: list[ConceptNeighbour]) -> list[tuple[str, int, str, int, float]]:
+    return [(n.class_name, n.vector, n.other_class_name, n.other_vector, n.cosine) for n in found]
+
+
+ROWS = {
+    "rose": torch.tensor([[1.0, 0.0], [3.0, 4.0]]),
+    "lily": torch.tensor([[0.0, 2.0]]),
+    "azalea": torch.tensor([[-8.0, -6.0]]),
+}
+
+
+def test_each_row_s_nearest_rows_are_those_of_other_classes():
+    assert _between(nearest_concepts(ROWS, [2])) == [
         ("rose", 0, "lily", 0, 0.0),
-        ("lily", 0, "azalea", 0, 0.0),
-        ("rose", 1, "azalea", 0, -0.6),
-        ("rose", 0, "azalea", 0, -1.0),
+        ("rose", 0, "azalea", 0, -0.8),
+        ("rose", 1, "lily", 0, 0.8),
+        ("rose", 1, "azalea", 0, -0.96),
+        ("lily", 0, "rose", 1, 0.8),
+        ("lily", 0, "rose", 0, 0.0),
+        ("lily", 0, "azalea", 0, -0.6),
+        ("azalea", 0, "lily", 0, -0.6),
+        ("azalea", 0, "rose", 0, -0.8),
+        ("azalea", 0, "rose", 1, -0.96),
     ]
+
+
+def test_only_so_many_rows_are_named_and_none_for_a_class_alone():
+    nearest = nearest_concepts(ROWS, [2], num_rows=1)
+    assert [n.other_class_name for n in nearest] == ["lily", "lily", "rose", "lily"]
+    assert nearest_concepts({"rose": ROWS["rose"]}, [2]) == []
+    assert nearest_concepts({}, []) == []
 
 
 def test_sdxl_s_cosine_is_the_mean_over_both_encoders(make_tiny_base):
     rows = {"rose": torch.tensor([[1.0, 0.0, 7.0]]), "lily": torch.tensor([[3.0, 4.0, 0.5]])}
-    (pair,) = cosines_between(rows, [2, 1])
-    assert pair == ConceptCosine(
-        class_name="rose", vector=0, other_class_name="lily", other_vector=0, cosine=(0.6 + 1.0) / 2
-    )
+    cosine = (0.6 + 1.0) / 2
+    assert _between(nearest_concepts(rows, [2, 1])) == [("rose", 0, "lily", 0, cosine), ("lily", 0, "rose", 0, cosine)]
     base = load_base(make_tiny_base(is_xl=True), "float32", "cpu")
     token_id = word_id(base, "flower")
     row = torch.cat([encoder.get_input_embeddings().weight[token_id] for encoder in base.text_encoders])

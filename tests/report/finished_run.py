@@ -15,6 +15,7 @@ from flowerti.artifacts.records import (
     ClassifierReport,
     ClassScore,
     Concept,
+    ConceptNeighbour,
     EpochScore,
     LossPoint,
     Neighbour,
@@ -273,6 +274,14 @@ def arm_costs(table, unit):
     ]
 
 
+def concept_neighbours(names):
+    """For the first row of each token the last row of the token before it."""
+    return [
+        ConceptNeighbour(class_name=name, vector=0, other_class_name=other, other_vector=1, cosine=0.25)
+        for name, other in zip(names[1:], names, strict=False)
+    ]
+
+
 TIMINGS = [
     Timing(stage=s, seconds=t, gpu_seconds=0.0) for s, t in (("classify", 9.3), ("invert", 130.0), ("sweep", 4000.0))
 ]
@@ -287,6 +296,7 @@ def run(names=FOURTEEN, num_weak=3, **changed):
         "classifier": classifier(names),
         "selection": selection(weak),
         "concepts": [concept(name) for name in weak],
+        "concept_neighbours": concept_neighbours(weak),
         "sets": picture_sets(weak),
         "scores": scores(weak, all_names=names),
         "sweep": sweep(),

@@ -75,6 +75,13 @@ def test_page_shows_the_numbers_of_the_tables():
         assert shown in text, shown
 
 
+def test_rows_of_other_tokens_stand_under_the_nearest_words():
+    text = section(page(run()), "tokens")
+    assert f"Nearest rows of other tokens class vector nearest rows of other classes, with cosine {WEAK[1]} 0" in text
+    assert f"{WEAK[0]}, 1 0.25" in text
+    assert "other tokens" not in page(run(concept_neighbours=[]))
+
+
 @pytest.mark.parametrize("unit", ["GPU-hour", "CPU-hour"])
 def test_the_gain_for_an_hour_stands_beside_its_unit(unit):
     text = section(page(run(arm_costs=arm_costs(sweep(), unit))), "sweep")

@@ -101,9 +101,10 @@ def test_what_the_pictures_cost_is_in_the_summary():
     assert summary["failures"] == [], "no cost is no failure"
 
 
-def test_a_summary_from_before_costs_were_told_still_holds():
+@pytest.mark.parametrize("later", ["arm_costs", "concept_neighbours"])
+def test_a_summary_from_before_a_field_was_told_still_holds(later):
     summary = build_summary(Findings(**run()))
-    del summary["arm_costs"]
+    del summary[later]
     validate_summary(summary)
 
 
