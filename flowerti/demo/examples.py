@@ -32,11 +32,3 @@ def draw_examples(config: PretrainConfig, start: int, stop: int) -> Examples:
         pictures.append(draw_traits(traits, rng, config.sizes.sample_px))
         captions.append([sample_caption(traits, species, rng) for _ in range(config.captions_per_picture)])
     return Examples(pictures=np.stack(pictures), captions=captions)
-
-
-def join_examples(blocks: list[Examples]) -> Examples:
-    """Blocks of examples in the order given."""
-    return Examples(
-        pictures=np.concatenate([block.pictures for block in blocks]),
-        captions=[captions for block in blocks for captions in block.captions],
-    )

@@ -63,13 +63,6 @@ def _renumber(ids: Int64[Tensor, "num length"], word_ids: list[int], first: int)
     return renumbered
 
 
-def encode_prompts(
-    base: Base, ids: Int64[Tensor, "num length"], rows: Float[Tensor, "vectors width"] | None = None
-) -> Float[Tensor, "num length states_width"]:
-    """The states that cross attention reads; see `encode_text`."""
-    return encode_text(base, ids, rows).hidden
-
-
 def encode_text(
     base: Base, ids: Int64[Tensor, "num length"], rows: Float[Tensor, "vectors width"] | None = None
 ) -> TextStates:

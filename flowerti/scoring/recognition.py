@@ -14,7 +14,7 @@ from flowerti.artifacts.scores import Recognition, TrainedOnSource
 from flowerti.classifier.batches import Treatment
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
-from flowerti.metrics.classification import wilson_interval
+from flowerti.metrics.wilson import wilson_interval
 
 _CONFIG = ClassifierConfig()
 _NUM_PASSES = 30

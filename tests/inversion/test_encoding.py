@@ -11,7 +11,6 @@ from flowerti.diffusion import load_base
 from flowerti.inversion.encoding import (
     encode_empty_prompt,
     encode_pictures,
-    encode_prompts,
     encode_text,
     tokenise,
     word_id,
@@ -31,7 +30,7 @@ def _states_of_diffusers(folder: Path, prompts: list[str], embeddings: Path | No
 
 def test_plain_prompts_are_encoded_as_diffusers_does(tiny_base, base):
     prompts = ["", 'Photo of a "sword lily"', "a FLOWER, 3 lilies & a rosé"]
-    ours = encode_prompts(base, tokenise(base, prompts))
+    ours = encode_text(base, tokenise(base, prompts)).hidden
     torch.testing.assert_close(ours, _states_of_diffusers(tiny_base, prompts), rtol=0, atol=1e-6)
 
 
@@ -40,14 +39,14 @@ def test_rows_are_encoded_as_diffusers_does_with_the_saved_file(tiny_base, base,
     rows = torch.randn(num_vectors, 16, generator=torch.Generator().manual_seed(1))
     table = base.text_encoder.get_input_embeddings().weight
     table_before = table.clone()
-    ours = encode_prompts(base, tokenise(base, PROMPTS, TOKEN, num_vectors), rows)
+    ours = encode_text(base, tokenise(base, PROMPTS, TOKEN, num_vectors), rows).hidden
     save_file({TOKEN: rows}, tmp_path / "learned_embeds.safetensors")
     theirs = _states_of_diffusers(tiny_base, PROMPTS, tmp_path)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     assert base.text_encoder.get_input_embeddings().weight is table
     assert torch.equal(table, table_before)
     assert TOKEN not in base.tokenizer.get_vocab()
-    other_rows = encode_prompts(base, tokenise(base, PROMPTS, TOKEN, num_vectors), rows.flip(1))
+    other_rows = encode_text(base, tokenise(base, PROMPTS, TOKEN, num_vectors), rows.flip(1)).hidden
     assert (other_rows - ours).abs().max() > 1e-2
 
 
@@ -83,7 +82,7 @@ def test_a_prompt_is_refused_where_diffusers_would_cut_it(base):
 
 def test_gradient_reaches_every_row_and_nothing_else(base):
     rows = torch.randn(3, 16, generator=torch.Generator().manual_seed(2)).requires_grad_()
-    states = encode_prompts(base, tokenise(base, PROMPTS, TOKEN, 3), rows)
+    states = encode_text(base, tokenise(base, PROMPTS, TOKEN, 3), rows).hidden
     states.square().mean().backward()
     assert rows.grad is not None
     assert (rows.grad.abs().sum(dim=1) > 0).all()
@@ -93,7 +92,7 @@ def test_gradient_reaches_every_row_and_nothing_else(base):
 def test_the_text_encoder_is_left_as_it_was_even_after_an_error(base):
     ids = tokenise(base, PROMPTS, TOKEN, 2)
     with pytest.raises(IndexError):
-        encode_prompts(base, ids, torch.zeros(1, 16))
+        encode_text(base, ids, torch.zeros(1, 16))
     assert not base.text_encoder.get_input_embeddings()._forward_hooks
 
 
@@ -116,7 +115,7 @@ def test_word_id_takes_one_token_only(base):
 
 def test_rows_of_another_width_are_refused(base):
     with pytest.raises(ValueError, match=r"learnt rows are 24 wide, the base's embedding 16: .* another base"):
-        encode_prompts(base, tokenise(base, PROMPTS, TOKEN, 1), torch.zeros(1, 24))
+        encode_text(base, tokenise(base, PROMPTS, TOKEN, 1), torch.zeros(1, 24))
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +159,7 @@ def test_sdxl_s_rows_are_those_of_two_enlarged_tables(xl_folder, xl_base):
 
 
 def test_an_empty_prompt_is_what_the_base_asks_for(base, xl_base):
-    torch.testing.assert_close(encode_empty_prompt(base).hidden, encode_prompts(base, tokenise(base, [""])))
+    torch.testing.assert_close(encode_empty_prompt(base).hidden, encode_text(base, tokenise(base, [""])).hidden)
     empty = encode_empty_prompt(xl_base)
     assert not empty.hidden.any()
     assert empty.pooled is not None and not empty.pooled.any()

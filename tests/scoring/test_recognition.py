@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flowerti.classifier.training import Head
-from flowerti.metrics.classification import wilson_interval
+from flowerti.metrics.wilson import wilson_interval
 from flowerti.scoring.recognition import num_head_steps, recognise, train_independent_head, train_on_source
 
 NAMES = ("rose", "lily", "iris")
