@@ -21,9 +21,8 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# two processes, one of them for all that starts Ray (tests/conftest.py)
 test: check
-	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest -m 'not slow'
 
 slow: $(READY)
 	$(BIN)/pytest -m slow

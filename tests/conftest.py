@@ -22,13 +22,6 @@ TINY_WORDS = (
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests are spread over processes, one takes all that start Ray: a cluster wants the machine alone."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     if "torch" in sys.modules:
