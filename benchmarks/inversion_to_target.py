@@ -128,7 +128,7 @@ def race(folder: Path, data: DataConfig, options: Race, num_timed_steps: int) ->
         of_rate = [pair for pair in pairs if pair.learning_rate == rate]
         ending = "" if i == 0 else f"_best_flags_lr_{rate:g}"
         script_s = costs["script_s" if i == 0 else "best_flags_s"]
-        found = _ratios(of_rate, costs, script_s, options.num_steps, options.engine_steps[i], options)
+        found = _ratios(of_rate, costs, script_s, options.engine_steps[i], options)
         ratios |= {f"{name}{ending}": ratio for name, ratio in found.items()}
     details = {
         "race": dataclasses.asdict(options),
@@ -301,7 +301,6 @@ def _ratios(
     pairs: list[Pair],
     costs: dict[str, float],
     script_s: float,
-    num_script_steps: int,
     num_engine_steps: int,
     options: Race,
 ) -> dict[str, dict[str, float]]:
@@ -309,7 +308,9 @@ def _ratios(
 
     "Together" are the engine's seconds for a class where all classes share its batch. A run of the engine that never
     was at its target counts as if it had been at its last step, and is counted in the details; a pair whose start was
-    there already says nothing and is left out. Empty where fewer than two pairs are left.
+    there already says nothing and is left out. Seconds are a step's median times steps, so intervals tell how steps
+    differ between runs, not how well a step was timed: that of a whole run has no width. Empty where fewer than two
+    pairs are left.
     """
     pairs = [pair for pair in pairs if pair.engine_reached_at != 0]
     if len(pairs) < 2:
@@ -321,7 +322,7 @@ def _ratios(
 
     reached_at = np.array([pair.engine_reached_at for pair in pairs])
     reached_at[reached_at < 0] = num_engine_steps
-    script = np.full(len(pairs), num_script_steps * script_s)
+    script = np.full(len(pairs), options.num_steps * script_s)
     first = np.array([pair.script_reached_at * script_s for pair in pairs])
     whole = np.full(len(pairs), num_engine_steps)
     return {

@@ -116,9 +116,9 @@ def _pair(
 
 def test_a_race_s_ratio_counts_every_cost_of_the_engine():
     costs = {"engine_s": 1.0, "engine_together_s": 0.5, "engine_evaluation_s": 3.0, "engine_encoding_s": 4.0}
-    options = Race(engine_eval_every_steps=25)
+    options = Race(num_steps=1000, engine_eval_every_steps=25)
     pairs = [_pair(500, 50), _pair(800, -1), _pair(0, 0)]
-    found = _ratios(pairs, costs, 2.0, 1000, 100, options)
+    found = _ratios(pairs, costs, 2.0, 100, options)
     # 50 steps, 3 evaluations and the encoding: 63; never there: 100 + 5 * 3 + 4 = 119; there from the start: left out
     expected = {
         "time_to_target": np.sqrt(2000 / 63 * 2000 / 119),
@@ -129,7 +129,7 @@ def test_a_race_s_ratio_counts_every_cost_of_the_engine():
     }
     assert {name: ratio["value"] for name, ratio in found.items()} == pytest.approx(expected)
     assert {ratio["pairs"] for ratio in found.values()} == {2}
-    assert _ratios(pairs[1:], costs, 2.0, 1000, 100, options) == {}
+    assert _ratios(pairs[1:], costs, 2.0, 100, options) == {}
 
 
 def test_picture_distances_are_compared_seed_by_seed():
