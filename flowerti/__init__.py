@@ -1,14 +1,15 @@
 """flowerti: one learnt token for each weak class of an image data set, new pictures from it, and a fair trial of them.
 
-    pictures -> classify -> select -> invert -> sample -> score -> sweep -> report
+    pictures -> classify -> select -> invert -> adapt -> sample -> score -> sweep -> report
 
 Words used throughout:
 
 - *class*: a category of the user's data set; *weak*: selected because a classifier does badly on it.
 - *base*: the frozen text-to-image model. *Token*: the placeholder word whose embedding rows are learnt.
   *Concept*: a class together with its learnt token.
-- *source* of a synthetic picture: `raw` (prompt with the class name), `alternative_name`, `latin_name`,
-  or `token`.
+- *adapter*: low-rank matrices that are added to the base's U-Net for one class, on top of its token.
+- *source* of a synthetic picture: `raw` (prompt with the class name), `alternative_name`, `latin_name`, `token`,
+  or `lora` (the token, drawn with the class's adapter).
 - *ratio*: synthetic pictures of a weak class in training, as a multiple of its real training pictures.
 - *floor*: the distance between two disjoint halves of the real pictures, at the same number of pictures.
 """

@@ -1,4 +1,4 @@
-"""The stages of a run, in order: pictures -> classify -> select -> invert -> sample -> score -> sweep -> report.
+"""The stages of a run: pictures -> classify -> select -> invert -> adapt -> sample -> score -> sweep -> report.
 
 Each stage takes the study and the artifacts before it and leaves out what the run directory already holds. This module
 does not know how a stage works; Ray is reached only through `flowerti.cluster`.
@@ -19,7 +19,7 @@ from flowerti.artifacts.sweep import ArmCost, SweepCosts
 from flowerti.config.experiment import Experiment
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
 
-STAGES = ("classify", "select", "invert", "sample", "score", "sweep", "confirm", "report")
+STAGES = ("classify", "select", "invert", "adapt", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
 _PACKAGES = ("ray", "torch", "torchvision", "diffusers", "transformers")
 
@@ -60,6 +60,7 @@ def _write_result(run: RunDirectory, result: dict[str, str]) -> None:
 
 def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
     """Do one stage after the other, and yield the name of each when it is done."""
+    from flowerti.cluster.adapt import adapt
     from flowerti.cluster.classify import classify
     from flowerti.cluster.invert import invert
     from flowerti.cluster.sample import sample
@@ -78,8 +79,11 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
     with clock.stage("invert") as tell:
         concepts = invert(study, selection, tell)
     yield "invert"
+    with clock.stage("adapt") as tell:
+        adapters = adapt(study, concepts, tell)
+    yield "adapt"
     with clock.stage("sample") as tell:
-        sets = sample(study, selection, concepts, tell)
+        sets = sample(study, selection, concepts, adapters, tell)
     yield "sample"
     with clock.stage("score") as tell:
         scores = score(study, sets, "validation", tell)
@@ -98,6 +102,7 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
             selection=selection,
             concepts=concepts,
             concept_neighbours=neighbours_among(study.run, concepts),
+            adapters=adapters,
             sets=sets,
             scores=scores,
             sweep=table,

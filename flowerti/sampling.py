@@ -1,4 +1,4 @@
-"""Draw synthetic pictures: concept or name + prompt + seed -> picture, in shards cut by picture index.
+"""Draw synthetic pictures: concept, adapter or name + prompt + seed -> picture, in shards cut by picture index.
 
 A picture's seed is a hash of run seed, class, source and index, and a shard is one batch whatever the number of
 workers, so that the same pictures come out anywhere. `Sampler` is the plain class that a Ray Data worker runs: it takes
@@ -9,6 +9,7 @@ does not know about Ray, nor what the pictures will be used for.
 import hashlib
 import io
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from flowerti.adapters.classes import load_parameters
+from flowerti.adapters.lora import adapted
 from flowerti.artifacts.records import key_of, seed_for, slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, SamplingConfig
@@ -27,6 +30,7 @@ from flowerti.inversion.concepts import load_concept, load_rows
 from flowerti.inversion.encoding import TextStates, encode_empty_prompt, encode_text, tokenise
 
 _DECODE_BATCH_SIZE = 4
+_SOURCES_OF_A_TOKEN = ("token", "lora")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +40,7 @@ class ShardTask:
     class_name: str
     source: str
     name: str
-    """What fills the prompt: the class name, another name, or the token."""
+    """What fills the prompt: the class name, another name, or the token, with or without an adapter."""
     begin: int
     end: int
     run_seed: int
@@ -51,7 +55,7 @@ class ShardTask:
 def plan_shards(
     class_name: str, source: str, name: str, config: SamplingConfig, run_seed: int, *inputs: str
 ) -> list[ShardTask]:
-    """Cut the pictures of one class and source into batches; `inputs` are the keys of base and concept.
+    """Cut the pictures of one class and source into batches; `inputs` are the keys of base, concept and adapter.
 
     The number of pictures does not enter a shard's key: asking for more adds shards and leaves the others alone.
     """
@@ -181,7 +185,8 @@ class Sampler:
                 seed_for(task.run_seed, task.class_name, f"sample/{task.source}", index)
                 for index in range(task.begin, task.end)
             ]
-            pictures = draw_pictures(self._pipeline, self._encode(task), self._empty_states, seeds, self._config)
+            with self._adapted(task):
+                pictures = draw_pictures(self._pipeline, self._encode(task), self._empty_states, seeds, self._config)
             rows = [
                 {
                     "image": {"bytes": encode_png(picture), "path": f"{index:06d}.png"},
@@ -197,10 +202,15 @@ class Sampler:
         content = self._run.read_bytes(task.file)
         return ShardFile(name=task.file, sha256=hashlib.sha256(content).hexdigest())
 
+    def _adapted(self, task: ShardTask) -> AbstractContextManager[None]:
+        if task.source != "lora":
+            return nullcontext()
+        return adapted(self._base.unet, load_parameters(self._run, task.class_name, self._base.unet))
+
     @torch.no_grad()
     def _encode(self, task: ShardTask) -> TextStates:
         prompt = self._config.prompt.format(task.name)
-        if task.source != "token":
+        if task.source not in _SOURCES_OF_A_TOKEN:
             return encode_text(self._base, tokenise(self._base, [prompt]))
         concept = load_concept(self._run, task.class_name)
         if concept is None:

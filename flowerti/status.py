@@ -6,7 +6,7 @@ that by its keys. It needs neither torch nor Ray and starts nothing.
 
 from dataclasses import dataclass
 
-from flowerti.artifacts.records import Concept, Selection, slug
+from flowerti.artifacts.records import Adapter, Concept, Selection, slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.tensor_files import metadata_of
 from flowerti.config.experiment import Experiment, from_json
@@ -37,6 +37,7 @@ def read_status(run: RunDirectory) -> list[StageState]:
         _of_file(run, "classify", "classifier/report.json"),
         StageState(stage="select", state="done" if selection else "waiting", detail=", ".join(names)),
         *[_invert(run, experiment, name) for name in names],
+        *[_adapt(run, experiment, name) for name in names if "lora" in experiment.sampling.sources],
         _sample(run, experiment, names),
         _of_file(run, "score", "scores/validation.json"),
         _sweep(run),
@@ -49,21 +50,35 @@ def _of_file(run: RunDirectory, stage: str, file: str) -> StageState:
     return StageState(stage=stage, state="done" if run.exists(file) else "waiting")
 
 
+def _learnt(
+    run: RunDirectory, stage: str, class_name: str, record: Concept | Adapter | None, checkpoint: str, num_steps: int
+) -> StageState:
+    stage = f"{stage} {class_name}"
+    if record is not None and record.error:
+        return StageState(stage=stage, state="failed", detail=record.error)
+    if record is not None:
+        return StageState(stage=stage, state="done", detail=f"best at step {record.best_step} of {record.num_steps}")
+    return _begun(run, stage, f"concepts/{slug(class_name)}/checkpoints/{checkpoint}", num_steps)
+
+
 def _invert(run: RunDirectory, experiment: Experiment, class_name: str) -> StageState:
-    stage, folder = f"invert {class_name}", f"concepts/{slug(class_name)}"
-    concept = run.load(f"{folder}/concept.json", Concept)
-    if concept is not None and concept.error:
-        return StageState(stage=stage, state="failed", detail=concept.error)
-    if concept is not None:
-        return StageState(stage=stage, state="done", detail=f"best at step {concept.best_step} of {concept.num_steps}")
-    checkpoint = f"{folder}/checkpoints/last.safetensors"
+    concept = run.load(f"concepts/{slug(class_name)}/concept.json", Concept)
+    return _learnt(run, "invert", class_name, concept, "last.safetensors", experiment.inversion.num_steps)
+
+
+def _adapt(run: RunDirectory, experiment: Experiment, class_name: str) -> StageState:
+    adapter = run.load(f"concepts/{slug(class_name)}/adapter.json", Adapter)
+    return _learnt(run, "adapt", class_name, adapter, "adapter.safetensors", experiment.sampling.adapter.num_steps)
+
+
+def _begun(run: RunDirectory, stage: str, checkpoint: str, num_steps: int) -> StageState:
     try:
         step = metadata_of(run.read_bytes(checkpoint))["step"]
     except FileNotFoundError:
         return StageState(stage=stage, state="waiting")
     except (ValueError, KeyError) as error:
         raise ValueError(f"{run.uri}/{checkpoint} is damaged ({error}): delete it to start the class anew") from error
-    return StageState(stage=stage, state="begun", detail=f"step {step} of {experiment.inversion.num_steps}")
+    return StageState(stage=stage, state="begun", detail=f"step {step} of {num_steps}")
 
 
 def _sample(run: RunDirectory, experiment: Experiment, names: list[str]) -> StageState:

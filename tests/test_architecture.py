@@ -18,6 +18,7 @@ LAYERS: list[set[str]] = [
     {"flowerti", "config", "artifacts", "metrics", "oxford_names", "shares"},
     {"prompts", "demo", "data", "features", "diffusion"},
     {"inversion", "classifier"},
+    {"adapters"},
     {"sampling", "scoring"},
     {"study", "sweep"},
     {"cluster"},

@@ -12,9 +12,10 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, Stab
 from PIL import Image
 
 from flowerti import sampling
+from flowerti.adapters.classes import AdapterLearner, AdapterTask
 from flowerti.artifacts.records import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import BaseConfig, InversionConfig, SamplingConfig
+from flowerti.config.experiment import AdapterConfig, BaseConfig, InversionConfig, SamplingConfig
 from flowerti.diffusion import load_base
 from flowerti.inversion.concepts import InversionTask, Inverter
 from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
@@ -190,6 +191,48 @@ def test_ray_data_s_batches_are_tasks_as_json(vivid_base, run):
     written = _sampler(vivid_base, run, config)(batch)
     assert written["file"].tolist() == [task.file for task in tasks]
     assert run.names("synthetic") == sorted(task.file for task in tasks)
+
+
+def test_diffusers_draws_the_same_pictures_with_the_stored_token_and_adapter(vivid_base, run, pictures, tmp_path):
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture.numpy()).save(tmp_path / f"{i}.png")
+    settings = AdapterConfig(rank=2, num_steps=8, batch_size=4, learning_rate=0.05, num_eval_latents=4)
+    addresses = tuple(str(tmp_path / f"{i}.png") for i in range(len(pictures)))
+    learner = AdapterLearner(BaseConfig(path=str(vivid_base)), settings, run, 1, "cpu")
+    learner.learn(AdapterTask(class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="a"))
+    (task,), (of_token,) = _tasks(source="lora"), _tasks()
+    sampler = _sampler(vivid_base, run)
+    plain = sampler.write(of_token)
+    sampler.write(task)
+    assert sampler.write(dataclasses.replace(of_token, key="again")).name == plain.name
+    pipeline = StableDiffusionPipeline.from_pretrained(vivid_base)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_textual_inversion(run.path("concepts/sword_lily/learned_embeds.safetensors"))
+
+    def draw(source: str) -> np.ndarray:
+        seeds = [seed_for(5, CLASS_NAME, f"sample/{source}", index) for index in range(4)]
+        noise = [torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return pipeline(
+            prompt=[f'Photo of a "{TOKEN}"'] * 4,
+            latents=torch.stack(noise),
+            num_inference_steps=5,
+            guidance_scale=3.0,
+            output_type="np",
+        ).images
+
+    assert np.abs(_pictures_of(run, of_token.file) / 255 - draw("token")).max() <= 1 / 255, "the adapter was taken off"
+    without = draw("lora")
+    pipeline.load_lora_weights(run.path("concepts/sword_lily"))
+    ours = _pictures_of(run, task.file) / 255
+    assert np.abs(ours - draw("lora")).max() <= 1 / 255
+    assert np.abs(ours - without).max() > 4 / 255
+
+
+def test_pictures_of_an_adapter_that_is_not_there_are_refused(vivid_base, run):
+    with pytest.raises(ValueError, match="class 'sword lily': no finished adapter"):
+        _sampler(vivid_base, run).write(_tasks(source="lora")[0])
+    assert run.names("synthetic") == []
 
 
 def test_a_token_without_a_concept_is_refused(vivid_base, tmp_path):

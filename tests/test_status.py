@@ -1,12 +1,13 @@
 """The state of a run from its files alone: built by hand, stage after stage."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
 
-from flowerti.artifacts.records import Concept, SelectedClass, Selection
+from flowerti.artifacts.records import Adapter, Concept, SelectedClass, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import to_json
 from flowerti.config.presets import demo
@@ -49,6 +50,20 @@ def test_each_class_has_its_own_line(run: RunDirectory):
     assert found["invert sword lily"] == ("done", "best at step 6 of 9")
     assert found["invert azalea"] == ("failed", "loss is nan")
     assert found["invert canna lily"] == ("begun", f"step 50 of {demo().inversion.num_steps}")
+
+
+def test_adapters_have_lines_where_they_are_asked_for(run: RunDirectory):
+    select(run)
+    assert not [stage for stage in states(run) if stage.startswith("adapt")]
+    asked = replace(demo(), sampling=replace(demo().sampling, sources=("token", "lora")))
+    run.write_bytes("config.json", to_json(asked).encode())
+    run.save("concepts/sword_lily/adapter.json", Adapter(class_name=NAMES[0], num_steps=9, best_step=6), "k")
+    run.save("concepts/azalea/adapter.json", Adapter(class_name=NAMES[1], error="no token"), "k")
+    assert {stage: state for stage, state in states(run).items() if stage.startswith("adapt")} == {
+        "adapt sword lily": ("done", "best at step 6 of 9"),
+        "adapt azalea": ("failed", "no token"),
+        "adapt canna lily": ("waiting", ""),
+    }
 
 
 def test_a_damaged_checkpoint_is_named(run: RunDirectory):

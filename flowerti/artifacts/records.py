@@ -200,6 +200,26 @@ class Concept:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Adapter:
+    """A class's low-rank adapter on top of its token, or the reason why there is none."""
+
+    class_name: str
+    rank: int = 0
+    num_parameters: int = 0
+    weights_sha256: str = ""
+    """Hash of pytorch_lora_weights.safetensors."""
+    num_pictures: int = 0
+    num_steps: int = 0
+    best_step: int = 0
+    loss_curve: list[LossPoint] = field(default_factory=list)
+    """Begins at the token's own loss, on the same draws as the token's curve where both evaluate as many."""
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str = ""
+    """Empty, or why the class failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PictureSet:
     """The synthetic pictures of one class and source."""
 

@@ -12,16 +12,22 @@ from collections.abc import Callable
 import ray
 from ray.data import ActorPoolStrategy
 
-from flowerti.artifacts.records import Concept, PictureSet, SelectedClass, Selection
+from flowerti.artifacts.records import Adapter, Concept, PictureSet, SelectedClass, Selection
 from flowerti.cluster.session import connect, device_of
 from flowerti.data.shards import read_shard_key
 from flowerti.sampling import Sampler, ShardTask, plan_shards
 from flowerti.study import Study
 
 
-def sample(study: Study, selection: Selection, concepts: list[Concept], say: Callable[[str], None]) -> list[PictureSet]:
-    """Draw every set of every selected class whose concept was learnt."""
-    plans = [plan for s in selection.selected for plan in plan_sets(study, s, concepts)]
+def sample(
+    study: Study,
+    selection: Selection,
+    concepts: list[Concept],
+    adapters: list[Adapter],
+    say: Callable[[str], None],
+) -> list[PictureSet]:
+    """Draw every set of every selected class; those of a token or adapter where it was learnt."""
+    plans = [plan for s in selection.selected for plan in plan_sets(study, s, concepts, adapters)]
     missing = [task for _, tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
     if missing:
         say(f"drawing {sum(task.end - task.begin for task in missing)} pictures")
@@ -30,7 +36,9 @@ def sample(study: Study, selection: Selection, concepts: list[Concept], say: Cal
     return [_describe(study, tasks) for _, tasks in plans]
 
 
-def plan_sets(study: Study, selected: SelectedClass, concepts: list[Concept]) -> list[tuple[str, list[ShardTask]]]:
+def plan_sets(
+    study: Study, selected: SelectedClass, concepts: list[Concept], adapters: list[Adapter]
+) -> list[tuple[str, list[ShardTask]]]:
     """The shards of every source that a class has."""
     experiment, class_name = study.experiment, selected.class_name
     concept = next(c for c in concepts if c.class_name == class_name)
@@ -42,6 +50,10 @@ def plan_sets(study: Study, selected: SelectedClass, concepts: list[Concept]) ->
     if not concept.error:
         names["token"] = concept.token
     inputs = {"token": [study.base_sha256, concept.embeddings_sha256]}
+    for adapter in adapters:
+        if adapter.class_name == class_name and not adapter.error:
+            names["lora"] = concept.token
+            inputs["lora"] = [*inputs["token"], adapter.weights_sha256]
     return [
         (
             source,

@@ -75,7 +75,7 @@ def _question(study: Study, selection: Selection, sets: list[PictureSet]) -> Swe
 
 
 def _timings(run: RunDirectory) -> dict[str, Timing]:
-    found = {name: run.load(f"timings/{name}.json", Timing) for name in ("invert", "sample")}
+    found = {name: run.load(f"timings/{name}.json", Timing) for name in ("invert", "adapt", "sample")}
     return {name: timing for name, timing in found.items() if timing is not None}
 
 

@@ -1,9 +1,9 @@
 """Settings of a run: one frozen dataclass a stage, gathered in `Experiment`, checked when built.
 
-Every figure that steers a stage stands here, or in `config.data`, with its unit. A stage receives its own config and
-nothing else. Reading and writing configs as JSON is here too, so that a run can be started again from the file beside
-its results. This module knows nothing about torch, Ray, files of pictures or how a stage works; ready-made experiments
-are in `presets`.
+Every figure that steers a stage stands here, or in `config.adapter` and `config.data`, with its unit. A stage receives
+its own config and nothing else. Reading and writing configs as JSON is here too, so that a run can be started again
+from the file beside its results. This module knows nothing about torch, Ray, files of pictures or how a stage works;
+ready-made experiments are in `presets`.
 """
 
 import dataclasses
@@ -11,12 +11,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from flowerti.config.adapter import AdapterConfig as AdapterConfig
 from flowerti.config.checks import check_kinds, require
 from flowerti.config.data import DataConfig as DataConfig
 from flowerti.config.data import ImbalanceConfig as ImbalanceConfig
 
-Source = Literal["raw", "alternative_name", "latin_name", "token"]
-"""Where a synthetic picture's prompt takes its name from: the class name, another name, or the learnt token."""
+Source = Literal["raw", "alternative_name", "latin_name", "token", "lora"]
+"""Where a synthetic picture's prompt takes its name from: the class name, another name, or the learnt token; lora: the
+token on a U-Net with the class's adapter."""
 
 SelectionRule = Literal["lowest_f1", "fewest_pictures", "blend", "fixed"]
 
@@ -178,6 +180,8 @@ class SamplingConfig:
     """Pictures drawn at once; cut by picture index."""
     alternative_names_file: str = ""
     """JSON file {class name: another name}; comes before the names that the project knows."""
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    """How the adapters of source 'lora' are learnt."""
 
     def __post_init__(self) -> None:
         """Check ranges and the prompt's placeholder."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from flowerti.config.experiment import (
+    AdapterConfig,
     BaseConfig,
     ClassifierConfig,
     DataConfig,
@@ -38,6 +39,7 @@ def demo() -> Experiment:
             num_inference_steps=10,
             guidance_scale=1.5,
             sources=("raw", "alternative_name", "token"),
+            adapter=AdapterConfig(num_steps=100, learning_rate=1e-2),
         ),
         sweep=SweepConfig(num_seeds=5),
     )
@@ -52,7 +54,7 @@ def flowers102_64() -> Experiment:
         classifier=ClassifierConfig(num_epochs=30),
         selection=SelectionConfig(rule="fixed", class_names=STUDY_CLASSES),
         inversion=InversionConfig(num_vectors=2, num_steps=600),
-        sampling=SamplingConfig(num_per_class=64),
+        sampling=SamplingConfig(num_per_class=64, adapter=AdapterConfig(learning_rate=1e-2)),
     )
 
 

@@ -6,6 +6,7 @@ share a batch: the networks are frozen, so each concept's loss and gradient are 
 does not know about optimisers, files, or Ray.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -84,19 +85,30 @@ def denoising_losses(
     Raises:
         ValueError: the base predicts something else than noise, velocity or the latents themselves.
     """
+    ids = torch.cat(
+        [
+            _with_rows_from(d.captions[c.captions], base.vocabulary_size, i * len(rows[0]))
+            for i, (d, c) in enumerate(zip(data, chosen, strict=True))
+        ]
+    )
+    return prediction_losses(base, encode_text(base, ids, torch.cat(rows)), data, chosen)
+
+
+def prediction_losses(
+    base: Base, states: TextStates, data: list[TrainingSet], chosen: list[Draw]
+) -> list[Float[Tensor, ""]]:
+    """Mean squared error of the base's prediction for each concept, given the text states of the whole batch.
+
+    Raises:
+        ValueError: the base predicts something else than noise, velocity or the latents themselves.
+    """
     pairs = list(zip(data, chosen, strict=True))
     latents = torch.cat([d.mean[c.views] + d.deviation[c.views] * c.posterior_noise for d, c in pairs])
     noise = torch.cat([c.noise for c in chosen])
     timesteps = torch.cat([c.timesteps for c in chosen])
-    ids = torch.cat(
-        [
-            _with_rows_from(d.captions[c.captions], base.vocabulary_size, i * len(rows[0]))
-            for i, (d, c) in enumerate(pairs)
-        ]
-    )
     noisy = base.noise_scheduler.add_noise(latents, noise, timesteps)
     target = _target(base, latents, noise, timesteps)
-    predicted = _predict(base, noisy, timesteps, encode_text(base, ids, torch.cat(rows))).to(target.dtype)
+    predicted = _predict(base, noisy, timesteps, states).to(target.dtype)
     sizes = [len(c.views) for c in chosen]
     parts = zip(predicted.split(sizes), target.split(sizes), strict=True)
     return [torch.nn.functional.mse_loss(ours, wanted) for ours, wanted in parts]
@@ -137,9 +149,18 @@ def _predict(base: Base, noisy: Tensor, timesteps: Tensor, states: TextStates) -
     return base.unet(noisy.to(base.dtype), timesteps, states.hidden.to(base.dtype), **extra).sample
 
 
+Losses = Callable[[Base, list[Tensor], list[TrainingSet], list[Draw]], list[Tensor]]
+"""As `denoising_losses`, for whatever one tensor a concept is learnt as."""
+
+
 @torch.no_grad()
 def evaluate(
-    base: Base, rows: Float[Tensor, "vectors width"], data: TrainingSet, config: InversionConfig, seed: int
+    base: Base,
+    rows: Float[Tensor, "vectors width"],
+    data: TrainingSet,
+    config: InversionConfig,
+    seed: int,
+    losses: Losses | None = None,
 ) -> float:
     """The loss on fixed views, captions, timesteps and noise: comparable between steps, unlike the training loss."""
     num_timesteps = base.noise_scheduler.config.num_train_timesteps
@@ -154,5 +175,6 @@ def evaluate(
             posterior_noise=fixed.posterior_noise[part],
             noise=fixed.noise[part],
         )
-        total += denoising_loss(base, rows, data, batch).item() * len(batch.views)
+        (loss,) = (losses or denoising_losses)(base, [rows], [data], [batch])
+        total += loss.item() * len(batch.views)
     return total / config.num_eval_latents

@@ -1,6 +1,7 @@
 """Textual Inversion (Gal et al. 2022, arXiv 2208.01618): learn embedding rows for one or several classes.
 
-The rows are the only parameters. Several concepts may share a batch; each keeps its own seeds, optimiser state, curve
+The rows are the only parameters; `flowerti.adapters` has an adapter learnt in their place, laid out as one long row.
+Several concepts may share a batch; each keeps its own seeds, optimiser state, curve
 and stop. All randomness of a step comes from the run's seed, the class and the step's number, so that a run resumed
 from a checkpoint takes the same path as an uninterrupted one. This module does not know about Ray, files, or why a
 class was selected.
@@ -18,7 +19,7 @@ from torch import Tensor
 from flowerti.artifacts.records import LossPoint, seed_for
 from flowerti.config.experiment import InversionConfig
 from flowerti.diffusion import Base
-from flowerti.inversion.denoising import TrainingSet, denoising_losses, draw, evaluate
+from flowerti.inversion.denoising import Losses, TrainingSet, denoising_losses, draw, evaluate
 from flowerti.inversion.starts import start_rows
 
 _WARM_UP_SHARE = 0.1
@@ -56,6 +57,8 @@ class Lesson:
     run_seed: int
     data: TrainingSet
     progress: Progress
+    stage: str = "inversion"
+    """Which part of the config is being followed; it also tells the draws of one stage from those of another."""
     error: str = ""
     """Empty, or why the class failed."""
 
@@ -114,34 +117,39 @@ def learn(
 
 
 def learn_together(
-    base: Base, lessons: list[Lesson], config: InversionConfig, checkpoint: Callable[[Lesson], None]
+    base: Base,
+    lessons: list[Lesson],
+    config: InversionConfig,
+    checkpoint: Callable[[Lesson], None],
+    losses: Losses | None = None,
 ) -> Iterator[Lesson]:
     """Train several classes in one batch, in place, and yield each as it ends; `lesson.error` says how.
 
     A class's gradients, seeds and stop are those of a run of its own. A class that ends leaves the batch to the others.
+    `losses` says what is learnt; the rows of a token where there are none.
     """
-    courses = [Course(base, lesson, config) for lesson in lessons]
+    courses = [Course(base, lesson, config, losses) for lesson in lessons]
     while courses:
         for course in [c for c in courses if c.has_ended()]:
             courses.remove(course)
             course.end()
             yield course.lesson
         if courses:
-            take_step(base, courses, config)
+            take_step(base, courses, config, losses)
             for course in courses:
                 course.look(checkpoint)
 
 
-def take_step(base: Base, courses: "list[Course]", config: InversionConfig) -> None:
+def take_step(base: Base, courses: "list[Course]", config: InversionConfig, losses: Losses | None = None) -> None:
     """One optimiser step of every class, from one pass through the networks; nothing is read back to the host."""
     num_timesteps = base.noise_scheduler.config.num_train_timesteps
     chosen = [draw(c.lesson.data, config.batch_size, num_timesteps, c.step_seed()) for c in courses]
     rows = [course.lesson.progress.rows for course in courses]
     with _convolutions(base, num_latents=len(courses) * config.batch_size):
-        losses = denoising_losses(base, rows, [course.lesson.data for course in courses], chosen)
+        found = (losses or denoising_losses)(base, rows, [course.lesson.data for course in courses], chosen)
         # a class's rows meet the sum through its own loss alone
-        gradients = torch.autograd.grad(torch.stack(losses).sum(), rows)
-    for course, loss, gradient in zip(courses, losses, gradients, strict=True):
+        gradients = torch.autograd.grad(torch.stack(found).sum(), rows)
+    for course, loss, gradient in zip(courses, found, gradients, strict=True):
         course.step(loss.detach(), gradient)
 
 
@@ -166,9 +174,9 @@ def _convolutions(base: Base, num_latents: int) -> Iterator[None]:
 class Course:
     """A lesson with its optimiser, its evaluations and its end."""
 
-    def __init__(self, base: Base, lesson: Lesson, config: InversionConfig) -> None:
+    def __init__(self, base: Base, lesson: Lesson, config: InversionConfig, losses: Losses | None = None) -> None:
         self.lesson = lesson
-        self._base, self._config = base, config
+        self._base, self._config, self._losses = base, config, losses
         self._unread: list[Tensor] = []
         progress = lesson.progress
         progress.rows = progress.rows.requires_grad_()
@@ -184,7 +192,8 @@ class Course:
 
     def step_seed(self) -> int:
         """Seed of the coming step's draw."""
-        return seed_for(self.lesson.run_seed, self.lesson.class_name, "inversion/step", self.lesson.progress.step)
+        lesson = self.lesson
+        return seed_for(lesson.run_seed, lesson.class_name, f"{lesson.stage}/step", lesson.progress.step)
 
     def step(self, loss: Tensor, gradient: Tensor) -> None:
         """Move the rows along one gradient."""
@@ -225,14 +234,15 @@ class Course:
             action()
         except _NotFiniteError as error:
             self.lesson.error = (
-                f"class {self.lesson.class_name!r}: {error}: lower inversion.learning_rate or use base.dtype float32"
+                f"class {self.lesson.class_name!r}: {error}: "
+                f"lower {self.lesson.stage}.learning_rate or use base.dtype float32"
             )
 
     def _evaluate(self) -> None:
         progress, lesson = self.lesson.progress, self.lesson
         self._require_finite()
         seed = seed_for(lesson.run_seed, lesson.class_name, "inversion/evaluation", 0)
-        loss = evaluate(self._base, progress.rows, lesson.data, self._config, seed)
+        loss = evaluate(self._base, progress.rows, lesson.data, self._config, seed, self._losses)
         if not loss < float("inf"):
             raise _NotFiniteError(f"the evaluation loss is {loss} at step {progress.step}")
         is_best = not progress.curve or loss < progress.best.loss

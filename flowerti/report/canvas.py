@@ -22,6 +22,7 @@ TOKEN_COLOUR = "#d55e00"
 CLASS_NAME_COLOUR = "#0072b2"
 OTHER_NAME_COLOUR = "#009e73"
 LATIN_NAME_COLOUR = "#56b4e9"
+ADAPTER_COLOUR = "#e69f00"
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

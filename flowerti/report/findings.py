@@ -6,6 +6,7 @@ This module knows nothing about what a report says or looks like.
 from dataclasses import dataclass
 
 from flowerti.artifacts.records import (
+    Adapter,
     Census,
     ClassifierReport,
     Concept,
@@ -32,6 +33,8 @@ class Findings:
     """Failed ones included."""
     concept_neighbours: list[ConceptNeighbour]
     """Rows of other classes near each learnt row."""
+    adapters: list[Adapter]
+    """Failed ones included; empty where none was asked for."""
     sets: list[PictureSet]
     scores: Scores
     """Of validation and test."""

@@ -3,18 +3,19 @@
 This module compares what the settings asked for with what the stages returned; it knows nothing about the numbers.
 """
 
-from flowerti.artifacts.records import Concept, SweepTable
+from flowerti.artifacts.records import Adapter, Concept, SweepTable
 from flowerti.config.experiment import Experiment
 from flowerti.report.findings import Findings
 from flowerti.report.names import SOURCE_NAMES, arm_name
 
 
-def failures(concepts: list[Concept], sweep: SweepTable) -> list[dict[str, str]]:
-    """Each class without a token and each lost trial, with the reason."""
+def failures(concepts: list[Concept], adapters: list[Adapter], sweep: SweepTable) -> list[dict[str, str]]:
+    """Each class without a token or adapter and each lost trial, with the reason."""
     of_classes = [
-        {"stage": "invert", "class_name": concept.class_name, "reason": concept.error}
-        for concept in concepts
-        if concept.error
+        {"stage": stage, "class_name": learnt.class_name, "reason": learnt.error}
+        for stage, records in (("invert", concepts), ("adapt", adapters))
+        for learnt in records
+        if learnt.error
     ]
     return of_classes + [{"stage": "sweep", "class_name": "", "reason": text} for text in sweep.failures]
 

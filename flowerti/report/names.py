@@ -11,6 +11,7 @@ SOURCE_NAMES = {
     "alternative_name": "other name",
     "latin_name": "Latin name",
     "token": "learnt token",
+    "lora": "token and adapter",
 }
 ARM_NAMES = SOURCE_NAMES | {
     "real": "real only",

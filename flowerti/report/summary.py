@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from flowerti.artifacts.records import Census, ClassifierReport, Concept, SweepTable
+from flowerti.artifacts.records import Adapter, Census, ClassifierReport, Concept, LossPoint, SweepTable
 from flowerti.artifacts.scores import Scores
 from flowerti.config.experiment import Experiment
 from flowerti.report.findings import Findings
@@ -49,6 +49,7 @@ def build_summary(found: Findings) -> dict[str, Any]:
             {"class_name": concept.class_name, **row} for concept in learnt for row in _rows(concept.neighbours)
         ],
         "concept_neighbours": _rows(found.concept_neighbours),
+        "adapters": [_adapter_row(adapter) for adapter in found.adapters],
         "sets": _rows(found.sets),
         **_of_scores(found.scores),
         "sweep": _rows(sweep.rows),
@@ -59,7 +60,7 @@ def build_summary(found: Findings) -> dict[str, Any]:
         "sweep_classes": _rows(sweep.classes),
         "sweep_groups": _rows(sweep.groups),
         "arm_costs": _rows(found.arm_costs),
-        "failures": failures(found.concepts, sweep),
+        "failures": failures(found.concepts, found.adapters, sweep),
         "left_out": left_out(found),
         "timings": _rows(found.timings),
     }
@@ -126,13 +127,28 @@ def _concept_row(concept: Concept) -> dict[str, Any]:
         "num_steps",
         "best_step",
     )
-    curve = concept.loss_curve
     return {name: getattr(concept, name) for name in kept} | {
-        "first_loss": curve[0].loss if curve else None,
-        "best_loss": next((point.loss for point in curve if point.step == concept.best_step), None),
+        **_losses(concept.loss_curve, concept.best_step),
         "embeddings_sha256": concept.embeddings_sha256,
         "seconds": concept.seconds,
         "error": concept.error,
+    }
+
+
+def _adapter_row(adapter: Adapter) -> dict[str, Any]:
+    kept = ("class_name", "rank", "num_parameters", "num_pictures", "num_steps", "best_step")
+    return {name: getattr(adapter, name) for name in kept} | {
+        **_losses(adapter.loss_curve, adapter.best_step),
+        "weights_sha256": adapter.weights_sha256,
+        "seconds": adapter.seconds,
+        "error": adapter.error,
+    }
+
+
+def _losses(curve: Sequence[LossPoint], best_step: int) -> dict[str, float | None]:
+    return {
+        "first_loss": curve[0].loss if curve else None,
+        "best_loss": next((point.loss for point in curve if point.step == best_step), None),
     }
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from flowerti.artifacts.records import SweepRow
 from flowerti.report.canvas import (
+    ADAPTER_COLOUR,
     CLASS_NAME_COLOUR,
     LATIN_NAME_COLOUR,
     OTHER_NAME_COLOUR,
@@ -22,6 +23,7 @@ from flowerti.report.names import ARM_NAMES, arm_name
 
 _COLOURS = {
     "token": TOKEN_COLOUR,
+    "lora": ADAPTER_COLOUR,
     "raw": CLASS_NAME_COLOUR,
     "alternative_name": OTHER_NAME_COLOUR,
     "latin_name": LATIN_NAME_COLOUR,

@@ -91,8 +91,8 @@ def score_class(
         text_feature: feature of the class's description by the same extractor, for the text similarity.
 
     Returns:
-        The metrics of each source; kernel comparisons of `token` with every other source, and of the other names with
-        `raw`; and notes on what could not be computed.
+        The metrics of each source; kernel comparisons of `token` with every name, of `lora` with `token`, and of the
+        other names with `raw`; and notes on what could not be computed.
 
     Raises:
         ValueError: too few pictures, or features that are not finite, do not vary or differ in width; names the class
@@ -250,7 +250,9 @@ def _comparisons(
 
 
 def _pairs(sources: list[str]) -> list[tuple[str, str]]:
-    """The token against every other source, and other names against the class name."""
-    pairs = [("token", source) for source in sources if source != "token"] if "token" in sources else []
+    """The token against every name, an adapter against the token alone, and other names against the class name."""
+    names = [source for source in sources if source not in ("token", "lora")]
+    pairs = [("token", name) for name in names] if "token" in sources else []
+    pairs += [("lora", "token")] if {"lora", "token"} <= set(sources) else []
     other_names = [name for name in ("alternative_name", "latin_name") if {name, "raw"} <= set(sources)]
     return [*pairs, *((name, "raw") for name in other_names)]

@@ -19,12 +19,13 @@ def arm_costs(
     """Cost and gain per hour of each row.
 
     A token's pictures cost the inversion and their share of the sampling, by number of pictures, whatever the ratio:
-    they were drawn once for all ratios. Other sources cost their share of the sampling.
+    they were drawn once for all ratios. Those of an adapter cost its learning besides, on top of the token that it
+    stands on. Other sources cost their share of the sampling.
 
     Args:
         rows: rows of the sweep.
         sets: the synthetic pictures that were drawn.
-        timings: of the stages "invert" and "sample"; one that is missing counts nothing.
+        timings: of the stages "invert", "adapt" and "sample"; one that is missing counts nothing.
         num_cpus: CPUs that a stage held; they count where it held no GPU.
     """
     on_gpu = any(timing.gpu_seconds > 0 for timing in timings.values())
@@ -39,7 +40,8 @@ def _cost(row: SweepRow, sets: Sequence[PictureSet], hours: Mapping[str, float],
     source, num_drawn = source_of(row.arm), sum(s.num_pictures for s in sets)
     num_own = sum(s.num_pictures for s in sets if s.source == source)
     spent = hours.get("sample", 0.0) * num_own / num_drawn if num_drawn else 0.0
-    spent += hours.get("invert", 0.0) if source == "token" else 0.0
+    spent += hours.get("invert", 0.0) if source in ("token", "lora") else 0.0
+    spent += hours.get("adapt", 0.0) if source == "lora" else 0.0
     return ArmCost(
         split=row.split,
         arm=row.arm,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Int64, Num
 from flowerti.artifacts.records import num_synthetic, seed_for
 from flowerti.config.experiment import FreeArm, SweepConfig
 
-SYNTHETIC_ARMS = ("raw", "alternative_name", "latin_name", "token")
+SYNTHETIC_ARMS = ("raw", "alternative_name", "latin_name", "token", "lora")
 SHUFFLED_ARM = "shuffled_token"
 """Negative control: every weak class gets the pictures of another weak class's token."""
 REPLACING_ARM = "token_replace"

@@ -95,7 +95,7 @@ def run_sweep(
         failures=failures + final_failures,
         primary_contrast=PRIMARY_CONTRAST,
         best_control=control,
-        warnings=warn(ratio, contrasts),
+        warnings=[*warn(ratio, contrasts), *_of_adapters(rows, config)],
         class_ratios=recommend_classes(class_rows, rows, config),
         contrasts=contrasts + _contrasts(test, control, shown),
         classes=class_rows + test.class_rows(),
@@ -113,6 +113,13 @@ def final_arms(arms: Sequence[tuple[str, float]], ratio: float) -> list[tuple[st
 
 def _stacks(question: SweepQuestion, control: str) -> bool:
     return question.config.on_best_control and control != "real" and bool(question.pools.get("token"))
+
+
+def _of_adapters(rows: Sequence[SweepRow], config: SweepConfig) -> list[str]:
+    """What the rule says of the adapters' pictures: told, but no part of the recommendation, which is the token's."""
+    if not any(row.arm == "lora" for row in rows):
+        return []
+    return [f"The same rule for pictures of the tokens' adapters (arm lora): {recommend(rows, config, 'lora')[1]}"]
 
 
 def _largest_gain(rows: Sequence[SweepRow]) -> float:
@@ -140,7 +147,7 @@ def _contrasts(analysis: SweepAnalysis, control: str, ratio: float) -> list[Swee
     found = [analysis.contrast("token", ratio, "real", primary=analysis.split == "test")]
     if control != "real":
         found.append(analysis.contrast("token", ratio, control))
-    for arm in (REPEATED_ARM, "raw", "alternative_name", "latin_name", SHUFFLED_ARM):
+    for arm in (REPEATED_ARM, "raw", "alternative_name", "latin_name", "lora", SHUFFLED_ARM):
         if analysis.has(arm, ratio):
             found.append(analysis.contrast("token", ratio, arm, ratio))
     if analysis.has(stacked_arm(control), ratio):

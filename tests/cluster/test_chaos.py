@@ -16,9 +16,15 @@ from tiny_run import tiny_experiment, without_times
 from flowerti.config.experiment import Experiment
 
 pytestmark = pytest.mark.ray
-STAGES = ("classify", "invert", "sample", "score", "sweep")
+STAGES = ("classify", "invert", "adapt", "sample", "score", "sweep")
 VICTIMS = ("worker", "node", "driver", "worker")
-_FINISHED = ("concepts/*/concept.json", "synthetic/*.parquet", "sweep/trials/*.json", "classifier/report.json")
+_FINISHED = (
+    "classifier/report.json",
+    "concepts/*/concept.json",
+    "concepts/*/adapter.json",
+    "synthetic/*.parquet",
+    "sweep/trials/*.json",
+)
 _MAX_DELAY_S = 3.0
 
 

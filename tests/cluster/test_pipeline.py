@@ -25,7 +25,7 @@ from flowerti.report import validate_summary
 
 pytestmark = pytest.mark.ray
 _RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-STAGES = ("classify", "invert", "sample", "score", "sweep")
+STAGES = ("classify", "invert", "adapt", "sample", "score", "sweep")
 
 
 def run(experiment: Experiment, folder: Path) -> dict:
@@ -56,13 +56,25 @@ def test_a_run_leaves_everything_that_the_contract_names(finished):
     assert len(weak) == 3
     for name in weak:
         folder = finished / "concepts" / slug(name)
-        assert {p.name for p in folder.iterdir() if p.is_file()} == {"concept.json", "learned_embeds.safetensors"}
-    assert len(contents(finished, "synthetic/*.parquet")) >= 3 * 2 * 2
+        assert {p.name for p in folder.iterdir() if p.is_file()} == {
+            "concept.json",
+            "learned_embeds.safetensors",
+            "adapter.json",
+            "pytorch_lora_weights.safetensors",
+        }
+    assert len(contents(finished, "synthetic/*.parquet")) >= 3 * 3 * 2
+    assert [adapter["error"] for adapter in summary["adapters"]] == [""] * 3
     # one row each, and three nearest rows of others: there are only two
     near = {(row["class_name"], row["other_class_name"]) for row in summary["concept_neighbours"]}
     assert near == {(name, other) for name in weak for other in weak if name != other}
     splits = {(row["split"], row["arm"]) for row in summary["sweep"]}
-    assert {("validation", "real"), ("validation", "token"), ("test", "real"), ("test", "token")} <= splits
+    assert {
+        ("validation", "real"),
+        ("validation", "token"),
+        ("test", "real"),
+        ("test", "token"),
+        ("test", "lora"),
+    } <= splits
     assert {d["reference"] for d in summary["distances"]} == {"validation", "test"}
     page = (finished / "report.html").read_text()
     assert all(name in page for name in weak)
@@ -71,7 +83,7 @@ def test_a_run_leaves_everything_that_the_contract_names(finished):
 
 def test_the_same_command_again_does_nothing_and_says_the_same(copy, tiny_base, monkeypatch):
     monkeypatch.setattr(session, "connect", lambda config: pytest.fail("Ray was started"))
-    for stage in ("classify", "invert", "sample", "features", "sweep"):
+    for stage in ("classify", "invert", "adapt", "sample", "features", "sweep"):
         monkeypatch.setattr(f"flowerti.cluster.{stage}.connect", lambda config: pytest.fail("Ray was started"))
     before = (copy / "summary.json").read_bytes()
     run(tiny_experiment(tiny_base), copy)
@@ -173,7 +185,7 @@ def test_a_killed_driver_loses_nothing_that_was_finished(stage, finished, tiny_b
     folder = tmp_path / "run"
     kill_driver_in(stage, experiment, folder, delay_s=1.0)
     assert not (folder / "summary.json").exists()
-    kept = {p: p.stat().st_mtime_ns for p in folder.glob("concepts/*/concept.json")}
+    kept = {p: p.stat().st_mtime_ns for name in ("concept", "adapter") for p in folder.glob(f"concepts/*/{name}.json")}
     kept |= {p: p.stat().st_mtime_ns for p in folder.glob("synthetic/*.parquet")}
     summary = run(experiment, folder)
     assert all(p.stat().st_mtime_ns == changed for p, changed in kept.items())

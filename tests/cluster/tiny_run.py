@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flowerti.config.experiment import (
+    AdapterConfig,
     BaseConfig,
     ClassifierConfig,
     ClusterConfig,
@@ -32,7 +33,16 @@ def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
         inversion=InversionConfig(
             num_steps=12, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
         ),
-        sampling=SamplingConfig(num_per_class=6, batch_size=4, num_inference_steps=2, guidance_scale=2.0),
+        sampling=SamplingConfig(
+            num_per_class=6,
+            batch_size=4,
+            num_inference_steps=2,
+            guidance_scale=2.0,
+            sources=("raw", "alternative_name", "latin_name", "token", "lora"),
+            adapter=AdapterConfig(
+                rank=2, num_steps=8, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
+            ),
+        ),
         scoring=ScoringConfig(input_sizes_px=(64,), num_permutations=99, num_floor_splits=3),
         sweep=SweepConfig(ratios=(1.0, 3.0), num_seeds=2, num_bootstrap=100),
         cluster=ClusterConfig(num_workers=num_workers),
@@ -44,6 +54,7 @@ def without_times(summary: dict) -> dict:
     kept = {key: value for key, value in summary.items() if key != "timings"}
     return json.loads(json.dumps(kept)) | {
         "concepts": _without(summary["concepts"], "seconds"),
+        "adapters": _without(summary["adapters"], "seconds"),
         # what an arm's pictures cost is read from the stages' clocks, in hours of a GPU where a worker has one
         "arm_costs": _without(summary.get("arm_costs", []), "hours", "gain_per_hour", "unit"),
     }

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_origin
 import pytest
 
 from flowerti.artifacts.records import key_of
+from flowerti.config import adapter as hooked_adapter
 from flowerti.config import data as hooked_data
 from flowerti.config import experiment as hooked
 from flowerti.config.presets import PRESETS
@@ -20,13 +21,12 @@ from flowerti.config.presets import PRESETS
 
 def as_users_import_it() -> ModuleType:
     """The module without the type checks that tests add to it, which would refuse wrong types before it can."""
-    data_config = without_checks("flowerti.config.data", hooked_data.__file__)
-    before = sys.modules["flowerti.config.data"]
-    sys.modules["flowerti.config.data"] = data_config
+    parts = {module.__name__: module for module in (hooked_adapter, hooked_data)}
+    sys.modules |= {name: without_checks(name, str(part.__file__)) for name, part in parts.items()}
     try:
         return without_checks("flowerti.config.experiment", hooked.__file__)
     finally:
-        sys.modules["flowerti.config.data"] = before
+        sys.modules |= parts
 
 
 def without_checks(name: str, file: str) -> ModuleType:
@@ -93,11 +93,19 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "inversion.patience_evals": [-1],
     "inversion.checkpoint_every_steps": [0],
     "sampling.num_per_class": [1, 0],
-    "sampling.sources": [(), ("raw",), ("token", "token"), ("token", "lora")],
+    "sampling.sources": [(), ("raw",), ("token", "token"), ("lora",), ("token", "dreambooth")],
     "sampling.prompt": ["a flower", "{} {}", "{{}}", "a {} {0}", "a {} {", "}{ {}"],
     "sampling.num_inference_steps": [0],
     "sampling.guidance_scale": [0.5, math.inf, math.nan],
     "sampling.batch_size": [0],
+    "sampling.adapter.rank": [0],
+    "sampling.adapter.num_steps": [0],
+    "sampling.adapter.batch_size": [0],
+    "sampling.adapter.learning_rate": [0.0, math.nan, math.inf],
+    "sampling.adapter.weight_decay": [-1.0],
+    "sampling.adapter.eval_every_steps": [0],
+    "sampling.adapter.num_eval_latents": [0],
+    "sampling.adapter.checkpoint_every_steps": [0],
     "scoring.extractors": [(), ("clip", "clip")],
     "scoring.weights": [("a.pth", "b.pth")],
     "scoring.input_sizes_px": [(0,), (), (64, 128)],
@@ -127,19 +135,25 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
 
 
 def all_fields() -> dict[str, dataclasses.Field]:
-    demo_experiment = demo()
-    fields = {f.name: f for f in dataclasses.fields(Experiment) if f.name not in STAGES}
-    for stage in STAGES:
-        fields |= {f"{stage}.{f.name}": f for f in dataclasses.fields(getattr(demo_experiment, stage))}
-    return fields
+    return fields_of(demo(), "")
+
+
+def fields_of(part: Any, prefix: str) -> dict[str, dataclasses.Field]:
+    found = {}
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        name = f"{prefix}{field.name}"
+        found |= fields_of(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: field}
+    return found
 
 
 def with_value(name: str, value: Any) -> Any:
-    experiment = demo()
-    stage, _, field = name.rpartition(".")
-    if not stage:
-        return dataclasses.replace(experiment, **{field: value})
-    return dataclasses.replace(experiment, **{stage: dataclasses.replace(getattr(experiment, stage), **{field: value})})
+    return replaced(demo(), name.split("."), value)
+
+
+def replaced(part: Any, path: list[str], value: Any) -> Any:
+    name, *rest = path
+    return dataclasses.replace(part, **{name: replaced(getattr(part, name), rest, value) if rest else value})
 
 
 def test_every_field_with_a_range_is_in_the_table():
@@ -311,13 +325,13 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(text: str, named: str):
 
 
 def config_classes() -> list[ast.ClassDef]:
-    trees = [ast.parse(Path(module.__file__).read_text()) for module in (hooked_data, hooked)]
+    trees = [ast.parse(Path(module.__file__).read_text()) for module in (hooked_adapter, hooked_data, hooked)]
     return [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
 def test_every_setting_is_explained_where_it_stands():
     classes = config_classes()
-    assert len(classes) == len(STAGES) + 1
+    assert len(classes) == len(STAGES) + 2  # the experiment itself, and the adapter's inside sampling
     for class_node in classes:
         assert ast.get_docstring(class_node)
         for statement, following in zip(class_node.body, class_node.body[1:], strict=False):

@@ -177,7 +177,7 @@ def test_an_evaluation_that_is_not_a_number_is_named(base, data, monkeypatch):
 def _script_evaluations(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> list[torch.Tensor]:
     seen: list[torch.Tensor] = []
 
-    def scripted(_base, rows, _data, _config, _seed) -> float:
+    def scripted(_base, rows, _data, _config, _seed, _losses) -> float:
         seen.append(rows.detach().clone())
         return losses[len(seen) - 1]
 

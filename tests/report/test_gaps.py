@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from finished_run import census, concept, experiment, picture_sets, run, sweep
+from finished_run import adapter, census, concept, experiment, picture_sets, run, sweep
 from finished_scores import FOURTEEN, class_names, scores
 
 from flowerti.config.experiment import SamplingConfig
@@ -16,7 +16,7 @@ def missing_from(parts):
 
 def test_nothing_is_missing_from_a_whole_run():
     assert missing_from(run()) == []
-    assert failures(run()["concepts"], sweep()) == []
+    assert failures(run()["concepts"], [adapter(FOURTEEN[0])], sweep()) == []
 
 
 def test_gaps_are_named():
@@ -52,9 +52,11 @@ def test_hidden_pictures_are_said_to_be_hidden():
     ]
 
 
-def test_failures_come_from_tokens_and_trials():
+def test_failures_come_from_tokens_adapters_and_trials():
     concepts = [concept(FOURTEEN[0]), concept(FOURTEEN[1], error="loss is NaN")]
-    assert failures(concepts, sweep(failures=["token at 2: killed"])) == [
+    adapters = [adapter(FOURTEEN[0], error="damaged")]
+    assert failures(concepts, adapters, sweep(failures=["token at 2: killed"])) == [
         {"stage": "invert", "class_name": FOURTEEN[1], "reason": "loss is NaN"},
+        {"stage": "adapt", "class_name": FOURTEEN[0], "reason": "damaged"},
         {"stage": "sweep", "class_name": "", "reason": "token at 2: killed"},
     ]

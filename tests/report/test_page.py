@@ -8,6 +8,7 @@ import pytest
 from finished_run import (
     HOSTILE,
     Elements,
+    adapter,
     arm_costs,
     assert_self_contained,
     census,
@@ -34,7 +35,7 @@ from finished_scores import (
 )
 
 from flowerti.artifacts.records import Selection, SweepTable
-from flowerti.artifacts.scores import Extractor, MatrixRow
+from flowerti.artifacts.scores import Comparison, Extractor, MatrixRow
 from flowerti.report.names import ARM_NAMES, SOURCE_NAMES, copies_file, matrix_file
 
 WEAK = FOURTEEN[:3]
@@ -80,6 +81,22 @@ def test_rows_of_other_tokens_stand_under_the_nearest_words():
     assert f"Nearest rows of other tokens class vector nearest rows of other classes, with cosine {WEAK[1]} 0" in text
     assert f"{WEAK[0]}, 1 0.25" in text
     assert "other tokens" not in page(run(concept_neighbours=[]))
+
+
+def test_adapters_stand_below_the_tokens_with_what_they_add():
+    nearer = Comparison(
+        class_name=WEAK[0], closer="lora", than="token", extractor=EXTRACTOR, metric="kernel", difference=0.208,
+        p_value=0.001, low=0.1, high=0.3, reference="test",
+    )  # fmt: skip
+    shown = scores(WEAK, all_names=FOURTEEN, reference="test")
+    shown = dataclasses.replace(shown, comparisons=[*shown.comparisons, nearer])
+    adapters = [adapter(WEAK[0]), adapter(WEAK[1], error="loss is NaN")]
+    html = page(run(adapters=adapters, scores=shown))
+    text = section(html, "tokens")
+    assert f"{WEAK[0]} 4 51,968 8 400 350 0.3100 0.2750 1 min 01 s" in text
+    assert f"{WEAK[0]} nearer than the token alone by +0.208 (95 % interval +0.100 to +0.300)." in text
+    assert "loss is NaN" in section(html, "failures")
+    assert "Adapters" not in page(run())
 
 
 @pytest.mark.parametrize("unit", ["GPU-hour", "CPU-hour"])
@@ -344,13 +361,13 @@ def test_arms_and_sources_without_a_plain_name_stand_under_their_own():
         sweep_row("test", "augmented+token", 2.0, 0.1),
     ]
     given = scores(WEAK)
-    given.distances.append(distance(WEAK[0], "lora", "kernel", 0.5))
+    given.distances.append(distance(WEAK[0], "dreambooth", "kernel", 0.5))
     html = page(run(scores=given, sweep=dataclasses.replace(sweep(), rows=rows)))
     text = section(html, "sweep")
     assert "borrowed 1×" in text
     assert "augmentation and learnt token 2×" in text
-    assert "lora 0.50" in section(html, "names")
-    assert not {"borrowed", "lora"} & (set(ARM_NAMES) | set(SOURCE_NAMES))
+    assert "dreambooth 0.50" in section(html, "names")
+    assert not {"borrowed", "dreambooth"} & (set(ARM_NAMES) | set(SOURCE_NAMES))
     assert set(SOURCES) < set(SOURCE_NAMES)
 
 

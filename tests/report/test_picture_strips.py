@@ -40,8 +40,8 @@ def test_strip_refuses_nothing_to_show(pictures, num_columns):
 
 
 def test_rows_stand_in_reading_order_whatever_the_order_given():
-    of_class = shown_pictures(["rose"])["rose"] | {"lora": np.zeros((1, 8, 8, 3), np.uint8)}
-    labels = ["real", "class name", "other name", "Latin name", "learnt token", "lora"]
+    of_class = shown_pictures(["rose"])["rose"] | {"dreambooth": np.zeros((1, 8, 8, 3), np.uint8)}
+    labels = ["real", "class name", "other name", "Latin name", "learnt token", "dreambooth"]
     assert list(in_reading_order(of_class, True)) == labels
     assert list(in_reading_order(dict(reversed(of_class.items())), True)) == labels
 

@@ -101,7 +101,7 @@ def test_what_the_pictures_cost_is_in_the_summary():
     assert summary["failures"] == [], "no cost is no failure"
 
 
-@pytest.mark.parametrize("later", ["arm_costs", "concept_neighbours"])
+@pytest.mark.parametrize("later", ["arm_costs", "concept_neighbours", "adapters"])
 def test_a_summary_from_before_a_field_was_told_still_holds(later):
     summary = build_summary(Findings(**run()))
     del summary[later]

@@ -19,7 +19,7 @@ def test_a_whole_sweep_has_the_common_width():
 
 
 def test_one_split_unknown_arms_and_missing_numbers_do_no_harm():
-    rows = [sweep_row("validation", "token", 1.0, 0.1), sweep_row("validation", "lora", 1.0, 0.2)]
+    rows = [sweep_row("validation", "token", 1.0, 0.1), sweep_row("validation", "dreambooth", 1.0, 0.2)]
     usual = sweep_png(rows)
     broken = dataclasses.replace(rows[0], ratio=2.0, weak_gain=math.nan)
     assert sweep_png([*rows, broken]) == usual

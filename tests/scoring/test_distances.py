@@ -94,7 +94,7 @@ def test_kernel_floor_does_not_depend_on_the_sources():
     assert _value(one, "token", "kernel").floor == _value(two, "token", "kernel").floor
 
 
-def test_comparisons_set_the_token_against_every_other_source():
+def test_comparisons_set_the_token_against_every_name():
     real = _features(15, 0, 0)
     sets = {
         "raw": _features(25, 2, 1),
@@ -113,6 +113,14 @@ def test_comparisons_set_the_token_against_every_other_source():
         assert comparison.difference == pytest.approx(table, rel=1e-9)
     assert comparisons[0].p_value == 1 / 200
     assert {c.extractor for c in comparisons} == {"efficientnet_lite0"}
+
+
+def test_an_adapter_is_set_against_its_token():
+    sets = {"raw": _features(15, 2, 1), "token": _features(15, 1, 2), "lora": _features(15, 0, 3)}
+    _, comparisons = _score(_features(15, 0, 0), sets)
+    assert [(c.closer, c.than) for c in comparisons] == [("token", "raw"), ("lora", "token")]
+    assert comparisons[1].difference > 0
+    assert comparisons[1].p_value == 1 / 200
 
 
 def test_a_source_that_lies_nearer_than_the_token_gives_a_large_p_value():

@@ -39,6 +39,14 @@ def test_gpu_hours_go_to_the_arms_that_needed_the_work():
     assert found["balanced+token"].gain_per_hour == pytest.approx(-0.12)
 
 
+def test_an_adapter_s_pictures_cost_token_and_adapter():
+    timings = {name: timing(name, 1.0, 3600.0) for name in ("invert", "adapt", "sample")}
+    rows = [*ROWS, _made("lora", 1.0, 0.2, 0.1)]
+    found = {cost.arm: cost for cost in arm_costs(rows, [*SETS, pool("lora", 60)], timings, 2.0)}
+    assert found["lora"].hours == pytest.approx(1 + 1 + 60 / 120)
+    assert found["token"].hours == pytest.approx(1 + 30 / 120)
+
+
 def test_without_a_gpu_cpus_count():
     timings = {"invert": timing("invert", 1800.0, 0.0), "sample": timing("sample", 3600.0, 0.0)}
     found = {cost.arm: cost for cost in arm_costs(ROWS, SETS, timings, 2.0)}

@@ -1,0 +1,186 @@
+"""A class from its token and training pictures to a stored adapter: checkpoints, the weights file, and the record.
+
+`AdapterLearner` is the plain class that a Ray Data worker runs. The record is written last: an adapter without it is
+unfinished. This module does not know about Ray or what is done with an adapter.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flowerti.adapters.lora import adapter_bytes, read_adapter
+from flowerti.adapters.training import adapter_lesson, adapter_losses, as_schedule
+from flowerti.artifacts.records import Adapter, key_of
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import AdapterConfig, BaseConfig
+from flowerti.data.dataset import read_pictures
+from flowerti.diffusion import load_base, resolve_folder, verify_base
+from flowerti.inversion import checkpoints
+from flowerti.inversion.concepts import concept_folder, load_concept, load_rows
+from flowerti.inversion.denoising import prepare
+from flowerti.inversion.engine import Lesson, Progress, learn_together
+
+_PACKAGES = ("torch", "diffusers", "transformers")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterTask:
+    """All that a worker needs to learn one class's adapter, besides its token in the run directory."""
+
+    class_name: str
+    addresses: tuple[str, ...]
+    """Training pictures."""
+    image_size_px: int
+    run_seed: int
+    key: str
+    """What the adapter is made from: config, base, token and pictures."""
+
+
+def adapter_key(config: AdapterConfig, base: BaseConfig, *inputs: str) -> str:
+    """Key of an adapter; `inputs` say base, token and pictures. How often checkpoints are written does not enter it."""
+    settings = {name: getattr(config, name) for name in config.__slots__ if name != "checkpoint_every_steps"}
+    return key_of(settings, base.dtype, list(inputs))
+
+
+def weights_file(class_name: str) -> str:
+    """Where a class's adapter lies in the run directory, under the name that diffusers looks for."""
+    return f"{concept_folder(class_name)}/pytorch_lora_weights.safetensors"
+
+
+def _record_file(class_name: str) -> str:
+    return f"{concept_folder(class_name)}/adapter.json"
+
+
+def load_adapter(run: RunDirectory, class_name: str, key: str | None = None) -> Adapter | None:
+    """The finished adapter of a class; None where there is none of that key, or its weights were changed."""
+    adapter = run.load(_record_file(class_name), Adapter, key)
+    if adapter is None or adapter.error:
+        return None
+    weights = weights_file(class_name)
+    if not run.exists(weights) or hashlib.sha256(run.read_bytes(weights)).hexdigest() != adapter.weights_sha256:
+        return None
+    return adapter
+
+
+def load_record(run: RunDirectory, class_name: str, key: str) -> Adapter:
+    """The record of a class that was tried, also where it failed."""
+    adapter = run.load(_record_file(class_name), Adapter, key)
+    return adapter or Adapter(class_name=class_name, error="its adapter was not learnt")
+
+
+def load_parameters(run: RunDirectory, class_name: str, unet: Any) -> Float[Tensor, "1 parameters"]:
+    """The learnt matrices of a class's adapter.
+
+    Raises:
+        ValueError: there is no finished adapter, or it belongs to another base.
+    """
+    if load_adapter(run, class_name) is None:
+        raise ValueError(f"class {class_name!r}: no finished adapter in {run.uri}: run the stage adapt first")
+    return read_adapter(unet, run.read_bytes(weights_file(class_name)))
+
+
+class AdapterLearner:
+    """Learns classes' adapters on one loaded base, one after another."""
+
+    def __init__(
+        self, base: BaseConfig, config: AdapterConfig, run: RunDirectory, num_threads: int, device: str
+    ) -> None:
+        """Load the base once; `device` is "cpu" or "cuda"."""
+        torch.set_num_threads(num_threads)
+        self._config, self._run = config, run
+        # not compiled: layers are changed from one class to the next
+        self._base = load_base(
+            resolve_folder(base) or verify_base(base), base.dtype, device, channels_last=base.channels_last
+        )
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Ray Data's contract: tasks as JSON in the column `task` in, names and errors out."""
+        adapters = [self.learn(_task_of(text)) for text in batch["task"]]
+        return {
+            "class_name": np.array([a.class_name for a in adapters]),
+            "error": np.array([a.error for a in adapters]),
+        }
+
+    def learn(self, task: AdapterTask) -> Adapter:
+        """Learn a class's adapter, from its last checkpoint where there is one, and store it.
+
+        A class that cannot be learnt comes back, and is stored, with its error, so that the others go on.
+        """
+        began = time.monotonic()
+        try:
+            lesson = self._learn(task)
+        except (OSError, ValueError) as error:
+            return self._fail(task, str(error))
+        if lesson.error:
+            return self._fail(task, lesson.error)
+        return self._store(task, lesson.progress, time.monotonic() - began)
+
+    def _learn(self, task: AdapterTask) -> Lesson:
+        concept = load_concept(self._run, task.class_name)
+        if concept is None:
+            raise ValueError(f"class {task.class_name!r}: no finished token in {self._run.uri}: learn it first")
+        pictures = torch.from_numpy(read_pictures(list(task.addresses), task.image_size_px))
+        data = prepare(self._base, pictures, concept.token, concept.num_vectors)
+        lesson = adapter_lesson(self._base, data, self._config, task.class_name, task.run_seed)
+        lesson.progress = self._load_checkpoint(task) or lesson.progress
+        losses = adapter_losses(self._base, data, load_rows(self._run, concept).to(self._base.device))
+        (ended,) = learn_together(
+            self._base,
+            [lesson],
+            as_schedule(self._config),
+            lambda taught: self._run.write_bytes(
+                _checkpoint_name(task), checkpoints.to_bytes(taught.progress, task.key)
+            ),
+            losses,
+        )
+        return ended
+
+    def _store(self, task: AdapterTask, progress: Progress, seconds: float) -> Adapter:
+        weights = adapter_bytes(self._base.unet, progress.best_rows)
+        self._run.write_bytes(weights_file(task.class_name), weights)
+        adapter = Adapter(
+            class_name=task.class_name,
+            rank=self._config.rank,
+            num_parameters=progress.best_rows.numel(),
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
+            num_pictures=len(task.addresses),
+            num_steps=progress.step,
+            best_step=progress.best.step,
+            loss_curve=progress.curve,
+            versions={name: version(name) for name in _PACKAGES},
+            seconds=seconds,
+        )
+        self._run.save(_record_file(task.class_name), adapter, task.key)
+        self._run.delete(_checkpoint_name(task))
+        return adapter
+
+    def _fail(self, task: AdapterTask, reason: str) -> Adapter:
+        adapter = Adapter(class_name=task.class_name, error=reason)
+        self._run.save(_record_file(task.class_name), adapter, task.key)
+        return adapter
+
+    def _load_checkpoint(self, task: AdapterTask) -> Progress | None:
+        name = _checkpoint_name(task)
+        if not self._run.exists(name):
+            return None
+        try:
+            return checkpoints.from_bytes(self._run.read_bytes(name), task.key, str(self._base.device))
+        except ValueError as error:
+            raise ValueError(f"{self._run.uri}/{name} is {error}: delete it to start the class anew") from error
+
+
+def _checkpoint_name(task: AdapterTask) -> str:
+    return f"{concept_folder(task.class_name)}/checkpoints/adapter.safetensors"
+
+
+def _task_of(text: str) -> AdapterTask:
+    values = json.loads(text)
+    return AdapterTask(**values | {"addresses": tuple(values["addresses"])})
