@@ -170,7 +170,7 @@ class Simulation:
 
 
 def simulate(patch: pytest.MonkeyPatch, num_classes: int, num_workers: int, classes_per_actor: int = 1) -> Simulation:
-    from flowerti.cluster import invert
+    from flowerti.cluster import fan_out, invert
     from flowerti.inversion.concepts import InversionTask
     from flowerti.study import Study
 
@@ -187,7 +187,7 @@ def simulate(patch: pytest.MonkeyPatch, num_classes: int, num_workers: int, clas
     step_s = flowers102().inversion.num_steps * 0.35
     seconds = {name: step_s * (1 + rng.normal(0, 0.03)) + len(t.addresses) for name, t in tasks.items()}
     pretended = PretendedRay(start_s=13.0, learn_s=seconds)
-    patch.setattr(invert, "ray", pretended)
+    patch.setattr(fan_out, "ray", pretended)
     patch.setattr(invert, "connect", lambda config: None)
     patch.setattr(invert, "plan", lambda study, name: tasks[name])
     patch.setattr(invert, "load_concept", lambda run, name, key: None)

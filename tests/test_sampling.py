@@ -12,7 +12,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, Stab
 from PIL import Image
 
 from flowerti import sampling
-from flowerti.adapters.classes import AdapterLearner, AdapterTask
+from flowerti.adapters.classes import AdapterLearner
 from flowerti.artifacts.records import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import AdapterConfig, BaseConfig, InversionConfig, SamplingConfig
@@ -199,7 +199,7 @@ def test_diffusers_draws_the_same_pictures_with_the_stored_token_and_adapter(viv
     settings = AdapterConfig(rank=2, num_steps=8, batch_size=4, learning_rate=0.05, num_eval_latents=4)
     addresses = tuple(str(tmp_path / f"{i}.png") for i in range(len(pictures)))
     learner = AdapterLearner(BaseConfig(path=str(vivid_base)), settings, run, 1, "cpu")
-    learner.learn(AdapterTask(class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="a"))
+    learner.learn(InversionTask(class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="a"))
     (task,), (of_token,) = _tasks(source="lora"), _tasks()
     sampler = _sampler(vivid_base, run)
     plain = sampler.write(of_token)

@@ -1,47 +1,32 @@
 """A class from its token and training pictures to a stored adapter: checkpoints, the weights file, and the record.
 
-`AdapterLearner` is the plain class that a Ray Data worker runs. The record is written last: an adapter without it is
-unfinished. This module does not know about Ray or what is done with an adapter.
+`AdapterLearner` is the plain class that the cluster wraps into an actor; its tasks are those of the inversion. The
+record is written last: an adapter without it is unfinished. This module does not know about Ray or what is done with
+an adapter.
 """
 
 import hashlib
-import json
 import time
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from flowerti.adapters.lora import adapter_bytes, read_adapter
 from flowerti.adapters.training import adapter_lesson, adapter_losses, as_schedule
-from flowerti.artifacts.records import Adapter, key_of
+from flowerti.artifacts.records import Adapter, LossPoint, key_of
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import AdapterConfig, BaseConfig
 from flowerti.data.dataset import read_pictures
 from flowerti.diffusion import load_base, resolve_folder, verify_base
 from flowerti.inversion import checkpoints
-from flowerti.inversion.concepts import concept_folder, load_concept, load_rows
+from flowerti.inversion.concepts import InversionTask, concept_folder, load_concept, load_rows
 from flowerti.inversion.denoising import prepare
 from flowerti.inversion.engine import Lesson, Progress, learn_together
 
 _PACKAGES = ("torch", "diffusers", "transformers")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdapterTask:
-    """All that a worker needs to learn one class's adapter, besides its token in the run directory."""
-
-    class_name: str
-    addresses: tuple[str, ...]
-    """Training pictures."""
-    image_size_px: int
-    run_seed: int
-    key: str
-    """What the adapter is made from: config, base, token and pictures."""
 
 
 def adapter_key(config: AdapterConfig, base: BaseConfig, *inputs: str) -> str:
@@ -70,10 +55,16 @@ def load_adapter(run: RunDirectory, class_name: str, key: str | None = None) -> 
     return adapter
 
 
-def load_record(run: RunDirectory, class_name: str, key: str) -> Adapter:
-    """The record of a class that was tried, also where it failed."""
-    adapter = run.load(_record_file(class_name), Adapter, key)
-    return adapter or Adapter(class_name=class_name, error="its adapter was not learnt")
+def store_failure(run: RunDirectory, task: InversionTask, reason: str) -> Adapter:
+    """Write down that a class's adapter could not be learnt."""
+    adapter = Adapter(class_name=task.class_name, error=reason)
+    run.save(_record_file(task.class_name), adapter, task.key)
+    return adapter
+
+
+def last_checkpoint(run: RunDirectory, task: InversionTask) -> LossPoint | None:
+    """Step of a class's last checkpoint and the evaluation loss known there; None where there is no checkpoint."""
+    return checkpoints.last_point_in(run, _checkpoint_name(task), task.key)
 
 
 def load_parameters(run: RunDirectory, class_name: str, unet: Any) -> Float[Tensor, "1 parameters"]:
@@ -101,36 +92,33 @@ class AdapterLearner:
             resolve_folder(base) or verify_base(base), base.dtype, device, channels_last=base.channels_last
         )
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ray Data's contract: tasks as JSON in the column `task` in, names and errors out."""
-        adapters = [self.learn(_task_of(text)) for text in batch["task"]]
-        return {
-            "class_name": np.array([a.class_name for a in adapters]),
-            "error": np.array([a.error for a in adapters]),
-        }
+    def learn_together(self, tasks: list[InversionTask]) -> list[Adapter]:
+        """Learn classes one after another: each has a U-Net of its own, so that they cannot share a batch."""
+        return [self.learn(task) for task in tasks]
 
-    def learn(self, task: AdapterTask) -> Adapter:
+    def learn(self, task: InversionTask) -> Adapter:
         """Learn a class's adapter, from its last checkpoint where there is one, and store it.
 
-        A class that cannot be learnt comes back, and is stored, with its error, so that the others go on.
+        A class that cannot be learnt comes back with its error and is not stored.
         """
         began = time.monotonic()
         try:
             lesson = self._learn(task)
         except (OSError, ValueError) as error:
-            return self._fail(task, str(error))
+            return Adapter(class_name=task.class_name, error=str(error))
         if lesson.error:
-            return self._fail(task, lesson.error)
+            return Adapter(class_name=task.class_name, error=lesson.error)
         return self._store(task, lesson.progress, time.monotonic() - began)
 
-    def _learn(self, task: AdapterTask) -> Lesson:
+    def _learn(self, task: InversionTask) -> Lesson:
         concept = load_concept(self._run, task.class_name)
         if concept is None:
             raise ValueError(f"class {task.class_name!r}: no finished token in {self._run.uri}: learn it first")
         pictures = torch.from_numpy(read_pictures(list(task.addresses), task.image_size_px))
         data = prepare(self._base, pictures, concept.token, concept.num_vectors)
         lesson = adapter_lesson(self._base, data, self._config, task.class_name, task.run_seed)
-        lesson.progress = self._load_checkpoint(task) or lesson.progress
+        resumed = checkpoints.load_from(self._run, _checkpoint_name(task), task.key, str(self._base.device))
+        lesson.progress = resumed or lesson.progress
         losses = adapter_losses(self._base, data, load_rows(self._run, concept).to(self._base.device))
         (ended,) = learn_together(
             self._base,
@@ -143,7 +131,7 @@ class AdapterLearner:
         )
         return ended
 
-    def _store(self, task: AdapterTask, progress: Progress, seconds: float) -> Adapter:
+    def _store(self, task: InversionTask, progress: Progress, seconds: float) -> Adapter:
         weights = adapter_bytes(self._base.unet, progress.best_rows)
         self._run.write_bytes(weights_file(task.class_name), weights)
         adapter = Adapter(
@@ -162,25 +150,6 @@ class AdapterLearner:
         self._run.delete(_checkpoint_name(task))
         return adapter
 
-    def _fail(self, task: AdapterTask, reason: str) -> Adapter:
-        adapter = Adapter(class_name=task.class_name, error=reason)
-        self._run.save(_record_file(task.class_name), adapter, task.key)
-        return adapter
 
-    def _load_checkpoint(self, task: AdapterTask) -> Progress | None:
-        name = _checkpoint_name(task)
-        if not self._run.exists(name):
-            return None
-        try:
-            return checkpoints.from_bytes(self._run.read_bytes(name), task.key, str(self._base.device))
-        except ValueError as error:
-            raise ValueError(f"{self._run.uri}/{name} is {error}: delete it to start the class anew") from error
-
-
-def _checkpoint_name(task: AdapterTask) -> str:
+def _checkpoint_name(task: InversionTask) -> str:
     return f"{concept_folder(task.class_name)}/checkpoints/adapter.safetensors"
-
-
-def _task_of(text: str) -> AdapterTask:
-    values = json.loads(text)
-    return AdapterTask(**values | {"addresses": tuple(values["addresses"])})

@@ -1,42 +1,46 @@
-"""Learn the adapters with Ray Data: a row is a class, an actor of the pool learns it from its last checkpoint.
+"""Learn the adapters: which classes with a token lack one, and how an actor learns it.
 
-Ray Data starts a lost actor anew and hands it the class again; a class that fails is recorded with its reason and takes
-nobody down. What a worker does is `adapters.classes.AdapterLearner`.
+What an actor does is `adapters.classes.AdapterLearner`, how actors are run is `fan_out`'s.
 """
 
-import dataclasses
-import json
 from collections.abc import Callable
 
-import ray
-from ray.data import ActorPoolStrategy
-
-from flowerti.adapters.classes import AdapterLearner, AdapterTask, adapter_key, load_adapter, load_record
+from flowerti.adapters.classes import (
+    AdapterLearner,
+    adapter_key,
+    last_checkpoint,
+    load_adapter,
+    store_failure,
+)
 from flowerti.artifacts.records import Adapter, Concept
-from flowerti.cluster.session import connect, device_of
+from flowerti.cluster.fan_out import Craft, FanOut
+from flowerti.cluster.session import connect
+from flowerti.inversion.concepts import InversionTask
 from flowerti.study import Study
 
-SOURCE = "lora"
+_SOURCE = "lora"
 
 
 def adapt(study: Study, concepts: list[Concept], say: Callable[[str], None]) -> list[Adapter]:
     """Learn every missing adapter of a class that has a token; none where sampling asks for no picture of them."""
-    if SOURCE not in study.experiment.sampling.sources:
+    if _SOURCE not in study.experiment.sampling.sources:
         return []
-    tasks = [_plan(study, concept) for concept in concepts if not concept.error]
-    missing = [task for task in tasks if load_adapter(study.run, task.class_name, task.key) is None]
+    tasks = {c.class_name: plan(study, c) for c in concepts if not c.error}
+    done = {name: load_adapter(study.run, name, task.key) for name, task in tasks.items()}
+    missing = [task for name, task in tasks.items() if done[name] is None]
     if missing:
         say(f"learning {len(missing)} adapters")
         connect(study.experiment.cluster)
         # longest first: the class with most pictures encodes longest, the steps are the same for all
-        _learn(study, sorted(missing, key=lambda task: -len(task.addresses)), say)
-    return [load_record(study.run, task.class_name, task.key) for task in tasks]
+        missing.sort(key=lambda task: -len(task.addresses))
+        done |= FanOut(study.experiment.cluster, craft(study), say).run(missing)
+    return [adapter for name in tasks if (adapter := done[name]) is not None]
 
 
-def _plan(study: Study, concept: Concept) -> AdapterTask:
+def plan(study: Study, concept: Concept) -> InversionTask:
     """The task of one class; only training pictures enter it."""
     experiment, class_name = study.experiment, concept.class_name
-    return AdapterTask(
+    return InversionTask(
         class_name=class_name,
         addresses=tuple(record.address for record in study.dataset.of("train", class_name)),
         image_size_px=experiment.data.image_size_px,
@@ -51,23 +55,15 @@ def _plan(study: Study, concept: Concept) -> AdapterTask:
     )
 
 
-def _learn(study: Study, tasks: list[AdapterTask], say: Callable[[str], None]) -> None:
-    experiment = study.experiment
-    cluster = experiment.cluster
-    rows = [{"task": json.dumps(dataclasses.asdict(task))} for task in tasks]
-    learnt = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        AdapterLearner,
-        fn_constructor_args=(
-            experiment.base,
-            experiment.sampling.adapter,
-            study.run,
-            cluster.num_threads_per_worker,
-            device_of(cluster),
-        ),
-        batch_size=1,
-        compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows))),
-        num_cpus=cluster.num_cpus_per_worker,
-        num_gpus=cluster.num_gpus_per_worker,
+def craft(study: Study) -> Craft[Adapter]:
+    """How classes' adapters are learnt."""
+    experiment, run = study.experiment, study.run
+    return Craft(
+        learner=AdapterLearner,
+        arguments=(experiment.base, experiment.sampling.adapter, run),
+        group_size=1,
+        num_steps=experiment.sampling.adapter.num_steps,
+        load=lambda task: load_adapter(run, task.class_name, task.key),
+        store_failure=lambda task, reason: store_failure(run, task, reason),
+        last_point=lambda task: last_checkpoint(run, task),
     )
-    for row in learnt.iter_rows():
-        say(f"{row['class_name']}: failed: {row['error']}" if row["error"] else f"{row['class_name']}: adapter learnt")

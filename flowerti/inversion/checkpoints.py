@@ -1,7 +1,7 @@
 """A class's training as bytes: rows, optimiser moments, curve and position, in one safetensors file.
 
-Random numbers need no state here, because each step's come from its number. This module does not know where checkpoints
-are kept or when they are written.
+Random numbers need no state here, because each step's come from its number. This module does not know what checkpoints
+are called or when they are written.
 """
 
 import json
@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from flowerti.artifacts.records import LossPoint
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.tensor_files import metadata_of
 from flowerti.inversion.engine import Progress
 
@@ -57,6 +58,29 @@ def last_point(content: bytes, key: str) -> LossPoint | None:
     if metadata.get("key") != key:
         return None
     return LossPoint(step=int(metadata["step"]), loss=_curve(metadata["curve"])[-1].loss)
+
+
+def load_from(run: RunDirectory, name: str, key: str, device: str) -> Progress | None:
+    """Read a checkpoint of a run; None where there is none, or it was made from something else.
+
+    Raises:
+        ValueError: it is damaged; names the file and says what to do.
+    """
+    if not run.exists(name):
+        return None
+    try:
+        return from_bytes(run.read_bytes(name), key, device)
+    except ValueError as error:
+        raise ValueError(f"{run.uri}/{name} is {error}: delete it to start the class anew") from error
+
+
+def last_point_in(run: RunDirectory, name: str, key: str) -> LossPoint | None:
+    """How far a checkpoint of a run is, for somebody who watches; None also where it cannot be read."""
+    try:
+        return last_point(run.read_bytes(name), key)
+    except (FileNotFoundError, ValueError):
+        # not written yet, or deleted because the class has just ended; the worker itself judges a damaged one
+        return None
 
 
 def _curve(text: str) -> list[LossPoint]:

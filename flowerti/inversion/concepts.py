@@ -58,6 +58,13 @@ def failed_concept(class_name: str, reason: str) -> Concept:
     return Concept(class_name=class_name, token=token_of(class_name), error=reason)
 
 
+def store_failure(run: RunDirectory, task: InversionTask, reason: str) -> Concept:
+    """Write down that a class could not be learnt."""
+    concept = failed_concept(task.class_name, reason)
+    run.save(f"{concept_folder(task.class_name)}/concept.json", concept, task.key)
+    return concept
+
+
 def load_concept(run: RunDirectory, class_name: str, key: str | None = None) -> Concept | None:
     """The finished concept of a class; None where there is none of that key, or its embeddings were changed."""
     folder = concept_folder(class_name)
@@ -96,11 +103,7 @@ def concept_key(config: InversionConfig, base: BaseConfig, base_sha256: str, pic
 
 def last_checkpoint(run: RunDirectory, task: InversionTask) -> LossPoint | None:
     """Step of a class's last checkpoint and the evaluation loss known there; None where there is no checkpoint."""
-    try:
-        return checkpoints.last_point(run.read_bytes(_checkpoint_name(task)), task.key)
-    except (FileNotFoundError, ValueError):
-        # not written yet, or deleted because the class has just ended; the worker itself judges a damaged one
-        return None
+    return checkpoints.last_point_in(run, _checkpoint_name(task), task.key)
 
 
 class Inverter:
@@ -166,7 +169,7 @@ class Inverter:
             raise ValueError(f"class {task.class_name!r} has no training picture: it cannot be learnt")
         pictures = torch.from_numpy(read_pictures(list(task.addresses), task.image_size_px))
         data = prepare(self._base, pictures, token_of(task.class_name), self._config.num_vectors)
-        progress = self._load_checkpoint(task)
+        progress = checkpoints.load_from(self._run, _checkpoint_name(task), task.key, str(self._base.device))
         if progress is None:
             progress = start(self._base, data, self._config, task.class_name, task.run_seed)
         return Lesson(class_name=task.class_name, run_seed=task.run_seed, data=data, progress=progress)
@@ -200,15 +203,6 @@ class Inverter:
 
     def _save_checkpoint(self, task: InversionTask, progress: Progress) -> None:
         self._run.write_bytes(_checkpoint_name(task), checkpoints.to_bytes(progress, task.key))
-
-    def _load_checkpoint(self, task: InversionTask) -> Progress | None:
-        name = _checkpoint_name(task)
-        if not self._run.exists(name):
-            return None
-        try:
-            return checkpoints.from_bytes(self._run.read_bytes(name), task.key, str(self._base.device))
-        except ValueError as error:
-            raise ValueError(f"{self._run.uri}/{name} is {error}: delete it to start the class anew") from error
 
 
 def _checkpoint_name(task: InversionTask) -> str:

@@ -2,18 +2,16 @@ import dataclasses
 import hashlib
 import json
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from flowerti.adapters import classes
 from flowerti.adapters.classes import (
     AdapterLearner,
-    AdapterTask,
     adapter_key,
     load_adapter,
     load_parameters,
-    load_record,
+    store_failure,
     weights_file,
 )
 from flowerti.adapters.lora import adapter_bytes
@@ -54,8 +52,8 @@ def run(learnt, tmp_path) -> RunDirectory:
 
 
 @pytest.fixture
-def task(learnt) -> AdapterTask:
-    return AdapterTask(class_name=CLASS_NAME, addresses=learnt[1], image_size_px=32, run_seed=5, key="k" * 64)
+def task(learnt) -> InversionTask:
+    return InversionTask(class_name=CLASS_NAME, addresses=learnt[1], image_size_px=32, run_seed=5, key="k" * 64)
 
 
 def _learner(tiny_base, run: RunDirectory) -> AdapterLearner:
@@ -75,7 +73,7 @@ def test_an_adapter_is_stored_with_its_record(tiny_base, base, run, task):
     assert parameters.numel() == record["num_parameters"]
     assert adapter_bytes(base.unet, parameters) == content
     assert not run.exists(CHECKPOINT)
-    assert load_adapter(run, CLASS_NAME, task.key) == load_record(run, CLASS_NAME, task.key) == adapter
+    assert load_adapter(run, CLASS_NAME, task.key) == adapter
 
 
 def test_an_adapter_counts_only_with_its_key_and_its_weights(tiny_base, base, run, task):
@@ -84,7 +82,6 @@ def test_an_adapter_counts_only_with_its_key_and_its_weights(tiny_base, base, ru
         load_parameters(run, CLASS_NAME, base.unet)
     _learner(tiny_base, run).learn(task)
     assert load_adapter(run, CLASS_NAME, "other") is None
-    assert "not learnt" in load_record(run, CLASS_NAME, "other").error
     content = run.read_bytes(weights_file(CLASS_NAME))
     run.write_bytes(weights_file(CLASS_NAME), content[:-1] + bytes([content[-1] ^ 1]))
     assert load_adapter(run, CLASS_NAME) is None
@@ -94,7 +91,7 @@ class _LostWorker(BaseException):
     pass
 
 
-def _learn_until(monkeypatch, learner: AdapterLearner, task: AdapterTask, num_checkpoints: int) -> None:
+def _learn_until(monkeypatch, learner: AdapterLearner, task: InversionTask, num_checkpoints: int) -> None:
     written, real = [], classes.checkpoints.to_bytes
 
     def break_after(*args):
@@ -124,7 +121,7 @@ def test_a_lost_worker_s_successor_ends_at_the_same_bits(tiny_base, run, task, t
     assert run.read_bytes(weights_file(CLASS_NAME)) == whole_run.read_bytes(weights_file(CLASS_NAME))
 
 
-def test_a_class_that_fails_is_stored_with_its_reason_and_the_others_go_on(tiny_base, run, task):
+def test_a_class_that_fails_comes_back_with_its_reason_and_the_others_are_learnt(tiny_base, run, task):
     run.write_bytes("concepts/rose/checkpoints/adapter.safetensors", b"not a checkpoint")
     for name in run.names(FOLDER):
         renamed = run.read_bytes(name).replace(b"sword lily", b"rose").replace(b"<sword_lily>", b"<rose>")
@@ -132,17 +129,19 @@ def test_a_class_that_fails_is_stored_with_its_reason_and_the_others_go_on(tiny_
     embeddings = "concepts/rose/learned_embeds.safetensors"
     run.write_bytes(embeddings, run.read_bytes(f"{FOLDER}/learned_embeds.safetensors"))
     tasks = [dataclasses.replace(task, class_name=name) for name in ("azalea", "rose", CLASS_NAME)]
-    rows = {"task": np.array([json.dumps(dataclasses.asdict(one)) for one in tasks])}
-    found = _learner(tiny_base, run)(rows)
-    assert found["class_name"].tolist() == ["azalea", "rose", "sword lily"]
-    no_token, damaged, fine = found["error"].tolist()
-    assert "class 'azalea': no finished token" in no_token
-    assert "adapter.safetensors is damaged" in damaged
-    assert "delete it" in damaged
-    assert fine == ""
-    assert load_record(run, "rose", task.key).error == damaged
-    assert load_adapter(run, "rose") is None
-    assert load_adapter(run, CLASS_NAME) is not None
+    no_token, damaged, fine = _learner(tiny_base, run).learn_together(tasks)
+    assert [a.class_name for a in (no_token, damaged, fine)] == ["azalea", "rose", "sword lily"]
+    assert "class 'azalea': no finished token" in no_token.error
+    assert "adapter.safetensors is damaged" in damaged.error
+    assert "delete it" in damaged.error
+    assert fine == load_adapter(run, CLASS_NAME, task.key)
+
+
+def test_a_failure_is_written_down_and_is_no_adapter(run, task):
+    failed = store_failure(run, task, "no picture")
+    record = json.loads(run.read_bytes(f"{FOLDER}/adapter.json"))
+    assert (record["key"], record["error"], failed.error) == (task.key, "no picture", "no picture")
+    assert load_adapter(run, CLASS_NAME, task.key) is None
 
 
 def test_only_what_matters_enters_the_key():

@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts.records import Census, Concept
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster import invert
+from flowerti.cluster import fan_out, invert
 from flowerti.config.experiment import BaseConfig, ClusterConfig, DataConfig, Experiment
 from flowerti.data.dataset import Dataset
 from flowerti.inversion.concepts import InversionTask, failed_concept
@@ -76,7 +76,7 @@ def _run(
     )
     run = RunDirectory(str(tmp_path))
     fake = _Ray(answer)
-    monkeypatch.setattr(invert, "ray", fake)
+    monkeypatch.setattr(fan_out, "ray", fake)
     study = Study(
         experiment=experiment,
         run=run,
@@ -87,7 +87,7 @@ def _run(
         latin_names={},
     )
     tasks = [InversionTask(class_name=name, addresses=("a",), image_size_px=8, run_seed=0, key=name) for name in names]
-    outcomes = invert._FanOut(study, lambda text: None).run(tasks)
+    outcomes = fan_out.FanOut(experiment.cluster, invert.craft(study), lambda text: None).run(tasks)
     assert fake.num_alive == 0
     return fake, outcomes, run
 

@@ -170,6 +170,8 @@ def test_the_planned_arms():
     assert planned_arms(config, {"raw": 3}) == [*free, ("raw", 1.0), ("raw", 2.0)]
     one_token = planned_arms(config, {"token": 1})
     assert ("shuffled_token", 1.0) not in one_token, "one class has nobody to swap with"
+    with_adapter = planned_arms(config, {"token": 1, "lora": 1})
+    assert [arm for arm in with_adapter if arm not in one_token] == [("lora", 1.0), ("lora", 2.0)]
     both = planned_arms(config, {"token": 2})
     assert both[2:] == [
         ("token", 1.0),

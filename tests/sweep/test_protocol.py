@@ -112,6 +112,22 @@ def test_pictures_of_another_class_for_synthetic_ones_are_refused(shown: dict[in
     assert table.warnings == []
 
 
+def test_pictures_of_adapters_are_an_arm_of_their_own_and_do_not_enter_the_token_s_recommendation():
+    world = World(0)
+    of_adapters = {f"{class_id}/lora": world.draw(class_id, 16) for class_id in WEAK}
+    sweep = Sweep(pools_of(world, {4: 0, 5: 1}) | of_adapters, world)
+    table = sweep.table()
+    assert table.recommended_ratio == 0
+    (said,) = table.warnings
+    assert said.startswith("The same rule for pictures of the tokens' adapters (arm lora): Use ")
+    tested = {row.arm: row for row in table.rows if row.split == "test"}
+    assert tested["lora"].weak_gain > 0
+    against = [c for c in table.contrasts if (c.arm, c.against_arm) == ("token", "lora")]
+    assert [c.split for c in against] == ["validation", "test"]
+    assert all(c.high < 0 for c in against), "the adapter's pictures do better"
+    assert "lora" in intent(question_of(sweep.pools)).arms
+
+
 def test_the_shuffled_token_is_beaten_where_the_token_helps(helped: tuple[Sweep, SweepTable]):
     (found,) = [c for c in helped[1].contrasts if (c.split, c.against_arm) == ("validation", "shuffled_token")]
     assert found.low > 0
