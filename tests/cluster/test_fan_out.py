@@ -3,22 +3,22 @@
 A stand-in runs every actor's call at once, in this process; what Ray itself does is tested with the whole pipeline.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
 from ray import ObjectRef
 from ray.exceptions import RayActorError, RayTaskError
 
-from flowerti.artifacts.records import Census, Concept
+from flowerti.artifacts.records import Adapter, Census, Concept
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster import fan_out, invert
-from flowerti.config.experiment import BaseConfig, ClusterConfig, DataConfig, Experiment
+from flowerti.cluster import adapt, fan_out, invert
+from flowerti.config.experiment import BaseConfig, ClusterConfig, DataConfig, Experiment, SamplingConfig
 from flowerti.data.dataset import Dataset
 from flowerti.inversion.concepts import InversionTask, failed_concept
 from flowerti.study import Study
 
-Answer = Callable[[list[InversionTask]], list[Concept]]
+Answer = Callable[[list[InversionTask]], Sequence[Concept | Adapter]]
 
 
 class _Ray:
@@ -28,7 +28,7 @@ class _Ray:
         self.groups: list[list[str]] = []
         self.num_alive = self.most_alive = 0
         self._answer = answer
-        self._answers: dict[ObjectRef, list[Concept] | Exception] = {}
+        self._answers: dict[ObjectRef, Sequence[Concept | Adapter] | Exception] = {}
 
     def remote(self, _kind: type) -> SimpleNamespace:
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._actor))
@@ -51,7 +51,7 @@ class _Ray:
         assert (num_returns, timeout > 0) == (1, True)
         return references[:1], references[1:]
 
-    def get(self, reference: ObjectRef) -> list[Concept]:
+    def get(self, reference: ObjectRef) -> Sequence[Concept | Adapter]:
         answer = self._answers[reference]
         if isinstance(answer, Exception):
             raise answer
@@ -65,19 +65,15 @@ def _learnt(task: InversionTask) -> Concept:
     return Concept(class_name=task.class_name, token="<x>", num_steps=3)
 
 
-def _run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path, answer: Answer, names: str, **cluster: int
-) -> tuple[_Ray, dict[str, Concept], RunDirectory]:
+def _study(run: RunDirectory, names: str, cluster: ClusterConfig, sampling: SamplingConfig | None = None) -> Study:
     experiment = Experiment(
         name="tiny",
         data=DataConfig(kind="herbarium"),
         base=BaseConfig(path="demo"),
-        cluster=ClusterConfig(**cluster),
+        sampling=sampling or SamplingConfig(),
+        cluster=cluster,
     )
-    run = RunDirectory(str(tmp_path))
-    fake = _Ray(answer)
-    monkeypatch.setattr(fan_out, "ray", fake)
-    study = Study(
+    return Study(
         experiment=experiment,
         run=run,
         dataset=Dataset(class_names=tuple(names), records=()),
@@ -86,10 +82,18 @@ def _run(
         alternative_names={},
         latin_names={},
     )
+
+
+def _run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path, answer: Answer, names: str, **cluster: int
+) -> tuple[_Ray, dict[str, Concept], RunDirectory]:
+    study = _study(RunDirectory(str(tmp_path)), names, ClusterConfig(**cluster))
+    fake = _Ray(answer)
+    monkeypatch.setattr(fan_out, "ray", fake)
     tasks = [InversionTask(class_name=name, addresses=("a",), image_size_px=8, run_seed=0, key=name) for name in names]
-    outcomes = fan_out.FanOut(experiment.cluster, invert.craft(study), lambda text: None).run(tasks)
+    outcomes = fan_out.FanOut(study.experiment.cluster, invert.craft(study), lambda text: None).run(tasks)
     assert fake.num_alive == 0
-    return fake, outcomes, run
+    return fake, outcomes, study.run
 
 
 @pytest.mark.parametrize(
@@ -168,3 +172,24 @@ def test_classes_that_ended_before_their_worker_was_lost_are_not_learnt_again(mo
     fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abc", classes_per_actor=3)
     assert ["".join(group) for group in fake.groups] == ["abc", "bc"]
     assert set(outcomes) == set("abc")
+
+
+def test_adapters_are_learnt_where_they_are_asked_for_and_a_class_that_fails_is_recorded_as_an_adapter(
+    monkeypatch, tmp_path
+):
+    def answer(group: list[InversionTask]) -> list[Adapter]:
+        return [Adapter(class_name=t.class_name, error="loss is nan" if t.class_name == "b" else "") for t in group]
+
+    fake: _Ray = _Ray(answer)
+    monkeypatch.setattr(fan_out, "ray", fake)
+    monkeypatch.setattr(adapt, "connect", lambda config: None)
+    concepts = [_learnt(InversionTask(class_name=n, addresses=(), image_size_px=8, run_seed=0, key="")) for n in "ab"]
+    concepts.append(failed_concept("c", "no picture"))
+    run, cluster = RunDirectory(str(tmp_path)), ClusterConfig(classes_per_actor=3)
+    assert adapt.adapt(_study(run, "abc", cluster), concepts, lambda text: None) == []
+    assert fake.groups == []
+    asked = _study(run, "abc", cluster, SamplingConfig(sources=("token", "lora")))
+    adapters = adapt.adapt(asked, concepts, lambda text: None)
+    assert fake.groups == [["a"], ["b"]], "one class an actor, and none without a token"
+    assert [(a.class_name, a.error) for a in adapters] == [("a", ""), ("b", "loss is nan")]
+    assert run.load("concepts/b/adapter.json", Adapter) == adapters[1]
