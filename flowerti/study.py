@@ -43,6 +43,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     Raises:
         ValueError: something is missing or wrong; names it and says what to do.
     """
+    from flowerti.adapters.lora import check_rank
     from flowerti.diffusion import hash_base, verify_base
     from flowerti.features.backbones import verify_weights
     from flowerti.prompts import alternative_names, latin_names
@@ -59,6 +60,8 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     names = alternative_names(dataset.class_names, experiment.sampling.alternative_names_file)
     folder = verify_base(experiment.base)
     _check_initializer(experiment, folder)
+    if "lora" in experiment.sampling.sources:
+        check_rank(folder / "unet", experiment.sampling.adapter.rank)
     census = _census(experiment, run, dataset)
     run.write_bytes("config.json", to_json(experiment).encode())
     splits = split_lists(without(dataset, census.unreadable))

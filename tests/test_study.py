@@ -282,6 +282,16 @@ def test_an_initializer_that_no_row_starts_from_is_not_looked_at(experiment: Exp
     assert run.exists("config.json")
 
 
+def test_a_rank_that_no_layer_of_the_base_has_is_refused_where_adapters_are_asked_for(
+    experiment: Experiment, run: RunDirectory
+):
+    too_large = dataclasses.replace(experiment.sampling.adapter, rank=4096)
+    asked = changed(experiment, "sampling", sources=("token", "lora"), adapter=too_large)
+    assert refusal(asked, run).startswith("sampling.adapter.rank: 4096 is more than ")
+    study.prepare(changed(experiment, "sampling", sources=("token",), adapter=too_large), run)
+    assert run.exists("config.json")
+
+
 @pytest.mark.parametrize("stage", ["classifier", "scoring"])
 def test_a_network_that_is_not_known_or_has_no_weights(experiment: Experiment, run: RunDirectory, stage: str):
     field, as_given = {"classifier": ("backbone", str), "scoring": ("extractors", lambda name: (name,))}[stage]

@@ -9,10 +9,12 @@ module does not know about classes or training.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -30,6 +32,27 @@ def adapted_layers(unet: Any) -> dict[str, torch.nn.Linear]:
     }
 
 
+def check_rank(unet_folder: Path, rank: int) -> None:
+    """Refuse a rank before the U-Net is loaded, from the shapes that its files name.
+
+    Raises:
+        ValueError: as `start_adapter`.
+    """
+    ends = tuple(f".{end}.weight" for end in _PROJECTIONS)
+    sides = []
+    for file in sorted(unet_folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            sides += [min(opened.get_slice(name).get_shape()[:2]) for name in opened.keys() if name.endswith(ends)]
+    _require_rank(sides, rank)
+
+
+def _require_rank(sides: list[int], rank: int) -> None:
+    if not sides:
+        raise ValueError("base: the U-Net has no attention layer that an adapter could add to")
+    if rank > min(sides):
+        raise ValueError(f"sampling.adapter.rank: {rank} is more than the U-Net's smallest layer has, {min(sides)}")
+
+
 def start_adapter(unet: Any, rank: int, seed: int) -> Float[Tensor, "1 parameters"]:
     """An adapter that changes nothing yet, float32: A uniform in +-1/sqrt(inputs), B zero (Hu et al., section 4.1).
 
@@ -37,13 +60,7 @@ def start_adapter(unet: Any, rank: int, seed: int) -> Float[Tensor, "1 parameter
         ValueError: the U-Net has no attention, or the rank is larger than one of its layers.
     """
     layers = adapted_layers(unet)
-    if not layers:
-        raise ValueError("base: the U-Net has no attention layer that an adapter could add to")
-    smallest = min(min(layer.in_features, layer.out_features) for layer in layers.values())
-    if rank > smallest:
-        raise ValueError(
-            f"sampling.adapter.rank: {rank} is more than the U-Net's smallest layer has, {smallest}: lower it"
-        )
+    _require_rank([min(layer.in_features, layer.out_features) for layer in layers.values()], rank)
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for layer in layers.values():

@@ -7,7 +7,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load
 
-from flowerti.adapters.lora import adapted, adapted_layers, adapter_bytes, read_adapter, start_adapter
+from flowerti.adapters.lora import adapted, adapted_layers, adapter_bytes, check_rank, read_adapter, start_adapter
 from flowerti.diffusion import Base, load_base
 
 RANK = 2
@@ -109,10 +109,14 @@ def test_a_file_comes_back_bit_by_bit_and_fits_its_own_base_only(base, make_tiny
         pass
 
 
-def test_starts_differ_by_seed_and_a_rank_must_fit(base):
+def test_starts_differ_by_seed_and_a_rank_must_fit(base, tiny_base):
     first, second = (start_adapter(base.unet, RANK, seed) for seed in (0, 1))
     assert torch.equal(first, start_adapter(base.unet, RANK, 0))
     assert not torch.equal(first, second)
     smallest = min(min(layer.weight.shape) for layer in adapted_layers(base.unet).values())
-    with pytest.raises(ValueError, match=rf"^sampling\.adapter\.rank: {smallest + 1} is more than .* {smallest}: "):
+    refusal = rf"^sampling\.adapter\.rank: {smallest + 1} is more than .* {smallest}$"
+    with pytest.raises(ValueError, match=refusal):
         start_adapter(base.unet, smallest + 1, 0)
+    check_rank(tiny_base / "unet", smallest)
+    with pytest.raises(ValueError, match=refusal):
+        check_rank(tiny_base / "unet", smallest + 1)

@@ -91,6 +91,16 @@ def _in_double(base: Base) -> Base:
     )
 
 
+def test_half_precision_networks_leave_the_adapter_in_float32(make_tiny_base, pictures):
+    base = load_base(make_tiny_base(text_gain=8.0), "bfloat16", "cpu")
+    data, rows = prepare(base, pictures, TOKEN, 2), rows_of(base).float()
+    lesson = adapter_lesson(base, data, SMALL, CLASS_NAME, RUN_SEED)
+    (ended,) = learn_together(base, [lesson], as_schedule(SMALL), lambda _: None, adapter_losses(base, data, rows))
+    assert not ended.error
+    assert ended.progress.best_rows.dtype == torch.float32
+    assert ended.progress.best.loss < 0.99 * ended.progress.curve[0].loss
+
+
 def test_a_loss_that_is_not_a_number_names_the_adapter_s_own_rate(base, pictures):
     data, rows = prepare(base, pictures, TOKEN, 2), rows_of(base)
     lesson = adapter_lesson(base, data, SMALL, CLASS_NAME, RUN_SEED)
