@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from flowerti.adapters.training import adapter_lesson, adapter_losses, as_schedule
+from flowerti.adapters.learning import adapter_lesson, adapter_losses, as_schedule
 from flowerti.artifacts.records import seed_for
 from flowerti.config.experiment import AdapterConfig, InversionConfig
 from flowerti.diffusion import Base, load_base
