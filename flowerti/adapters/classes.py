@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowerti.adapters.lora import adapter_bytes, read_adapter
 from flowerti.adapters.learning import adapter_lesson, adapter_losses, as_schedule
+from flowerti.adapters.lora import adapter_bytes, read_adapter
 from flowerti.artifacts.records import Adapter, LossPoint, key_of
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import AdapterConfig, BaseConfig

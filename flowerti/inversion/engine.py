@@ -1,9 +1,9 @@
 """Textual Inversion (Gal et al. 2022, arXiv 2208.01618): learn embedding rows for one or several classes.
 
 The rows are the only parameters; `flowerti.adapters` has an adapter learnt in their place, laid out as one long row.
-Several concepts may share a batch; each keeps its own seeds, optimiser state, curve and stop. All randomness of a step comes from the run's seed, the class and the step's number, so that a run resumed
-from a checkpoint takes the same path as an uninterrupted one. This module does not know about Ray, files, or why a
-class was selected.
+Several concepts may share a batch; each keeps its own seeds, optimiser state, curve and stop. All randomness of a step
+comes from the run's seed, the class and the step's number, so that a run resumed from a checkpoint takes the same path
+as an uninterrupted one. This module does not know about Ray, files, or why a class was selected.
 """
 
 import time
