@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from flowerti.artifacts.records import Adapter, Concept, Selection, slug
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.artifacts.tensor_files import metadata_of
+from flowerti.artifacts.tensor_files import metadata_in
 from flowerti.config.experiment import Experiment, from_json
 
 
@@ -73,7 +73,7 @@ def _adapt(run: RunDirectory, experiment: Experiment, class_name: str) -> StageS
 
 def _begun(run: RunDirectory, stage: str, checkpoint: str, num_steps: int) -> StageState:
     try:
-        step = metadata_of(run.read_bytes(checkpoint))["step"]
+        step = metadata_in(run, checkpoint)["step"]
     except FileNotFoundError:
         return StageState(stage=stage, state="waiting")
     except (ValueError, KeyError) as error:

@@ -78,10 +78,8 @@ def adapted(unet: Any, parameters: Float[Tensor, "1 parameters"]) -> Iterator[No
         ValueError: the adapter belongs to another U-Net.
     """
     layers = adapted_layers(unet)
-    handles = [
-        layers[name].register_forward_hook(_adding(down, up))
-        for name, (down, up) in _matrices(unet, parameters).items()
-    ]
+    matrices = _matrices(layers, parameters)
+    handles = [layers[name].register_forward_hook(_adding(down, up)) for name, (down, up) in matrices.items()]
     try:
         yield
     finally:
@@ -97,9 +95,10 @@ def _adding(down: Tensor, up: Tensor) -> Any:
     return add
 
 
-def _matrices(unet: Any, parameters: Float[Tensor, "1 parameters"]) -> dict[str, tuple[Tensor, Tensor]]:
+def _matrices(
+    layers: dict[str, torch.nn.Linear], parameters: Float[Tensor, "1 parameters"]
+) -> dict[str, tuple[Tensor, Tensor]]:
     """A [rank, inputs] and B [outputs, rank] of each layer, as views."""
-    layers = adapted_layers(unet)
     per_rank = sum(layer.in_features + layer.out_features for layer in layers.values())
     rank, rest = divmod(parameters.shape[1], per_rank) if per_rank else (0, 0)
     if rank == 0 or rest:
@@ -116,7 +115,7 @@ def _matrices(unet: Any, parameters: Float[Tensor, "1 parameters"]) -> dict[str,
 def adapter_bytes(unet: Any, parameters: Float[Tensor, "1 parameters"]) -> bytes:
     """The content of `pytorch_lora_weights.safetensors`, as diffusers reads it; its scale is 1."""
     tensors = {}
-    for name, (down, up) in _matrices(unet, parameters.detach().cpu()).items():
+    for name, (down, up) in _matrices(adapted_layers(unet), parameters.detach().cpu()).items():
         tensors[f"{_PREFIX}{name}{_DOWN}"] = down.contiguous()
         tensors[f"{_PREFIX}{name}{_UP}"] = up.contiguous()
     return save(tensors)

@@ -70,10 +70,10 @@ class RunDirectory:
         found = [f"{folder}{info.path[len(root) :]}" for info in infos if info.type == FileType.File]
         return sorted(name for name in found if "/.tmp-" not in f"/{name}")
 
-    def read_bytes(self, name: str) -> bytes:
-        """The content of a file."""
+    def read_bytes(self, name: str, num_bytes: int | None = None) -> bytes:
+        """The content of a file, or only its first bytes."""
         with self.filesystem.open_input_file(self.path(name)) as stream:
-            return stream.read()
+            return stream.read(num_bytes)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file so that it is never seen half-written.

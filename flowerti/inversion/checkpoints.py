@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 
 from flowerti.artifacts.records import LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.artifacts.tensor_files import metadata_of
+from flowerti.artifacts.tensor_files import metadata_in, metadata_of
 from flowerti.inversion.engine import Progress
 
 _TENSORS = ("rows", "first_moment", "second_moment", "best_rows", "start_norms")
@@ -48,18 +48,6 @@ def from_bytes(content: bytes, key: str, device: str) -> Progress | None:
     )
 
 
-def last_point(content: bytes, key: str) -> LossPoint | None:
-    """Step of a checkpoint and the evaluation loss known there; None where it was made from something else.
-
-    Raises:
-        ValueError: the content is no safetensors file.
-    """
-    metadata = metadata_of(content)
-    if metadata.get("key") != key:
-        return None
-    return LossPoint(step=int(metadata["step"]), loss=_curve(metadata["curve"])[-1].loss)
-
-
 def load_from(run: RunDirectory, name: str, key: str, device: str) -> Progress | None:
     """Read a checkpoint of a run; None where there is none, or it was made from something else.
 
@@ -75,12 +63,19 @@ def load_from(run: RunDirectory, name: str, key: str, device: str) -> Progress |
 
 
 def last_point_in(run: RunDirectory, name: str, key: str) -> LossPoint | None:
-    """How far a checkpoint of a run is, for somebody who watches; None also where it cannot be read."""
+    """Step of a run's checkpoint and the evaluation loss known there, for somebody who watches.
+
+    None where there is none, it was made from something else, or it cannot be read. Its tensors, which are megabytes
+    for an adapter, are not.
+    """
     try:
-        return last_point(run.read_bytes(name), key)
+        metadata = metadata_in(run, name)
     except (FileNotFoundError, ValueError):
         # not written yet, or deleted because the class has just ended; the worker itself judges a damaged one
         return None
+    if metadata.get("key") != key:
+        return None
+    return LossPoint(step=int(metadata["step"]), loss=_curve(metadata["curve"])[-1].loss)
 
 
 def _curve(text: str) -> list[LossPoint]:

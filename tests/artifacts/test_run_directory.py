@@ -34,6 +34,7 @@ def test_what_was_written_is_read(run: RunDirectory, tmp_path: Path):
     run.write_bytes("empty", b"")
     assert run.read_bytes("concepts/rose/learned_embeds.safetensors") == content
     assert run.read_bytes("empty") == b""
+    assert run.read_bytes("concepts/rose/learned_embeds.safetensors", 3) == content[:3]
     on_disk = next(tmp_path.rglob("learned_embeds.safetensors"))
     assert on_disk.read_bytes() == content
     assert len(local_files(tmp_path)) == 2, "no temporary file stays"

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from flowerti.artifacts.records import LossPoint
-from flowerti.inversion.checkpoints import from_bytes, last_point, to_bytes
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.inversion.checkpoints import from_bytes, last_point_in, to_bytes
 from flowerti.inversion.engine import Progress
 
 
@@ -39,8 +40,21 @@ def test_a_checkpoint_comes_back_to_the_bit(progress):
 def test_a_checkpoint_of_something_else_is_none(progress):
     content = to_bytes(progress, "k")
     assert from_bytes(content, "other", "cpu") is None
-    assert last_point(content, "other") is None
-    assert last_point(content, "k") == LossPoint(step=30, loss=1 / 3)
+
+
+def test_a_watcher_reads_the_header_alone(progress, tmp_path):
+    run = RunDirectory(str(tmp_path))
+    assert last_point_in(run, "last.safetensors", "k") is None
+    content = to_bytes(progress, "k")
+    header = 8 + int.from_bytes(content[:8], "little")
+    run.write_bytes("last.safetensors", content[:header])
+    with pytest.raises(ValueError, match="damaged"):
+        from_bytes(content[:header], "k", "cpu")
+    assert last_point_in(run, "last.safetensors", "k") == LossPoint(step=30, loss=1 / 3)
+    assert last_point_in(run, "last.safetensors", "other") is None
+    for damaged in (content[: header // 2], b"", b"\xff" * 16):
+        run.write_bytes("last.safetensors", damaged)
+        assert last_point_in(run, "last.safetensors", "k") is None
 
 
 def test_a_damaged_checkpoint_is_refused(progress):
