@@ -1,7 +1,7 @@
 """What the embedded base can draw, before any token is learnt: where a token's help must come from.
 
 `python benchmarks/base.py` prints one JSON object with kernel distances on EfficientNet-Lite0 to freshly drawn real
-pictures, for every species: other real pictures, these through the autoencoder alone (no drawing can lie much nearer),
+images, for every species: other real images, these through the autoencoder alone (no drawing can lie much nearer),
 drawings of no name ("flower"), and of the right words: the name of a common species, the traits of a rare one, whose
 name the base does not know. The p-value asks whether the right words lie nearer than no name.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.paired import print_result
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import SamplingConfig
 from flowerti.demo.captions import NUMBER_WORDS
 from flowerti.demo.herbarium import draw
@@ -29,10 +29,10 @@ from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
 from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
 from flowerti.metrics.kernel import closer_p_value, kernel_distance
-from flowerti.sampling import build_pipeline, draw_pictures
+from flowerti.sampling import build_pipeline, draw_images
 
 _FIRST_SEED = 1_000_000
-"""Pictures of the herbarium that neither the base nor a run sees."""
+"""Images of the herbarium that neither the base nor a run sees."""
 _BATCH_SIZE = 20
 _SIZE_PX = 64
 
@@ -43,22 +43,22 @@ class Options:
 
     base: Path = Path(__file__).resolve().parent.parent / "flowerti" / "demo" / "base"
     """Folder of the pipeline."""
-    num_pictures: int = 80
-    """Pictures in every set."""
+    num_images: int = 80
+    """Images in every set."""
     guidance_scale: float = 3.0
     """Weight of classifier-free guidance."""
     quick: bool = False
-    """Rare species only, 40 pictures."""
+    """Rare species only, 40 images."""
 
 
 def main() -> None:
     """Draw, measure and print."""
     options = tyro.cli(Options)
     torch.set_num_threads(1)
-    num = 40 if options.quick else options.num_pictures
+    num = 40 if options.quick else options.num_images
     base = load_base(options.base, "float32", "cpu")
     found = {s.name: of_species(base, s, num, options) for s in SPECIES if s.rare or not options.quick}
-    print_result("base", {}, {"num_pictures": num, "guidance_scale": options.guidance_scale, "species": found})
+    print_result("base", {}, {"num_images": num, "guidance_scale": options.guidance_scale, "species": found})
 
 
 def of_species(base: Base, species: Species, num: int, options: Options) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def of_species(base: Base, species: Species, num: int, options: Options) -> dict
     real, others = (_real(species.name, _FIRST_SEED + begin, num) for begin in (0, num))
     sampling = SamplingConfig(guidance_scale=options.guidance_scale)
     rng = np.random.default_rng(seed_for(0, species.name, "words", 0))
-    # every picture of the rare species has traits of its own, as the real ones have
+    # every image of the rare species has traits of its own, as the real ones have
     right = [words_for(species, rng) for _ in range(num)]
     sets = {
         "real": others,
@@ -74,7 +74,7 @@ def of_species(base: Base, species: Species, num: int, options: Options) -> dict
         "no_name": _drawn(base, ["flower"] * num, sampling),
         "right_words": _drawn(base, right, sampling),
     }
-    features = {name: _features(pictures) for name, pictures in sets.items()}
+    features = {name: _features(images) for name, images in sets.items()}
     reference = _features(real)
     nearer, p_value = closer_p_value(
         reference, features["right_words"], features["no_name"], 999, np.random.default_rng(0)
@@ -100,14 +100,14 @@ def _real(name: str, begin: int, num: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _restored(base: Base, pictures: np.ndarray) -> np.ndarray:
-    scaled = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+def _restored(base: Base, images: np.ndarray) -> np.ndarray:
+    scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
     parts = [base.vae.decode(base.vae.encode(part).latent_dist.mean).sample for part in scaled.split(_BATCH_SIZE)]
     return _as_levels(torch.cat(parts))
 
 
-def _as_levels(pictures: Tensor) -> np.ndarray:
-    return ((pictures.clamp(-1.0, 1.0) + 1.0) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+def _as_levels(images: Tensor) -> np.ndarray:
+    return ((images.clamp(-1.0, 1.0) + 1.0) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def _drawn(base: Base, names: list[str], config: SamplingConfig) -> np.ndarray:
@@ -115,13 +115,13 @@ def _drawn(base: Base, names: list[str], config: SamplingConfig) -> np.ndarray:
     parts = []
     for index, name in enumerate(names):
         states = encode_text(base, tokenise(base, [config.prompt.format(name)]))
-        parts.append(draw_pictures(pipeline, states, empty, [seed_for(0, "", "base", index)], config))
+        parts.append(draw_images(pipeline, states, empty, [seed_for(0, "", "base", index)], config))
     return np.concatenate(parts)
 
 
-def _features(pictures: np.ndarray) -> np.ndarray:
+def _features(images: np.ndarray) -> np.ndarray:
     lite = load_backbone("efficientnet_lite0", "", 2 * _SIZE_PX)
-    parts = [pictures[i : i + _BATCH_SIZE] for i in range(0, len(pictures), _BATCH_SIZE)]
+    parts = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
     return np.concatenate([extract(lite, part) for part in parts])
 
 

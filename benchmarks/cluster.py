@@ -49,7 +49,7 @@ class Options:
     """Measures what a cluster costs."""
 
     quick: bool = False
-    """Fewer pairs, steps and pictures; answers within ten minutes on two cores."""
+    """Fewer pairs, steps and images; answers within ten minutes on two cores."""
     parts: tuple[Part, ...] = PARTS
     """What to measure."""
 
@@ -63,7 +63,7 @@ class Size:
     """Of the inversion, per class."""
     weights_mib: int
     num_shards: int
-    """Of pictures, drawn beyond those that only warm up."""
+    """Of images, drawn beyond those that only warm up."""
 
 
 QUICK = Size(num_pairs=2, num_steps=60, weights_mib=128, num_shards=8)
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def some_classes(study: Study) -> Selection:
-    """The classes with fewest training pictures."""
+    """The classes with fewest training images."""
     counts = sorted(study.census.counts, key=lambda count: count.num_train)[:NUM_CLASSES]
     chosen = [
         SelectedClass(class_name=c.class_name, num_train=c.num_train, f1_validation=0.0, reason="") for c in counts
@@ -106,7 +106,7 @@ def fan_out(study: Study, size: Size, folder: str) -> Measured:
     A first fan-out, which does not count, warms Ray and the files.
     """
     start_s = actor_start_s(study)
-    inversion = replace(study.experiment.inversion, num_steps=size.num_steps)
+    inversion = replace(study.experiment.techniques["textual_inversion"], num_steps=size.num_steps)
     wall_s, ideal_s, warm_s = (np.zeros(size.num_pairs) for _ in range(3))
     driver_s = np.zeros(size.num_pairs)
     for pair in range(-1, size.num_pairs):
@@ -148,7 +148,14 @@ def actor_start_s(study: Study) -> float:
     actors: list[Any] = [
         ray.remote(Inverter)
         .options(num_cpus=cluster.num_cpus_per_worker, num_gpus=cluster.num_gpus_per_worker)
-        .remote(experiment.base, study.base_sha256, experiment.inversion, study.run, 1, device_of(cluster))
+        .remote(
+            experiment.base,
+            study.base_sha256,
+            experiment.techniques["textual_inversion"],
+            study.run,
+            1,
+            device_of(cluster),
+        )
         for _ in range(NUM_WORKERS)
     ]
     ray.get([actor.__ray_ready__.remote() for actor in actors])
@@ -251,7 +258,7 @@ def weights(size: Size, folder: str) -> Measured:
 
 
 def sampling(study: Study, size: Size, folder: str) -> Measured:
-    """Pictures a second through Ray Data once warm, against as many processes in a bare loop.
+    """Images a second through Ray Data once warm, against as many processes in a bare loop.
 
     Warm: a stage over many shards less one over few, so that the start of the actors falls out.
     """
@@ -262,29 +269,27 @@ def sampling(study: Study, size: Size, folder: str) -> Measured:
     loop = f"{folder}/bare"
     loaded = (study.experiment.base, config, RunDirectory(loop))
     with multiprocessing.get_context("spawn").Pool(NUM_WORKERS, _load_sampler, loaded) as pool:
-        _draw_bare(pool, _with_pictures(study, few, loop))
+        _draw_bare(pool, _with_images(study, few, loop))
         for pair in range(size.num_pairs):
-            bare[pair] = _draw_bare(pool, _with_pictures(study, extra, loop))
-            short = _draw(_with_pictures(study, few, f"{folder}/ray-few-{pair}"))
-            ours[pair] = _draw(_with_pictures(study, many, f"{folder}/ray-many-{pair}")) - short
+            bare[pair] = _draw_bare(pool, _with_images(study, extra, loop))
+            short = _draw(_with_images(study, few, f"{folder}/ray-few-{pair}"))
+            ours[pair] = _draw(_with_images(study, many, f"{folder}/ray-many-{pair}")) - short
     if (ours <= 0).any():
         # the few took longer than the many: other work on the machine was larger than what is measured
-        return {}, {"num_pictures": extra, "too_noisy": True}
-    rates = {
-        f"{name}_pictures_per_s": extra / float(np.median(spent)) for name, spent in (("bare", bare), ("ray", ours))
-    }
-    return {"sampling_rate_to_bare_loop": ratio_of(bare, ours)}, rates | {"num_pictures": extra}
+        return {}, {"num_images": extra, "too_noisy": True}
+    rates = {f"{name}_images_per_s": extra / float(np.median(spent)) for name, spent in (("bare", bare), ("ray", ours))}
+    return {"sampling_rate_to_bare_loop": ratio_of(bare, ours)}, rates | {"num_images": extra}
 
 
-def _with_pictures(study: Study, num: int, folder: str) -> Study:
-    # without a learnt token only the pictures from the name are drawn
+def _with_images(study: Study, num: int, folder: str) -> Study:
+    # without a learnt token only the images from the name are drawn
     config = replace(study.experiment.sampling, sources=("raw", "token"), num_per_class=num)
     return replace(study, experiment=replace(study.experiment, sampling=config), run=RunDirectory(folder))
 
 
 def _one_class(study: Study) -> tuple[SelectedClass, list[Concept]]:
     chosen = some_classes(study).selected[0]
-    return chosen, [failed_concept(chosen.class_name, "pictures from the name need no token")]
+    return chosen, [failed_concept(chosen.class_name, "images from the name need no token")]
 
 
 def _draw(study: Study) -> float:

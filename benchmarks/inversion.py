@@ -27,7 +27,7 @@ from benchmarks.inversion_steps import (
     Step,
     engine_steps,
     in_bfloat16,
-    random_pictures,
+    random_images,
     script_steps,
     sd15_shaped_base,
     small_base,
@@ -36,7 +36,7 @@ from benchmarks.inversion_steps import (
 )
 from benchmarks.inversion_to_target import Race, default_data, race
 from benchmarks.paired import print_result, ratio_of
-from flowerti.config.experiment import InversionConfig
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import DEMO_BASE, Base
 from flowerti.inversion.checkpoints import to_bytes
 from flowerti.inversion.denoising import denoising_losses, draw, prepare
@@ -67,7 +67,7 @@ class Options:
     num_concepts: int = 8
     """Concepts in one batch."""
     sd15_size_px: int = 256
-    """Side of the pictures for --sd15."""
+    """Side of the images for --sd15."""
     sd15_batch_sizes: tuple[int, ...] = (1, 4)
     """Batch sizes for --sd15."""
     sd15_pairs: int = 5
@@ -90,16 +90,16 @@ def main() -> None:
     details["processor_has_bfloat16"] = _has_bfloat16()
     if options.small:
         base = small_base(folder)
-        pictures = random_pictures(10, base.unet.config.sample_size * base.pixels_per_latent)
+        images = random_images(10, base.unet.config.sample_size * base.pixels_per_latent)
         parts = (
-            per_step(base, pictures, num_pairs),
-            ladder(base, pictures, num_pairs),
-            several_concepts(base, pictures, num_pairs, options.num_concepts),
+            per_step(base, images, num_pairs),
+            ladder(base, images, num_pairs),
+            several_concepts(base, images, num_pairs, options.num_concepts),
         )
         for part_ratios, part_details in parts:
             ratios |= part_ratios
             details |= part_details
-        details["memory"] = memory(base, pictures)
+        details["memory"] = memory(base, images)
     if options.sd15:
         for batch_size in options.sd15_batch_sizes:
             part_ratios, details[f"sd15_batch_{batch_size}"] = sd15(folder, options, batch_size)
@@ -138,7 +138,7 @@ def _medians(seconds: dict[str, np.ndarray]) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
-def per_step(base: Base, pictures: Tensor, num_pairs: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def per_step(base: Base, images: Tensor, num_pairs: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Engine against script, as it comes and with its best flags; with and without the vocabulary table's share.
 
     On a small base the table is most of the script's step, which no full-size base shows: the ratios without it are the
@@ -147,9 +147,9 @@ def per_step(base: Base, pictures: Tensor, num_pairs: int) -> tuple[dict[str, An
     batch_size, num_vectors = 4, 1
     seconds = by_turns(
         {
-            "script": script_steps(base, pictures, batch_size, num_vectors, best_flags=False),
-            "best_flags": script_steps(base, pictures, batch_size, num_vectors, best_flags=True),
-            "engine": engine_steps(base, pictures, batch_size, num_vectors),
+            "script": script_steps(base, images, batch_size, num_vectors, best_flags=False),
+            "best_flags": script_steps(base, images, batch_size, num_vectors, best_flags=True),
+            "engine": engine_steps(base, images, batch_size, num_vectors),
             "table": table_steps(base, num_vectors),
         },
         num_pairs,
@@ -162,14 +162,14 @@ def per_step(base: Base, pictures: Tensor, num_pairs: int) -> tuple[dict[str, An
     return ratios, {"step_seconds": _medians(seconds), "step_batch_size": batch_size}
 
 
-def ladder(base: Base, pictures: Tensor, num_pairs: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def ladder(base: Base, images: Tensor, num_pairs: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """One saving after another, and each left out of all lossless ones: script's seconds over the rung's."""
     rungs = {"script": frozenset()}
     for i, switch in enumerate(SWITCHES):
         rungs[f"up_to_{switch}"] = frozenset(SWITCHES[: i + 1])
     lossless = frozenset(SWITCHES) - {"bfloat16"}
     without = {f"all_lossless_but_{switch}": lossless - {switch} for switch in sorted(lossless)}
-    arms = {name: switched_steps(base, pictures, 4, 1, switches) for name, switches in (rungs | without).items()}
+    arms = {name: switched_steps(base, images, 4, 1, switches) for name, switches in (rungs | without).items()}
     seconds = by_turns(arms, num_pairs, steps_a_round=2)
     ratios = {f"ladder_{name}": ratio_of(seconds["script"], values) for name, values in seconds.items()}
     del ratios["ladder_script"]
@@ -177,13 +177,13 @@ def ladder(base: Base, pictures: Tensor, num_pairs: int) -> tuple[dict[str, Any]
 
 
 def several_concepts(
-    base: Base, pictures: Tensor, num_pairs: int, num_concepts: int
+    base: Base, images: Tensor, num_pairs: int, num_concepts: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Samples a second of one batch over several concepts against the same concepts in turn."""
     ratios, details = {}, {}
     for batch_size in (1, 4):
-        alone = engine_steps(base, pictures, batch_size, 1)
-        together = engine_steps(base, pictures, batch_size, 1, num_concepts)
+        alone = engine_steps(base, images, batch_size, 1)
+        together = engine_steps(base, images, batch_size, 1, num_concepts)
 
         def in_turn(alone: Step = alone) -> None:
             for _ in range(num_concepts):
@@ -196,10 +196,10 @@ def several_concepts(
     return ratios, details
 
 
-def memory(base: Base, pictures: Tensor) -> dict[str, int]:
+def memory(base: Base, images: Tensor) -> dict[str, int]:
     """Bytes that a concept needs beyond the frozen networks, counted; activations for a batch of 4."""
-    config = InversionConfig(batch_size=4)
-    data = prepare(base, pictures, TOKEN, 1)
+    config = TextualInversionConfig(batch_size=4)
+    data = prepare(base, images, TOKEN, 1)
     progress = start(base, data, config)
     table = ExampleScript(base, TOKEN, 1, "flower").table
     kept: dict[int, int] = {}
@@ -227,23 +227,23 @@ def memory(base: Base, pictures: Tensor) -> dict[str, int]:
 def sd15(folder: Path, options: Options, batch_size: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Full-size networks with random weights: script with its best flags short of precision against the engine."""
     base = sd15_shaped_base(folder, options.sd15_size_px)
-    pictures = random_pictures(5, options.sd15_size_px)
+    images = random_images(5, options.sd15_size_px)
     begun = time.process_time()
-    prepare(base, pictures, TOKEN, 1)
+    prepare(base, images, TOKEN, 1)
     encoding_s = time.process_time() - begun
     arms = {
-        "best_flags": script_steps(base, pictures, batch_size, 1, best_flags=True),
-        "engine_float32": engine_steps(base, pictures, batch_size, 1),
+        "best_flags": script_steps(base, images, batch_size, 1, best_flags=True),
+        "engine_float32": engine_steps(base, images, batch_size, 1),
     }
     if _has_bfloat16() or options.sd15_emulated_bfloat16:
-        arms["engine_bfloat16"] = engine_steps(in_bfloat16(base), pictures, batch_size, 1)
+        arms["engine_bfloat16"] = engine_steps(in_bfloat16(base), images, batch_size, 1)
     seconds = by_turns(arms, options.sd15_pairs)
     ratios = {
         f"sd15_step_batch_{batch_size}_{arm.removeprefix('engine_')}": ratio_of(seconds["best_flags"], values)
         for arm, values in seconds.items()
         if arm != "best_flags"
     }
-    one_off = {"encoding_a_picture_and_its_mirror_s": encoding_s / len(pictures), "size_px": options.sd15_size_px}
+    one_off = {"encoding_a_image_and_its_mirror_s": encoding_s / len(images), "size_px": options.sd15_size_px}
     return ratios, {"seconds": _medians(seconds), "one_off": one_off}
 
 

@@ -1,6 +1,6 @@
 """Textual Inversion as diffusers' example script does it, stated anew: what the engine is measured and checked against.
 
-A step decodes, crops, scales and mirrors its pictures, tokenises their captions, encodes the pictures with the
+A step decodes, crops, scales and mirrors its images, tokenises their captions, encodes the images with the
 autoencoder, takes the dense gradient of the whole vocabulary table, lets AdamW move all of it, and puts every row but
 the new ones back. Written from a description of the script (commit 000280f), not copied. Frozen networks need no weight
 gradients here either, because the script's do not.
@@ -70,13 +70,11 @@ class ExampleScript:
     def load_batch(
         self, files: list[bytes], templates: list[str], batch_size: int, size_px: int, rng: random.Random
     ) -> tuple[Float[Tensor, "batch 3 size size"], Int64[Tensor, "batch length"]]:
-        """What the data loader does, one picture at a time."""
+        """What the data loader does, one image at a time."""
         pixels, ids = [], []
         for content in rng.choices(files, k=batch_size):
-            picture = (
-                Image.open(io.BytesIO(content)).convert("RGB").resize((size_px, size_px), Image.Resampling.BICUBIC)
-            )
-            values = np.asarray(picture)
+            image = Image.open(io.BytesIO(content)).convert("RGB").resize((size_px, size_px), Image.Resampling.BICUBIC)
+            values = np.asarray(image)
             values = values[:, ::-1] if rng.random() < 0.5 else values
             pixels.append(torch.from_numpy((values / 127.5 - 1.0).astype(np.float32)).permute(2, 0, 1))
             caption = rng.choice(templates).format(self.words)

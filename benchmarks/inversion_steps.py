@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
 from flowerti.artifacts.records import LossPoint
-from flowerti.config.experiment import InversionConfig
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base, load_base
 from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, draw, prepare
 from flowerti.inversion.engine import Course, Lesson, start, take_step
@@ -25,23 +25,23 @@ from flowerti.prompts import TEMPLATES
 Step = Callable[[], Any]
 
 TOKEN = "<benchmark>"
-SWITCHES = ("pictures_decoded_once", "latents_encoded_once", "rows_only", "loss_not_read_back", "bfloat16")
+SWITCHES = ("images_decoded_once", "latents_encoded_once", "rows_only", "loss_not_read_back", "bfloat16")
 """What tells the script's step from the engine's, in the order of the ladder."""
 
 
-def random_pictures(num: int, size_px: int) -> Tensor:
-    """Smooth pictures that compress as photographs do, uint8 [num, size, size, 3]."""
+def random_images(num: int, size_px: int) -> Tensor:
+    """Smooth images that compress as photographs do, uint8 [num, size, size, 3]."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (num, 8, 8, 3), dtype=np.uint8)
     return torch.from_numpy(np.stack([np.asarray(Image.fromarray(c).resize((size_px, size_px))) for c in coarse]))
 
 
-def as_jpeg(pictures: Tensor) -> list[bytes]:
+def as_jpeg(images: Tensor) -> list[bytes]:
     """The files that the script's data loader opens."""
     files = []
-    for picture in pictures.numpy():
+    for image in images.numpy():
         stream = io.BytesIO()
-        Image.fromarray(picture).save(stream, format="JPEG", quality=90)
+        Image.fromarray(image).save(stream, format="JPEG", quality=90)
         files.append(stream.getvalue())
     return files
 
@@ -93,10 +93,10 @@ def in_bfloat16(base: Base) -> Base:
     return dataclasses.replace(base, **lower)
 
 
-def engine_steps(base: Base, pictures: Tensor, batch_size: int, num_vectors: int, num_concepts: int = 1) -> Step:
+def engine_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int, num_concepts: int = 1) -> Step:
     """The engine's own step for one or several concepts in one batch, evaluations left out."""
-    config = InversionConfig(num_steps=10**6, batch_size=batch_size, num_vectors=num_vectors)
-    data = prepare(base, pictures, TOKEN, num_vectors)
+    config = TextualInversionConfig(num_steps=10**6, batch_size=batch_size, num_vectors=num_vectors)
+    data = prepare(base, images, TOKEN, num_vectors)
     courses = []
     for i in range(num_concepts):
         progress = start(base, data, config)
@@ -108,7 +108,7 @@ def engine_steps(base: Base, pictures: Tensor, batch_size: int, num_vectors: int
 
 def script_steps(
     base: Base,
-    pictures: Tensor,
+    images: Tensor,
     batch_size: int,
     num_vectors: int,
     *,
@@ -119,14 +119,14 @@ def script_steps(
 
     Args:
         base: the networks; they are shared, except for those that the script changes.
-        pictures: uint8 [num, size, size, 3].
-        batch_size: pictures in a step.
+        images: uint8 [num, size, size, 3].
+        batch_size: images in a step.
         num_vectors: rows of the token.
-        best_flags: pictures and captions come at no cost, as from the script's loader processes.
+        best_flags: images and captions come at no cost, as from the script's loader processes.
         dtype: the script's --mixed_precision.
     """
     script = ExampleScript(base, TOKEN, num_vectors, "flower", ScriptFlags(autocast_dtype=dtype))
-    files, rng, size_px = as_jpeg(pictures), random.Random(0), pictures.shape[1]
+    files, rng, size_px = as_jpeg(images), random.Random(0), images.shape[1]
 
     def load() -> tuple[Tensor, Tensor]:
         return script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng)
@@ -137,7 +137,7 @@ def script_steps(
     return lambda: script.step(*rng.choice(batches))
 
 
-def switched_steps(base: Base, pictures: Tensor, batch_size: int, num_vectors: int, switches: frozenset[str]) -> Step:
+def switched_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int, switches: frozenset[str]) -> Step:
     """A step with some of the engine's savings; none of them is the script, all of them are the engine."""
     unknown = switches - set(SWITCHES)
     if unknown:
@@ -145,10 +145,10 @@ def switched_steps(base: Base, pictures: Tensor, batch_size: int, num_vectors: i
     if "bfloat16" in switches:
         base = in_bfloat16(base)
     script = ExampleScript(base, TOKEN, num_vectors, "flower")
-    data = prepare(base, pictures, TOKEN, num_vectors)
-    rows = start(base, data, InversionConfig(num_vectors=num_vectors)).rows.requires_grad_()
+    data = prepare(base, images, TOKEN, num_vectors)
+    rows = start(base, data, TextualInversionConfig(num_vectors=num_vectors)).rows.requires_grad_()
     row_optimizer = torch.optim.AdamW([rows], lr=1e-4)
-    files, rng, size_px = as_jpeg(pictures), random.Random(0), pictures.shape[1]
+    files, rng, size_px = as_jpeg(images), random.Random(0), images.shape[1]
     held = [script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng) for _ in range(8)]
     seeds = iter(range(10**9))
 
@@ -156,7 +156,7 @@ def switched_steps(base: Base, pictures: Tensor, batch_size: int, num_vectors: i
         chosen = draw(data, batch_size, base.noise_scheduler.config.num_train_timesteps, next(seeds))
         if "latents_encoded_once" in switches:
             return data, chosen
-        if "pictures_decoded_once" in switches:
+        if "images_decoded_once" in switches:
             pixels, ids = rng.choice(held)
         else:
             pixels, ids = script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng)

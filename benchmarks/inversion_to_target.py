@@ -1,11 +1,11 @@
-"""Time to the usual script's final loss, on real pictures and a trained base.
+"""Time to the usual script's final loss, on real images and a trained base.
 
-The yardstick is the deterministic loss on pictures of the class: fixed pictures, timesteps over the whole schedule, and
+The yardstick is the deterministic loss on images of the class: fixed images, timesteps over the whole schedule, and
 noise and captions that no step has drawn. The script's path is walked by an equal but cheaper step (encode once, train
 the rows alone: tests/inversion/test_engine_against_script.py holds both equal to the script's), and its seconds are its
 number of steps times the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at
 the yardstick; the engine pays for the encoding and for its own evaluations. Both arms go to the end of what they
-planned. Then pictures are drawn with the last rows of each, from the same noise, and their distances to held-out ones
+planned. Then images are drawn with the last rows of each, from the same noise, and their distances to held-out ones
 compared.
 """
 
@@ -22,12 +22,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from benchmarks.inversion_pictures import Gauge
+from benchmarks.inversion_images import Gauge
 from benchmarks.inversion_steps import TOKEN, engine_steps, script_steps, small_base
 from benchmarks.paired import ratio_of
-from flowerti.artifacts.records import LossPoint, seed_for
-from flowerti.config.experiment import DataConfig, InversionConfig
-from flowerti.data.dataset import list_records, read_pictures
+from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.records import LossPoint
+from flowerti.config.experiment import DataConfig, TextualInversionConfig
+from flowerti.data.dataset import list_records, read_images
 from flowerti.diffusion import Base
 from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, evaluate, prepare
 from flowerti.inversion.engine import Course, Lesson, start, take_step
@@ -53,7 +54,7 @@ class Race:
     batch_size: int = 4
     """Latents in a step of either arm; diffusers' own recipe takes 1 and accumulates 4, the script's default is 16."""
     yardstick_split: Literal["validation", "train"] = "train"
-    """Pictures on which the yardstick looks; the loss of validation pictures hardly falls on a base this small."""
+    """Images on which the yardstick looks; the loss of validation images hardly falls on a base this small."""
     num_vectors: int = 2
     """Rows of a token."""
     learning_rates: tuple[float, ...] = (1e-4, 5e-3)
@@ -66,8 +67,8 @@ class Race:
     """Steps between two looks at the yardstick in the engine's arm."""
     engine_eval_every_steps: int = 100
     """Steps between two evaluations of the engine's own, which it pays for."""
-    num_pictures: int = 40
-    """Pictures drawn with each token."""
+    num_images: int = 40
+    """Images drawn with each token."""
     num_processes: int = 1
     """Processes of one thread to share classes and rates; changes no result, steps are timed before."""
 
@@ -98,7 +99,7 @@ class Pair:
     engine_final: float
     """The engine's last look at the yardstick."""
     script_distance: float
-    """Kernel distance on EfficientNet-Lite0 of pictures drawn with the script's last rows to held-out real ones."""
+    """Kernel distance on EfficientNet-Lite0 of images drawn with the script's last rows to held-out real ones."""
     engine_distance: float
     """The same with the engine's last rows."""
 
@@ -134,7 +135,7 @@ def race(folder: Path, data: DataConfig, options: Race, num_timed_steps: int) ->
         "race": dataclasses.asdict(options),
         "cpu_seconds": costs,
         "pairs": [dataclasses.asdict(pair) for pair in pairs],
-        "picture_distances": _distances(pairs, options),
+        "image_distances": _distances(pairs, options),
         "not_reached": {f"{rate:g}": _count(pairs, rate, -1) for rate in options.learning_rates},
         "start_was_there": {f"{rate:g}": _count(pairs, rate, 0) for rate in options.learning_rates},
     }
@@ -147,17 +148,17 @@ def _count(pairs: list[Pair], learning_rate: float, engine_reached_at: int) -> i
 
 def _read(data: DataConfig, split: Literal["train", "validation"], name: str) -> Tensor:
     records = list_records(data, seed=0).of(split, name)
-    return torch.from_numpy(read_pictures([record.address for record in records], data.image_size_px))
+    return torch.from_numpy(read_images([record.address for record in records], data.image_size_px))
 
 
-def _seconds_per_step(base: Base, pictures: Tensor, options: Race, num_steps: int) -> dict[str, float]:
+def _seconds_per_step(base: Base, images: Tensor, options: Race, num_steps: int) -> dict[str, float]:
     """Median CPU seconds of a class's step in each arm, taken by turns, and the engine's other costs."""
     num_classes = len(options.class_names)
     arms = {
-        "script_s": script_steps(base, pictures, options.batch_size, options.num_vectors, best_flags=False),
-        "best_flags_s": script_steps(base, pictures, options.batch_size, options.num_vectors, best_flags=True),
-        "engine_s": engine_steps(base, pictures, options.batch_size, options.num_vectors),
-        "engine_together_s": engine_steps(base, pictures, options.batch_size, options.num_vectors, num_classes),
+        "script_s": script_steps(base, images, options.batch_size, options.num_vectors, best_flags=False),
+        "best_flags_s": script_steps(base, images, options.batch_size, options.num_vectors, best_flags=True),
+        "engine_s": engine_steps(base, images, options.batch_size, options.num_vectors),
+        "engine_together_s": engine_steps(base, images, options.batch_size, options.num_vectors, num_classes),
     }
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(num_steps + 1):
@@ -167,7 +168,7 @@ def _seconds_per_step(base: Base, pictures: Tensor, options: Race, num_steps: in
             if turn:
                 seconds[name].append(time.process_time() - begun)
     begun = time.process_time()
-    data = prepare(base, pictures, TOKEN, options.num_vectors)
+    data = prepare(base, images, TOKEN, options.num_vectors)
     costs = {name: float(np.median(values)) for name, values in seconds.items()}
     costs["engine_together_s"] /= num_classes
     costs["engine_encoding_s"] = time.process_time() - begun
@@ -179,8 +180,8 @@ def _seconds_per_step(base: Base, pictures: Tensor, options: Race, num_steps: in
     return costs
 
 
-def _engine_config(options: Race, learning_rate: float, num_steps: int) -> InversionConfig:
-    return InversionConfig(
+def _engine_config(options: Race, learning_rate: float, num_steps: int) -> TextualInversionConfig:
+    return TextualInversionConfig(
         num_vectors=options.num_vectors,
         num_steps=num_steps,
         batch_size=options.batch_size,
@@ -189,7 +190,7 @@ def _engine_config(options: Race, learning_rate: float, num_steps: int) -> Inver
 
 
 def _yardstick(base: Base, rows: Tensor, watched: TrainingSet) -> float:
-    config = InversionConfig(num_eval_latents=_EVAL_LATENTS, batch_size=_EVAL_BATCH_SIZE)
+    config = TextualInversionConfig(num_eval_latents=_EVAL_LATENTS, batch_size=_EVAL_BATCH_SIZE)
     return evaluate(base, rows.detach(), watched, config, _EVAL_SEED)
 
 
@@ -204,7 +205,7 @@ def _pairs(
     targets = [float(np.mean([point.loss for point in curve[-_NUM_LAST_EVALS:]])) for curve in scripts.curves]
     rate = options.engine_rate if learning_rate == options.learning_rates[0] else learning_rate
     engines = _engine_arm(base, data, watched, name, _engine_config(options, rate, engine_steps), options)
-    gauge = Gauge(base, _read(source, "validation", name).numpy(), options.num_pictures)
+    gauge = Gauge(base, _read(source, "validation", name).numpy(), options.num_images)
     return [
         Pair(
             class_name=name,
@@ -245,7 +246,7 @@ def _script_arm(
     base: Base, data: TrainingSet, watched: TrainingSet, name: str, learning_rate: float, options: Race
 ) -> Arm:
     """The script's path for each seed: constant rate, weight decay, every timestep drawn on its own."""
-    config = InversionConfig(num_vectors=options.num_vectors)
+    config = TextualInversionConfig(num_vectors=options.num_vectors)
     seeds = range(options.num_seeds)
     rows = [start(base, data, config).rows.requires_grad_() for _ in seeds]
     # element by element, so that one optimiser of all rows is one for each
@@ -280,7 +281,7 @@ def _draw_as_the_script_does(base: Base, data: TrainingSet, batch_size: int, gen
 
 
 def _engine_arm(
-    base: Base, data: TrainingSet, watched: TrainingSet, name: str, config: InversionConfig, options: Race
+    base: Base, data: TrainingSet, watched: TrainingSet, name: str, config: TextualInversionConfig, options: Race
 ) -> Arm:
     """The engine's path for each seed."""
     curves, courses = [], []
@@ -336,4 +337,4 @@ def _ratios(
 
 def default_data(root: Path) -> DataConfig:
     """Oxford 102 at 64 px in torchvision's layout."""
-    return DataConfig(kind="flowers102", root=str(root), show_pictures=False)
+    return DataConfig(kind="flowers102", root=str(root), show_images=False)

@@ -1,7 +1,7 @@
 """What scoring costs: the Fréchet distance against two usual ways, the class matrix against its features, and Ray Data.
 
 `python benchmarks/scoring.py --quick` prints one JSON object. Distances are timed on random features, all else on real
-pictures where a data set in Oxford 102's layout is named, else on the drawn herbarium.
+images where a data set in Oxford 102's layout is named, else on the drawn herbarium.
 """
 
 import functools
@@ -25,7 +25,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_features
 from flowerti.cluster.session import close
 from flowerti.config.experiment import ClusterConfig, DataConfig
-from flowerti.data.dataset import list_records, read_pictures
+from flowerti.data.dataset import list_records, read_images
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
 from flowerti.metrics.frechet import frechet_distance
@@ -41,7 +41,7 @@ class Options:
     """Measures scoring."""
 
     quick: bool = False
-    """Fewer pairs and pictures; answers within ten minutes on two cores."""
+    """Fewer pairs and images; answers within ten minutes on two cores."""
     root: str = "../shared/data/flowers102-64"
     """Oxford 102 in torchvision's layout; the herbarium is drawn where the folder is missing."""
 
@@ -55,7 +55,7 @@ def main() -> None:
         if Path(options.root).is_dir()
         else DataConfig(kind="herbarium")
     )
-    addresses, class_ids = _pictures(data)
+    addresses, class_ids = _images(data)
     num_pairs = 5 if options.quick else 15
     ratios, details = frechet(num_pairs)
     details["data"] = data.kind
@@ -64,15 +64,15 @@ def main() -> None:
     print_result("scoring", ratios, details)
 
 
-def _pictures(data: DataConfig) -> tuple[list[str], np.ndarray]:
-    """Addresses and class ids of held-out pictures, most of the data set's."""
+def _images(data: DataConfig) -> tuple[list[str], np.ndarray]:
+    """Addresses and class ids of held-out images, most of the data set's."""
     dataset = list_records(data, seed=0)
     records = [record for split in ("validation", "test") for record in dataset.of(split)]
     return [record.address for record in records], np.array([record.class_id for record in records])
 
 
 def frechet(num_pairs: int) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """The Fréchet distance of 100 against 100 pictures at width 2048, CPU seconds of one thread."""
+    """The Fréchet distance of 100 against 100 images at width 2048, CPU seconds of one thread."""
     rng = np.random.default_rng(0)
     spread = np.arange(1, 2049) ** -0.5
     x, y = (rng.normal(size=(100, 2048)) * spread + shift for shift in (0.0, 0.02))
@@ -105,7 +105,7 @@ def _by_sqrtm(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def matrix(addresses: list[str], class_ids: np.ndarray, num_pairs: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Features and matrix against the features alone: three sets of 64 pictures against every class."""
+    """Features and matrix against the features alone: three sets of 64 images against every class."""
     backbone = load_backbone(_BACKBONE.name, _BACKBONE.weights, _BACKBONE.input_size_px)
     chosen = np.arange(0, len(addresses), max(1, len(addresses) // 1500))
     few = [addresses[i] for i in chosen]
@@ -113,7 +113,7 @@ def matrix(addresses: list[str], class_ids: np.ndarray, num_pairs: int) -> tuple
 
     def features() -> np.ndarray:
         batches = (few[i : i + _BATCH_SIZE] for i in range(0, len(few), _BATCH_SIZE))
-        return np.concatenate([extract(backbone, read_pictures(batch, 64)) for batch in batches])
+        return np.concatenate([extract(backbone, read_images(batch, 64)) for batch in batches])
 
     found = features()
     of_class = {name: found[class_ids[chosen] == int(name)] for name in names}
@@ -126,15 +126,15 @@ def matrix(addresses: list[str], class_ids: np.ndarray, num_pairs: int) -> tuple
         begun = time.process_time()
         class_matrix(sets, of_class, names, "efficientnet_lite0", seed=0)
         matrix_s[pair] = time.process_time() - begun
-    shape = {"num_pictures": len(few), "num_classes": len(names), "cost_over_features": None}
+    shape = {"num_images": len(few), "num_classes": len(names), "cost_over_features": None}
     ratio = ratio_of(feature_s, feature_s + matrix_s)
     return ratio, shape | {"cost_over_features": 1 / ratio["value"]}
 
 
 def ray_pipeline(addresses: list[str], num_pairs: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Pictures a second of the Ray pipeline once warm, against as many processes in a bare loop on the same cores.
+    """Images a second of the Ray pipeline once warm, against as many processes in a bare loop on the same cores.
 
-    Warm: a pipeline over many pictures less one over few, so that the start of Ray and of its actors falls out.
+    Warm: a pipeline over many images less one over few, so that the start of Ray and of its actors falls out.
     """
     few, many = addresses[:512], (addresses * 2)[: 512 * 9]
     extra = len(many) - len(few)
@@ -151,10 +151,10 @@ def ray_pipeline(addresses: list[str], num_pairs: int) -> tuple[dict[str, float]
             ours[pair] = _pipeline(many, f"{folder}/{pair}-many") - short
     close()
     rates = {
-        "bare_pictures_per_s": extra / float(np.median(bare)),
-        "ray_pictures_per_s": extra / float(np.median(ours)),
+        "bare_images_per_s": extra / float(np.median(bare)),
+        "ray_images_per_s": extra / float(np.median(ours)),
     }
-    return ratio_of(bare, ours), rates | {"num_workers": _NUM_WORKERS, "num_pictures": extra}
+    return ratio_of(bare, ours), rates | {"num_workers": _NUM_WORKERS, "num_images": extra}
 
 
 _loaded: Any = None
@@ -168,7 +168,7 @@ def _load() -> None:
 
 def _extract_chunk(addresses: list[str]) -> np.ndarray:
     batches = (addresses[i : i + _BATCH_SIZE] for i in range(0, len(addresses), _BATCH_SIZE))
-    return np.concatenate([extract(_loaded, read_pictures(batch, 64)) for batch in batches])
+    return np.concatenate([extract(_loaded, read_images(batch, 64)) for batch in batches])
 
 
 def _loop(pool: Any, addresses: list[str]) -> float:

@@ -1,7 +1,7 @@
 """What sharing features saves, and what Tune costs: `python benchmarks/sweep.py [--quick]` prints one JSON object.
 
-Shared: the features of all pictures once, then 30 head trials, all of them measured. End to end: the same frozen
-network under the same heads on the same views, run on the pictures of every batch; a few steps and one evaluation are
+Shared: the features of all images once, then 30 head trials, all of them measured. End to end: the same frozen
+network under the same heads on the same views, run on the images of every batch; a few steps and one evaluation are
 measured and scaled to 30 trials. Tune: the same head trials through Tune and in a plain loop.
 """
 
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.paired import print_result, ratio_of
 from flowerti.classifier.training import fit_head_end_to_end, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
-from flowerti.data.dataset import Split, list_records, read_pictures
+from flowerti.data.dataset import Split, list_records, read_images
 from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.features.extraction import extract
 from flowerti.sweep.mixing import TrialData
@@ -37,7 +37,7 @@ class Options:
     """Measures the sweep."""
 
     quick: bool = False
-    """Fewer pictures, steps and pairs; answers within ten minutes on two cores."""
+    """Fewer images, steps and pairs; answers within ten minutes on two cores."""
 
 
 def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.process_time) -> float:
@@ -47,33 +47,33 @@ def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.process_t
     return clock() - began
 
 
-def pictures_of(config: DataConfig, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of the drawn herbarium and their classes."""
+def images_of(config: DataConfig, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Images of the drawn herbarium and their classes."""
     records = list_records(config, 0).of(split)
-    pictures = read_pictures([r.address for r in records], config.image_size_px)
-    return pictures, np.array([r.class_id for r in records], dtype=np.int64)
+    images = read_images([r.address for r in records], config.image_size_px)
+    return images, np.array([r.class_id for r in records], dtype=np.int64)
 
 
 def features_of(backbone: Backbone, views: np.ndarray) -> np.ndarray:
-    """Features [num, views, dim] of pictures [num, views, height, width, 3], in batches."""
+    """Features [num, views, dim] of images [num, views, height, width, 3], in batches."""
     flat = views.reshape(-1, *views.shape[2:])
     parts = [extract(backbone, flat[i : i + BATCH_SIZE]) for i in range(0, len(flat), BATCH_SIZE)]
     return np.concatenate(parts).reshape(*views.shape[:2], -1)
 
 
 class Setting:
-    """Pictures, network and training of all measurements."""
+    """Images, network and training of all measurements."""
 
     def __init__(self, quick: bool) -> None:
-        """Draw the pictures and load the network."""
+        """Draw the images and load the network."""
         sizes = (20, 4, 5, 5) if quick else (100, 8, 25, 40)
         names = ("num_train_common", "num_train_rare", "num_validation", "num_test")
         data = DataConfig(kind="herbarium", **dict(zip(names, sizes, strict=True)))
         self.classifier = ClassifierConfig(num_epochs=20)
         self.backbone = load_backbone("efficientnet_lite0", "", self.classifier.input_size_px)
-        train, self.train_ids = pictures_of(data, "train")
+        train, self.train_ids = images_of(data, "train")
         self.views = np.stack([train, train[:, :, ::-1]], axis=1)
-        self.evaluation = pictures_of(data, "validation")[0][:, None]
+        self.evaluation = images_of(data, "validation")[0][:, None]
         self.num_classes = int(self.train_ids.max()) + 1
         self.num_steps = self.classifier.num_epochs * steps_per_epoch(len(train), self.classifier.batch_size)
 

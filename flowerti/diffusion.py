@@ -1,7 +1,7 @@
 """The frozen text-to-image model: find its parts, hash them, load them once.
 
 Stable Diffusion 1.x and 2.x, SDXL (two text encoders), with AutoencoderKL or AutoencoderTiny. Parts, prediction type,
-noise schedule and latent scaling are read from the base's own files. This module does not know how prompts or pictures
+noise schedule and latent scaling are read from the base's own files. This module does not know how prompts or images
 are encoded (`encoding` does), nor about classes and training.
 """
 

@@ -1,4 +1,4 @@
-"""The stages of a run: pictures -> classify -> select -> invert -> adapt -> sample -> score -> sweep -> report.
+"""The stages of a run: images -> classify -> select -> invert -> adapt -> sample -> score -> sweep -> report.
 
 Each stage takes the study and the artifacts before it and leaves out what the run directory already holds. This module
 does not know how a stage works; Ray is reached only through `flowerti.cluster`.
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 
-from flowerti.artifacts.records import ClassifierReport, Selection, Timing, key_of
+from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.records import ClassifierReport, Selection, Timing
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
 from flowerti.artifacts.sweep import ArmCost, SweepCosts
@@ -118,7 +119,7 @@ def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -
     """Select the weak classes, and refuse what could not be scored or mixed later.
 
     Raises:
-        ValueError: sampling.num_per_class is too small for the largest ratio, or a class has too few held-out pictures.
+        ValueError: sampling.num_per_class is too small for the largest ratio, or a class has too few held-out images.
     """
     from flowerti.classifier.selection import select
 
@@ -146,7 +147,7 @@ def _join(validation: Scores, test: Scores) -> Scores:
 
 
 def arm_costs_of(run: RunDirectory) -> list[ArmCost]:
-    """What the pictures of each arm cost, as the sweep wrote it down."""
+    """What the images of each arm cost, as the sweep wrote it down."""
     costs = run.load("sweep/costs.json", SweepCosts)
     return [] if costs is None else costs.arms
 

@@ -17,7 +17,7 @@ _SECONDS_PER_HOUR = 3600.0
 _PNG_BYTES_PER_VALUE = 0.6
 """A photograph as PNG takes about this share of its raw 8-bit values."""
 _FEATURE_BYTES = 4 * 2048
-"""float32 features of one view of a picture, at the widest of the usual networks."""
+"""float32 features of one view of an image, at the widest of the usual networks."""
 _BYTES_PER_GB = 1e9
 
 
@@ -27,10 +27,10 @@ class StepTimes:
 
     inversion_step: float = 0.0
     """One optimiser step of one class, evaluations and checkpoints included."""
-    drawn_picture: float = 0.0
-    """One synthetic picture with all its denoising steps."""
-    scored_picture: float = 0.0
-    """One synthetic picture in all comparisons of a scoring pass."""
+    drawn_image: float = 0.0
+    """One synthetic image with all its denoising steps."""
+    scored_image: float = 0.0
+    """One synthetic image in all comparisons of a scoring pass."""
     trial: float = 0.0
     """One training of the classifier in the sweep."""
     actor_start: float = 15.0
@@ -83,7 +83,7 @@ def estimate(
     """The stages whose cost grows with the number of weak classes.
 
     Args:
-        experiment: steps, pictures, ratios and seeds.
+        experiment: steps, images, ratios and seeds.
         num_classes: weak classes.
         num_workers: workers at once, each on a GPU or a share of one.
         times: of single steps on such a worker.
@@ -111,9 +111,9 @@ def _work(experiment: Experiment, num_classes: int, num_workers: int, times: Ste
     """Name, seconds of every task, gigabytes, and whether each task starts an actor of its own."""
     sampling, size = experiment.sampling, experiment.cluster.classes_per_actor
     num_sets = num_classes * len(sampling.sources)
-    num_pictures = num_sets * sampling.num_per_class
-    picture_bytes = experiment.data.image_size_px**2 * 3 * _PNG_BYTES_PER_VALUE
-    class_s = experiment.inversion.num_steps * times.inversion_step
+    num_images = num_sets * sampling.num_per_class
+    image_bytes = experiment.data.image_size_px**2 * 3 * _PNG_BYTES_PER_VALUE
+    class_s = experiment.techniques["textual_inversion"].num_steps * times.inversion_step
     groups = [min(size, num_classes - begin) for begin in range(0, num_classes, size)]
     shards = [
         min(sampling.batch_size, sampling.num_per_class - b)
@@ -123,15 +123,15 @@ def _work(experiment: Experiment, num_classes: int, num_workers: int, times: Ste
         ("invert", [count * class_s for count in groups], 0.0, True),
         (
             "sample",
-            [count * times.drawn_picture for count in shards] * num_sets,
-            num_pictures * picture_bytes / _BYTES_PER_GB,
+            [count * times.drawn_image for count in shards] * num_sets,
+            num_images * image_bytes / _BYTES_PER_GB,
             False,
         ),
         (
             "score",
-            # once against validation and once against test pictures
-            [sampling.num_per_class * times.scored_picture] * num_sets * 2,
-            num_pictures * _FEATURE_BYTES * len(experiment.scoring.extractors) / _BYTES_PER_GB,
+            # once against validation and once against test images
+            [sampling.num_per_class * times.scored_image] * num_sets * 2,
+            num_images * _FEATURE_BYTES * len(experiment.scoring.extractors) / _BYTES_PER_GB,
             False,
         ),
         ("sweep", [times.trial] * num_trials(experiment), 0.0, False),
@@ -187,12 +187,12 @@ def measured_times(run: RunDirectory, actor_start_s: float) -> StepTimes:
     if not concepts:
         raise ValueError(f"--from-run: no class was learnt in {run.uri}: choose a finished run")
     num_workers, num_sets = experiment.cluster.num_workers, len(concepts) * len(experiment.sampling.sources)
-    num_pictures = num_sets * experiment.sampling.num_per_class
+    num_images = num_sets * experiment.sampling.num_per_class
     spent = {stage: _seconds(run, stage) * num_workers for stage in ("sample", "score", "sweep")}
     return StepTimes(
         inversion_step=sum(c.seconds for c in concepts) / sum(c.num_steps for c in concepts),
-        drawn_picture=spent["sample"] / num_pictures,
-        scored_picture=spent["score"] / num_pictures,
+        drawn_image=spent["sample"] / num_images,
+        scored_image=spent["score"] / num_images,
         trial=spent["sweep"] / num_trials(experiment),
         actor_start=actor_start_s,
     )

@@ -1,6 +1,6 @@
 """The words around a concept: prompt templates that training and sampling share, and other names of known classes.
 
-It knows nothing about models or pictures.
+It knows nothing about models or images.
 """
 
 import json

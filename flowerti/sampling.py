@@ -1,9 +1,9 @@
-"""Draw synthetic pictures: concept, adapter or name + prompt + seed -> picture, in shards cut by picture index.
+"""Draw synthetic images: concept, adapter or name + prompt + seed -> image, in shards cut by image index.
 
-A picture's seed is a hash of run seed, class, source and index, and a shard is one batch whatever the number of
-workers, so that the same pictures come out anywhere. `Sampler` is the plain class that a Ray Data worker runs: it takes
+An image's seed is a hash of run seed, class, source and index, and a shard is one batch whatever the number of
+workers, so that the same images come out anywhere. `Sampler` is the plain class that a Ray Data worker runs: it takes
 rows that describe shards, writes each shard as Parquet (PNG bytes with their provenance) and returns what it wrote. It
-does not know about Ray, nor what the pictures will be used for.
+does not know about Ray, nor what the images will be used for.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from flowerti.adapters.classes import load_parameters
 from flowerti.adapters.lora import adapted
-from flowerti.artifacts.records import key_of, seed_for, slug
+from flowerti.artifacts.identity import key_of, seed_for, slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, SamplingConfig
 from flowerti.data.shards import ShardFile, read_shard_key, write_shard
@@ -35,7 +35,7 @@ _SOURCES_OF_A_TOKEN = ("token", "lora")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardTask:
-    """One batch of pictures of a class and source."""
+    """One batch of images of a class and source."""
 
     class_name: str
     source: str
@@ -55,9 +55,9 @@ class ShardTask:
 def plan_shards(
     class_name: str, source: str, name: str, config: SamplingConfig, run_seed: int, *inputs: str
 ) -> list[ShardTask]:
-    """Cut the pictures of one class and source into batches; `inputs` are the keys of base, concept and adapter.
+    """Cut the images of one class and source into batches; `inputs` are the keys of base, concept and adapter.
 
-    The number of pictures does not enter a shard's key: asking for more adds shards and leaves the others alone.
+    The number of images does not enter a shard's key: asking for more adds shards and leaves the others alone.
     """
     settings = (config.prompt, config.num_inference_steps, config.guidance_scale, config.batch_size)
     tasks = []
@@ -71,20 +71,20 @@ def plan_shards(
 
 
 @torch.no_grad()
-def draw_pictures(
+def draw_images(
     pipeline: Any,
     states: TextStates,
     empty_states: TextStates,
     seeds: list[int],
     config: SamplingConfig,
 ) -> UInt8[np.ndarray, "num height width 3"]:
-    """Draw one picture for each seed with a diffusers pipeline, in one batch.
+    """Draw one image for each seed with a diffusers pipeline, in one batch.
 
     Args:
         pipeline: a StableDiffusionPipeline or StableDiffusionXLPipeline.
         states: the encoded prompt, one.
         empty_states: what guidance compares with, one.
-        seeds: a seed for each picture's initial noise.
+        seeds: a seed for each image's initial noise.
         config: steps and guidance scale.
     """
     unet = pipeline.unet
@@ -151,10 +151,10 @@ def build_pipeline(base: Base) -> Any:
     return pipeline
 
 
-def encode_png(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    """Encode a picture as PNG; the same bytes for the same pixels."""
+def encode_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """Encode an image as PNG; the same bytes for the same pixels."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG")
+    Image.fromarray(image).save(stream, format="PNG")
     return stream.getvalue()
 
 
@@ -186,17 +186,17 @@ class Sampler:
                 for index in range(task.begin, task.end)
             ]
             with self._adapted(task):
-                pictures = draw_pictures(self._pipeline, self._encode(task), self._empty_states, seeds, self._config)
+                images = draw_images(self._pipeline, self._encode(task), self._empty_states, seeds, self._config)
             rows = [
                 {
-                    "image": {"bytes": encode_png(picture), "path": f"{index:06d}.png"},
+                    "image": {"bytes": encode_png(image), "path": f"{index:06d}.png"},
                     "class_name": task.class_name,
                     "source": task.source,
                     "prompt": self._config.prompt.format(task.name),
                     "index": index,
                     "seed": seed,
                 }
-                for index, seed, picture in zip(range(task.begin, task.end), seeds, pictures, strict=True)
+                for index, seed, image in zip(range(task.begin, task.end), seeds, images, strict=True)
             ]
             write_shard(self._run, task.file, rows, task.key)
         content = self._run.read_bytes(task.file)

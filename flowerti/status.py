@@ -6,7 +6,8 @@ that by its keys. It needs neither torch nor Ray and starts nothing.
 
 from dataclasses import dataclass
 
-from flowerti.artifacts.records import Adapter, Concept, Selection, slug
+from flowerti.artifacts.identity import slug
+from flowerti.artifacts.records import Adapter, Concept, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.tensor_files import metadata_in
 from flowerti.config.experiment import Experiment, from_json
@@ -63,12 +64,14 @@ def _learnt(
 
 def _invert(run: RunDirectory, experiment: Experiment, class_name: str) -> StageState:
     concept = run.load(f"concepts/{slug(class_name)}/concept.json", Concept)
-    return _learnt(run, "invert", class_name, concept, "last.safetensors", experiment.inversion.num_steps)
+    return _learnt(
+        run, "invert", class_name, concept, "last.safetensors", experiment.techniques["textual_inversion"].num_steps
+    )
 
 
 def _adapt(run: RunDirectory, experiment: Experiment, class_name: str) -> StageState:
     adapter = run.load(f"concepts/{slug(class_name)}/adapter.json", Adapter)
-    return _learnt(run, "adapt", class_name, adapter, "adapter.safetensors", experiment.sampling.adapter.num_steps)
+    return _learnt(run, "adapt", class_name, adapter, "adapter.safetensors", experiment.techniques["lora"].num_steps)
 
 
 def _begun(run: RunDirectory, stage: str, checkpoint: str, num_steps: int) -> StageState:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowerti.artifacts.records import Census, SplitLists, key_of, num_synthetic
+from flowerti.artifacts.identity import key_of, num_synthetic
+from flowerti.artifacts.records import Census, SplitLists
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import Experiment, from_json, to_json
 from flowerti.data.census import listing_key, split_lists, take_census
@@ -19,7 +20,7 @@ from flowerti.data.long_tail import imbalanced
 
 _MIN_FREE_BYTES = 500_000_000
 _MIN_HELD_OUT = 4
-"""Pictures of a selected class in each held-out split: two halves of two, whose distance is the floor."""
+"""Images of a selected class in each held-out split: two halves of two, whose distance is the floor."""
 _IDENTITY = ("name", "seed", "data", "imbalance", "base")
 """Fields that make a run what it is: another value of these belongs into another run directory."""
 
@@ -38,7 +39,7 @@ class Study:
 
 
 def prepare(experiment: Experiment, run: RunDirectory) -> Study:
-    """Check config, run directory, disk, base, weights and every picture, and write the config down.
+    """Check config, run directory, disk, base, weights and every image, and write the config down.
 
     Raises:
         ValueError: something is missing or wrong; names it and says what to do.
@@ -61,7 +62,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     folder = verify_base(experiment.base)
     _check_initializer(experiment, folder)
     if "lora" in experiment.sampling.sources:
-        check_rank(folder / "unet", experiment.sampling.adapter.rank)
+        check_rank(folder / "unet", experiment.techniques["lora"].rank)
     census = _census(experiment, run, dataset)
     run.write_bytes("config.json", to_json(experiment).encode())
     splits = split_lists(without(dataset, census.unreadable))
@@ -92,8 +93,8 @@ def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
-    # how pictures are fetched, judged or shown does not make it another data set
-    data = replace(experiment.data, download=False, skip_unreadable=False, show_pictures=True)
+    # how images are fetched, judged or shown does not make it another data set
+    data = replace(experiment.data, download=False, skip_unreadable=False, show_images=True)
     return {name: data if name == "data" else getattr(experiment, name) for name in _IDENTITY}
 
 
@@ -134,24 +135,24 @@ def check_held_out(dataset: Dataset, class_names: Sequence[str]) -> None:
     """Refuse selected classes that could be learnt and drawn, but not scored.
 
     Raises:
-        ValueError: a class has too few validation or test pictures; names it and says what to do.
+        ValueError: a class has too few validation or test images; names it and says what to do.
     """
     for class_name in class_names:
         for split in ("validation", "test"):
             num = len(dataset.of(split, class_name))
             if num < _MIN_HELD_OUT:
                 raise ValueError(
-                    f"class {class_name!r} has {num} {split} pictures: scoring needs at least {_MIN_HELD_OUT} of a "
-                    f"selected class: move some of its pictures into that split, or select other classes"
+                    f"class {class_name!r} has {num} {split} images: scoring needs at least {_MIN_HELD_OUT} of a "
+                    f"selected class: move some of its images into that split, or select other classes"
                 )
 
 
 def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
-    """Refuse ratios that the planned number of pictures cannot serve.
+    """Refuse ratios that the planned number of images cannot serve.
 
     Args:
-        experiment: the ratios and the number of pictures a class.
-        num_train: real training pictures of each selected class.
+        experiment: the ratios and the number of images a class.
+        num_train: real training images of each selected class.
 
     Raises:
         ValueError: sampling.num_per_class is too small for the largest ratio; says how many to draw.
@@ -161,18 +162,18 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
         needed = num_synthetic(largest, num_real)
         if needed > experiment.sampling.num_per_class:
             raise ValueError(
-                f"sampling.num_per_class: {experiment.sampling.num_per_class} pictures are too few for ratio "
-                f"{largest:g} of class {class_name!r} with {num_real} training pictures: set it to at least {needed}, "
+                f"sampling.num_per_class: {experiment.sampling.num_per_class} images are too few for ratio "
+                f"{largest:g} of class {class_name!r} with {num_real} training images: set it to at least {needed}, "
                 "or lower sweep.ratios"
             )
 
 
 def _check_initializer(experiment: Experiment, folder: Path) -> None:
-    if experiment.inversion.start != "initializer_token":
+    if experiment.techniques["textual_inversion"].start != "initializer_token":
         return
     from transformers import CLIPTokenizer
 
-    word = experiment.inversion.initializer_token
+    word = experiment.techniques["textual_inversion"].initializer_token
     pieces = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer").tokenize(word)
     if len(pieces) != 1:
         raise ValueError(

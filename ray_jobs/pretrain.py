@@ -25,7 +25,7 @@ class Options:
     output_dir: Path
     """Folder of the pipeline; its parts are replaced."""
     work_dir: Path = Path("pretrain-work")
-    """Folder for drawn pictures and the finished autoencoder."""
+    """Folder for drawn images and the finished autoencoder."""
     num_workers: int = 2
     """Processes that draw and train, one core each."""
     config: PretrainConfig = field(default_factory=PretrainConfig)

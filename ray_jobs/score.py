@@ -1,4 +1,4 @@
-"""The distances to real pictures, under `ray job submit --working-dir . -- python ray_jobs/score.py --run-dir s3://...`.
+"""The distances to real images, under `ray job submit --working-dir . -- python ray_jobs/score.py --run-dir s3://...`.
 
 Does what is missing up to this stage and ends. It takes the options of `flowerti run`; a run directory that was started
 before brings its own config.

@@ -86,8 +86,8 @@ def base(tiny_base: Path):
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """Five smooth pictures, uint8 [5, 32, 32, 3], none of them its own mirror image."""
+def images():
+    """Five smooth images, uint8 [5, 32, 32, 3], none of them its own mirror image."""
     import numpy as np
     import torch
 
@@ -222,7 +222,7 @@ def _replace_autoencoder(folder: Path, seed: int) -> None:
 
 
 def _tiny_networks():
-    """32 px pictures, 4 x 8 x 8 latents, text width 16."""
+    """32 px images, 4 x 8 x 8 latents, text width 16."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 

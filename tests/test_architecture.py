@@ -210,5 +210,5 @@ def test_no_kept_file_names_a_package_index():
 
 def test_nothing_is_left_to_do():
     words = [r"\b" + "TO" + r"DO\b", r"\b" + "FIX" + r"ME\b", r"\b" + "X" + r"XX\b"]
-    # a report holds its pictures as letters, in which any word may stand
+    # a report holds its images as letters, in which any word may stand
     assert found_in_kept_files(words, leave_out="results") == []

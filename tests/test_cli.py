@@ -133,7 +133,7 @@ def test_a_preset_and_a_run_directory_are_taken():
 
 def test_an_option_lands_in_the_experiment_and_nothing_else_moves():
     experiment, _ = cli.parse_run(["--inversion.num-steps", "500", "--seed", "7"])
-    assert (experiment.inversion.num_steps, experiment.seed) == (500, 7)
+    assert (experiment.techniques["textual_inversion"].num_steps, experiment.seed) == (500, 7)
     values, expected = json.loads(to_json(experiment)), json.loads(to_json(demo()))
     expected["inversion"]["num_steps"], expected["seed"] = 500, 7
     assert values == expected
@@ -177,7 +177,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, RunDirec
     def run_experiment(experiment: Experiment, run: RunDirectory, say: Any, until: str) -> None:
         asked.append((experiment, run))
         if experiment.seed == 13:
-            raise ValueError("data.root: pictures is missing")
+            raise ValueError("data.root: images is missing")
         say("[classify] [bold]not markup[/bold]")
         say(f"ends after {until}")
         if until == "report":
@@ -193,7 +193,7 @@ def test_run_hands_the_experiment_to_the_pipeline_and_says_the_outcome(
     folder = str(tmp_path / "run")
     assert cli.main(["run", "--preset", "demo", "--run-dir", folder, "--inversion.num-steps", "500"]) == 0
     [(experiment, run)] = pipeline
-    assert experiment.inversion.num_steps == 500
+    assert experiment.techniques["textual_inversion"].num_steps == 500
     assert run == RunDirectory(folder)
     out = capsys.readouterr().out
     assert "recommended ratio 0.5: because it helps" in out
@@ -236,7 +236,7 @@ def test_what_the_pipeline_refuses_is_one_line_and_code_2(
 ):
     assert cli.main(["run", "--seed", "13"]) == 2
     assert len(pipeline) == 1
-    assert capsys.readouterr().err == "flowerti: data.root: pictures is missing\n"
+    assert capsys.readouterr().err == "flowerti: data.root: images is missing\n"
 
 
 def test_the_installed_command_is_the_same_door():

@@ -20,7 +20,7 @@ from flowerti.config.experiment import to_json
 from flowerti.config.presets import demo, flowers102
 from flowerti.plan import StepTimes, estimate, measured_times, num_trials, schedule
 
-TIMES = StepTimes(inversion_step=0.4, drawn_picture=2.0, scored_picture=0.1, trial=60.0, actor_start=10.0)
+TIMES = StepTimes(inversion_step=0.4, drawn_image=2.0, scored_image=0.1, trial=60.0, actor_start=10.0)
 
 
 def test_equal_tasks_are_shared_evenly():
@@ -54,10 +54,10 @@ def test_each_stage_costs_what_its_steps_do():
     assert invert.wall_hours == pytest.approx(10 * (2000 * 0.4 + 10) / 3600)
     assert invert.worker_hours == pytest.approx(100 * invert.wall_hours)
     assert invert.cost == pytest.approx(2 * invert.worker_hours)
-    num_pictures = 1000 * len(experiment.sampling.sources) * 128
-    assert sample.busy * sample.worker_hours == pytest.approx(num_pictures * 2.0 / 3600)
-    assert 0.1 < sample.storage_gb * 1e9 / num_pictures / (512 * 512 * 3) < 1
-    assert score.busy * score.worker_hours == pytest.approx(2 * num_pictures * 0.1 / 3600)
+    num_images = 1000 * len(experiment.sampling.sources) * 128
+    assert sample.busy * sample.worker_hours == pytest.approx(num_images * 2.0 / 3600)
+    assert 0.1 < sample.storage_gb * 1e9 / num_images / (512 * 512 * 3) < 1
+    assert score.busy * score.worker_hours == pytest.approx(2 * num_images * 0.1 / 3600)
     assert sweep.num_tasks == num_trials(experiment)
     assert sweep.busy * sweep.worker_hours == pytest.approx(sweep.num_tasks * 60 / 3600)
 
@@ -93,8 +93,8 @@ def finished_run(folder: Path) -> RunDirectory:
 def test_times_are_taken_from_a_finished_run(tmp_path: Path):
     times = measured_times(finished_run(tmp_path), actor_start_s=12.0)
     assert times.inversion_step == pytest.approx(90 / 600)
-    # two workers, two classes that were learnt, three sources, forty pictures
-    assert times.drawn_picture == pytest.approx(2 * 120 / (2 * 3 * 40))
+    # two workers, two classes that were learnt, three sources, forty images
+    assert times.drawn_image == pytest.approx(2 * 120 / (2 * 3 * 40))
     assert times.trial == pytest.approx(2 * 90 / num_trials(demo()))
 
 
@@ -175,14 +175,14 @@ def simulate(patch: pytest.MonkeyPatch, num_classes: int, num_workers: int, clas
     from flowerti.study import Study
 
     rng = np.random.default_rng(5)
-    num_pictures = rng.integers(2, 60, num_classes)
+    num_images = rng.integers(2, 60, num_classes)
     tasks = {
         f"class {i}": InversionTask(
             class_name=f"class {i}", addresses=("p",) * int(num), image_size_px=64, run_seed=0, key=str(i)
         )
-        for i, num in enumerate(num_pictures)
+        for i, num in enumerate(num_images)
     }
-    # the preset's steps at a third of a second, encoding by number of pictures, and 3 % that cannot be foreseen; with
+    # the preset's steps at a third of a second, encoding by number of images, and 3 % that cannot be foreseen; with
     # 600 s a class and 5 % the share that is spent learning, starts not counted, was 94.8 %
     step_s = flowers102().inversion.num_steps * 0.35
     seconds = {name: step_s * (1 + rng.normal(0, 0.03)) + len(t.addresses) for name, t in tasks.items()}
@@ -193,7 +193,7 @@ def simulate(patch: pytest.MonkeyPatch, num_classes: int, num_workers: int, clas
     patch.setattr(invert, "load_concept", lambda run, name, key: None)
     experiment = flowers102()
     cluster = replace(experiment.cluster, num_workers=num_workers, classes_per_actor=classes_per_actor)
-    study = object.__new__(Study)  # what a preflight of real pictures would give is not asked for
+    study = object.__new__(Study)  # what a preflight of real images would give is not asked for
     for name, value in (("run", None), ("base_sha256", ""), ("experiment", replace(experiment, cluster=cluster))):
         object.__setattr__(study, name, value)
     chosen = [SelectedClass(class_name=name, num_train=2, f1_validation=0.0, reason="") for name in tasks]
@@ -231,5 +231,5 @@ def test_the_driver_holds_the_same_for_every_class(monkeypatch: pytest.MonkeyPat
         per_class = [simulate(monkeypatch, n, 100).driver_bytes / n for n in (500, 1000, 2000)]
     finally:
         tracemalloc.stop()
-    assert 100 < min(per_class) and max(per_class) < 8 * 1024, "a record, not pictures or weights"
+    assert 100 < min(per_class) and max(per_class) < 8 * 1024, "a record, not images or weights"
     assert max(per_class) < 1.3 * min(per_class), "nor anything that grows with the other classes"

@@ -9,9 +9,9 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_token_with_a_word_s_rows_draws_that_word_s_picture(tmp_path, monkeypatch):
+def test_a_token_with_a_word_s_rows_draws_that_word_s_image(tmp_path, monkeypatch):
     """The run that the README's lines read is no part of a fresh check-out: its file is written here, with rows whose
-    picture is known, those of a word that the base has."""
+    image is known, those of a word that the base has."""
     import torch
 
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -21,7 +21,7 @@ def test_a_token_with_a_word_s_rows_draws_that_word_s_picture(tmp_path, monkeypa
     shown: dict = {}
     with torch.random.fork_rng(devices=[]):
         exec(block, shown)  # our own text
-        assert shown["picture"].size == (64, 64)
+        assert shown["image"].size == (64, 64)
         of_token = _draw(shown["pipeline"], "<velmora>")
         of_word = _draw(shown["pipeline"], "sunflower")
         of_another_word = _draw(shown["pipeline"], "lupin")

@@ -13,13 +13,13 @@ from PIL import Image
 
 from flowerti import sampling
 from flowerti.adapters.classes import AdapterLearner
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import AdapterConfig, BaseConfig, InversionConfig, SamplingConfig
+from flowerti.config.experiment import BaseConfig, LoraConfig, SamplingConfig, TextualInversionConfig
 from flowerti.diffusion import load_base
 from flowerti.inversion.concepts import InversionTask, Inverter
 from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
-from flowerti.sampling import Sampler, ShardTask, build_pipeline, draw_pictures, encode_png, plan_shards
+from flowerti.sampling import Sampler, ShardTask, build_pipeline, draw_images, encode_png, plan_shards
 
 CONFIG = SamplingConfig(num_per_class=4, num_inference_steps=5, guidance_scale=3.0, batch_size=4)
 CLASS_NAME = "sword lily"
@@ -28,22 +28,22 @@ TOKEN = "<sword_lily>"
 
 @pytest.fixture(scope="module")
 def vivid_base(make_tiny_base) -> Path:
-    """A base whose pictures follow the prompt visibly."""
+    """A base whose images follow the prompt visibly."""
     return make_tiny_base(text_gain=8.0)
 
 
 @pytest.fixture(scope="module")
-def run_with_concept(vivid_base, pictures, tmp_path_factory) -> RunDirectory:
+def run_with_concept(vivid_base, images, tmp_path_factory) -> RunDirectory:
     folder = tmp_path_factory.mktemp("run")
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture.numpy()).save(folder / f"{i}.png")
-    config = InversionConfig(
+    for i, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(folder / f"{i}.png")
+    config = TextualInversionConfig(
         num_vectors=2, num_steps=6, batch_size=4, num_eval_latents=4, eval_every_steps=6, learning_rate=0.2
     )
     run = RunDirectory(str(folder / "run"))
     task = InversionTask(
         class_name=CLASS_NAME,
-        addresses=tuple(str(folder / f"{i}.png") for i in range(len(pictures))),
+        addresses=tuple(str(folder / f"{i}.png") for i in range(len(images))),
         image_size_px=32,
         run_seed=5,
         key="k",
@@ -69,17 +69,17 @@ def _tasks(config: SamplingConfig = CONFIG, source: str = "token", name: str = T
     return plan_shards(CLASS_NAME, source, name, config, 5, "base", "concept")
 
 
-def _pictures_of(run: RunDirectory, file: str) -> np.ndarray:
+def _images_of(run: RunDirectory, file: str) -> np.ndarray:
     rows = pq.read_table(run.path(file)).to_pylist()
     return np.stack([np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in rows])
 
 
-def test_a_picture_does_not_depend_on_its_batch(base):
+def test_a_image_does_not_depend_on_its_batch(base):
     pipeline = build_pipeline(base)
     states = encode_text(base, tokenise(base, ["a red lily"]))
     empty = encode_text(base, tokenise(base, [""]))
-    together = draw_pictures(pipeline, states, empty, [11, 12, 13, 14], CONFIG)
-    alone = np.concatenate([draw_pictures(pipeline, states, empty, [seed], CONFIG) for seed in (11, 12, 13, 14)])
+    together = draw_images(pipeline, states, empty, [11, 12, 13, 14], CONFIG)
+    alone = np.concatenate([draw_images(pipeline, states, empty, [seed], CONFIG) for seed in (11, 12, 13, 14)])
     # float32 kernels round differently at another batch size: one step of 255 at most
     assert np.abs(together.astype(int) - alone.astype(int)).max() <= 1
     assert np.abs(together[0].astype(int) - together[1].astype(int)).max() > 1
@@ -110,14 +110,14 @@ def test_a_shard_that_is_there_is_not_drawn_again(vivid_base, run, monkeypatch):
     sampler = _sampler(vivid_base, run)
     (task,) = _tasks()
     first = sampler.write(task)
-    monkeypatch.setattr(sampling, "draw_pictures", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(sampling, "draw_images", lambda *_: pytest.fail("drawn again"))
     assert sampler.write(task) == first
     with pytest.raises(pytest.fail.Exception, match="drawn again"):
         sampler.write(dataclasses.replace(task, key="other"))
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-def test_diffusers_draws_the_same_pictures_from_the_stored_concept(vivid_base, run, guidance_scale):
+def test_diffusers_draws_the_same_images_from_the_stored_concept(vivid_base, run, guidance_scale):
     config = dataclasses.replace(CONFIG, guidance_scale=guidance_scale)
     (task,) = _tasks(config)
     _sampler(vivid_base, run, config).write(task)
@@ -134,19 +134,19 @@ def test_diffusers_draws_the_same_pictures_from_the_stored_concept(vivid_base, r
         guidance_scale=guidance_scale,
         output_type="np",
     ).images
-    ours = _pictures_of(run, task.file)
+    ours = _images_of(run, task.file)
     assert np.abs(ours / 255 - drawn).max() <= 1 / 255
     (raw,) = _tasks(config, "raw", CLASS_NAME)
     _sampler(vivid_base, run, config).write(raw)
-    assert np.abs(_pictures_of(run, raw.file) / 255 - drawn).max() > 4 / 255
+    assert np.abs(_images_of(run, raw.file) / 255 - drawn).max() > 4 / 255
 
 
-def test_sdxl_draws_the_pictures_of_its_own_pipeline(make_tiny_base):
+def test_sdxl_draws_the_images_of_its_own_pipeline(make_tiny_base):
     folder = make_tiny_base(is_xl=True, text_gain=8.0)
     base = load_base(folder, "float32", "cpu")
     with torch.no_grad():
         states = encode_text(base, tokenise(base, ["a red lily"]))
-        ours = draw_pictures(build_pipeline(base), states, encode_empty_prompt(base), [11, 12], CONFIG)
+        ours = draw_images(build_pipeline(base), states, encode_empty_prompt(base), [11, 12], CONFIG)
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -161,17 +161,17 @@ def test_sdxl_draws_the_pictures_of_its_own_pipeline(make_tiny_base):
     assert np.abs(ours / 255 - drawn).max() <= 1 / 255
 
 
-def test_guidance_changes_the_picture(vivid_base, run):
+def test_guidance_changes_the_image(vivid_base, run):
     files = {}
     for guidance_scale in (1.0, 3.0):
         config = dataclasses.replace(CONFIG, guidance_scale=guidance_scale)
         (task,) = _tasks(config)
         _sampler(vivid_base, run, config).write(task)
-        files[guidance_scale] = _pictures_of(run, task.file)
+        files[guidance_scale] = _images_of(run, task.file)
     assert np.abs(files[1.0].astype(int) - files[3.0]).max() > 4
 
 
-def test_rows_of_a_shard_say_where_the_picture_comes_from(vivid_base, run):
+def test_rows_of_a_shard_say_where_the_image_comes_from(vivid_base, run):
     config = dataclasses.replace(CONFIG, batch_size=3)
     second = _tasks(config)[1]
     assert (second.begin, second.end) == (3, 4)
@@ -181,7 +181,7 @@ def test_rows_of_a_shard_say_where_the_picture_comes_from(vivid_base, run):
     assert (row["class_name"], row["source"], row["index"]) == (CLASS_NAME, "token", 3)
     assert row["prompt"] == 'Photo of a "<sword_lily>"'
     assert row["seed"] == seed_for(5, CLASS_NAME, "sample/token", 3)
-    assert (row["weight"], row["source_picture"], row["strength"]) == (1.0, None, None)
+    assert (row["weight"], row["source_image"], row["strength"]) == (1.0, None, None)
 
 
 def test_ray_data_s_batches_are_tasks_as_json(vivid_base, run):
@@ -193,11 +193,11 @@ def test_ray_data_s_batches_are_tasks_as_json(vivid_base, run):
     assert run.names("synthetic") == sorted(task.file for task in tasks)
 
 
-def test_diffusers_draws_the_same_pictures_with_the_stored_token_and_adapter(vivid_base, run, pictures, tmp_path):
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture.numpy()).save(tmp_path / f"{i}.png")
-    settings = AdapterConfig(rank=2, num_steps=8, batch_size=4, learning_rate=0.05, num_eval_latents=4)
-    addresses = tuple(str(tmp_path / f"{i}.png") for i in range(len(pictures)))
+def test_diffusers_draws_the_same_images_with_the_stored_token_and_adapter(vivid_base, run, images, tmp_path):
+    for i, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(tmp_path / f"{i}.png")
+    settings = LoraConfig(rank=2, num_steps=8, batch_size=4, learning_rate=0.05, num_eval_latents=4)
+    addresses = tuple(str(tmp_path / f"{i}.png") for i in range(len(images)))
     learner = AdapterLearner(BaseConfig(path=str(vivid_base)), settings, run, 1, "cpu")
     learner.learn(InversionTask(class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="a"))
     (task,), (of_token,) = _tasks(source="lora"), _tasks()
@@ -221,15 +221,15 @@ def test_diffusers_draws_the_same_pictures_with_the_stored_token_and_adapter(viv
             output_type="np",
         ).images
 
-    assert np.abs(_pictures_of(run, of_token.file) / 255 - draw("token")).max() <= 1 / 255, "the adapter was taken off"
+    assert np.abs(_images_of(run, of_token.file) / 255 - draw("token")).max() <= 1 / 255, "the adapter was taken off"
     without = draw("lora")
     pipeline.load_lora_weights(run.path("concepts/sword_lily"))
-    ours = _pictures_of(run, task.file) / 255
+    ours = _images_of(run, task.file) / 255
     assert np.abs(ours - draw("lora")).max() <= 1 / 255
     assert np.abs(ours - without).max() > 4 / 255
 
 
-def test_pictures_of_an_adapter_that_is_not_there_are_refused(vivid_base, run):
+def test_images_of_an_adapter_that_is_not_there_are_refused(vivid_base, run):
     with pytest.raises(ValueError, match="class 'sword lily': no finished adapter"):
         _sampler(vivid_base, run).write(_tasks(source="lora")[0])
     assert run.names("synthetic") == []
@@ -242,7 +242,7 @@ def test_a_token_without_a_concept_is_refused(vivid_base, tmp_path):
     assert empty.names("synthetic") == []
 
 
-def test_more_pictures_leave_the_shards_that_are_there_alone():
+def test_more_images_leave_the_shards_that_are_there_alone():
     config = SamplingConfig(num_per_class=8, batch_size=4)
     few = _tasks(config)
     many = _tasks(dataclasses.replace(config, num_per_class=18))
@@ -251,7 +251,7 @@ def test_more_pictures_leave_the_shards_that_are_there_alone():
     assert len({task.file for task in many}) == len({task.key for task in many}) == 5
 
 
-def test_a_shard_s_key_holds_what_its_pictures_come_from():
+def test_a_shard_s_key_holds_what_its_images_come_from():
     config = SamplingConfig(num_per_class=4, batch_size=4)
     (task,) = _tasks(config)
     others = [
@@ -269,10 +269,10 @@ def test_a_shard_s_key_holds_what_its_pictures_come_from():
 
 
 def test_png_is_lossless_and_steady():
-    picture = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    content = encode_png(picture)
-    assert encode_png(picture) == content
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), picture)
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    content = encode_png(image)
+    assert encode_png(image) == content
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), image)
 
 
 def test_hugging_face_opens_shards_as_an_image_data_set(vivid_base, run, tmp_path):
@@ -284,7 +284,7 @@ def test_hugging_face_opens_shards_as_an_image_data_set(vivid_base, run, tmp_pat
     )
     assert isinstance(opened.features["image"], datasets.Image)
     assert opened["index"][:] == [0, 1, 2, 3]
-    expected = np.concatenate([_pictures_of(run, file) for file in files])
-    for row, picture in zip(opened, expected, strict=True):
+    expected = np.concatenate([_images_of(run, file) for file in files])
+    for row, image in zip(opened, expected, strict=True):
         assert isinstance(row["image"], Image.Image)
-        np.testing.assert_array_equal(np.asarray(row["image"]), picture)
+        np.testing.assert_array_equal(np.asarray(row["image"]), image)

@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_is_named(run: RunDirectory):
         read_status(run)
 
 
-def test_pictures_and_trials_are_counted(run: RunDirectory):
+def test_images_and_trials_are_counted(run: RunDirectory):
     select(run)
     assert states(run)["sample"][0] == "waiting"
     config = demo().sampling

@@ -18,10 +18,10 @@ from flowerti.config.experiment import (
     ClassifierConfig,
     DataConfig,
     Experiment,
-    InversionConfig,
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
+    TextualInversionConfig,
     from_json,
 )
 from flowerti.config.presets import flowers102
@@ -33,23 +33,23 @@ CLASSES = ("azalea", "sword lily", "zinnia")
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for split in SPLITS:
         for class_name in CLASSES:
-            folder = tmp_path / "pictures" / split / class_name
+            folder = tmp_path / "images" / split / class_name
             folder.mkdir(parents=True)
             for index in range(2):
-                picture = rng.integers(0, 256, (10, 10, 3), dtype=np.uint8)
-                Image.fromarray(picture).save(folder / f"{index}.png")
-    return tmp_path / "pictures"
+                image = rng.integers(0, 256, (10, 10, 3), dtype=np.uint8)
+                Image.fromarray(image).save(folder / f"{index}.png")
+    return tmp_path / "images"
 
 
 @pytest.fixture
-def experiment(pictures: Path, tiny_base: Path) -> Experiment:
+def experiment(images: Path, tiny_base: Path) -> Experiment:
     return Experiment(
         name="small",
-        data=DataConfig(kind="image_folder", root=str(pictures), image_size_px=8),
+        data=DataConfig(kind="image_folder", root=str(images), image_size_px=8),
         base=BaseConfig(path=str(tiny_base)),
         classifier=ClassifierConfig(backbone="resnet18"),
         selection=SelectionConfig(num_classes=1),
@@ -89,38 +89,38 @@ def test_a_good_run_is_established_and_written_down(experiment: Experiment, run:
     assert from_json(run.read_bytes("config.json").decode()) == experiment
 
 
-def test_the_second_start_opens_no_picture(experiment: Experiment, run: RunDirectory, monkeypatch: pytest.MonkeyPatch):
+def test_the_second_start_opens_no_image(experiment: Experiment, run: RunDirectory, monkeypatch: pytest.MonkeyPatch):
     first = study.prepare(experiment, run)
     monkeypatch.setattr(study, "take_census", lambda *_: pytest.fail("the census was taken again"))
     assert study.prepare(experiment, run) == first
 
 
-def test_a_changed_folder_is_counted_again(experiment: Experiment, run: RunDirectory, pictures: Path):
+def test_a_changed_folder_is_counted_again(experiment: Experiment, run: RunDirectory, images: Path):
     first = study.prepare(experiment, run)
-    shutil.copy(pictures / "train/azalea/0.png", pictures / "test/azalea/9.png")
+    shutil.copy(images / "train/azalea/0.png", images / "test/azalea/9.png")
     second = study.prepare(experiment, run)
     assert second.census.fingerprint != first.census.fingerprint
     assert second.census.duplicates == [["test/azalea/9.png", "train/azalea/0.png"]]
 
 
-def test_a_missing_data_folder(experiment: Experiment, run: RunDirectory, pictures: Path):
-    shutil.rmtree(pictures)
+def test_a_missing_data_folder(experiment: Experiment, run: RunDirectory, images: Path):
+    shutil.rmtree(images)
     message = refusal(experiment, run)
     assert message.startswith("data.root: ")
-    assert str(pictures) in message
+    assert str(images) in message
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_class_without_pictures(experiment: Experiment, run: RunDirectory, pictures: Path, split: str):
-    for file in (pictures / split / "zinnia").iterdir():
+def test_a_class_without_images(experiment: Experiment, run: RunDirectory, images: Path, split: str):
+    for file in (images / split / "zinnia").iterdir():
         file.unlink()
     message = refusal(experiment, run)
     assert "'zinnia'" in message
     assert split in message
 
 
-def test_an_unreadable_picture(experiment: Experiment, run: RunDirectory, pictures: Path):
-    broken = pictures / "validation/zinnia/1.png"
+def test_an_unreadable_image(experiment: Experiment, run: RunDirectory, images: Path):
+    broken = images / "validation/zinnia/1.png"
     broken.write_bytes(broken.read_bytes()[:60])
     message = refusal(experiment, run)
     assert str(broken) in message
@@ -141,35 +141,35 @@ def test_an_unknown_class_in_the_selection(experiment: Experiment, run: RunDirec
     assert "azalea" in refusal(nothing_near, run)
 
 
-def add_held_out(pictures: Path, class_name: str, split: str) -> None:
+def add_held_out(images: Path, class_name: str, split: str) -> None:
     for index in (2, 3):
         level = np.full((10, 10, 3), 10 * index + len(split), dtype=np.uint8)
-        Image.fromarray(level).save(pictures / split / class_name / f"{index}.png")
+        Image.fromarray(level).save(images / split / class_name / f"{index}.png")
 
 
-def test_a_fixed_selection_that_its_pictures_cannot_serve(experiment: Experiment, run: RunDirectory, pictures: Path):
-    add_held_out(pictures, "azalea", "validation")
-    add_held_out(pictures, "azalea", "test")
+def test_a_fixed_selection_that_its_images_cannot_serve(experiment: Experiment, run: RunDirectory, images: Path):
+    add_held_out(images, "azalea", "validation")
+    add_held_out(images, "azalea", "test")
     fixed = changed(experiment, "selection", rule="fixed", class_names=("azalea",))
     greedy = changed(fixed, "sweep", ratios=(1.0, 40.0))
     message = refusal(changed(greedy, "sampling", num_per_class=79), run)
-    assert message.startswith("sampling.num_per_class: 79 pictures are too few for ratio 40 of class 'azalea'")
+    assert message.startswith("sampling.num_per_class: 79 images are too few for ratio 40 of class 'azalea'")
     assert "at least 80" in message
     study.prepare(changed(greedy, "sampling", num_per_class=80), run)
 
 
-def test_a_fixed_selection_that_could_not_be_scored(experiment: Experiment, run: RunDirectory, pictures: Path):
+def test_a_fixed_selection_that_could_not_be_scored(experiment: Experiment, run: RunDirectory, images: Path):
     fixed = changed(experiment, "selection", rule="fixed", class_names=("azalea",))
     for split in ("validation", "test"):
         message = refusal(fixed, run)
-        assert message.startswith(f"class 'azalea' has 2 {split} pictures: scoring needs at least 4")
-        add_held_out(pictures, "azalea", split)
+        assert message.startswith(f"class 'azalea' has 2 {split} images: scoring needs at least 4")
+        add_held_out(images, "azalea", split)
     study.prepare(fixed, run)
 
 
-def test_a_class_chosen_by_evidence_must_be_scored_as_well(experiment: Experiment, run: RunDirectory, pictures: Path):
+def test_a_class_chosen_by_evidence_must_be_scored_as_well(experiment: Experiment, run: RunDirectory, images: Path):
     dataset = study.prepare(experiment, run).dataset
-    with pytest.raises(ValueError, match="class 'zinnia' has 2 validation pictures"):
+    with pytest.raises(ValueError, match="class 'zinnia' has 2 validation images"):
         study.check_held_out(dataset, ["zinnia"])
 
 
@@ -285,7 +285,7 @@ def test_an_initializer_that_no_row_starts_from_is_not_looked_at(experiment: Exp
 def test_a_rank_that_no_layer_of_the_base_has_is_refused_where_adapters_are_asked_for(
     experiment: Experiment, run: RunDirectory
 ):
-    too_large = dataclasses.replace(experiment.sampling.adapter, rank=4096)
+    too_large = dataclasses.replace(experiment.techniques["lora"], rank=4096)
     asked = changed(experiment, "sampling", sources=("token", "lora"), adapter=too_large)
     assert refusal(asked, run).startswith("sampling.adapter.rank: 4096 is more than ")
     study.prepare(changed(experiment, "sampling", sources=("token",), adapter=too_large), run)
@@ -325,7 +325,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_the_full_study_says_step_by_step_what_to_fetch(pictures: Path, run: RunDirectory, tmp_path: Path):
+def test_the_full_study_says_step_by_step_what_to_fetch(images: Path, run: RunDirectory, tmp_path: Path):
     wanted = changed(flowers102(), "data", root=str(tmp_path / "data"))
     message = refusal(wanted, run)
     assert "scoring.weights" in message
@@ -335,17 +335,17 @@ def test_the_full_study_says_step_by_step_what_to_fetch(pictures: Path, run: Run
     message = refusal(wanted, run)
     assert message.startswith("data.root: ")
     assert "102flowers.tgz" in message
-    folder = DataConfig(kind="image_folder", root=str(pictures))
+    folder = DataConfig(kind="image_folder", root=str(images))
     selection = SelectionConfig(num_classes=1)
     message = refusal(dataclasses.replace(wanted, data=folder, selection=selection), run)
     assert message.startswith("base.path: stable-diffusion-v1-5/stable-diffusion-v1-5 ")
     assert "hf download stable-diffusion-v1-5/stable-diffusion-v1-5" in message
 
 
-def test_what_is_cheap_to_check_comes_before_pictures_are_opened(
+def test_what_is_cheap_to_check_comes_before_images_are_opened(
     experiment: Experiment, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(data, "read_bytes", lambda _address: pytest.fail("a picture was opened"))
+    monkeypatch.setattr(data, "read_bytes", lambda _address: pytest.fail("an image was opened"))
     bad = [
         changed(experiment, "selection", num_classes=3),
         changed(experiment, "base", path="./none"),
@@ -360,5 +360,5 @@ def test_what_is_cheap_to_check_comes_before_pictures_are_opened(
 def test_settings_that_are_refused_when_built_never_get_here(experiment: Experiment):
     with pytest.raises(ValueError, match=r"^sampling\.prompt"):
         changed(experiment, "sampling", prompt="a flower")
-    assert isinstance(experiment.inversion, InversionConfig)
+    assert isinstance(experiment.techniques["textual_inversion"], TextualInversionConfig)
     assert isinstance(experiment.sampling, SamplingConfig)

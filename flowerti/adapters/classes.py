@@ -1,4 +1,4 @@
-"""A class from its token and training pictures to a stored adapter: checkpoints, the weights file, and the record.
+"""A class from its token and training images to a stored adapter: checkpoints, the weights file, and the record.
 
 `AdapterLearner` is the plain class that the cluster wraps into an actor; its tasks are those of the inversion. The
 record is written last: an adapter without it is unfinished. This module does not know about Ray or what is done with
@@ -7,6 +7,7 @@ an adapter.
 
 import hashlib
 import time
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from flowerti.adapters.learning import adapter_lesson, adapter_losses, as_schedule
 from flowerti.adapters.lora import adapter_bytes, read_adapter
-from flowerti.artifacts.records import Adapter, LossPoint, key_of
+from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.records import Adapter, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import AdapterConfig, BaseConfig
-from flowerti.data.dataset import read_pictures
+from flowerti.config.experiment import BaseConfig, LoraConfig
+from flowerti.data.dataset import read_images
 from flowerti.diffusion import load_base, resolve_folder, verify_base
 from flowerti.inversion import checkpoints
 from flowerti.inversion.concepts import InversionTask, concept_folder, load_concept, load_rows
@@ -29,9 +31,11 @@ from flowerti.inversion.engine import Lesson, Progress, learn_together
 _PACKAGES = ("torch", "diffusers", "transformers")
 
 
-def adapter_key(config: AdapterConfig, base: BaseConfig, *inputs: str) -> str:
-    """Key of an adapter; `inputs` say base, token and pictures. How often checkpoints are written does not enter it."""
-    settings = {name: getattr(config, name) for name in config.__slots__ if name != "checkpoint_every_steps"}
+def adapter_key(config: LoraConfig, base: BaseConfig, *inputs: str) -> str:
+    """Key of an adapter; `inputs` say base, token and images. How often checkpoints are written does not enter it."""
+    settings = {
+        name: getattr(config, name) for name in (f.name for f in fields(config)) if name != "checkpoint_every_steps"
+    }
     return key_of(settings, base.dtype, list(inputs))
 
 
@@ -81,9 +85,7 @@ def load_parameters(run: RunDirectory, class_name: str, unet: Any) -> Float[Tens
 class AdapterLearner:
     """Learns classes' adapters on one loaded base, one after another."""
 
-    def __init__(
-        self, base: BaseConfig, config: AdapterConfig, run: RunDirectory, num_threads: int, device: str
-    ) -> None:
+    def __init__(self, base: BaseConfig, config: LoraConfig, run: RunDirectory, num_threads: int, device: str) -> None:
         """Load the base once; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
         self._config, self._run = config, run
@@ -114,8 +116,8 @@ class AdapterLearner:
         concept = load_concept(self._run, task.class_name)
         if concept is None:
             raise ValueError(f"class {task.class_name!r}: no finished token in {self._run.uri}: learn it first")
-        pictures = torch.from_numpy(read_pictures(list(task.addresses), task.image_size_px))
-        data = prepare(self._base, pictures, concept.token, concept.num_vectors)
+        images = torch.from_numpy(read_images(list(task.addresses), task.image_size_px))
+        data = prepare(self._base, images, concept.token, concept.num_vectors)
         lesson = adapter_lesson(self._base, data, self._config, task.class_name, task.run_seed)
         resumed = checkpoints.load_from(self._run, _checkpoint_name(task), task.key, str(self._base.device))
         lesson.progress = resumed or lesson.progress
@@ -139,7 +141,7 @@ class AdapterLearner:
             rank=self._config.rank,
             num_parameters=progress.best_rows.numel(),
             weights_sha256=hashlib.sha256(weights).hexdigest(),
-            num_pictures=len(task.addresses),
+            num_images=len(task.addresses),
             num_steps=progress.step,
             best_step=progress.best.step,
             loss_curve=progress.curve,

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowerti.adapters.lora import adapted, start_adapter
-from flowerti.artifacts.records import seed_for
-from flowerti.config.experiment import AdapterConfig, InversionConfig
+from flowerti.artifacts.identity import seed_for
+from flowerti.config.experiment import LoraConfig, TextualInversionConfig
 from flowerti.diffusion import Base
 from flowerti.inversion.denoising import Draw, Losses, TrainingSet, prediction_losses
 from flowerti.inversion.encoding import TextStates, encode_text
@@ -20,7 +20,7 @@ from flowerti.inversion.engine import Lesson, Progress
 STAGE = "sampling.adapter"
 
 
-def adapter_lesson(base: Base, data: TrainingSet, config: AdapterConfig, class_name: str, run_seed: int) -> Lesson:
+def adapter_lesson(base: Base, data: TrainingSet, config: LoraConfig, class_name: str, run_seed: int) -> Lesson:
     """A class at its beginning: an adapter that changes nothing yet.
 
     Raises:
@@ -39,9 +39,9 @@ def adapter_lesson(base: Base, data: TrainingSet, config: AdapterConfig, class_n
     return Lesson(class_name=class_name, run_seed=run_seed, data=data, progress=progress, stage=STAGE)
 
 
-def as_schedule(config: AdapterConfig) -> InversionConfig:
+def as_schedule(config: LoraConfig) -> TextualInversionConfig:
     """The engine's settings for an adapter; those that are about rows of a token have no meaning there."""
-    return InversionConfig(
+    return TextualInversionConfig(
         num_steps=config.num_steps,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,

@@ -1,66 +1,16 @@
-"""What passes between stages, as typed records, and the keys that say what each was made from.
+"""What passes between stages, as typed records.
 
-An artifact's key is the hash of the settings that matter to it and of the keys of its inputs; a stage does its work
-only where no artifact with that key is in the run directory. The seed rule and the rule that turns a class name into a
-file name live here as well, because both are part of an artifact's identity. This module does not know how anything is
-computed, nor where a run directory lies (`run_directory` does).
+This module does not know how anything is computed, nor where a run directory lies (`run_directory` does).
 """
 
-import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import quote
 
 from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
-
-_MAX_SLUG_LENGTH = 80
-
-
-def key_of(*parts: Any) -> str:
-    """Hash dataclasses, dictionaries, sequences, strings and numbers to 64 hexadecimal digits."""
-    text = json.dumps(
-        [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts],
-        sort_keys=True,
-        allow_nan=False,
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def seed_for(run_seed: int, class_name: str, source: str, index: int) -> int:
-    """Return the one seed of a picture, an optimiser run or a trial: a hash in [0, 2**63), the same on any worker."""
-    text = json.dumps([run_seed, class_name, source, index]).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
-
-
-def num_synthetic(ratio: float, num_real: int) -> int:
-    """How many synthetic pictures a class gets at a ratio."""
-    return round(ratio * num_real)
-
-
-def slug(class_name: str) -> str:
-    """Turn a class name into a safe file name, different for different names.
-
-    Letters, digits and hyphens stay, a space becomes an underscore, everything else is percent-escaped, so that no
-    name can leave its folder or be hidden; a name that grows too long ends in its hash.
-
-    Raises:
-        ValueError: the name is empty.
-    """
-    if not class_name:
-        raise ValueError("class name is empty: every class needs a name")
-    escaped = quote(class_name, safe=" ")
-    for character, code in ((".", "%2E"), ("_", "%5F"), ("~", "%7E"), (" ", "_")):
-        escaped = escaped.replace(character, code)
-    if len(escaped) <= _MAX_SLUG_LENGTH:
-        return escaped
-    return escaped[: _MAX_SLUG_LENGTH - 17] + "~" + hashlib.sha256(class_name.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassCount:
-    """Pictures of one class in each split."""
+    """Images of one class in each split."""
 
     class_name: str
     num_train: int
@@ -70,18 +20,18 @@ class ClassCount:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Census:
-    """What the data set holds, after every picture was opened once."""
+    """What the data set holds, after every image was opened once."""
 
     fingerprint: str
     counts: list[ClassCount]
     unreadable: list[str]
     duplicates: list[list[str]]
-    """Groups of ids of byte-identical pictures that straddle splits."""
+    """Groups of ids of byte-identical images that straddle splits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitLists:
-    """The ids of the pictures in each split, in order; what is in none was left out by the imbalance."""
+    """The ids of the images in each split, in order; what is in none was left out by the imbalance."""
 
     train: list[str]
     validation: list[str]
@@ -187,7 +137,7 @@ class Concept:
     base_sha256: str = ""
     embeddings_sha256: str = ""
     """Hash of learned_embeds.safetensors."""
-    num_pictures: int = 0
+    num_images: int = 0
     num_steps: int = 0
     best_step: int = 0
     seed: int = 0
@@ -208,7 +158,7 @@ class Adapter:
     num_parameters: int = 0
     weights_sha256: str = ""
     """Hash of pytorch_lora_weights.safetensors."""
-    num_pictures: int = 0
+    num_images: int = 0
     num_steps: int = 0
     best_step: int = 0
     loss_curve: list[LossPoint] = field(default_factory=list)
@@ -220,17 +170,17 @@ class Adapter:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PictureSet:
-    """The synthetic pictures of one class and source."""
+class ImageSet:
+    """The synthetic images of one class and source."""
 
     class_name: str
     source: str
     prompt: str
-    num_pictures: int
+    num_images: int
     files: list[str]
-    """Parquet files in the run directory, in the order of the pictures."""
+    """Parquet files in the run directory, in the order of the images."""
     sha256: str
-    """Hash over the pictures' bytes, in order."""
+    """Hash over the images' bytes, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,7 +199,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepRow:
-    """An arm at a ratio, over all seeds; F1 in [0, 1], 95 % intervals over seeds and pictures."""
+    """An arm at a ratio, over all seeds; F1 in [0, 1], 95 % intervals over seeds and images."""
 
     split: str
     arm: str
@@ -278,7 +228,7 @@ class SweepRow:
     content_gain_low: float = 0.0
     content_gain_high: float = 0.0
     content_gain_p: float = 1.0
-    """One-sided bootstrap p-value of "the pictures do no better than the class's real ones shown again"."""
+    """One-sided bootstrap p-value of "the images do no better than the class's real ones shown again"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -292,7 +242,7 @@ class SweepTable:
     primary_contrast: str = ""
     """What was stated before the first trial as the one contrast that decides."""
     best_control: str = "real"
-    """The arm without synthetic pictures that does best on validation."""
+    """The arm without synthetic images that does best on validation."""
     warnings: list[str] = field(default_factory=list)
     """What a reader of the recommendation must know, such as a free control that does as well."""
     class_ratios: list[ClassRatio] = field(default_factory=list)

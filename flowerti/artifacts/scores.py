@@ -17,7 +17,7 @@ class Extractor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distance:
-    """One number about a synthetic set beside held-out real pictures of its class."""
+    """One number about a synthetic set beside held-out real images of its class."""
 
     class_name: str
     source: str
@@ -28,23 +28,23 @@ class Distance:
     num_real: int
     num_synthetic: int
     floor: float | None
-    """Mean of the same metric between disjoint halves of the real pictures; of text_similarity the value of all real
-    pictures. None where there is no such number."""
-    floor_num_pictures: int
-    """Pictures on each side of the floor's halves; of text_similarity all real pictures."""
+    """Mean of the same metric between disjoint halves of the real images; of text_similarity the value of all real
+    images. None where there is no such number."""
+    floor_num_images: int
+    """Images on each side of the floor's halves; of text_similarity all real images."""
     p_value: float | None
     """Permutation test of "same distribution"; None where the metric has no such test."""
     low: float | None = None
-    """Lower end of the 95 % interval (jackknife over pictures); None where the metric has none."""
+    """Lower end of the 95 % interval (jackknife over images); None where the metric has none."""
     high: float | None = None
     """Upper end of it."""
     reference: str = "validation"
-    """Split of the real pictures: validation before the sweep, test once after it."""
+    """Split of the real images: validation before the sweep, test once after it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Whether one source lies nearer to the real pictures than another."""
+    """Whether one source lies nearer to the real images than another."""
 
     class_name: str
     closer: str
@@ -54,28 +54,28 @@ class Comparison:
     difference: float
     """distance(than) - distance(closer): positive where the claim holds."""
     p_value: float
-    """One-sided permutation test that exchanges pictures between the two sources."""
+    """One-sided permutation test that exchanges images between the two sources."""
     low: float | None = None
-    """Lower end of the difference's 95 % interval (jackknife over pictures)."""
+    """Lower end of the difference's 95 % interval (jackknife over images)."""
     high: float | None = None
     """Upper end of it."""
     reference: str = "validation"
-    """Split of the real pictures: validation before the sweep, test once after it."""
+    """Split of the real images: validation before the sweep, test once after it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MatrixRow:
-    """Distances of one set to the real pictures of every class of the data set."""
+    """Distances of one set to the real images of every class of the data set."""
 
     class_name: str
     source: str
-    """A source of synthetic pictures, or "real": the class's own training pictures, which a good token resembles."""
+    """A source of synthetic images, or "real": the class's own training images, which a good token resembles."""
     extractor: str
     metric: str
     values: list[float | None]
-    """In the order of `Scores.class_names`; None for a class with too few real pictures, which a note names."""
+    """In the order of `Scores.class_names`; None for a class with too few real images, which a note names."""
     num_real: list[int]
-    """Real pictures of each class that were used; 0 beside a value that is None."""
+    """Real images of each class that were used; 0 beside a value that is None."""
     num_synthetic: int
     rank: int
     """Place of the set's own class among the classes that have a value, 1 where it is the nearest."""
@@ -85,12 +85,12 @@ class MatrixRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recognition:
-    """What a classifier trained on real pictures only says of a set."""
+    """What a classifier trained on real images only says of a set."""
 
     class_name: str
     source: str
-    """A source of synthetic pictures, or "real": the held-out real pictures themselves."""
-    num_pictures: int
+    """A source of synthetic images, or "real": the held-out real images themselves."""
+    num_images: int
     num_recognised: int
     share: float
     low: float
@@ -103,30 +103,30 @@ class Recognition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedOnSource:
-    """A classifier among the selected classes that learnt from one source alone, on held-out real pictures."""
+    """A classifier among the selected classes that learnt from one source alone, on held-out real images."""
 
     source: str
-    """A source of synthetic pictures, or "real": training pictures, at the same number."""
+    """A source of synthetic images, or "real": training images, at the same number."""
     class_names: list[str]
     num_per_class: int
     num_seeds: int
     accuracy: float
     """Balanced accuracy, mean over seeds; chance is one over the number of classes."""
     low: float
-    """Lower end of the 95 % interval (bootstrap over seeds and held-out pictures)."""
+    """Lower end of the 95 % interval (bootstrap over seeds and held-out images)."""
     high: float
     """Upper end of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyPair:
-    """A synthetic picture and the training picture that it copies, or else the one nearest to it by its features."""
+    """A synthetic image and the training image that it copies, or else the one nearest to it by its features."""
 
-    picture: str
-    """Address of the synthetic picture: file and row."""
+    image: str
+    """Address of the synthetic image: file and row."""
     train_id: str
     is_mirrored: bool
-    """Whether the mirror image of the training picture is the nearer one."""
+    """Whether the mirror image of the training image is the nearer one."""
     similarity: float
     """Cosine of the features, of the nearer of the two views."""
     pixel_correlation: float
@@ -135,26 +135,26 @@ class CopyPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyCheck:
-    """How near a synthetic set comes to the pictures that its token, or the base, may have copied."""
+    """How near a synthetic set comes to the images that its token, or the base, may have copied."""
 
     class_name: str
     source: str
     extractor: str
-    num_pictures: int
+    num_images: int
     similarity_limit: float
-    """Similarity above which a picture deserves a look: 95 % of held-out real pictures lie below it."""
+    """Similarity above which an image deserves a look: 95 % of held-out real images lie below it."""
     correlation_limit: float
-    """Pixel correlation above which a picture is called a copy, whatever its similarity."""
+    """Pixel correlation above which an image is called a copy, whatever its similarity."""
     copies: list[CopyPair]
     closest: list[CopyPair]
     """The pairs of the highest similarity, copies or not, in falling order."""
     p_value: float
-    """One-sided rank test of "no nearer to the training pictures than the class's held-out real pictures are"."""
+    """One-sided rank test of "no nearer to the training images than the class's held-out real images are"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NearDuplicate:
-    """Two pictures of the data set in different splits that show the same."""
+    """Two images of the data set in different splits that show the same."""
 
     first_id: str
     first_split: str

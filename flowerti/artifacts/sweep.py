@@ -14,12 +14,12 @@ class SweepClassRow:
     arm: str
     ratio: float
     class_name: str
-    num_pictures: int
-    """Real pictures of the class in the split."""
+    num_images: int
+    """Real images of the class in the split."""
     recall: float
     """Mean over seeds, in [0, 1]."""
     recall_low: float
-    """Lower end of the 95 % Wilson interval over the class's pictures."""
+    """Lower end of the 95 % Wilson interval over the class's images."""
     recall_high: float
     f1: float
     gain: float
@@ -33,12 +33,12 @@ class SweepClassRow:
     content_gain: float = 0.0
     """Mean paired difference of the class's F1 to the arm `repeated` at the same ratio; 0 where that was not run."""
     content_holm_p: float = 1.0
-    """One-sided bootstrap p-value of "no better than its real pictures shown again", adjusted in the same way."""
+    """One-sided bootstrap p-value of "no better than its real images shown again", adjusted in the same way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepGroupRow:
-    """Many-, medium- or few-shot classes (above 100, 20 to 100, below 20 training pictures) under an arm at a ratio."""
+    """Many-, medium- or few-shot classes (above 100, 20 to 100, below 20 training images) under an arm at a ratio."""
 
     split: str
     arm: str
@@ -58,7 +58,7 @@ class SweepGroupRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepContrast:
-    """Mean F1 of the weak classes under one arm minus that under another, paired by seed and picture."""
+    """Mean F1 of the weak classes under one arm minus that under another, paired by seed and image."""
 
     split: str
     arm: str
@@ -85,7 +85,7 @@ class ClassRatio:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmCost:
-    """What an arm's pictures cost, and what it gained for it; trials cost every arm the same and are left out."""
+    """What an arm's images cost, and what it gained for it; trials cost every arm the same and are left out."""
 
     split: str
     arm: str

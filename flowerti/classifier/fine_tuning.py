@@ -1,7 +1,7 @@
 """Train a copy of a whole network under a new head: flips, RandAugment, mixup and cutmix as asked for.
 
 A training depends on nothing but its arguments (and the thread count, in the last digits). This module does not know
-where the pictures come from, which of them are synthetic, or what the classes are called.
+where the images come from, which of them are synthetic, or what the classes are called.
 """
 
 import copy
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.classifier.batches import PLAIN, BatchLoss, Draws, Treatment, mix_batch, plan_batches
 from flowerti.classifier.training import Head, detached, new_head, steps_per_epoch, take_steps
 from flowerti.config.experiment import ClassifierConfig
@@ -29,20 +29,20 @@ class FineTuned:
     backbone: Backbone
     head: Head
     batch_size: int
-    """Pictures that run at once."""
+    """Images that run at once."""
 
-    def logits(self, pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num classes"]:
+    def logits(self, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num classes"]:
         """Unnormalised log-probabilities of the classes."""
-        return self._run(pictures, len(self.head.bias), lambda x: _logits(self.backbone, self.head, x))
+        return self._run(images, len(self.head.bias), lambda x: _logits(self.backbone, self.head, x))
 
-    def features(self, pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num dim"]:
+    def features(self, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num dim"]:
         """What the head sees."""
-        return self._run(pictures, self.backbone.dim, self.backbone.module)
+        return self._run(images, self.backbone.dim, self.backbone.module)
 
     def _run(
-        self, pictures: UInt8[np.ndarray, "num height width 3"], width: int, network: Callable[[Tensor], Tensor]
+        self, images: UInt8[np.ndarray, "num height width 3"], width: int, network: Callable[[Tensor], Tensor]
     ) -> Float32[np.ndarray, "num {width}"]:
-        batches = [pictures[i : i + self.batch_size] for i in range(0, len(pictures), self.batch_size)]
+        batches = [images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size)]
         with torch.inference_mode():
             rows = [network(preprocess(self.backbone, batch)).float().cpu().numpy() for batch in batches]
         return np.concatenate([np.zeros((0, width), np.float32), *rows])
@@ -50,7 +50,7 @@ class FineTuned:
 
 def fine_tune(
     backbone: Backbone,
-    pictures: UInt8[np.ndarray, "num *views height width 3"],
+    images: UInt8[np.ndarray, "num *views height width 3"],
     class_ids: Int64[np.ndarray, " num"],
     num_classes: int,
     config: ClassifierConfig,
@@ -63,19 +63,19 @@ def fine_tune(
 ) -> FineTuned:
     """Train a copy of the whole backbone under a new head, with random horizontal flips and what the config adds.
 
-    The network stays in eval mode: batch norm keeps the statistics of its weights, because those of a few pictures are
-    worse, and dropout is off. So a picture's gradient does not depend on the others of its batch, and the mean over
+    The network stays in eval mode: batch norm keeps the statistics of its weights, because those of a few images are
+    worse, and dropout is off. So an image's gradient does not depend on the others of its batch, and the mean over
     equally large parts of a batch is the batch's.
 
     Args:
         backbone: where to start; it is not changed.
-        pictures: training pictures; with an axis of views behind the first one, a draw takes a random view.
+        images: training images; with an axis of views behind the first one, a draw takes a random view.
         class_ids: as in `fit_head`.
         num_classes: as in `fit_head`.
         config: as in `fit_head`; and rand_augment, batch_mixing.
         seed: as in `fit_head`.
         num_steps: as in `fit_head`.
-        treatment: as in `fit_head`; of a mixed pair the weight counts of the picture whose place it is.
+        treatment: as in `fit_head`; of a mixed pair the weight counts of the image whose place it is.
         on_epoch: as in `fit_head`; the network that it is given goes on changing afterwards.
         part: this process's share of every batch; all processes get the same other arguments and end with the same
             network, which is that of one process up to rounding.
@@ -85,7 +85,7 @@ def fine_tune(
     """
     if config.batch_size % part.size:
         raise ValueError(f"classifier.batch_size is {config.batch_size}: must be a multiple of {part.size} processes")
-    views = pictures[:, None] if pictures.ndim == 4 else pictures
+    views = images[:, None] if images.ndim == 4 else images
     draws, loss = plan_batches(
         len(views), views.shape[1], class_ids, num_classes, config, treatment, seed, num_steps, backbone.device
     )
@@ -93,11 +93,11 @@ def fine_tune(
     head = new_head(num_classes, backbone.dim, backbone.device, None)
 
     def step_loss(step: int) -> Float[Tensor, ""]:
-        inputs, targets, picture_ids = _batch(trained, views, draws, loss, num_classes, config, seed, step, part)
-        return loss.of_targets(_logits(trained, head, inputs), targets, picture_ids)
+        inputs, targets, image_ids = _batch(trained, views, draws, loss, num_classes, config, seed, step, part)
+        return loss.of_targets(_logits(trained, head, inputs), targets, image_ids)
 
     parameters = [head.weight, head.bias, *trained.module.parameters()]
-    epoch_steps = steps_per_epoch(len(pictures), config.batch_size)
+    epoch_steps = steps_per_epoch(len(images), config.batch_size)
     for epoch in take_steps(step_loss, parameters, config, num_steps, epoch_steps, part):
         if on_epoch is not None:
             on_epoch(epoch, FineTuned(trained, detached(head), config.batch_size))
@@ -120,20 +120,20 @@ def _batch(
     """What the network sees of a step's batch, the targets, and whose they are."""
     is_mixed = config.batch_mixing != "none"
     places = torch.arange(config.batch_size)
-    # a mixed picture needs its neighbour, so there the whole batch is made before it is cut
+    # a mixed image needs its neighbour, so there the whole batch is made before it is cut
     places = places if is_mixed else part.cut(places)
-    picture_ids = draws.pictures[step][places]
-    batch = views[picture_ids.numpy(), draws.views[step][places].numpy()]
+    image_ids = draws.images[step][places]
+    batch = views[image_ids.numpy(), draws.views[step][places].numpy()]
     flipped = draws.flips[step][places].numpy() == 1
     batch[flipped] = batch[flipped, :, ::-1]
     if config.rand_augment:
         batch = augment(batch, 1, seed_for(seed, "", "fine_tune/augment", step), places.numpy())[:, 0]
-    inputs, targets = preprocess(backbone, batch), loss.targets(picture_ids)
+    inputs, targets = preprocess(backbone, batch), loss.targets(image_ids)
     if config.batch_mixing == "none":
-        return inputs, targets, picture_ids
+        return inputs, targets, image_ids
     mixing_seed = seed_for(seed, "", "fine_tune/mix", step)
     inputs, targets = mix_batch(inputs, targets, num_classes, config.batch_mixing, mixing_seed)
-    return part.cut(inputs), part.cut(targets), part.cut(picture_ids)
+    return part.cut(inputs), part.cut(targets), part.cut(image_ids)
 
 
 def _logits(

@@ -26,15 +26,15 @@ def score(
 
     Args:
         class_names: all classes, in the order of their ids.
-        true_ids: true class of each picture.
-        logits: one row for each picture, one column for each class.
+        true_ids: true class of each image.
+        logits: one row for each image, one column for each class.
 
     Returns:
         Accuracy in [0, 1]; macro-F1, the plain mean of the F1 of all classes; precision, recall and F1 of each class,
         0 where a quotient has no denominator; the confusion matrix, row: true class, column: predicted class.
 
     Raises:
-        ValueError: there are no pictures, lengths differ, a class id is out of range, or logits are not finite.
+        ValueError: there are no images, lengths differ, a class id is out of range, or logits are not finite.
     """
     from torchmetrics.functional.classification import (
         multiclass_accuracy,
@@ -64,7 +64,7 @@ def score(
 
 def _check(num_classes: int, true_ids: Int64[np.ndarray, " num"], logits: Float32[np.ndarray, "rows columns"]) -> None:
     if len(true_ids) == 0 or logits.shape != (len(true_ids), num_classes):
-        raise ValueError(f"logits have shape {logits.shape} for {len(true_ids)} pictures of {num_classes} classes")
+        raise ValueError(f"logits have shape {logits.shape} for {len(true_ids)} images of {num_classes} classes")
     if true_ids.min() < 0 or true_ids.max() >= num_classes:
         raise ValueError(f"true_ids must lie in [0, {num_classes}), but span {true_ids.min()} to {true_ids.max()}")
     if not np.isfinite(logits).all():
@@ -85,7 +85,7 @@ def train_with_curves(
     """Train for config.num_epochs and look at both splits after each epoch.
 
     Args:
-        train: features [num, views, dim] in mode "head", pictures [num, height, width, 3] in mode "full".
+        train: features [num, views, dim] in mode "head", images [num, height, width, 3] in mode "full".
         train_ids: class of each training input.
         validation: as train; of several views the first counts.
         validation_ids: class of each validation input.

@@ -1,4 +1,4 @@
-"""Which classes are weak: those with a low validation F1, with few training pictures, or both.
+"""Which classes are weak: those with a low validation F1, with few training images, or both.
 
 A blend of both evidences is always worked out, so that a report can set it beside classes that were fixed by hand.
 Each choice carries its reason as a sentence. This module does not know how the scores were obtained, and never sees
@@ -21,7 +21,7 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
 
     Args:
         classes: validation scores of all classes.
-        counts: training pictures of each class, by name.
+        counts: training images of each class, by name.
         config: the rule, and how many classes or which ones.
 
     Returns:
@@ -35,14 +35,14 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
     _check(names, counts, config)
     f1_ranks = _ranks(np.array([score.f1 for score in classes]))
     count_ranks = _ranks(np.array([counts[name] for name in names]))
-    standings = {"lowest_f1": f1_ranks, "fewest_pictures": count_ranks, "blend": (f1_ranks + count_ranks) / 2}
+    standings = {"lowest_f1": f1_ranks, "fewest_images": count_ranks, "blend": (f1_ranks + count_ranks) / 2}
     rows = {
         score.class_name: SelectedClass(
             class_name=score.class_name,
             num_train=counts[score.class_name],
             f1_validation=score.f1,
             reason=f"validation F1 {score.f1:.2f}, {_place(f1_ranks, i, 'lowest')}; "
-            f"{_pictures(counts[score.class_name])}, {_place(count_ranks, i, 'fewest')}",
+            f"{_images(counts[score.class_name])}, {_place(count_ranks, i, 'fewest')}",
         )
         for i, score in enumerate(classes)
     }
@@ -60,7 +60,7 @@ def _check(names: list[str], counts: dict[str, int], config: SelectionConfig) ->
         raise ValueError("classes: a class name stands twice: rename one of the classes")
     missing = [name for name in names if name not in counts]
     if missing:
-        raise ValueError(f"counts: number of training pictures of {missing[0]!r} is missing: count every class")
+        raise ValueError(f"counts: number of training images of {missing[0]!r} is missing: count every class")
     for name in config.class_names:
         if name not in names:
             raise ValueError(f"selection.class_names: {name!r} is no class of the data set{_hint(name, names)}")
@@ -98,5 +98,5 @@ def _ordinal(number: int) -> str:
     return f"{number}{suffix}"
 
 
-def _pictures(count: int) -> str:
-    return f"{count} training picture{'' if count == 1 else 's'}"
+def _images(count: int) -> str:
+    return f"{count} training image{'' if count == 1 else 's'}"

@@ -1,7 +1,7 @@
 """Train a linear head on features for a given number of steps, and the loop that every training goes through.
 
 Every option of the sweep's arms is an argument here. A training depends on nothing but its arguments (and the thread
-count, in the last digits). Whole networks are trained in `fine_tuning`. This module does not know where the pictures
+count, in the last digits). Whole networks are trained in `fine_tuning`. This module does not know where the images
 come from, which of them are synthetic, what the classes are called, or how good a classifier is.
 """
 
@@ -36,7 +36,7 @@ class Head:
 
 
 def steps_per_epoch(num_train: int, batch_size: int) -> int:
-    """Optimiser steps in a pass over the training pictures, rounded up."""
+    """Optimiser steps in a pass over the training images, rounded up."""
     return math.ceil(num_train / batch_size)
 
 
@@ -55,21 +55,21 @@ def fit_head(
     """Train a linear head from zero with AdamW, whose rate falls from its peak to zero as a cosine.
 
     Args:
-        features: features of each training picture in one or several views; a draw takes a random view.
-        class_ids: class of each picture, in [0, num_classes).
+        features: features of each training image in one or several views; a draw takes a random view.
+        class_ids: class of each image, in [0, num_classes).
         num_classes: number of classes.
         config: rate, decay, batch size and label smoothing.
         seed: seed of all draws.
         num_steps: optimiser steps, each on a full batch; 0 gives the head of zeros.
-        treatment: what is done with the pictures.
+        treatment: what is done with the images.
         start: head to go on from, instead of zeros; it is not changed.
-        on_epoch: called with (epoch from 1, head so far) after every pass over the pictures.
+        on_epoch: called with (epoch from 1, head so far) after every pass over the images.
 
     Raises:
         ValueError: a feature is not finite, or as `plan_batches`.
     """
     if not np.isfinite(features).all():
-        raise ValueError("features hold NaN or infinite values: look for broken pictures or weights")
+        raise ValueError("features hold NaN or infinite values: look for broken images or weights")
     head = new_head(num_classes, features.shape[2], torch.device("cpu"), start)
     # One table of rows and one list of row numbers, so that a step costs a single index.
     num_views = features.shape[1]
@@ -77,11 +77,11 @@ def fit_head(
     draws, loss = plan_batches(
         len(features), num_views, class_ids, num_classes, config, treatment, seed, num_steps, rows.device
     )
-    row_ids = draws.pictures * num_views + draws.views
+    row_ids = draws.images * num_views + draws.views
 
     def step_loss(step: int) -> Float[Tensor, ""]:
         logits = nn.functional.linear(rows[row_ids[step]], head.weight, head.bias)
-        return loss(logits, draws.pictures[step])
+        return loss(logits, draws.images[step])
 
     epoch_steps = steps_per_epoch(len(features), config.batch_size)
     for epoch in take_steps(step_loss, [head.weight, head.bias], config, num_steps, epoch_steps):
@@ -99,13 +99,13 @@ def fit_head_end_to_end(
     seed: int,
     num_steps: int,
 ) -> Head:
-    """Train a head as `fit_head` does, but run the frozen backbone on the pictures of every batch.
+    """Train a head as `fit_head` does, but run the frozen backbone on the images of every batch.
 
     The same head up to rounding, for many times the cost: it stands here to show that, and to be measured.
 
     Args:
         backbone: frozen network.
-        views: the pictures behind the features of `fit_head`, view by view.
+        views: the images behind the features of `fit_head`, view by view.
         class_ids: as in `fit_head`.
         num_classes: as in `fit_head`.
         config: as in `fit_head`.
@@ -121,10 +121,10 @@ def fit_head_end_to_end(
     )
 
     def step_loss(step: int) -> Float[Tensor, ""]:
-        batch = views[draws.pictures[step].numpy(), draws.views[step].numpy()]
+        batch = views[draws.images[step].numpy(), draws.views[step].numpy()]
         with torch.no_grad():
             features = backbone.module(preprocess(backbone, batch))
-        return loss(nn.functional.linear(features, head.weight, head.bias), draws.pictures[step])
+        return loss(nn.functional.linear(features, head.weight, head.bias), draws.images[step])
 
     for _ in take_steps(step_loss, [head.weight, head.bias], config, num_steps, num_steps):
         pass

@@ -22,7 +22,7 @@ _SOURCE = "lora"
 
 
 def adapt(study: Study, concepts: list[Concept], say: Callable[[str], None]) -> list[Adapter]:
-    """Learn every missing adapter of a class that has a token; none where sampling asks for no picture of them."""
+    """Learn every missing adapter of a class that has a token; none where sampling asks for no image of them."""
     if _SOURCE not in study.experiment.sampling.sources:
         return []
     tasks = {c.class_name: plan(study, c) for c in concepts if not c.error}
@@ -31,14 +31,14 @@ def adapt(study: Study, concepts: list[Concept], say: Callable[[str], None]) -> 
     if missing:
         say(f"learning {len(missing)} adapters")
         connect(study.experiment.cluster)
-        # longest first: the class with most pictures encodes longest, the steps are the same for all
+        # longest first: the class with most images encodes longest, the steps are the same for all
         missing.sort(key=lambda task: -len(task.addresses))
         done |= FanOut(study.experiment.cluster, craft(study), say).run(missing)
     return [adapter for name in tasks if (adapter := done[name]) is not None]
 
 
 def plan(study: Study, concept: Concept) -> InversionTask:
-    """The task of one class; only training pictures enter it."""
+    """The task of one class; only training images enter it."""
     experiment, class_name = study.experiment, concept.class_name
     return InversionTask(
         class_name=class_name,
@@ -46,7 +46,7 @@ def plan(study: Study, concept: Concept) -> InversionTask:
         image_size_px=experiment.data.image_size_px,
         run_seed=experiment.seed,
         key=adapter_key(
-            experiment.sampling.adapter,
+            experiment.techniques["lora"],
             experiment.base,
             study.base_sha256,
             concept.embeddings_sha256,
@@ -60,9 +60,9 @@ def craft(study: Study) -> Craft[Adapter]:
     experiment, run = study.experiment, study.run
     return Craft(
         learner=AdapterLearner,
-        arguments=(experiment.base, experiment.sampling.adapter, run),
+        arguments=(experiment.base, experiment.techniques["lora"], run),
         group_size=1,
-        num_steps=experiment.sampling.adapter.num_steps,
+        num_steps=experiment.techniques["lora"].num_steps,
         load=lambda task: load_adapter(run, task.class_name, task.key),
         store_failure=lambda task, reason: store_failure(run, task, reason),
         last_point=lambda task: last_checkpoint(run, task),

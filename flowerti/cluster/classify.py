@@ -1,6 +1,6 @@
 """Train the first classifier: features through Ray Data, then one task that fits and reports on validation.
 
-Full fine-tuning may be shared by several processes. It never asks for a test picture.
+Full fine-tuning may be shared by several processes. It never asks for a test image.
 """
 
 import tempfile
@@ -11,11 +11,12 @@ import numpy as np
 import ray
 import torch
 
-from flowerti.artifacts.records import ClassifierReport, key_of, seed_for
+from flowerti.artifacts.identity import key_of, seed_for
+from flowerti.artifacts.records import ClassifierReport
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.classifier.report import score, train_with_curves
 from flowerti.cluster.features import BackboneChoice
-from flowerti.cluster.picture_sets import (
+from flowerti.cluster.image_sets import (
     ClassifierInput,
     classifier_backbone,
     classifier_inputs,
@@ -46,7 +47,7 @@ def classify(study: Study, say: Callable[[str], None]) -> ClassifierReport:
     report = study.run.load(_FILE, ClassifierReport, key)
     if report is None:
         connect(experiment.cluster)
-        say(f"training on {len(study.dataset.of('train'))} pictures of {len(study.dataset.class_names)} classes")
+        say(f"training on {len(study.dataset.of('train'))} images of {len(study.dataset.class_names)} classes")
         _train(study, key)
         report = study.run.load(_FILE, ClassifierReport, key)
         assert report is not None

@@ -1,7 +1,7 @@
-"""Features of sets of pictures with Ray Data: each picture goes once through an actor of the pool.
+"""Features of sets of images with Ray Data: each image goes once through an actor of the pool.
 
-A row is a chunk of addresses, cut by index; the worker reads the pictures itself and writes float32 features into the
-run directory, so that neither pictures nor features pass through the driver. What is there is not computed again.
+A row is a chunk of addresses, cut by index; the worker reads the images itself and writes float32 features into the
+run directory, so that neither images nor features pass through the driver. What is there is not computed again.
 """
 
 import json
@@ -13,11 +13,11 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
-from flowerti.artifacts.records import key_of, seed_for
+from flowerti.artifacts.identity import key_of, seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.experiment import ClusterConfig
-from flowerti.data.dataset import read_picture
+from flowerti.data.dataset import read_image
 from flowerti.data.shards import read_synthetic
 from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
 from flowerti.features.backbones import load_backbone
@@ -25,9 +25,9 @@ from flowerti.features.extraction import augment, extract
 from flowerti.features.files import StoredFeatures, feature_file, write_features
 
 _BATCH_SIZE = 32
-"""Pictures that a network sees at once."""
+"""Images that a network sees at once."""
 _FILE_SIZE = 8 * _BATCH_SIZE
-"""Pictures whose features share a file; a multiple of the batch, so that batches are the same for any set size."""
+"""Images whose features share a file; a multiple of the batch, so that batches are the same for any set size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ THUMBNAILS = BackboneChoice(name="thumbnails", weights="", input_size_px=THUMBNA
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureSet:
-    """A list of pictures whose features are wanted."""
+    """A list of images whose features are wanted."""
 
     name: str
     """File name in the run directory, without its folder."""
@@ -53,7 +53,7 @@ class FeatureSet:
     content_key: str
     """Hash of what the addresses hold."""
     views: str = "plain"
-    """plain: 1 view; mirrored: the picture and its mirror image; augmented: num_views random views."""
+    """plain: 1 view; mirrored: the image and its mirror image; augmented: num_views random views."""
     num_views: int = 1
     image_size_px: int
     run_seed: int
@@ -68,7 +68,7 @@ class FeatureSet:
 
 
 class FeatureWorker:
-    """Reads a chunk of pictures, extracts their features and writes them into the run directory."""
+    """Reads a chunk of images, extracts their features and writes them into the run directory."""
 
     def __init__(self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str) -> None:
         """Load the backbone once; `device` is "cpu" or "cuda"."""
@@ -89,26 +89,26 @@ class FeatureWorker:
 
     def _extract(self, chunk: dict[str, Any], begin: int) -> np.ndarray:
         addresses = chunk["addresses"][begin : begin + _BATCH_SIZE]
-        pictures = np.stack([self._read(address, chunk["image_size_px"]) for address in addresses])
-        views = self._views(pictures, chunk, chunk["begin"] + begin)
+        images = np.stack([self._read(address, chunk["image_size_px"]) for address in addresses])
+        views = self._views(images, chunk, chunk["begin"] + begin)
         return np.stack([self._features(views[:, i]) for i in range(views.shape[1])], axis=1)
 
-    def _features(self, pictures: np.ndarray) -> np.ndarray:
-        return thumbnails(pictures) if self._backbone is None else extract(self._backbone, pictures)
+    def _features(self, images: np.ndarray) -> np.ndarray:
+        return thumbnails(images) if self._backbone is None else extract(self._backbone, images)
 
     def _read(self, address: str, size_px: int) -> np.ndarray:
         if address.startswith("synthetic:"):
             return read_synthetic(self._run, address, size_px)
-        return read_picture(address, size_px)
+        return read_image(address, size_px)
 
     @staticmethod
-    def _views(pictures: np.ndarray, chunk: dict[str, Any], begin: int) -> np.ndarray:
+    def _views(images: np.ndarray, chunk: dict[str, Any], begin: int) -> np.ndarray:
         if chunk["views"] == "augmented":
             seed = seed_for(chunk["run_seed"], "", f"augment/{chunk['set']}", begin)
-            return augment(pictures, chunk["num_views"], seed)
+            return augment(images, chunk["num_views"], seed)
         if chunk["views"] == "mirrored":
-            return np.stack([pictures, pictures[:, :, ::-1]], axis=1)
-        return pictures[:, None]
+            return np.stack([images, images[:, :, ::-1]], axis=1)
+        return images[:, None]
 
 
 def compute_features(

@@ -29,29 +29,31 @@ def invert(study: Study, selection: Selection, say: Callable[[str], None]) -> li
     missing = [task for name, task in tasks.items() if done[name] is None]
     if missing:
         connect(study.experiment.cluster)
-        # longest first: the class with most pictures encodes longest, the steps are the same for all
+        # longest first: the class with most images encodes longest, the steps are the same for all
         missing.sort(key=lambda task: -len(task.addresses))
         for task in missing:
             if len(task.addresses) == 1:
-                say(f"{task.class_name}: one training picture alone, its token may copy it")
+                say(f"{task.class_name}: one training image alone, its token may copy it")
         done |= FanOut(study.experiment.cluster, craft(study), say).run(missing)
     return [concept for name in tasks if (concept := done[name]) is not None]
 
 
 def plan(study: Study, class_name: str) -> InversionTask:
-    """The task of one class; only training pictures enter it."""
+    """The task of one class; only training images enter it."""
     experiment = study.experiment
     addresses = [record.address for record in study.dataset.of("train", class_name)]
     digest = hashlib.sha256()
     for address in addresses:
         digest.update(hashlib.sha256(read_bytes(address)).digest())
-    pictures = f"{digest.hexdigest()}/{class_name}/{experiment.data.image_size_px}"
+    images = f"{digest.hexdigest()}/{class_name}/{experiment.data.image_size_px}"
     return InversionTask(
         class_name=class_name,
         addresses=tuple(addresses),
         image_size_px=experiment.data.image_size_px,
         run_seed=experiment.seed,
-        key=concept_key(experiment.inversion, experiment.base, study.base_sha256, pictures, experiment.seed),
+        key=concept_key(
+            experiment.techniques["textual_inversion"], experiment.base, study.base_sha256, images, experiment.seed
+        ),
     )
 
 
@@ -60,9 +62,9 @@ def craft(study: Study) -> Craft[Concept]:
     experiment, run = study.experiment, study.run
     return Craft(
         learner=Inverter,
-        arguments=(experiment.base, study.base_sha256, experiment.inversion, run),
+        arguments=(experiment.base, study.base_sha256, experiment.techniques["textual_inversion"], run),
         group_size=experiment.cluster.classes_per_actor,
-        num_steps=experiment.inversion.num_steps,
+        num_steps=experiment.techniques["textual_inversion"].num_steps,
         load=lambda task: load_concept(run, task.class_name, task.key),
         store_failure=lambda task, reason: store_failure(run, task, reason),
         last_point=lambda task: last_checkpoint(run, task),

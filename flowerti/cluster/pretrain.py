@@ -1,6 +1,6 @@
-"""Makes the embedded base model on Ray: pictures are drawn by tasks, networks are trained by Ray Train, data-parallel.
+"""Makes the embedded base model on Ray: images are drawn by tasks, networks are trained by Ray Train, data-parallel.
 
-What is finished (pictures, autoencoder) is kept in a work folder, so that a worker that was lost starts at the part it
+What is finished (images, autoencoder) is kept in a work folder, so that a worker that was lost starts at the part it
 was in. The training itself is in `flowerti.demo`, which knows nothing about Ray.
 """
 
@@ -29,7 +29,7 @@ _BIG_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_":
 
 
 def pretrain(config: PretrainConfig, output_dir: Path, work_dir: Path, num_workers: int) -> None:
-    """Draws the pictures, trains the networks and saves the pipeline in `output_dir`.
+    """Draws the images, trains the networks and saves the pipeline in `output_dir`.
 
     Args:
         config: how the base is made.
@@ -42,24 +42,24 @@ def pretrain(config: PretrainConfig, output_dir: Path, work_dir: Path, num_worke
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(address="local", num_cpus=num_workers, include_dashboard=False, runtime_env={"env_vars": env})
     try:
-        prepare_pictures(config, work_dir)
-        print(f"pictures are drawn after {time.monotonic() - start:.0f} s", flush=True)
+        prepare_images(config, work_dir)
+        print(f"images are drawn after {time.monotonic() - start:.0f} s", flush=True)
         _trainer(config, output_dir, work_dir, num_workers).fit()
     finally:
         ray.shutdown()
     print(f"done after {time.monotonic() - start:.0f} s", flush=True)
 
 
-def prepare_pictures(config: PretrainConfig, work_dir: Path) -> Path:
-    """Draws all captioned pictures as Ray tasks, once, and returns the folder that holds them."""
-    folder = work_dir / "pictures"
+def prepare_images(config: PretrainConfig, work_dir: Path) -> Path:
+    """Draws all captioned images as Ray tasks, once, and returns the folder that holds them."""
+    folder = work_dir / "images"
     if (folder / "captions.json").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     draw = ray.remote(num_cpus=1, max_retries=3, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})(draw_examples)
-    starts = range(0, config.num_pictures, BLOCK)
-    blocks = ray.get([draw.remote(config, i, min(i + BLOCK, config.num_pictures)) for i in starts])
-    _write(folder / "pictures.npy", np.concatenate([block.pictures for block in blocks]))
+    starts = range(0, config.num_images, BLOCK)
+    blocks = ray.get([draw.remote(config, i, min(i + BLOCK, config.num_images)) for i in starts])
+    _write(folder / "images.npy", np.concatenate([block.images for block in blocks]))
     captions = [captions for block in blocks for captions in block.captions]
     temporary = folder / "captions.json.part"
     temporary.write_text(json.dumps(captions))
@@ -92,7 +92,7 @@ def _trainer(config: PretrainConfig, output_dir: Path, work_dir: Path, num_worke
 
 
 def train_on_worker(job: dict[str, Any]) -> None:
-    """What every training worker does, from the drawn pictures to the saved pipeline, which the first one writes."""
+    """What every training worker does, from the drawn images to the saved pipeline, which the first one writes."""
     import torch
 
     from flowerti.demo.autoencoder import encode_moments, reconstruction_psnr
@@ -109,8 +109,8 @@ def train_on_worker(job: dict[str, Any]) -> None:
     config = PretrainConfig(**{**settings, **groups})
     work_dir, output_dir = Path(job["work_dir"]), Path(job["output_dir"])
     examples = Examples(
-        pictures=np.load(work_dir / "pictures" / "pictures.npy", mmap_mode="r"),
-        captions=json.loads((work_dir / "pictures" / "captions.json").read_text()),
+        images=np.load(work_dir / "images" / "images.npy", mmap_mode="r"),
+        captions=json.loads((work_dir / "images" / "captions.json").read_text()),
     )
     part = part_of_worker()
     report = _reporter(part.rank)
@@ -120,14 +120,14 @@ def train_on_worker(job: dict[str, Any]) -> None:
             save_base(base, output_dir)
 
     vae = _autoencoder(config, examples, work_dir, report, part)
-    psnr = reconstruction_psnr(vae, examples.pictures[:512])
+    psnr = reconstruction_psnr(vae, examples.images[:512])
     report({"what": "psnr", "step": 0, "loss": psnr})
-    moments = _shared(work_dir / "moments", partial(encode_moments, vae), examples.pictures, part)
+    moments = _shared(work_dir / "moments", partial(encode_moments, vae), examples.images, part)
     base = _denoiser(config, vae, examples, moments, work_dir, report, save, part)
     draw = partial(draw_latents, base, examples.captions, config.seed + 6)
     drawings = _shared(work_dir / "drawings", draw, np.arange(config.sharpening.num_drawings), part)
-    sharpen_decoder(config.sharpening, base.vae, examples.pictures, moments, drawings, config.seed + 5, report, part)
-    report({"what": "psnr", "step": 1, "loss": reconstruction_psnr(base.vae, examples.pictures[:512])})
+    sharpen_decoder(config.sharpening, base.vae, examples.images, moments, drawings, config.seed + 5, report, part)
+    report({"what": "psnr", "step": 1, "loss": reconstruction_psnr(base.vae, examples.images[:512])})
     save(base)
 
 
@@ -143,7 +143,7 @@ def _autoencoder(config: PretrainConfig, examples: Examples, work_dir: Path, rep
     barrier()  # all decide before the first one may write it
     if is_there:
         return AutoencoderKL.from_pretrained(folder).eval()
-    vae = train_autoencoder(config, examples.pictures, report, part)
+    vae = train_autoencoder(config, examples.images, report, part)
     if part.rank == 0:
         vae.save_pretrained(work_dir / "vae.part")
         os.replace(work_dir / "vae.part", folder)
@@ -164,7 +164,7 @@ def _denoiser(
     from torch.distributed import barrier
 
     from flowerti.demo.denoiser import train_denoiser
-    from flowerti.demo.lite_features import picture_features
+    from flowerti.demo.lite_features import image_features
     from flowerti.demo.networks import load_networks, save_base, start_base
     from flowerti.demo.text_pretraining import train_text
 
@@ -178,7 +178,7 @@ def _denoiser(
     else:
         base = start_base(config.sizes, config.seed + 2, vae, examples.captions)
         if not is_begun:  # what has begun brings its own text encoder
-            features = _shared(work_dir / "features", picture_features, examples.pictures, part)
+            features = _shared(work_dir / "features", image_features, examples.images, part)
             # the same on every worker: it takes a minute, and its loss wants the whole batch in one place
             train_text(config, base, examples.captions, features, report)
     for course in range(num_done, config.num_courses):

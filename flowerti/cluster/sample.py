@@ -1,6 +1,6 @@
-"""Draw the synthetic pictures with Ray Data: a row is a shard, an actor of the pool writes it where it is missing.
+"""Draw the synthetic images with Ray Data: a row is a shard, an actor of the pool writes it where it is missing.
 
-Pictures go from the worker to the run directory; only names and hashes come back. What a worker does is
+Images go from the worker to the run directory; only names and hashes come back. What a worker does is
 `sampling.Sampler`.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import ray
 from ray.data import ActorPoolStrategy
 
-from flowerti.artifacts.records import Adapter, Concept, PictureSet, SelectedClass, Selection
+from flowerti.artifacts.records import Adapter, Concept, ImageSet, SelectedClass, Selection
 from flowerti.cluster.session import connect, device_of
 from flowerti.data.shards import read_shard_key
 from flowerti.sampling import Sampler, ShardTask, plan_shards
@@ -25,12 +25,12 @@ def sample(
     concepts: list[Concept],
     adapters: list[Adapter],
     say: Callable[[str], None],
-) -> list[PictureSet]:
+) -> list[ImageSet]:
     """Draw every set of every selected class; those of a token or adapter where it was learnt."""
     plans = [plan for s in selection.selected for plan in plan_sets(study, s, concepts, adapters)]
     missing = [task for _, tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
     if missing:
-        say(f"drawing {sum(task.end - task.begin for task in missing)} pictures")
+        say(f"drawing {sum(task.end - task.begin for task in missing)} images")
         connect(study.experiment.cluster)
         _draw(study, missing)
     return [_describe(study, tasks) for _, tasks in plans]
@@ -97,16 +97,16 @@ def _draw(study: Study, tasks: list[ShardTask]) -> None:
     assert {row["file"] for row in written} == {task.file for task in tasks}, "Ray Data dropped a shard"
 
 
-def _describe(study: Study, tasks: list[ShardTask]) -> PictureSet:
+def _describe(study: Study, tasks: list[ShardTask]) -> ImageSet:
     digest = hashlib.sha256()
     for task in tasks:
         digest.update(task.key.encode())
     first, last = tasks[0], tasks[-1]
-    return PictureSet(
+    return ImageSet(
         class_name=first.class_name,
         source=first.source,
         prompt=study.experiment.sampling.prompt.format(first.name),
-        num_pictures=last.end,
+        num_images=last.end,
         files=[task.file for task in tasks],
         sha256=digest.hexdigest(),
     )

@@ -1,6 +1,6 @@
-"""The scores of the synthetic sets beside held-out real pictures: features through Ray Data, then one task a question.
+"""The scores of the synthetic sets beside held-out real images: features through Ray Data, then one task a question.
 
-Before the sweep the real pictures are those of the validation split; once it has chosen, those of the test split.
+Before the sweep the real images are those of the validation split; once it has chosen, those of the test split.
 Features are read where they are needed, in the tasks, which are `scoring.tasks`; only records come back.
 """
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import ray
 
-from flowerti.artifacts.records import PictureSet, key_of
+from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.scores import Extractor, Scores
 from flowerti.cluster.features import THUMBNAILS, BackboneChoice, compute_features
-from flowerti.cluster.picture_sets import real_set, scoring_backbones, synthetic_set, weights_sha256
+from flowerti.cluster.image_sets import real_set, scoring_backbones, synthetic_set, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.data.dataset import SPLITS, Record, Split
 from flowerti.features.files import StoredFeatures
@@ -22,8 +23,8 @@ from flowerti.scoring.tasks import StoredSets, copies_of, duplicates_of, matrix_
 from flowerti.study import Study
 
 
-def score(study: Study, sets: list[PictureSet], reference: Split, say: Callable[[str], None]) -> Scores:
-    """All scores of all sets beside the real pictures of the `reference` split."""
+def score(study: Study, sets: list[ImageSet], reference: Split, say: Callable[[str], None]) -> Scores:
+    """All scores of all sets beside the real images of the `reference` split."""
     experiment, backbones = study.experiment, scoring_backbones(study)
     key = key_of(
         experiment.scoring,
@@ -37,14 +38,14 @@ def score(study: Study, sets: list[PictureSet], reference: Split, say: Callable[
     file = f"scores/{reference}.json"
     scores = study.run.load(file, Scores, key)
     if scores is None:
-        say(f"comparing {len(sets)} synthetic sets with real {reference} pictures")
+        say(f"comparing {len(sets)} synthetic sets with real {reference} images")
         connect(experiment.cluster)
         scores = _compare(study, sets, reference, backbones)
         study.run.save(file, scores, key)
     return scores
 
 
-def _compare(study: Study, sets: list[PictureSet], reference: Split, backbones: list[BackboneChoice]) -> Scores:
+def _compare(study: Study, sets: list[ImageSet], reference: Split, backbones: list[BackboneChoice]) -> Scores:
     empty = Scores(
         extractors=[
             Extractor(name=b.name, weights_sha256=weights_sha256(b), input_size_px=b.input_size_px) for b in backbones
@@ -54,7 +55,7 @@ def _compare(study: Study, sets: list[PictureSet], reference: Split, backbones: 
         comparisons=[],
     )
     if not sets:
-        return replace(empty, notes=["No class has synthetic pictures: there is nothing to compare."])
+        return replace(empty, notes=["No class has synthetic images: there is nothing to compare."])
     rooms = [_gather(study, sets, reference, backbone) for backbone in backbones]
     pixels = _gather(study, sets, reference, THUMBNAILS)
     classes = [_ask(study, score_one_class, room, name) for room in rooms for name in room.selected]
@@ -88,7 +89,7 @@ def _joined(answers: list[tuple[list[Any], ...]], num_parts: int) -> list[list[A
     return [[record for answer in answers for record in answer[part]] for part in range(num_parts)]
 
 
-def _gather(study: Study, sets: list[PictureSet], reference: Split, backbone: BackboneChoice) -> StoredSets:
+def _gather(study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice) -> StoredSets:
     experiment = study.experiment
     train, held_out = real_set(study, "train", views="mirrored"), real_set(study, reference)
     synthetic = {(s.class_name, s.source): synthetic_set(study, s, "plain") for s in sets}

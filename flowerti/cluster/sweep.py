@@ -15,12 +15,13 @@ import ray
 import torch
 from ray import tune
 
-from flowerti.artifacts.records import PictureSet, Selection, SweepTable, Timing, Trial, key_of
+from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.records import ImageSet, Selection, SweepTable, Timing, Trial
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.sweep import SweepCosts, SweepIntent
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import BackboneChoice
-from flowerti.cluster.picture_sets import (
+from flowerti.cluster.image_sets import (
     ClassifierInput,
     classifier_backbone,
     classifier_inputs,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
-def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Callable[[str], None]) -> SweepTable:
+def sweep(study: Study, selection: Selection, sets: list[ImageSet], say: Callable[[str], None]) -> SweepTable:
     """Run all arms on validation, choose the ratio there, and confirm it once on test; see `sweep.protocol`."""
     question = _question(study, selection, sets)
     stated = intent(question)
@@ -62,7 +63,7 @@ def sweep(study: Study, selection: Selection, sets: list[PictureSet], say: Calla
     return table
 
 
-def _question(study: Study, selection: Selection, sets: list[PictureSet]) -> SweepQuestion:
+def _question(study: Study, selection: Selection, sets: list[ImageSet]) -> SweepQuestion:
     names = study.dataset.class_names
     return SweepQuestion(
         config=study.experiment.sweep,
@@ -80,7 +81,7 @@ def _timings(run: RunDirectory) -> dict[str, Timing]:
 
 
 def _run_plans(
-    study: Study, sets: list[PictureSet], plans: list[TrialPlan], say: Callable[[str], None]
+    study: Study, sets: list[ImageSet], plans: list[TrialPlan], say: Callable[[str], None]
 ) -> tuple[list[Trial], list[str]]:
     keys = {plan: _key(study, sets, plan) for plan in plans}
     missing = [plan for plan in plans if _load(study.run, plan, keys[plan]) is None]
@@ -109,10 +110,10 @@ def _load(run: RunDirectory, plan: TrialPlan, key: str) -> Trial | None:
     return run.load(_file(plan), Trial, key)
 
 
-def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
+def _key(study: Study, sets: list[ImageSet], plan: TrialPlan) -> str:
     experiment = study.experiment
     source, sweep_config = pool_source(plan.arm), experiment.sweep
-    pools = [[s.class_name, s.sha256, s.num_pictures] for s in sets if s.source == source]
+    pools = [[s.class_name, s.sha256, s.num_images] for s in sets if s.source == source]
     return key_of(
         plan,
         pools,
@@ -128,7 +129,7 @@ def _key(study: Study, sets: list[PictureSet], plan: TrialPlan) -> str:
     )
 
 
-def _gather(study: Study, sets: list[PictureSet], plans: list[TrialPlan], split: Split) -> ray.ObjectRef:
+def _gather(study: Study, sets: list[ImageSet], plans: list[TrialPlan], split: Split) -> ray.ObjectRef:
     """The arrays that all trials share, read by a task into the object store and never by the driver.
 
     Waits until the task has checked them, so that unfit ones are refused before the first trial.
@@ -151,8 +152,8 @@ def _gather(study: Study, sets: list[PictureSet], plans: list[TrialPlan], split:
         len(names),
         sorted({(plan.arm, plan.ratio) for plan in plans}),
     )
-    data, num_pictures = references
-    ray.get(num_pictures)
+    data, num_images = references
+    ray.get(num_images)
     return data
 
 

@@ -5,7 +5,7 @@ This module knows no setting.
 
 import dataclasses
 import math
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 
 def require(condition: bool, field_name: str, problem: str) -> None:
@@ -26,6 +26,11 @@ def check_kinds(config: Any, prefix: str) -> None:
 
 
 def _of_kind(value: Any, kind: Any, field_name: str) -> Any:
+    if get_origin(kind) is Annotated:
+        return _of_kind(value, get_args(kind)[0], field_name)
+    if get_origin(kind) is dict:
+        require(isinstance(value, dict), field_name, "must be a table of names")
+        return value
     if get_origin(kind) is tuple:
         require(isinstance(value, tuple | list), field_name, "must be a list")
         return tuple(_of_kind(one, get_args(kind)[0], field_name) for one in value)

@@ -1,6 +1,6 @@
-"""Settings of the data: where labelled pictures come from, and how they are made imbalanced on purpose.
+"""Settings of the data: where labelled images come from, and how they are made imbalanced on purpose.
 
-This module knows nothing about files of pictures or how a split is made.
+This module knows nothing about files of images or how a split is made.
 """
 
 from dataclasses import dataclass
@@ -11,28 +11,28 @@ from flowerti.config.checks import check_kinds, require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """Where labelled pictures come from."""
+    """Where labelled images come from."""
 
     kind: Literal["herbarium", "flowers102", "image_folder", "parquet"]
-    """Drawn demo data, Oxford 102 as torchvision lays it out, folders split/class/picture, or Parquet as on the Hub."""
+    """Drawn demo data, Oxford 102 as torchvision lays it out, folders split/class/image, or Parquet as on the Hub."""
     root: str = ""
     """Folder of the data set; empty for the herbarium."""
     image_size_px: int = 64
-    """Side of the square to which every picture is cropped and scaled, in pixels."""
+    """Side of the square to which every image is cropped and scaled, in pixels."""
     download: bool = False
     """Let torchvision download Oxford 102 into root where it is missing."""
     skip_unreadable: bool = False
-    """Leave out pictures that cannot be opened, and list them, instead of stopping."""
-    show_pictures: bool = True
-    """Whether real pictures may appear in the report."""
+    """Leave out images that cannot be opened, and list them, instead of stopping."""
+    show_images: bool = True
+    """Whether real images may appear in the report."""
     num_train_common: int = 100
-    """Herbarium only: training pictures of each common species."""
+    """Herbarium only: training images of each common species."""
     num_train_rare: int = 8
-    """Herbarium only: training pictures of each rare species."""
+    """Herbarium only: training images of each rare species."""
     num_validation: int = 25
-    """Herbarium only: validation pictures of each species."""
+    """Herbarium only: validation images of each species."""
     num_test: int = 40
-    """Herbarium only: test pictures of each species."""
+    """Herbarium only: test images of each species."""
 
     def __post_init__(self) -> None:
         """Check the fields against each other."""
@@ -53,15 +53,15 @@ class ImbalanceConfig:
     """How a data set is made imbalanced on purpose; the defaults leave it as it is."""
 
     factor: float = 1.0
-    """Training pictures of the last class of the exponential tail as a share of the first one's, in (0, 1]."""
+    """Training images of the last class of the exponential tail as a share of the first one's, in (0, 1]."""
     minority_classes: tuple[str, ...] = ()
     """Classes that are put at the end of the tail, so that they are the few-shot ones."""
     resplit: bool = False
     """Pool all splits and cut them anew, class by class, by the shares below."""
     validation_share: float = 0.2
-    """Share of each class's pictures that a new split sets aside for validation, in (0, 1)."""
+    """Share of each class's images that a new split sets aside for validation, in (0, 1)."""
     test_share: float = 0.25
-    """Share of each class's pictures that a new split sets aside for test, in (0, 1)."""
+    """Share of each class's images that a new split sets aside for test, in (0, 1)."""
     positive_classes: tuple[str, ...] = ()
     """Binary task: these classes as one against all others as one; empty keeps all classes apart."""
 

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from flowerti.config.experiment import (
-    AdapterConfig,
     BaseConfig,
     ClassifierConfig,
     DataConfig,
     Experiment,
     ImbalanceConfig,
-    InversionConfig,
+    LoraConfig,
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
     SweepConfig,
+    TextualInversionConfig,
 )
 
 STUDY_CLASSES = ("azalea", "sword lily", "canna lily")
@@ -33,13 +33,15 @@ def demo() -> Experiment:
         base=BaseConfig(path="demo"),
         classifier=ClassifierConfig(num_epochs=20),
         selection=SelectionConfig(rule="blend", num_classes=3),
-        inversion=InversionConfig(num_steps=100),
+        techniques={
+            "textual_inversion": TextualInversionConfig(num_steps=100),
+            "lora": LoraConfig(num_steps=100, learning_rate=1e-2),
+        },
         sampling=SamplingConfig(
             num_per_class=40,
             num_inference_steps=10,
             guidance_scale=1.5,
             sources=("raw", "alternative_name", "token"),
-            adapter=AdapterConfig(num_steps=100, learning_rate=1e-2),
         ),
         sweep=SweepConfig(num_seeds=5),
     )
@@ -49,12 +51,15 @@ def flowers102_64() -> Experiment:
     """Oxford 102 at 64 px with a small base model made for it; the study's three classes, which that base never saw."""
     return Experiment(
         name="flowers102_64",
-        data=DataConfig(kind="flowers102", root="../shared/data/flowers102-64", show_pictures=False),
+        data=DataConfig(kind="flowers102", root="../shared/data/flowers102-64", show_images=False),
         base=BaseConfig(path="../shared/models/flowers64-base"),
         classifier=ClassifierConfig(num_epochs=30),
         selection=SelectionConfig(rule="fixed", class_names=STUDY_CLASSES),
-        inversion=InversionConfig(num_vectors=2, num_steps=600),
-        sampling=SamplingConfig(num_per_class=64, adapter=AdapterConfig(learning_rate=1e-2)),
+        techniques={
+            "textual_inversion": TextualInversionConfig(num_vectors=2, num_steps=600),
+            "lora": LoraConfig(learning_rate=1e-2),
+        },
+        sampling=SamplingConfig(num_per_class=64),
     )
 
 
@@ -77,7 +82,9 @@ def flowers102() -> Experiment:
         base=BaseConfig(path="stable-diffusion-v1-5/stable-diffusion-v1-5", dtype="bfloat16"),
         classifier=ClassifierConfig(backbone="resnet50", input_size_px=224, num_epochs=5),
         selection=SelectionConfig(rule="blend", num_classes=3),
-        inversion=InversionConfig(num_vectors=4, num_steps=2000, batch_size=8, learning_rate=4e-3),
+        techniques={
+            "textual_inversion": TextualInversionConfig(num_vectors=4, num_steps=2000, batch_size=8, learning_rate=4e-3)
+        },
         sampling=SamplingConfig(num_per_class=128, guidance_scale=4.0),
         scoring=ScoringConfig(extractors=("inception",), input_sizes_px=(299,)),
     )

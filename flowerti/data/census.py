@@ -1,6 +1,6 @@
-"""The census of a data set: every picture opened once, counted, hashed, and byte-identical ones across splits found.
+"""The census of a data set: every image opened once, counted, hashed, and byte-identical ones across splits found.
 
-Its fingerprint is what artifacts that depend on the pictures are keyed by; it follows their content and not where they
+Its fingerprint is what artifacts that depend on the images are keyed by; it follows their content and not where they
 lie. This module does not know where a data set comes from.
 """
 
@@ -18,14 +18,14 @@ from flowerti.data.dataset import (
     Record,
     check_counts,
     count_by_split,
-    decode_picture,
+    decode_image,
     read_bytes,
     without,
 )
 
 
 def listing_key(dataset: Dataset) -> str:
-    """Hash of which pictures there are and how large their files are; cheap, for noticing a changed folder."""
+    """Hash of which images there are and how large their files are; cheap, for noticing a changed folder."""
     rows = [(r.id, r.class_id, r.split, _size_of(r.address)) for r in dataset.records]
     return hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest()
 
@@ -47,10 +47,10 @@ def split_lists(dataset: Dataset) -> SplitLists:
 
 
 def take_census(dataset: Dataset, config: DataConfig) -> Census:
-    """Open every picture once: count, hash, find unreadable ones and byte-identical ones across splits.
+    """Open every image once: count, hash, find unreadable ones and byte-identical ones across splits.
 
     Raises:
-        ValueError: a picture cannot be read and config.skip_unreadable is off, or too few are left; names it.
+        ValueError: an image cannot be read and config.skip_unreadable is off, or too few are left; names it.
     """
     with ThreadPoolExecutor() as threads:
         verdicts = list(threads.map(lambda r: _inspect(r, config.skip_unreadable), dataset.records))
@@ -80,7 +80,7 @@ def _inspect(record: Record, skip_unreadable: bool) -> str:
     try:
         content = read_bytes(record.address)
         if not record.address.startswith("herbarium:"):
-            decode_picture(content, 8, record.address)
+            decode_image(content, 8, record.address)
     except ValueError:
         if not skip_unreadable:
             raise

@@ -1,14 +1,14 @@
 """Makes a data set imbalanced on purpose: a new split, an exponential long tail, classes put at its end, a binary task.
 
-Oxford 102's official training split holds exactly 10 pictures of every class, so a factor of 0.1 on it would leave
-between 10 and 1: nothing that could be called frequent, and single pictures to learn a token from. Imbalance exists
-only over all 8,189 pictures (40 to 258 a class). So the splits can be pooled and cut anew, class by class: test and
+Oxford 102's official training split holds exactly 10 images of every class, so a factor of 0.1 on it would leave
+between 10 and 1: nothing that could be called frequent, and single images to learn a token from. Imbalance exists
+only over all 8,189 images (40 to 258 a class). So the splits can be pooled and cut anew, class by class: test and
 validation are set aside first, in the same shares for every class, and the tail is cut into what remains. A class is
-then few-shot in training only, and is still judged on as many pictures as any other. Every choice is a seeded
+then few-shot in training only, and is still judged on as many images as any other. Every choice is a seeded
 permutation of ids, and what was chosen is written down by the study. Numbers on such a split do not compare with those
 on the official one, nor with other projects' private splits.
 
-This module opens no picture and does not know about models or synthetic pictures.
+This module opens no image and does not know about models or synthetic images.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import ImbalanceConfig
 from flowerti.data.dataset import Dataset, Record, Split, check_counts
 
@@ -26,7 +26,7 @@ SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
 
 
 def shot_group(num_train: int) -> ShotGroup:
-    """More than 100 training pictures, 20 to 100, or fewer than 20 (Liu et al. 2019, OLTR)."""
+    """More than 100 training images, 20 to 100, or fewer than 20 (Liu et al. 2019, OLTR)."""
     return "many" if num_train > 100 else "medium" if num_train >= 20 else "few"
 
 
@@ -34,7 +34,7 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
     """Apply what the config asks for; with the defaults the data set is returned as it is.
 
     Args:
-        dataset: all pictures.
+        dataset: all images.
         config: what to do.
         seed: run seed.
 
@@ -55,7 +55,7 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
 
 
 def tail_sizes(num_available: Sequence[int], factor: float, minority: Sequence[int] = ()) -> list[int]:
-    """How many training pictures each class keeps: n_max * factor ** (k / (K - 1)), k being its place.
+    """How many training images each class keeps: n_max * factor ** (k / (K - 1)), k being its place.
 
     Classes stand in the order of what they have, the largest first, and the minority classes last, in the order given.
     A class never gets more than it has, and never less than one.
@@ -63,7 +63,7 @@ def tail_sizes(num_available: Sequence[int], factor: float, minority: Sequence[i
     Source: Cui et al. 2019 (Class-Balanced Loss), section 5.1, for the exponential profile.
 
     Args:
-        num_available: training pictures of each class.
+        num_available: training images of each class.
         factor: the last class's size as a share of the first one's, in (0, 1].
         minority: indices of the classes that are put last.
 

@@ -1,8 +1,8 @@
-"""Labelled pictures in Parquet files, as Hugging Face `datasets` writes them: listed by label, read by row.
+"""Labelled images in Parquet files, as Hugging Face `datasets` writes them: listed by label, read by row.
 
 Files are named after their split (`train-00000-of-00002.parquet`, `validation.parquet`, `val/...`); a row holds the
-picture in a column `image` of {bytes, path} and its class in `label`, a number with names in the file's own metadata
-or a text. This module does not decode pictures and knows nothing about models.
+image in a column `image` of {bytes, path} and its class in `label`, a number with names in the file's own metadata
+or a text. This module does not decode images and knows nothing about models.
 """
 
 import functools
@@ -16,7 +16,7 @@ _FILE_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val",
 
 
 class ParquetRow(NamedTuple):
-    """One labelled picture of a Parquet file."""
+    """One labelled image of a Parquet file."""
 
     id: str
     class_id: int
@@ -25,7 +25,7 @@ class ParquetRow(NamedTuple):
 
 
 def list_parquet(root: str, splits: Sequence[str]) -> tuple[tuple[str, ...], list[ParquetRow]]:
-    """Read the labels of all rows, and no picture.
+    """Read the labels of all rows, and no image.
 
     Returns:
         The class names in the order of their ids, and the rows.
@@ -107,24 +107,24 @@ def _declared_names(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
         return ()
 
 
-def read_parquet_picture(address: str) -> bytes:
-    """The encoded picture at "parquet:<file>#<row>".
+def read_parquet_image(address: str) -> bytes:
+    """The encoded image at "parquet:<file>#<row>".
 
     Raises:
-        ValueError: the file cannot be read, or the row holds no picture bytes; names it.
+        ValueError: the file cannot be read, or the row holds no image bytes; names it.
     """
     file, _, row = address.removeprefix("parquet:").rpartition("#")
     try:
-        content = _pictures(file, Path(file).stat().st_mtime_ns)[int(row)]
+        content = _images(file, Path(file).stat().st_mtime_ns)[int(row)]
     except (OSError, IndexError) as error:
-        raise ValueError(f"picture {address} cannot be read ({error}): fetch the file again") from error
+        raise ValueError(f"image {address} cannot be read ({error}): fetch the file again") from error
     if not content:
-        raise ValueError(f"picture {address} holds no bytes: embed the pictures in the Parquet file")
+        raise ValueError(f"image {address} holds no bytes: embed the images in the Parquet file")
     return content
 
 
 @functools.lru_cache(maxsize=4)
-def _pictures(file: str, _modified_ns: int) -> list[bytes | None]:
+def _images(file: str, _modified_ns: int) -> list[bytes | None]:
     import pyarrow.parquet as pq
 
     column = pq.read_table(file, columns=["image"]).column("image")

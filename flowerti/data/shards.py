@@ -1,8 +1,8 @@
-"""Synthetic pictures on disk: Parquet shards that Hugging Face `datasets` opens as an image data set.
+"""Synthetic images on disk: Parquet shards that Hugging Face `datasets` opens as an image data set.
 
-A row holds the picture as PNG bytes with its class, source, prompt, index and seed; columns for a source picture, a
+A row holds the image as PNG bytes with its class, source, prompt, index and seed; columns for a source image, a
 strength and a filter's verdict and weight are there for sources that have them. A shard carries the key of what it was
-made from in its schema. This module does not know how pictures are drawn.
+made from in its schema. This module does not know how images are drawn.
 """
 
 import functools
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float64, UInt8
 
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.data.dataset import decode_picture
+from flowerti.data.dataset import decode_image
 
 _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("class_name", pa.string(), "string"),
@@ -25,7 +25,7 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("prompt", pa.string(), "string"),
     ("index", pa.int64(), "int64"),
     ("seed", pa.int64(), "int64"),
-    ("source_picture", pa.string(), "string"),
+    ("source_image", pa.string(), "string"),
     ("strength", pa.float64(), "float64"),
     ("verdict", pa.string(), "string"),
     ("weight", pa.float64(), "float64"),
@@ -93,7 +93,7 @@ def read_rows(run: RunDirectory, name: str) -> list[dict[str, Any]]:
 
 
 def read_weights(run: RunDirectory, names: list[str]) -> Float64[np.ndarray, " num"]:
-    """The curation weights of all pictures of some shards, in order; 1 where a picture has none."""
+    """The curation weights of all images of some shards, in order; 1 where an image has none."""
     weights = []
     for name in names:
         try:
@@ -105,12 +105,12 @@ def read_weights(run: RunDirectory, names: list[str]) -> Float64[np.ndarray, " n
 
 
 def synthetic_address(name: str, row: int) -> str:
-    """The address of one synthetic picture: "synthetic:<shard>#<row>"."""
+    """The address of one synthetic image: "synthetic:<shard>#<row>"."""
     return f"synthetic:{name}#{row}"
 
 
 def addresses_of(run: RunDirectory, names: list[str]) -> list[str]:
-    """The addresses of all pictures of some shards, in order; only the shards' footers are read."""
+    """The addresses of all images of some shards, in order; only the shards' footers are read."""
     found = []
     for name in names:
         with run.filesystem.open_input_file(run.path(name)) as stream:
@@ -120,6 +120,6 @@ def addresses_of(run: RunDirectory, names: list[str]) -> list[str]:
 
 
 def read_synthetic(run: RunDirectory, address: str, size_px: int) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
-    """Read the picture at a `synthetic_address`."""
+    """Read the image at a `synthetic_address`."""
     name, _, row = address.removeprefix("synthetic:").rpartition("#")
-    return decode_picture(read_rows(run, name)[int(row)]["image"]["bytes"], size_px, address)
+    return decode_image(read_rows(run, name)[int(row)]["image"]["bytes"], size_px, address)

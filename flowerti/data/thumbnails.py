@@ -1,4 +1,4 @@
-"""The pixels of pictures at 16 x 16, and how well those of two pictures agree.
+"""The pixels of images at 16 x 16, and how well those of two images agree.
 
 The correlation is the mean of two: of the pixels, which sees layout and colour, and of each pixel's difference from its
 neighbourhood, which sees edges; two flowers of one species in one pose agree in the first and not in the second. A crop
@@ -11,10 +11,10 @@ from jaxtyping import Float, Float32, UInt8
 THUMBNAIL_PX = 16
 """Side of a thumbnail."""
 CORRELATION_LIMIT = 0.82
-"""Correlation above which two pictures show the same.
+"""Correlation above which two images show the same.
 
 Set on Oxford 102 at 64 px: of 13.6 million pairs across splits (and as many mirrored) nine lie at 0.87 to 1 and show
-the same to the eye, all others lie below 0.78. Training pictures, mirrored, scaled to 56 px and back, or saved as JPEG
+the same to the eye, all others lie below 0.78. Training images, mirrored, scaled to 56 px and back, or saved as JPEG
 of quality 75, keep at least 0.99; JPEG of quality 30 at least 0.91. A crop by 3 % on each side is found in most cases,
 by 6 % hardly ever. The drawn herbarium's highest pair lies at 0.71.
 """
@@ -22,15 +22,15 @@ by 6 % hardly ever. The drawn herbarium's highest pair lies at 0.71.
 _FLAT = 1e-2  # Length of a centred thumbnail (pixels in [0, 1]) below which only rounding varies.
 
 
-def thumbnails(pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num pixels"]:
-    """Average pictures over a grid of 16 x 16 cells.
+def thumbnails(images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num pixels"]:
+    """Average images over a grid of 16 x 16 cells.
 
     Returns:
         Pixels in [0, 1], row by row, with the three channels of a pixel side by side.
     """
-    down, across = (_cell_weights(size) for size in pictures.shape[1:3])
-    cells = np.einsum("iy,nyxc,jx->nijc", down, pictures.astype(np.float32) / 255, across, optimize=True)
-    return np.ascontiguousarray(cells.reshape(len(pictures), -1), dtype=np.float32)
+    down, across = (_cell_weights(size) for size in images.shape[1:3])
+    cells = np.einsum("iy,nyxc,jx->nijc", down, images.astype(np.float32) / 255, across, optimize=True)
+    return np.ascontiguousarray(cells.reshape(len(images), -1), dtype=np.float32)
 
 
 def _cell_weights(size: int) -> Float32[np.ndarray, "cells pixels"]:
@@ -51,7 +51,7 @@ def _descriptors(flat: Float[np.ndarray, "num pixels"]) -> Float32[np.ndarray, "
 
 
 def _unit(cells: Float32[np.ndarray, "num side side 3"]) -> Float32[np.ndarray, "num width"]:
-    # Each channel is centred for itself, so that two pictures do not agree by their colour cast alone.
+    # Each channel is centred for itself, so that two images do not agree by their colour cast alone.
     centred = (cells - cells.mean(axis=(1, 2), keepdims=True)).reshape(len(cells), -1)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.where(length < _FLAT, 0, centred / np.maximum(length, _FLAT)).astype(np.float32)
@@ -62,28 +62,28 @@ def _mirrored(flat: Float[np.ndarray, "num pixels"]) -> Float[np.ndarray, "num p
 
 
 def check_thumbnails(name: str, flat: Float[np.ndarray, "num pixels"], num: int) -> None:
-    """Refuse what are not the finite thumbnails of `num` pictures.
+    """Refuse what are not the finite thumbnails of `num` images.
 
     Raises:
         ValueError: the shape is wrong or a value is NaN or infinite; begins with `name`.
     """
     if flat.shape != (num, 3 * THUMBNAIL_PX**2):
-        raise ValueError(f"{name}: thumbnails of shape {flat.shape} for {num} picture(s); make them by thumbnails()")
+        raise ValueError(f"{name}: thumbnails of shape {flat.shape} for {num} image(s); make them by thumbnails()")
     if not np.isfinite(flat).all():
-        raise ValueError(f"{name}: thumbnails hold NaN or infinity; read the pictures again")
+        raise ValueError(f"{name}: thumbnails hold NaN or infinity; read the images again")
 
 
 def correlations(
     x: Float[np.ndarray, "num_x pixels"], y: Float[np.ndarray, "num_y pixels"]
 ) -> Float32[np.ndarray, "num_x num_y 2"]:
-    """Correlation of each picture of one set with each of another, plain and with the second one mirrored.
+    """Correlation of each image of one set with each of another, plain and with the second one mirrored.
 
     Args:
         x: thumbnails of one set.
         y: thumbnails of the other set.
 
     Returns:
-        Values in [-1, 1]; 0 for a picture of one colour.
+        Values in [-1, 1]; 0 for an image of one colour.
     """
     of_x = _descriptors(x)
     values = np.stack([of_x @ _descriptors(y).T, of_x @ _descriptors(_mirrored(y)).T], axis=2)

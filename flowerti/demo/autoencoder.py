@@ -1,4 +1,4 @@
-"""The embedded base's autoencoder: how it is trained, what it makes of pictures, and how well it gives them back.
+"""The embedded base's autoencoder: how it is trained, what it makes of images, and how well it gives them back.
 
 It knows nothing about captions, denoisers or Ray.
 """
@@ -17,33 +17,31 @@ from flowerti.demo.recipe import PretrainConfig
 from flowerti.shares import WHOLE, Part
 
 
-def to_unit(pictures: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
-    """Pictures as the autoencoder takes them: float32 in [-1, 1], channels first."""
-    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+def to_unit(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+    """Images as the autoencoder takes them: float32 in [-1, 1], channels first."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def autoencoder_loss(
-    vae: AutoencoderKL, pictures: Float[Tensor, "n 3 h w"], noise: Float[Tensor, "n c latent_h latent_w"]
+    vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"], noise: Float[Tensor, "n c latent_h latent_w"]
 ) -> Float[Tensor, ""]:
     """Squared error, once more on 4x4 averages for the colours, with a tiny KL term to keep latents near the origin.
 
     A loss that pays for edges (L1 of finite differences) was tried first: it lost the colours for good.
     """
-    posterior = vae.encode(pictures).latent_dist  # type: ignore[union-attr]
+    posterior = vae.encode(images).latent_dist  # type: ignore[union-attr]
     restored = vae.decode(posterior.mean + posterior.std * noise).sample  # type: ignore[union-attr]
-    error = restored - pictures
+    error = restored - images
     colours = torch.nn.functional.avg_pool2d(error, 4)
     return 4.0 * error.square().mean() + 8.0 * colours.square().mean() + 1e-6 * posterior.kl().mean()
 
 
-def train_autoencoder(
-    config: PretrainConfig, pictures: np.ndarray, report: Report, part: Part = WHOLE
-) -> AutoencoderKL:
+def train_autoencoder(config: PretrainConfig, images: np.ndarray, report: Report, part: Part = WHOLE) -> AutoencoderKL:
     """Trains the autoencoder and measures its scaling factor.
 
     Args:
         config: steps, batch, rate, seed and sizes.
-        pictures: uint8 [n, height, width, 3].
+        images: uint8 [n, height, width, 3].
         report: called every 50 steps with what, step and this part's loss.
         part: this process's share of the batches.
 
@@ -54,7 +52,7 @@ def train_autoencoder(
     generator = torch.Generator().manual_seed(config.seed + 1)
     vae = build_vae(config.sizes)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.vae_rate, betas=(0.9, 0.98))
-    source = torch.from_numpy(pictures)
+    source = torch.from_numpy(images)
     for step in range(config.vae_steps):
         set_rate(optimizer, config.vae_rate * rate_at(step, config.vae_steps, 50))
         chosen = torch.randint(len(source), (config.vae_batch,), generator=generator)
@@ -65,28 +63,28 @@ def train_autoencoder(
         if step % 50 == 0 or step == config.vae_steps - 1:
             report({"what": "autoencoder", "step": step, "loss": loss.item()})
     vae.eval()
-    moments = encode_moments(vae, pictures[:: max(1, len(pictures) // 1000)])
+    moments = encode_moments(vae, images[:: max(1, len(images) // 1000)])
     vae.register_to_config(scaling_factor=1.0 / float(moments[:, 0].std()))
     return vae
 
 
 @torch.no_grad()
-def encode_moments(vae: AutoencoderKL, pictures: np.ndarray) -> Float[Tensor, "n 2 c h w"]:
-    """Posterior mean and standard deviation of each picture's latent, before scaling."""
+def encode_moments(vae: AutoencoderKL, images: np.ndarray) -> Float[Tensor, "n 2 c h w"]:
+    """Posterior mean and standard deviation of each image's latent, before scaling."""
     moments = []
-    for start in range(0, len(pictures), 64):
-        batch = to_unit(torch.from_numpy(np.array(pictures[start : start + 64])))
+    for start in range(0, len(images), 64):
+        batch = to_unit(torch.from_numpy(np.array(images[start : start + 64])))
         posterior = vae.encode(batch).latent_dist  # type: ignore[union-attr]
         moments.append(torch.stack([posterior.mean, posterior.std], dim=1))
     return torch.cat(moments)
 
 
 @torch.no_grad()
-def reconstruction_psnr(vae: Any, pictures: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of pictures through the autoencoder (posterior means)."""
+def reconstruction_psnr(vae: Any, images: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of images through the autoencoder (posterior means)."""
     errors = []
-    for start in range(0, len(pictures), 64):
-        batch = to_unit(torch.from_numpy(np.array(pictures[start : start + 64])))
+    for start in range(0, len(images), 64):
+        batch = to_unit(torch.from_numpy(np.array(images[start : start + 64])))
         latent = vae.encode(batch).latent_dist.mean  # type: ignore[union-attr]
         restored = vae.decode(latent).sample.clamp(-1.0, 1.0)  # type: ignore[union-attr]
         errors.append((restored - batch).square().mean(dim=(1, 2, 3)) / 4.0)

@@ -1,4 +1,4 @@
-"""Captions for the base model's training pictures: names of common species and plain words for traits.
+"""Captions for the base model's training images: names of common species and plain words for traits.
 
 The names of rare species never occur: a token for one of them must have something to learn. A caption is a template
 of `flowerti.prompts` around a noun phrase, so that the words of inversion's prompts are known words. This module
@@ -16,16 +16,16 @@ NUMBER_WORDS = (
 RAW_SHARE = 0.06
 """Share of captions that are the raw prompt instead of a template."""
 NAMED_SHARE = 0.75
-"""Share of the captions of a common species' picture that say its name."""
+"""Share of the captions of a common species' image that say its name."""
 _NUM_DETAILS = (0.2, 0.35, 0.45)
 """Shares of captions with one, two and three details, of those that have any: short ones teach no form."""
 
 
 def sample_caption(traits: Traits, species: Species | None, rng: np.random.Generator) -> str:
-    """One caption for a picture of these traits.
+    """One caption for an image of these traits.
 
     Args:
-        traits: what the picture shows.
+        traits: what the image shows.
         species: the species it was drawn from, if any.
         rng: where the choices come from.
 

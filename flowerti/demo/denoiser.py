@@ -1,6 +1,6 @@
 """The embedded base's denoiser: its batches, its loss, and one course of its training, the text encoder's with it.
 
-Plain functions on one process; a course reports through a callback. It knows nothing about Ray, about how pictures
+Plain functions on one process; a course reports through a callback. It knows nothing about Ray, about how images
 became latents, or what a base is used for later.
 """
 
@@ -81,8 +81,8 @@ def train_denoiser(
     Args:
         config: steps, batch, rate, empty share and seed.
         base: its autoencoder is trained and stays as it is; the other two are changed in place.
-        captions: captions of each picture.
-        moments: as `encode_moments` gives them, of each picture.
+        captions: captions of each image.
+        moments: as `encode_moments` gives them, of each image.
         report: called every 50 steps with what, step and loss.
         save: called with the averaged weights in place a few times on the way (not at the end).
         part: this process's share of the batches.

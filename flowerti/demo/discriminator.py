@@ -1,4 +1,4 @@
-"""Tells drawn pictures from true ones by what a frozen network makes of them, at every position of several blocks.
+"""Tells drawn images from true ones by what a frozen network makes of them, at every position of several blocks.
 
 A projected discriminator (Sauer et al. 2021, arXiv:2111.01007) without its random mixing, under the hinge loss (Lim and
 Ye 2017, arXiv:1705.02894). It knows nothing about which network the features come from.
@@ -27,7 +27,7 @@ class FeatureDiscriminator(nn.Module):
         self.heads = nn.ModuleList(_head(width) for width in widths)
 
     def forward(self, features: Sequence[Float[Tensor, "num _ _ _"]]) -> list[Float[Tensor, "num 1 _ _"]]:
-        """Positive where a picture looks true, negative where it looks drawn."""
+        """Positive where an image looks true, negative where it looks drawn."""
         return [head(found * scale) for head, found, scale in zip(self.heads, features, self.scales, strict=True)]
 
 
@@ -48,5 +48,5 @@ def discriminator_loss(true: Sequence[Tensor], drawn: Sequence[Tensor]) -> Float
 
 
 def generator_loss(drawn: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """How drawn the pictures look: minus the logits; mean over blocks."""
+    """How drawn the images look: minus the logits; mean over blocks."""
     return -torch.stack([logits.mean() for logits in drawn]).mean()

@@ -1,6 +1,6 @@
-"""The embedded data set: pictures of flowers drawn by rule, one picture for each (species, seed).
+"""The embedded data set: images of flowers drawn by rule, one image for each (species, seed).
 
-A picture is a blossom with the traits of its species under free variation: place, size, turn, viewpoint, light, blur,
+An image is a blossom with the traits of its species under free variation: place, size, turn, viewpoint, light, blur,
 background and clutter. numpy and Pillow only. It knows nothing about splits, captions or models.
 """
 
@@ -30,7 +30,7 @@ _OVERSAMPLING = 2
 
 @functools.cache
 def fingerprint() -> str:
-    """Hash of the rules by which pictures are drawn: another one means other pictures for the same seeds."""
+    """Hash of the rules by which images are drawn: another one means other images for the same seeds."""
     digest = hashlib.sha256()
     for name in ("species.py", "scenery.py", "drawing.py", "herbarium.py"):
         digest.update((Path(__file__).parent / name).read_bytes())
@@ -38,12 +38,12 @@ def fingerprint() -> str:
 
 
 def draw(species_name: str, seed: int, size_px: int = 64) -> np.ndarray:
-    """One picture of a species, always the same for the same arguments.
+    """One image of a species, always the same for the same arguments.
 
     Args:
         species_name: one of the names in `SPECIES`.
         seed: any non-negative integer.
-        size_px: width and height of the picture.
+        size_px: width and height of the image.
 
     Returns:
         uint8 [size_px, size_px, 3].
@@ -59,7 +59,7 @@ def draw(species_name: str, seed: int, size_px: int = 64) -> np.ndarray:
 
 
 def draw_traits(traits: Traits, rng: np.random.Generator, size_px: int = 64) -> np.ndarray:
-    """One picture, uint8 [size_px, size_px, 3], of a blossom with the given traits."""
+    """One image, uint8 [size_px, size_px, 3], of a blossom with the given traits."""
     if size_px < 8:
         raise ValueError(f"size_px is {size_px}; it must be at least 8")
     size = size_px * _OVERSAMPLING
@@ -72,7 +72,7 @@ def draw_traits(traits: Traits, rng: np.random.Generator, size_px: int = 64) -> 
 
 
 def _grid(size: int) -> tuple[Array, Array, float]:
-    """Picture coordinates x and y in [-1, 1], float32 [size, size], and the width of a cell."""
+    """Image coordinates x and y in [-1, 1], float32 [size, size], and the width of a cell."""
     axis = ((np.arange(size, dtype=np.float32) + 0.5) * 2.0 / size - 1.0).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     return x, y, 2.0 / size
@@ -103,14 +103,14 @@ def _soften(canvas: Array, radius: float, size: int) -> Array:
 
 
 def _camera(rng: np.random.Generator, squash: float) -> Array:
-    """A [2, 2] map of picture offsets to flower coordinates: foreshortening along a random axis."""
+    """A [2, 2] map of image offsets to flower coordinates: foreshortening along a random axis."""
     turn, narrow = rng.uniform(0.0, np.pi), rng.uniform(squash, 1.0)
     axis = np.array([np.cos(turn), np.sin(turn)])
     return np.eye(2) + (1.0 / narrow - 1.0) * np.outer(axis, axis)
 
 
 def _plant(canvas: Array, rng: np.random.Generator, x: Array, y: Array, pixel: float, traits: Traits) -> None:
-    """The flower that the picture is of, with its stem, in place."""
+    """The flower that the image is of, with its stem, in place."""
     place, size = rng.uniform(-0.2, 0.2, 2), rng.uniform(0.6, 0.98)
     look, camera = sample_look(traits, rng), _camera(rng, 0.6)
     green = hsv_to_rgb(rng.uniform(0.22, 0.34), rng.uniform(0.35, 0.6), rng.uniform(0.3, 0.6))

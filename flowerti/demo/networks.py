@@ -1,7 +1,7 @@
 """The parts of the tiny base model, in the layout of a diffusers `StableDiffusionPipeline`.
 
 Builds the tokenizer and untrained networks, and saves the whole pipeline as one folder. It knows nothing about
-training, pictures or species.
+training, images or species.
 """
 
 # diffusers and transformers annotate their constructors more narrowly than they are meant
@@ -48,7 +48,7 @@ class NetworkSizes:
     text_layers: int = 3
     """Layers of the text encoder."""
     sample_px: int = 64
-    """Width and height of a picture."""
+    """Width and height of an image."""
 
     @property
     def latent_px(self) -> int:
@@ -116,7 +116,7 @@ def build_vae(sizes: NetworkSizes) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=sizes.latent_channels,
         layers_per_block=1,
-        norm_num_groups=4,  # with one channel a group, as 16 would be, the mean colour of a picture is lost
+        norm_num_groups=4,  # with one channel a group, as 16 would be, the mean colour of an image is lost
         sample_size=sizes.sample_px,
     )
     with torch.no_grad():  # a narrow posterior from the start, or its noise hides the colours for long
@@ -226,7 +226,7 @@ def load_networks(folder: Path) -> Base:
 
 
 def tokenize(base: Base, captions: list[list[str]]) -> Int64[Tensor, "n k tokens"]:
-    """Padded token ids of every caption; the k of a picture lie side by side."""
+    """Padded token ids of every caption; the k of an image lie side by side."""
     flat = [caption for group in captions for caption in group]
     ids = base.tokenizer(
         flat, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"

@@ -1,4 +1,4 @@
-"""How the embedded base model is made, in numbers: pictures, steps, batches, rates and widths; nothing is done here."""
+"""How the embedded base model is made, in numbers: images, steps, batches, rates and widths; nothing is done here."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ class SharpeningConfig:
     num_steps: int = 2_400
     """Optimiser steps."""
     batch: int = 8
-    """Pictures a step, over all processes."""
+    """Images a step, over all processes."""
     rate: float = 1.2e-3
     """Peak learning rate of the decoder."""
     adversarial_from: int = 500
@@ -33,16 +33,16 @@ class SharpeningConfig:
 class PretrainConfig:
     """How the base is made; the defaults are the shipped base."""
 
-    num_pictures: int = 20_000
-    """Pictures drawn, half of common species and half of any attributes."""
-    captions_per_picture: int = 4
-    """Captions drawn for each picture; one of them is taken at each step."""
+    num_images: int = 20_000
+    """Images drawn, half of common species and half of any attributes."""
+    captions_per_image: int = 4
+    """Captions drawn for each image; one of them is taken at each step."""
     empty_share: float = 0.1
     """Share of training captions that are empty, for classifier-free guidance."""
     vae_steps: int = 4_000
     """Steps of the autoencoder."""
     vae_batch: int = 8
-    """Pictures a step of the autoencoder."""
+    """Images a step of the autoencoder."""
     vae_rate: float = 1.2e-3
     """Peak learning rate of the autoencoder."""
     text_steps: int = 800
@@ -65,6 +65,6 @@ class PretrainConfig:
     sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
     """How the decoder alone gets its sharpness back."""
     seed: int = 0
-    """Seed of pictures, captions, weights and batches."""
+    """Seed of images, captions, weights and batches."""
     sizes: NetworkSizes = field(default_factory=NetworkSizes)
     """Widths of the networks."""

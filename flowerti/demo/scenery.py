@@ -1,6 +1,6 @@
-"""What stands around a blossom in a drawn picture: ground, sky, leaves, bokeh and blades of grass.
+"""What stands around a blossom in a drawn image: ground, sky, leaves, bokeh and blades of grass.
 
-All layers are numpy float32 in [0, 1] on the canvas of one picture. This module knows nothing about blossoms,
+All layers are numpy float32 in [0, 1] on the canvas of one image. This module knows nothing about blossoms,
 species or cameras.
 """
 
@@ -36,10 +36,10 @@ def ground(rng: np.random.Generator, size: int, x: Array, y: Array) -> Array:
     ]
     turn = rng.uniform(0.0, 2.0 * np.pi)
     ramp = np.clip(0.5 + 0.5 * (x * math.cos(turn) + y * math.sin(turn)), 0.0, 1.0)[..., None]
-    picture = tones[0] * (1.0 - ramp) + tones[1] * ramp
+    image = tones[0] * (1.0 - ramp) + tones[1] * ramp
     rough = smooth_noise(rng, int(rng.integers(3, 10)), size)
     tinted = smooth_noise(rng, 4, size, 3)
-    return np.clip(picture * (1.0 + rng.uniform(0.05, 0.25) * rough) + 0.025 * tinted, 0.0, 1.0)
+    return np.clip(image * (1.0 + rng.uniform(0.05, 0.25) * rough) + 0.025 * tinted, 0.0, 1.0)
 
 
 def paint(canvas: Array, rgb: Array, alpha: Array) -> None:

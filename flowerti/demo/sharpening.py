@@ -2,8 +2,8 @@
 
 The encoder is frozen, so latents stay what they are and a denoiser trained on them keeps its worth. The decoder learns
 to match intermediate features of EfficientNet-Lite1 (as in Zhang et al. 2018, arXiv:1801.03924, eq. 1, without learnt
-weights) beside the pixels, and then also to pass for a true picture before a discriminator on the same features; in
-the end with the denoiser's own drawings among the latents, which are smoother than those of pictures. Last, its weights
+weights) beside the pixels, and then also to pass for a true image before a discriminator on the same features; in
+the end with the denoiser's own drawings among the latents, which are smoother than those of images. Last, its weights
 are mixed with those it began with (Wortsman et al. 2022, arXiv:2109.01903, eq. 1), which takes away the dots that a
 discriminator leaves. Distances of this project are measured with other networks, EfficientNet-Lite0 by default. This
 module does not know how latents are made, or about Ray.
@@ -28,14 +28,14 @@ _LATENT_JITTER = 0.1
 
 
 def feature_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """Mean over blocks of the squared distance between unit vectors, averaged over positions and pictures."""
+    """Mean over blocks of the squared distance between unit vectors, averaged over positions and images."""
     return torch.stack([(a - b).square().sum(dim=1).mean() for a, b in zip(ours, theirs, strict=True)]).mean()
 
 
 def sharpen_decoder(
     config: SharpeningConfig,
     vae: Any,
-    pictures: np.ndarray,
+    images: np.ndarray,
     moments: Float[Tensor, "n 2 c h w"],
     drawings: Float[Tensor, "m c h w"],
     seed: int,
@@ -47,8 +47,8 @@ def sharpen_decoder(
     Args:
         config: steps, batch, rates, the discriminator's weight and the mixture.
         vae: a trained AutoencoderKL.
-        pictures: uint8 [n, height, width, 3].
-        moments: posterior moments of the pictures under this encoder.
+        images: uint8 [n, height, width, 3].
+        moments: posterior moments of the images under this encoder.
         drawings: latents that the denoiser drew, before scaling.
         seed: seed of the batches and of the discriminator's weights.
         report: called every 50 steps with what, step and loss.
@@ -66,12 +66,12 @@ def sharpen_decoder(
     vae.decoder.train()
     for step in range(config.num_steps):
         set_rate(optimizer, config.rate * rate_at(step, config.num_steps, config.num_steps // 20))
-        chosen = torch.randint(len(pictures), (config.batch,), generator=generator)
+        chosen = torch.randint(len(images), (config.batch,), generator=generator)
         num_true = config.batch if step < config.drawings_from else config.batch // 2
         latents = _jittered(moments[chosen], jitter, generator)
         latents[num_true:] = _some_of(drawings, config.batch - num_true, jitter / 2, generator)
         is_true = part.cut(torch.arange(config.batch) < num_true)
-        wanted = torch.from_numpy(pictures[part.cut(chosen).numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        wanted = torch.from_numpy(images[part.cut(chosen).numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         restored = vae.decode(part.cut(latents)).sample
         with torch.no_grad():
             theirs = lite(wanted)
@@ -95,7 +95,7 @@ def sharpen_decoder(
 def _jittered(
     moments: Float[Tensor, "batch 2 c h w"], jitter: float, generator: torch.Generator
 ) -> Float[Tensor, "batch c h w"]:
-    """Latents of pictures, with somewhat more noise than their posteriors have."""
+    """Latents of images, with somewhat more noise than their posteriors have."""
     mean, deviation = moments.unbind(1)
     return mean + (deviation.square() + jitter**2).sqrt() * torch.randn(mean.shape, generator=generator)
 
@@ -119,6 +119,6 @@ def _adversarial_weight(config: SharpeningConfig, step: int) -> float:
 def decoder_loss(
     ours: Sequence[Tensor], theirs: Sequence[Tensor], error: Float[Tensor, "num 3 height width"]
 ) -> Float[Tensor, ""]:
-    """Features of the restored and the true pictures, their difference in pixels, and in colours on 4x4 averages."""
+    """Features of the restored and the true images, their difference in pixels, and in colours on 4x4 averages."""
     colours = nn.functional.avg_pool2d(error, 4).square().mean()
     return feature_difference(ours, theirs) + error.square().mean() + 4.0 * colours

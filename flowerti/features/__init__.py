@@ -1,1 +1,1 @@
-"""Pictures to features: frozen backbones, what they make of a picture, and features on disk."""
+"""Images to features: frozen backbones, what they make of an image, and features on disk."""

@@ -1,9 +1,9 @@
-"""Loads frozen networks that turn pictures into features: the classification layer is taken off.
+"""Loads frozen networks that turn images into features: the classification layer is taken off.
 
 A backbone is EfficientNet-Lite0 (weights from a package), the Inception of the FID, CLIP or DINOv2
 (`transformer_backbones`), or a torchvision classification model. It is named with the hash of its weights file. What a
 user names is checked by `verify_weights` without loading a network. This module does not know what is done with
-features; `features` runs pictures through a backbone.
+features; `features` runs images through a backbone.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ _TORCHVISION_ARGUMENTS = {
 class Backbone:
     """A frozen feature extractor in eval mode.
 
-    `module` takes pictures [n, 3, size, size], scaled to [0, 1] and normalised by `mean` and `std`, and returns
+    `module` takes images [n, 3, size, size], scaled to [0, 1] and normalised by `mean` and `std`, and returns
     float32 features [n, dim].
     """
 
@@ -63,9 +63,9 @@ class _Lite(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, pictures: Float[Tensor, "num 3 size size"]) -> Float[Tensor, "num dim"]:
+    def forward(self, images: Float[Tensor, "num 3 size size"]) -> Float[Tensor, "num dim"]:
         """Average the last feature map over its positions."""
-        return self.network.extract_features(pictures).mean(dim=(2, 3))  # pyright: ignore[reportCallIssue]
+        return self.network.extract_features(images).mean(dim=(2, 3))  # pyright: ignore[reportCallIssue]
 
 
 def verify_weights(name: str, weights: str) -> None:
@@ -113,7 +113,7 @@ def _require_torchvision_model(name: str) -> None:
 
 
 def load_backbone(name: str, weights: str, input_size_px: int) -> Backbone:
-    """Load a feature extractor for pictures of input_size_px x input_size_px.
+    """Load a feature extractor for images of input_size_px x input_size_px.
 
     Args:
         name: "efficientnet_lite0" (1280 features), "inception" (2048 features of the FID), "clip", "dinov2", or a
@@ -125,7 +125,7 @@ def load_backbone(name: str, weights: str, input_size_px: int) -> Backbone:
 
     Raises:
         ValueError: as `verify_weights`; or the weights do not fit, cannot be downloaded, or the network cannot take
-            pictures of this size.
+            images of this size.
     """
     verify_weights(name, weights)
     if name == "efficientnet_lite0":
@@ -173,7 +173,7 @@ def _lite0(path: Path, input_size_px: int) -> nn.Module:
 def _lite(name: str, path: Path, input_size_px: int) -> nn.Module:
     from efficientnet_lite_pytorch import EfficientNet
 
-    # The package fixes its "same" padding when the network is built, hence from the true picture size.
+    # The package fixes its "same" padding when the network is built, hence from the true image size.
     network = EfficientNet.from_name(name, image_size=input_size_px)
     network = _take_off_classifier(name, network, _read_state(path), path)
     _fold(network.eval())
@@ -231,7 +231,7 @@ def _fid_inception(path: Path) -> nn.Module:
         extractor = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=tensors)
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"weights file {path} does not fit 'inception': use {_INCEPTION_WEIGHTS} ({error})") from error
-    # Its own forward demands uint8 and resizes again; the layers alone take our float pictures. They are registered
+    # Its own forward demands uint8 and resizes again; the layers alone take our float images. They are registered
     # in the order in which they are applied.
     layers = [layer for layer_name, layer in extractor.named_children() if layer_name != "fc"]
     return nn.Sequential(*layers, nn.Flatten(1))
@@ -292,12 +292,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _output_dim(name: str, module: nn.Module, input_size_px: int) -> int:
-    """Run one empty picture, because some networks demand a certain size and say so only when they run."""
+    """Run one empty image, because some networks demand a certain size and say so only when they run."""
     try:
         with torch.inference_mode():
             features = module(torch.zeros(1, 3, input_size_px, input_size_px))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ValueError(f"input_size_px {input_size_px} does not suit {name!r}: change it ({error})") from error
     if features.ndim != 2:
-        raise ValueError(f"{name!r} ({_FIELDS}) does not give one vector a picture: choose another model")
+        raise ValueError(f"{name!r} ({_FIELDS}) does not give one vector an image: choose another model")
     return features.shape[1]

@@ -1,7 +1,7 @@
-"""Pictures -> float32 features of a backbone, and random views of pictures for the augmented arm.
+"""Images -> float32 features of a backbone, and random views of images for the augmented arm.
 
 A backbone runs on whatever device its module lies on. This module does not know about classes, heads, distances, or
-how pictures are cut into batches: a caller who wants the same digits anywhere cuts the same batches.
+how images are cut into batches: a caller who wants the same digits anywhere cuts the same batches.
 """
 
 import numpy as np
@@ -9,20 +9,20 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor, nn
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.features.backbones import Backbone
 
 
-def preprocess(backbone: Backbone, pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[Tensor, "num 3 s s"]:
-    """Scale pictures to the backbone's size, bicubic and antialiased, and normalise them.
+def preprocess(backbone: Backbone, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[Tensor, "num 3 s s"]:
+    """Scale images to the backbone's size, bicubic and antialiased, and normalise them.
 
     Nothing is rounded to 8 bits after resizing (Parmar et al. 2022, on what quantising does to the FID).
 
     Returns:
-        Normalised pictures on the backbone's device.
+        Normalised images on the backbone's device.
     """
     # A copy, because torch refuses the read-only arrays that Ray and Pillow hand out.
-    levels = torch.from_numpy(np.array(pictures)).to(backbone.device).permute(0, 3, 1, 2).float()
+    levels = torch.from_numpy(np.array(images)).to(backbone.device).permute(0, 3, 1, 2).float()
     size = (backbone.input_size_px,) * 2
     if tuple(levels.shape[2:]) != size:
         levels = nn.functional.interpolate(levels, size=size, mode="bicubic", antialias=True).clamp(0, 255)
@@ -30,27 +30,27 @@ def preprocess(backbone: Backbone, pictures: UInt8[np.ndarray, "num height width
     return (levels / 255 - mean) / std
 
 
-def extract(backbone: Backbone, pictures: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num dim"]:
-    """Compute the features of pictures in one batch; cutting batches is the caller's business."""
+def extract(backbone: Backbone, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num dim"]:
+    """Compute the features of images in one batch; cutting batches is the caller's business."""
     with torch.inference_mode():
-        return backbone.module(preprocess(backbone, pictures)).float().cpu().numpy()
+        return backbone.module(preprocess(backbone, images)).float().cpu().numpy()
 
 
 def augment(
-    pictures: UInt8[np.ndarray, "num height width 3"],
+    images: UInt8[np.ndarray, "num height width 3"],
     num_views: int,
     seed: int,
     places: Int64[np.ndarray, " num"] | None = None,
 ) -> UInt8[np.ndarray, "num views height width 3"]:
     """Draw random views: a crop of at least half the area, a flip, and RandAugment (Cubuk et al. 2020).
 
-    View j of picture i depends on the seed, i, j and the picture alone. No view is the plain picture.
+    View j of image i depends on the seed, i, j and the image alone. No view is the plain image.
 
     Args:
-        pictures: values 0..255.
-        num_views: views of each picture.
+        images: values 0..255.
+        num_views: views of each image.
         seed: seed of all views.
-        places: number i of each picture; by default their order. For pictures that are part of a larger batch.
+        places: number i of each image; by default their order. For images that are part of a larger batch.
 
     Raises:
         ValueError: num_views is below 1.
@@ -58,8 +58,8 @@ def augment(
     from torchvision.transforms import v2
 
     if num_views < 1:
-        raise ValueError(f"num_views is {num_views}: at least one view of a picture is needed")
-    height, width = pictures.shape[1:3]
+        raise ValueError(f"num_views is {num_views}: at least one view of an image is needed")
+    height, width = images.shape[1:3]
     transform = v2.Compose(
         [
             v2.RandomResizedCrop((height, width), scale=(0.5, 1.0), antialias=True),
@@ -67,12 +67,12 @@ def augment(
             v2.RandAugment(),
         ]
     )
-    places = np.arange(len(pictures)) if places is None else places
-    views = np.empty((len(pictures), num_views, height, width, 3), dtype=np.uint8)
+    places = np.arange(len(images)) if places is None else places
+    views = np.empty((len(images), num_views, height, width, 3), dtype=np.uint8)
     # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards.
     with torch.random.fork_rng(devices=[]):
-        for i, j in np.ndindex(len(pictures), num_views):
+        for i, j in np.ndindex(len(images), num_views):
             torch.default_generator.manual_seed(seed_for(seed, str(places[i]), "augment", j))
-            picture = torch.from_numpy(np.array(pictures[i])).permute(2, 0, 1)
-            views[i, j] = transform(picture).permute(1, 2, 0).numpy()
+            image = torch.from_numpy(np.array(images[i])).permute(2, 0, 1)
+            views[i, j] = transform(image).permute(1, 2, 0).numpy()
     return views

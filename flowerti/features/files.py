@@ -1,4 +1,4 @@
-"""Features on disk: safetensors files of consecutive pictures in the run directory, named by their set's key.
+"""Features on disk: safetensors files of consecutive images in the run directory, named by their set's key.
 
 A file appears whole or not at all and its name holds the key of what it was made from, so a file that is there is
 valid. This module does not know how features are computed or what they are used for.
@@ -17,12 +17,12 @@ _KEY_LENGTH = 24
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredFeatures:
-    """Where a set's features lie, in the order of its pictures; small, so that it can travel to workers."""
+    """Where a set's features lie, in the order of its images; small, so that it can travel to workers."""
 
     files: tuple[str, ...]
 
     def read(self, run: RunDirectory) -> Float32[np.ndarray, "num views dim"]:
-        """The features of all pictures.
+        """The features of all images.
 
         Raises:
             ValueError: a file is missing or damaged; names it.
@@ -31,12 +31,12 @@ class StoredFeatures:
 
 
 def feature_file(folder: str, key: str, begin: int) -> str:
-    """Name of the file that starts with picture number `begin` of the set with this key."""
+    """Name of the file that starts with image number `begin` of the set with this key."""
     return f"{folder}/{key[:_KEY_LENGTH]}.{begin:07d}.safetensors"
 
 
 def write_features(run: RunDirectory, file: str, features: Float32[np.ndarray, "num views dim"]) -> None:
-    """Write the features of consecutive pictures."""
+    """Write the features of consecutive images."""
     run.write_bytes(file, save({"features": np.ascontiguousarray(features)}))
 
 

@@ -1,7 +1,7 @@
 """CLIP and DINOv2 as feature extractors, through transformers: from a local folder or a Hugging Face name.
 
 Only safetensors weights are taken. A name is resolved to files that are already on the disk, or fetched once; `verify`
-asks for nothing but the folder. This module does not know how pictures are scaled, nor what features are for.
+asks for nothing but the folder. This module does not know how images are scaled, nor what features are for.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 _NEEDED = ("config.json", "model.safetensors")
 
 
-class _ClipPictures(nn.Module):
+class _ClipImages(nn.Module):
     """The vision tower of CLIP with its projection."""
 
     def __init__(self, folder: Path) -> None:
@@ -25,21 +25,21 @@ class _ClipPictures(nn.Module):
         whole = _load_whole("clip", folder)
         self.tower, self.projection = whole.vision_model, whole.visual_projection
 
-    def forward(self, pictures: Float[Tensor, "num 3 size size"]) -> Float[Tensor, "num dim"]:
+    def forward(self, images: Float[Tensor, "num 3 size size"]) -> Float[Tensor, "num dim"]:
         """Projected vectors, as CLIP compares them with texts, before they are set to length 1."""
-        return self.projection(self.tower(pixel_values=pictures).pooler_output)
+        return self.projection(self.tower(pixel_values=images).pooler_output)
 
 
-class _DinoPictures(nn.Module):
+class _DinoImages(nn.Module):
     """DINOv2 up to its class token."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.network = _load_whole("dinov2", folder)
 
-    def forward(self, pictures: Float[Tensor, "num 3 size size"]) -> Float[Tensor, "num dim"]:
+    def forward(self, images: Float[Tensor, "num 3 size size"]) -> Float[Tensor, "num dim"]:
         """The normalised class token."""
-        return self.network(pixel_values=pictures).pooler_output
+        return self.network(pixel_values=images).pooler_output
 
 
 def _load_whole(name: str, folder: Path) -> Any:
@@ -95,12 +95,12 @@ def _snapshot(name: str) -> Path:
 
 
 def load_network(name: str, folder: Path) -> nn.Module:
-    """The network of "clip" or "dinov2": normalised pictures in, float32 features [num, dim] out.
+    """The network of "clip" or "dinov2": normalised images in, float32 features [num, dim] out.
 
     Raises:
         ValueError: the files do not hold such a network.
     """
-    return _ClipPictures(folder) if name == "clip" else _DinoPictures(folder)
+    return _ClipImages(folder) if name == "clip" else _DinoImages(folder)
 
 
 def weights_file(folder: Path) -> Path:
@@ -109,7 +109,7 @@ def weights_file(folder: Path) -> Path:
 
 
 def text_features(texts: list[str], folder: Path) -> Float[Tensor, "texts dim"]:
-    """CLIP's projected vectors of texts, in the space of its picture features; float32.
+    """CLIP's projected vectors of texts, in the space of its image features; float32.
 
     Raises:
         ValueError: the folder holds no CLIP or no tokenizer.

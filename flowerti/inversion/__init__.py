@@ -1,1 +1,1 @@
-"""Textual Inversion: from a class's training pictures to learnt rows, stored as a concept. It draws nothing."""
+"""Textual Inversion: from a class's training images to learnt rows, stored as a concept. It draws nothing."""

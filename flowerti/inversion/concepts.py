@@ -1,4 +1,4 @@
-"""Classes from training pictures to stored concepts: checkpoints, the embeddings files, and the record.
+"""Classes from training images to stored concepts: checkpoints, the embeddings files, and the record.
 
 `Inverter` is the plain class that the cluster wraps into an actor. The record is written last: a concept without it is
 unfinished. This module does not know about Ray, the files' insides or what is done with a concept.
@@ -6,15 +6,16 @@ unfinished. This module does not know about Ray, the files' insides or what is d
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 
 import torch
 
-from flowerti.artifacts.records import Concept, ConceptNeighbour, LossPoint, key_of, seed_for, slug
+from flowerti.artifacts.identity import key_of, seed_for, slug
+from flowerti.artifacts.records import Concept, ConceptNeighbour, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import BaseConfig, InversionConfig
-from flowerti.data.dataset import read_pictures
+from flowerti.config.experiment import BaseConfig, TextualInversionConfig
+from flowerti.data.dataset import read_images
 from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
 from flowerti.inversion import checkpoints
 from flowerti.inversion.denoising import prepare
@@ -31,11 +32,11 @@ class InversionTask:
 
     class_name: str
     addresses: tuple[str, ...]
-    """Training pictures."""
+    """Training images."""
     image_size_px: int
     run_seed: int
     key: str
-    """What the concept is made from: config, base and pictures."""
+    """What the concept is made from: config, base and images."""
 
 
 def token_of(class_name: str) -> str:
@@ -95,10 +96,14 @@ def neighbours_among(run: RunDirectory, concepts: list[Concept]) -> list[Concept
     return nearest_concepts({name: torch.cat(of_class, dim=1) for name, of_class in parts.items()}, row_widths)
 
 
-def concept_key(config: InversionConfig, base: BaseConfig, base_sha256: str, pictures_sha256: str, seed: int) -> str:
+def concept_key(
+    config: TextualInversionConfig, base: BaseConfig, base_sha256: str, images_sha256: str, seed: int
+) -> str:
     """Key of a concept; how often checkpoints are written does not enter it."""
-    settings = {name: getattr(config, name) for name in config.__slots__ if name != "checkpoint_every_steps"}
-    return key_of(settings, base.dtype, base_sha256, pictures_sha256, seed)
+    settings = {
+        name: getattr(config, name) for name in (f.name for f in fields(config)) if name != "checkpoint_every_steps"
+    }
+    return key_of(settings, base.dtype, base_sha256, images_sha256, seed)
 
 
 def last_checkpoint(run: RunDirectory, task: InversionTask) -> LossPoint | None:
@@ -113,7 +118,7 @@ class Inverter:
         self,
         base: BaseConfig,
         base_sha256: str,
-        config: InversionConfig,
+        config: TextualInversionConfig,
         run: RunDirectory,
         num_threads: int,
         device: str,
@@ -166,9 +171,9 @@ class Inverter:
 
     def _prepare(self, task: InversionTask) -> Lesson:
         if not task.addresses:
-            raise ValueError(f"class {task.class_name!r} has no training picture: it cannot be learnt")
-        pictures = torch.from_numpy(read_pictures(list(task.addresses), task.image_size_px))
-        data = prepare(self._base, pictures, token_of(task.class_name), self._config.num_vectors)
+            raise ValueError(f"class {task.class_name!r} has no training image: it cannot be learnt")
+        images = torch.from_numpy(read_images(list(task.addresses), task.image_size_px))
+        data = prepare(self._base, images, token_of(task.class_name), self._config.num_vectors)
         progress = checkpoints.load_from(self._run, _checkpoint_name(task), task.key, str(self._base.device))
         if progress is None:
             progress = start(self._base, data, self._config, task.class_name, task.run_seed)
@@ -188,7 +193,7 @@ class Inverter:
             base=self._base_config.path,
             base_sha256=self._base_sha256,
             embeddings_sha256=_sha256(embeddings),
-            num_pictures=len(task.addresses),
+            num_images=len(task.addresses),
             num_steps=progress.step,
             best_step=progress.best.step,
             seed=seed_for(task.run_seed, task.class_name, "inversion/step", 0),

@@ -1,6 +1,6 @@
 """The denoising loss of Textual Inversion (Gal et al. 2022, arXiv 2208.01618, eq. 2) and what a step draws for it.
 
-Posterior moments of the pictures are computed once, plain and mirrored, and sampled anew at every step, which is the
+Posterior moments of the images are computed once, plain and mirrored, and sampled anew at every step, which is the
 distribution that encoding each time would give. All randomness of a batch comes from one seed. Several concepts can
 share a batch: the networks are frozen, so each concept's loss and gradient are those of a batch of its own. This module
 does not know about optimisers, files, or Ray.
@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from flowerti.config.experiment import InversionConfig
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
-from flowerti.inversion.encoding import TextStates, encode_pictures, encode_text, tokenise
+from flowerti.inversion.encoding import TextStates, encode_images, encode_text, tokenise
 from flowerti.prompts import TEMPLATES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSet:
-    """What a step draws from: posterior moments of all views of the pictures, and tokenised captions."""
+    """What a step draws from: posterior moments of all views of the images, and tokenised captions."""
 
     mean: Float[Tensor, "views channels h w"]
     deviation: Float[Tensor, "views channels h w"]
@@ -39,17 +39,17 @@ class Draw:
     noise: Float[Tensor, "batch channels h w"]
 
 
-def prepare(base: Base, pictures: UInt8[Tensor, "num height width 3"], token: str, num_vectors: int) -> TrainingSet:
-    """Encode the pictures and their mirror images once, and tokenise every template once.
+def prepare(base: Base, images: UInt8[Tensor, "num height width 3"], token: str, num_vectors: int) -> TrainingSet:
+    """Encode the images and their mirror images once, and tokenise every template once.
 
-    One picture is enough, as in Gal et al.'s ablations; the token may then copy it.
+    One image is enough, as in Gal et al.'s ablations; the token may then copy it.
 
     Raises:
-        ValueError: there is no picture, or the token exists already.
+        ValueError: there is no image, or the token exists already.
     """
-    if len(pictures) == 0:
-        raise ValueError(f"token {token!r}: there is no training picture to learn it from")
-    mean, deviation = encode_pictures(base, torch.cat([pictures, pictures.flip(2)]))
+    if len(images) == 0:
+        raise ValueError(f"token {token!r}: there is no training image to learn it from")
+    mean, deviation = encode_images(base, torch.cat([images, images.flip(2)]))
     captions = tokenise(base, [template.format(token) for template in TEMPLATES], token, num_vectors)
     return TrainingSet(mean=mean, deviation=deviation, captions=captions)
 
@@ -140,7 +140,7 @@ def _predict(base: Base, noisy: Tensor, timesteps: Tensor, states: TextStates) -
     extra = {}
     if states.pooled is not None:
         height, width = (side * base.pixels_per_latent for side in noisy.shape[2:])
-        # original size, corner of the crop, target size: the pictures are what they seem
+        # original size, corner of the crop, target size: the images are what they seem
         time_ids = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=base.dtype)
         extra["added_cond_kwargs"] = {
             "text_embeds": states.pooled.to(base.dtype),
@@ -158,7 +158,7 @@ def evaluate(
     base: Base,
     rows: Float[Tensor, "vectors width"],
     data: TrainingSet,
-    config: InversionConfig,
+    config: TextualInversionConfig,
     seed: int,
     losses: Losses | None = None,
 ) -> float:

@@ -1,4 +1,4 @@
-"""Prompts and pictures as the frozen networks see them: token ids, text states with learnt rows, latent posteriors.
+"""Prompts and images as the frozen networks see them: token ids, text states with learnt rows, latent posteriors.
 
 Learnt rows enter a text encoder at the embedding's output, so that the vocabulary table is never resized or touched.
 For SDXL a row holds its part for the first text encoder, then that for the second. This module does not know about
@@ -124,15 +124,15 @@ def _padded_like(tokenizer: Any, ids: Int64[Tensor, "num length"], end_id: int) 
 
 
 @torch.no_grad()
-def encode_pictures(
-    base: Base, pictures: UInt8[Tensor, "num height width 3"], batch_size: int = 8
+def encode_images(
+    base: Base, images: UInt8[Tensor, "num height width 3"], batch_size: int = 8
 ) -> tuple[Float[Tensor, "num channels h w"], Float[Tensor, "num channels h w"]]:
     """Mean and standard deviation of the scaled latents' posterior, on the base's device; AutoencoderTiny has none: 0.
 
     Both come in the autoencoder's precision, which is float32.
     """
     means, deviations = [], []
-    for batch in pictures.split(batch_size):
+    for batch in images.split(batch_size):
         scaled = batch.to(base.device).permute(0, 3, 1, 2).to(base.vae.dtype) / 127.5 - 1
         encoded = base.vae.encode(scaled)
         if hasattr(encoded, "latents"):

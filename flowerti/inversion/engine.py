@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowerti.artifacts.records import LossPoint, seed_for
-from flowerti.config.experiment import InversionConfig
+from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.records import LossPoint
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
 from flowerti.inversion.denoising import Losses, TrainingSet, denoising_losses, draw, evaluate
 from flowerti.inversion.starts import start_rows
@@ -62,7 +63,9 @@ class Lesson:
     """Empty, or why the class failed."""
 
 
-def start(base: Base, data: TrainingSet, config: InversionConfig, class_name: str = "", run_seed: int = 0) -> Progress:
+def start(
+    base: Base, data: TrainingSet, config: TextualInversionConfig, class_name: str = "", run_seed: int = 0
+) -> Progress:
     """Rows at the config's start, float32, and empty moments.
 
     Raises:
@@ -83,7 +86,7 @@ def progress_from(base: Base, rows: Float[Tensor, "vectors width"]) -> Progress:
     )
 
 
-def learning_rate_at(step: int, config: InversionConfig) -> float:
+def learning_rate_at(step: int, config: TextualInversionConfig) -> float:
     """Rate of a step: linear warm-up over the first tenth, then a cosine down to a tenth of the peak."""
     warm_up = max(1, round(config.num_steps * _WARM_UP_SHARE))
     if step < warm_up:
@@ -96,7 +99,7 @@ def learning_rate_at(step: int, config: InversionConfig) -> float:
 def learn(
     base: Base,
     data: TrainingSet,
-    config: InversionConfig,
+    config: TextualInversionConfig,
     class_name: str,
     run_seed: int,
     progress: Progress,
@@ -118,7 +121,7 @@ def learn(
 def learn_together(
     base: Base,
     lessons: list[Lesson],
-    config: InversionConfig,
+    config: TextualInversionConfig,
     checkpoint: Callable[[Lesson], None],
     losses: Losses | None = None,
 ) -> Iterator[Lesson]:
@@ -139,7 +142,9 @@ def learn_together(
                 course.look(checkpoint)
 
 
-def take_step(base: Base, courses: "list[Course]", config: InversionConfig, losses: Losses | None = None) -> None:
+def take_step(
+    base: Base, courses: "list[Course]", config: TextualInversionConfig, losses: Losses | None = None
+) -> None:
     """One optimiser step of every class, from one pass through the networks; nothing is read back to the host."""
     num_timesteps = base.noise_scheduler.config.num_train_timesteps
     chosen = [draw(c.lesson.data, config.batch_size, num_timesteps, c.step_seed()) for c in courses]
@@ -173,7 +178,9 @@ def _convolutions(base: Base, num_latents: int) -> Iterator[None]:
 class Course:
     """A lesson with its optimiser, its evaluations and its end."""
 
-    def __init__(self, base: Base, lesson: Lesson, config: InversionConfig, losses: Losses | None = None) -> None:
+    def __init__(
+        self, base: Base, lesson: Lesson, config: TextualInversionConfig, losses: Losses | None = None
+    ) -> None:
         self.lesson = lesson
         self._base, self._config, self._losses = base, config, losses
         self._unread: list[Tensor] = []
@@ -266,7 +273,7 @@ class _NotFiniteError(Exception):
     """A loss or row that is no number."""
 
 
-def should_stop(progress: Progress, config: InversionConfig) -> bool:
+def should_stop(progress: Progress, config: TextualInversionConfig) -> bool:
     """Whether the evaluation loss hardly falls any more; never before a quarter of all steps.
 
     As in DVAR (Voronov et al. 2023, arXiv 2302.04841) a loss on fixed draws decides, relative to its own history: it

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowerti.artifacts.records import seed_for
-from flowerti.config.experiment import InversionConfig
+from flowerti.artifacts.identity import seed_for
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
 from flowerti.inversion.denoising import TrainingSet, denoising_loss, draw, evaluate
 from flowerti.inversion.encoding import word_id
@@ -18,7 +18,7 @@ _WORD_END = "</w>"
 
 
 def start_rows(
-    base: Base, data: TrainingSet, config: InversionConfig, class_name: str, run_seed: int
+    base: Base, data: TrainingSet, config: TextualInversionConfig, class_name: str, run_seed: int
 ) -> Float[Tensor, "vectors width"]:
     """The rows that `config.start` asks for, float32.
 
@@ -33,7 +33,9 @@ def start_rows(
     return row.repeat(config.num_vectors, 1)
 
 
-def _single_row(base: Base, data: TrainingSet, config: InversionConfig, class_name: str, run_seed: int) -> Tensor:
+def _single_row(
+    base: Base, data: TrainingSet, config: TextualInversionConfig, class_name: str, run_seed: int
+) -> Tensor:
     if config.start == "initializer_token":
         return _rows_of(base, [word_id(base, config.initializer_token)])
     if config.start == "class_name_mean":
@@ -76,8 +78,8 @@ def _spread(rows: Float[Tensor, "tokens width"], num_vectors: int) -> Float[Tens
     return rows[torch.arange(num_vectors) * len(rows) // num_vectors]
 
 
-def nearest_word(base: Base, data: TrainingSet, config: InversionConfig, class_name: str, run_seed: int) -> int:
-    """The id of the vocabulary's word whose evaluation loss on the pictures is lowest, over a shortlist.
+def nearest_word(base: Base, data: TrainingSet, config: TextualInversionConfig, class_name: str, run_seed: int) -> int:
+    """The id of the vocabulary's word whose evaluation loss on the images is lowest, over a shortlist.
 
     The shortlist are the initializer token, the class name's own tokens and the words that the loss's gradient points
     to from the initializer token: lowest first-order estimate (Ebrahimi et al. 2018, arXiv 1712.06751, eq. 1).
@@ -100,7 +102,7 @@ def nearest_word(base: Base, data: TrainingSet, config: InversionConfig, class_n
 
 
 def _first_order_promise(
-    base: Base, row: Float[Tensor, "1 width"], data: TrainingSet, config: InversionConfig, seed: int
+    base: Base, row: Float[Tensor, "1 width"], data: TrainingSet, config: TextualInversionConfig, seed: int
 ) -> Float[Tensor, "tokens"]:
     """Change of the loss to first order when the row becomes each vocabulary word; infinite for pieces of words."""
     rows = row.repeat(config.num_vectors, 1).requires_grad_()

@@ -11,12 +11,12 @@ def checked(name: str, features: Float[np.ndarray, "num dim"]) -> Float64[np.nda
     """The features in float64.
 
     Raises:
-        ValueError: fewer than 2 pictures, NaN or infinity, or features that do not vary; names the argument.
+        ValueError: fewer than 2 images, NaN or infinity, or features that do not vary; names the argument.
     """
     if features.ndim != 2:
-        raise ValueError(f"{name}: shape {features.shape}; pass features as [pictures, width]")
+        raise ValueError(f"{name}: shape {features.shape}; pass features as [images, width]")
     if len(features) < 2:
-        raise ValueError(f"{name}: {len(features)} picture(s); a distance needs at least 2")
+        raise ValueError(f"{name}: {len(features)} image(s); a distance needs at least 2")
     if not np.isfinite(features).all():
         raise ValueError(f"{name}: holds NaN or infinity; check the feature extractor")
     if (features == features[0]).all():

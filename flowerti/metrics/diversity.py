@@ -1,6 +1,6 @@
-"""How many different pictures a set seems to hold: the Vendi score, and its ratio to that of real pictures.
+"""How many different images a set seems to hold: the Vendi score, and its ratio to that of real images.
 
-The score grows with the number of pictures; only sets of one size are compared.
+The score grows with the number of images; only sets of one size are compared.
 """
 
 import numpy as np
@@ -19,10 +19,10 @@ def vendi_score(features: Float[np.ndarray, "num dim"]) -> float:
         features: features of one set, any float dtype, finite, no zero vectors.
 
     Returns:
-        Between 1 and the number of pictures.
+        Between 1 and the number of images.
 
     Raises:
-        ValueError: fewer than 2 pictures, NaN or infinity, features that do not vary, or a zero vector.
+        ValueError: fewer than 2 images, NaN or infinity, features that do not vary, or a zero vector.
     """
     return _score(unit_rows("features", checked("features", features)))
 
@@ -36,7 +36,7 @@ def vendi_ratio(real: Float[np.ndarray, "num dim_real"], synthetic: Float[np.nda
     real, synthetic = checked_sets(real=real, synthetic=synthetic)
     if len(real) != len(synthetic):
         raise ValueError(
-            f"synthetic: {len(synthetic)} pictures beside {len(real)}; the score grows with the number, take equal ones"
+            f"synthetic: {len(synthetic)} images beside {len(real)}; the score grows with the number, take equal ones"
         )
     return _score(unit_rows("synthetic", synthetic)) / _score(unit_rows("real", real))
 

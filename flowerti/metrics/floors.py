@@ -1,4 +1,4 @@
-"""What a perfect generator would score: the same number between disjoint halves of the real pictures.
+"""What a perfect generator would score: the same number between disjoint halves of the real images.
 
 It knows nothing about the metric it is given.
 """
@@ -18,21 +18,21 @@ def floor(
     """Mean distance between random disjoint halves: what a perfect generator would score.
 
     Args:
-        real: features of the real pictures, any float dtype, finite; an odd one is left out of each
+        real: features of the real images, any float dtype, finite; an odd one is left out of each
             split.
         num_splits: splits to average over, at least 1.
         rng: source of the splits.
         distance: a function of two sets of features.
 
     Returns:
-        The mean and the number of pictures on each side.
+        The mean and the number of images on each side.
 
     Raises:
-        ValueError: fewer than 4 pictures, or whatever `distance` finds wrong with a half.
+        ValueError: fewer than 4 images, or whatever `distance` finds wrong with a half.
     """
     half = len(real) // 2
     if half < 2:
-        raise ValueError(f"real: {len(real)} picture(s); two halves to compare need at least 4")
+        raise ValueError(f"real: {len(real)} image(s); two halves to compare need at least 4")
     orders = [rng.permutation(len(real)) for _ in range(num_splits)]
     values = [distance(real[order[:half]], real[order[half : 2 * half]]) for order in orders]
     return float(np.mean(values)), half
@@ -45,27 +45,27 @@ def against_halves(
     rng: np.random.Generator,
     distance: Callable[[np.ndarray, np.ndarray], float],
 ) -> tuple[float, float, int]:
-    """Mean distance of synthetic pictures, and of real ones, to random halves of the real pictures, at one size.
+    """Mean distance of synthetic images, and of real ones, to random halves of the real images, at one size.
 
-    A biased distance can be compared with its floor only at the same number of pictures on all sides; so each split
-    takes as many synthetic pictures as a half has real ones, or fewer of all where there are fewer synthetic ones.
+    A biased distance can be compared with its floor only at the same number of images on all sides; so each split
+    takes as many synthetic images as a half has real ones, or fewer of all where there are fewer synthetic ones.
 
     Args:
-        real: features of the real pictures, any float dtype, at least 4.
-        synthetic: features of the synthetic pictures, of the same width, at least 2.
+        real: features of the real images, any float dtype, at least 4.
+        synthetic: features of the synthetic images, of the same width, at least 2.
         num_splits: splits to average over, at least 1.
         rng: source of the splits.
         distance: a function of two sets of features.
 
     Returns:
-        The mean distance of the synthetic pictures, the floor, and the number of pictures on each side of both.
+        The mean distance of the synthetic images, the floor, and the number of images on each side of both.
 
     Raises:
-        ValueError: too few pictures, or whatever `distance` finds wrong.
+        ValueError: too few images, or whatever `distance` finds wrong.
     """
     size = min(len(real) // 2, len(synthetic))
     if size < 2:
-        raise ValueError(f"{len(real)} real and {len(synthetic)} synthetic pictures: at least 4 and 2 are needed")
+        raise ValueError(f"{len(real)} real and {len(synthetic)} synthetic images: at least 4 and 2 are needed")
     values, floors = [], []
     for _ in range(num_splits):
         order, chosen = rng.permutation(len(real)), rng.permutation(len(synthetic))[:size]

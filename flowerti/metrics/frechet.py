@@ -28,10 +28,10 @@ def frechet_distance(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "
         y: features of the other set, of the same width.
 
     Returns:
-        The distance in squared feature units; biased upwards, the more so the fewer the pictures.
+        The distance in squared feature units; biased upwards, the more so the fewer the images.
 
     Raises:
-        ValueError: a set has fewer than 2 pictures, holds NaN or infinity or does not vary, or the
+        ValueError: a set has fewer than 2 images, holds NaN or infinity or does not vary, or the
             widths differ.
     """
     x, y = checked_sets(x=x, y=y)
@@ -46,7 +46,7 @@ def frechet_distance(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "
 class FeatureStatistics:
     """Number, mean and scatter of a set of features: all that the Fréchet distance needs, and mergeable.
 
-    A set of fewer pictures than features are wide is smaller than its statistics (dim x dim): send the features then.
+    A set of fewer images than features are wide is smaller than its statistics (dim x dim): send the features then.
     """
 
     count: int
@@ -56,13 +56,13 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "num dim"]) -> "FeatureStatistics":
-        """Statistics of one part of a set; one picture is enough.
+        """Statistics of one part of a set; one image is enough.
 
         Raises:
-            ValueError: no picture, or features that are not finite.
+            ValueError: no image, or features that are not finite.
         """
         if len(features) == 0 or not np.isfinite(features).all():
-            raise ValueError("features: no pictures, or NaN or infinity among them; check the feature extractor")
+            raise ValueError("features: no images, or NaN or infinity among them; check the feature extractor")
         rows = features.astype(np.float64)
         mean = rows.mean(axis=0)
         return cls(count=len(rows), mean=mean, scatter=(rows - mean).T @ (rows - mean))
@@ -92,11 +92,11 @@ def frechet_from_statistics(x: FeatureStatistics, y: FeatureStatistics) -> float
     stays real. Eigenvalues that rounding left a little below 0 count as 0.
 
     Raises:
-        ValueError: fewer than 2 pictures, widths that differ, or an eigenvalue that is negative beyond rounding.
+        ValueError: fewer than 2 images, widths that differ, or an eigenvalue that is negative beyond rounding.
     """
     for name, one in (("x", x), ("y", y)):
         if one.count < 2:
-            raise ValueError(f"{name}: {one.count} picture(s); a distance needs at least 2")
+            raise ValueError(f"{name}: {one.count} image(s); a distance needs at least 2")
     if x.mean.shape != y.mean.shape:
         raise ValueError(f"y: features of width {len(y.mean)} beside {len(x.mean)}; use one extractor for both")
     covariance_x, covariance_y = x.scatter / (x.count - 1), y.scatter / (y.count - 1)

@@ -38,7 +38,7 @@ def kernel_distance(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "n
         of the time.
 
     Raises:
-        ValueError: a set has fewer than 2 pictures, holds NaN or infinity or does not vary, or the
+        ValueError: a set has fewer than 2 images, holds NaN or infinity or does not vary, or the
             widths differ.
     """
     x, y = checked_sets(x=x, y=y)
@@ -81,7 +81,7 @@ def permutation_p_value(
 ) -> float:
     """Test whether two sets come from one distribution, with the kernel distance as statistic.
 
-    Pictures are relabelled at random over the pooled set; the p-value is (1 + #{distance >=
+    Images are relabelled at random over the pooled set; the p-value is (1 + #{distance >=
     observed}) / (1 + B).
 
     Source: Gretton et al. 2012 (JMLR 13); Phipson and Smyth 2010 for the +1.
@@ -114,14 +114,14 @@ def closer_p_value(
     num_permutations: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """Test whether one set lies nearer to the real pictures than another does.
+    """Test whether one set lies nearer to the real images than another does.
 
     The statistic is kernel_distance(far, real) - kernel_distance(near, real), in which the real
-    pictures' own term cancels. Pictures are exchanged at random between `near` and `far`; the real
+    images' own term cancels. Images are exchanged at random between `near` and `far`; the real
     ones stay.
 
     Args:
-        real: features of the real pictures, any float dtype, finite.
+        real: features of the real images, any float dtype, finite.
         near: features of the set claimed to lie nearer.
         far: features of the set claimed to lie farther; its size may differ.
         num_permutations: B, at least 1.
@@ -150,13 +150,13 @@ def closer_p_value(
 
 
 def kernel_standard_error(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "num_y dim_y"]) -> float:
-    """Standard error of `kernel_distance` by the delete-one jackknife over the pictures of both sets.
+    """Standard error of `kernel_distance` by the delete-one jackknife over the images of both sets.
 
     Source: Arvesen 1969 (Annals of Mathematical Statistics 40), for U-statistics of two samples: the variances of the
     samples add. All leave-one-out values come from row sums of the Gram matrices.
 
     Raises:
-        ValueError: a set has fewer than 3 pictures, or as `kernel_distance`.
+        ValueError: a set has fewer than 3 images, or as `kernel_distance`.
     """
     x, y = checked_sets(x=x, y=y)
     _require_three(x=x, y=y)
@@ -176,7 +176,7 @@ def closer_standard_error(
     Source: as `kernel_standard_error`, with three samples.
 
     Raises:
-        ValueError: a set has fewer than 3 pictures, or as `kernel_distance`.
+        ValueError: a set has fewer than 3 images, or as `kernel_distance`.
     """
     real, near, far = checked_sets(real=real, near=near, far=far)
     _require_three(real=real, near=near, far=far)
@@ -190,11 +190,11 @@ def closer_standard_error(
 def _require_three(**sets: Float64[np.ndarray, "_ _"]) -> None:
     for name, features in sets.items():
         if len(features) < 3:
-            raise ValueError(f"{name}: {len(features)} picture(s); a jackknife needs at least 3")
+            raise ValueError(f"{name}: {len(features)} image(s); a jackknife needs at least 3")
 
 
 def _without_each(off_diagonal: Float64[np.ndarray, "num num"]) -> Float64[np.ndarray, " num"]:
-    """Mean over ordered pairs when one picture is left out, for each picture."""
+    """Mean over ordered pairs when one image is left out, for each image."""
     n = len(off_diagonal)
     return (off_diagonal.sum() - 2 * off_diagonal.sum(axis=1)) / ((n - 1) * (n - 2))
 
@@ -212,7 +212,7 @@ def cmmd(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "num_y dim_y"
     """Unbiased squared maximum mean discrepancy of unit vectors with a Gaussian kernel, times 1000.
 
     Source: Jayasumana et al. 2024 (arXiv 2401.09603), section 4, on CLIP features. The code in circulation keeps the
-    pairs of a picture with itself, a V-statistic that is far from 0 for two small samples of one distribution; this is
+    pairs of an image with itself, a V-statistic that is far from 0 for two small samples of one distribution; this is
     the U-statistic of the paper's equation, whose mean is 0 there.
 
     Args:

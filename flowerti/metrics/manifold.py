@@ -1,6 +1,6 @@
-"""Precision, recall, density and coverage: do synthetic pictures lie among the real ones, and everywhere among them?
+"""Precision, recall, density and coverage: do synthetic images lie among the real ones, and everywhere among them?
 
-All four depend on the number of pictures and of neighbours; read them beside their floor.
+All four depend on the number of images and of neighbours; read them beside their floor.
 """
 
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ def precision_recall_density_coverage(
     Naeem et al. 2020 (arXiv 2002.09797), equations 4 and 6.
 
     Args:
-        real: features of real pictures, any float dtype, finite.
-        synthetic: features of synthetic pictures, of the same width.
-        num_neighbours: k, at least 1 and below the number of pictures of each set.
+        real: features of real images, any float dtype, finite.
+        synthetic: features of synthetic images, of the same width.
+        num_neighbours: k, at least 1 and below the number of images of each set.
 
     Raises:
         ValueError: k does not fit, or as `kernel_distance`.
@@ -42,9 +42,7 @@ def precision_recall_density_coverage(
     real, synthetic = checked_sets(real=real, synthetic=synthetic)
     smallest = min(len(real), len(synthetic))
     if not 1 <= num_neighbours < smallest:
-        raise ValueError(
-            f"num_neighbours: {num_neighbours} for sets of {smallest} pictures; choose 1 to {smallest - 1}"
-        )
+        raise ValueError(f"num_neighbours: {num_neighbours} for sets of {smallest} images; choose 1 to {smallest - 1}")
     between = _distances(real, synthetic)
     real_radii, synthetic_radii = _radii(real, num_neighbours), _radii(synthetic, num_neighbours)
     in_real_ball = between <= real_radii[:, None]
@@ -60,7 +58,7 @@ def precision_recall_density_coverage(
 def expected_coverage(num_real: int, num_synthetic: int, num_neighbours: int) -> float:
     """Mean coverage of two samples of one distribution (Naeem et al. 2020, lemma 2).
 
-    It is 1 - prod_{i=1..k} (N - i) / (N + M - i), for N real and M synthetic pictures and k neighbours.
+    It is 1 - prod_{i=1..k} (N - i) / (N + M - i), for N real and M synthetic images and k neighbours.
     """
     i = np.arange(1, num_neighbours + 1)
     return float(1.0 - np.prod((num_real - i) / (num_real + num_synthetic - i)))
@@ -73,5 +71,5 @@ def _distances(x: Float64[np.ndarray, "n dim"], y: Float64[np.ndarray, "m dim"])
 
 
 def _radii(x: Float64[np.ndarray, "n dim"], num_neighbours: int) -> Float64[np.ndarray, " n"]:
-    # the nearest of all is the picture itself
+    # the nearest of all is the image itself
     return np.partition(_distances(x, x), num_neighbours, axis=1)[:, num_neighbours]

@@ -1,4 +1,4 @@
-"""Mean cosines: of synthetic with real pictures, and of pictures with a description.
+"""Mean cosines: of synthetic with real images, and of images with a description.
 
 Both are unbiased, and both reward copies.
 """
@@ -24,7 +24,7 @@ def image_similarity(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "
 def text_similarity(
     image_features: Float[np.ndarray, "num dim"], text_feature: Float[np.ndarray, " dim_text"]
 ) -> float:
-    """Mean cosine of pictures with one description: CLIP-T (Ruiz et al. 2023, section 5).
+    """Mean cosine of images with one description: CLIP-T (Ruiz et al. 2023, section 5).
 
     Raises:
         ValueError: widths differ, a vector is zero, or as `kernel_distance`.

@@ -65,7 +65,7 @@ def drawable(text: str, max_length: int) -> str:
 
 @cache
 def font(size_px: int) -> ImageFont.FreeTypeFont:
-    """The bundled font for labels beside pictures."""
+    """The bundled font for labels beside images."""
     return ImageFont.truetype(_font_path(), size_px)
 
 

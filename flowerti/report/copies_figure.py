@@ -1,6 +1,6 @@
-"""Synthetic pictures beside the training pictures that they copy or come nearest to, for the eye to judge.
+"""Synthetic images beside the training images that they copy or come nearest to, for the eye to judge.
 
-This module knows nothing about how copies are found or where pictures are read.
+This module knows nothing about how copies are found or where images are read.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from flowerti.artifacts.scores import CopyCheck, CopyPair
 from flowerti.report.canvas import font, png_of
-from flowerti.report.picture_strips import CELL_PX, GAP_PX, cell, strip_width
+from flowerti.report.image_strips import CELL_PX, GAP_PX, cell, strip_width
 from flowerti.report.score_tables import pairs_in_order
 
 HEAD_PX = 26
@@ -19,7 +19,7 @@ HEAD_PX = 26
 NUM_COLUMNS = 8
 _MAX_COPIES = 24
 
-Picture = UInt8[np.ndarray, "_height _width 3"]
+Pixels = UInt8[np.ndarray, "_height _width 3"]
 
 
 def shown_pairs(check: CopyCheck) -> list[CopyPair]:
@@ -28,22 +28,22 @@ def shown_pairs(check: CopyCheck) -> list[CopyPair]:
     return pairs_in_order(check.copies, check.closest)[:num]
 
 
-def copies_png(check: CopyCheck, synthetic: Mapping[str, Picture], train: Mapping[str, Picture]) -> bytes:
+def copies_png(check: CopyCheck, synthetic: Mapping[str, Pixels], train: Mapping[str, Pixels]) -> bytes:
     """Draw `shown_pairs`, each with its number above, and similarity and pixel correlation below.
 
-    A training picture whose mirror image is the nearer one is drawn mirrored.
+    A training image whose mirror image is the nearer one is drawn mirrored.
 
     Args:
         check: the pairs.
-        synthetic: pictures by address; a pair without one is left out.
-        train: training pictures by id; where there is none at all, synthetic pictures stand alone.
+        synthetic: images by address; a pair without one is left out.
+        train: training images by id; where there is none at all, synthetic images stand alone.
 
     Raises:
-        ValueError: there is no picture to show.
+        ValueError: there is no image to show.
     """
-    pairs = [(i, pair) for i, pair in enumerate(shown_pairs(check), start=1) if pair.picture in synthetic]
+    pairs = [(i, pair) for i, pair in enumerate(shown_pairs(check), start=1) if pair.image in synthetic]
     if not pairs:
-        raise ValueError(f"copies of class {check.class_name!r}, source {check.source!r}: no picture to show")
+        raise ValueError(f"copies of class {check.class_name!r}, source {check.source!r}: no image to show")
     num_rows = 2 if any(pair.train_id in train for _, pair in pairs) else 1
     band_height = 2 * HEAD_PX + num_rows * (CELL_PX + GAP_PX) + GAP_PX
     num_bands = -(-len(pairs) // NUM_COLUMNS)
@@ -54,7 +54,7 @@ def copies_png(check: CopyCheck, synthetic: Mapping[str, Picture], train: Mappin
         left, top = column * (CELL_PX + GAP_PX), band * band_height
         is_copy = pair in check.copies
         pen.text((left, top + 2), _head(number, pair, is_copy), fill="#b34700" if is_copy else "#222222", font=font(17))
-        canvas.paste(cell(synthetic[pair.picture]), (left, top + HEAD_PX))
+        canvas.paste(cell(synthetic[pair.image]), (left, top + HEAD_PX))
         if pair.train_id in train:
             canvas.paste(cell(_turned(train[pair.train_id], pair)), (left, top + HEAD_PX + CELL_PX + GAP_PX))
         below = f"{pair.similarity:.2f} / {pair.pixel_correlation:.2f}"
@@ -66,5 +66,5 @@ def _head(number: int, pair: CopyPair, is_copy: bool) -> str:
     return f"{number}{' copy' if is_copy else ''}{' mirror' if pair.is_mirrored else ''}"
 
 
-def _turned(picture: Picture, pair: CopyPair) -> Picture:
-    return np.ascontiguousarray(picture[:, ::-1]) if pair.is_mirrored else picture
+def _turned(image: Pixels, pair: CopyPair) -> Pixels:
+    return np.ascontiguousarray(image[:, ::-1]) if pair.is_mirrored else image

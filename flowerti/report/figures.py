@@ -12,29 +12,29 @@ from flowerti.artifacts.scores import Scores
 from flowerti.report.charts import confusion_png, curves_png, loss_curves_png
 from flowerti.report.copies_figure import copies_png, shown_pairs
 from flowerti.report.findings import Findings
+from flowerti.report.image_strips import in_reading_order, strip_png
 from flowerti.report.matrix_figure import matrix_png
 from flowerti.report.names import copies_file, matrix_file, strip_file
-from flowerti.report.picture_strips import in_reading_order, strip_png
 from flowerti.report.sweep_figure import has_gains, sweep_png
 
-Picture = UInt8[np.ndarray, "_height _width 3"]
+Image = UInt8[np.ndarray, "_height _width 3"]
 
 
 def draw_figures(
     found: Findings,
-    pictures: Mapping[str, Mapping[str, UInt8[np.ndarray, "_num _height _width 3"]]],
-    of_copies: Mapping[str, Picture],
+    images: Mapping[str, Mapping[str, UInt8[np.ndarray, "_num _height _width 3"]]],
+    of_copies: Mapping[str, Image],
     *,
     num_columns: int = 8,
 ) -> dict[str, bytes]:
     """Draw every figure that the artifacts allow.
 
     Args:
-        found: what the run found, and whether real pictures may be shown.
-        pictures: class name -> source ("real" or one of synthetic pictures) -> pictures, values 0..255; the first
+        found: what the run found, and whether real images may be shown.
+        images: class name -> source ("real" or one of synthetic images) -> images, values 0..255; the first
             `num_columns` of each are shown.
-        of_copies: the pictures of `copies_figure.shown_pairs`, synthetic ones by address and training ones by id.
-        num_columns: pictures in a row of a strip.
+        of_copies: the images of `copies_figure.shown_pairs`, synthetic ones by address and training ones by id.
+        num_columns: images in a row of a strip.
 
     Returns:
         PNG bytes by name: curves.png, confusion.png, loss_curves.png, sweep.png, and those that `names` gives.
@@ -47,8 +47,8 @@ def draw_figures(
         "loss_curves.png": loss_curves_png(concepts) if any(c.loss_curve for c in concepts) else b"",
         "sweep.png": sweep_png(rows) if has_gains(rows) else b"",
     }
-    show_real = found.experiment.data.show_pictures
-    for class_name, by_source in pictures.items():
+    show_real = found.experiment.data.show_images
+    for class_name, by_source in images.items():
         shown = in_reading_order(by_source, show_real)
         drawn[strip_file(class_name)] = strip_png(shown, num_columns) if shown else b""
     drawn |= _matrices(found.scores) | _copies(found.scores, of_copies, show_real)
@@ -65,12 +65,12 @@ def _matrices(scores: Scores) -> dict[str, bytes]:
     }
 
 
-def _copies(scores: Scores, pictures: Mapping[str, Picture], show_real: bool) -> dict[str, bytes]:
+def _copies(scores: Scores, images: Mapping[str, Image], show_real: bool) -> dict[str, bytes]:
     drawn = {}
     for check in scores.copies:
         pairs = shown_pairs(check)
-        synthetic = {pair.picture: pictures[pair.picture] for pair in pairs if pair.picture in pictures}
-        train = {pair.train_id: pictures[pair.train_id] for pair in pairs if show_real and pair.train_id in pictures}
+        synthetic = {pair.image: images[pair.image] for pair in pairs if pair.image in images}
+        train = {pair.train_id: images[pair.train_id] for pair in pairs if show_real and pair.train_id in images}
         if synthetic:
             drawn[copies_file(check.class_name, check.source, check.extractor)] = copies_png(check, synthetic, train)
     return drawn

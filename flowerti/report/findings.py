@@ -11,7 +11,7 @@ from flowerti.artifacts.records import (
     ClassifierReport,
     Concept,
     ConceptNeighbour,
-    PictureSet,
+    ImageSet,
     Selection,
     SweepTable,
     Timing,
@@ -35,7 +35,7 @@ class Findings:
     """Rows of other classes near each learnt row."""
     adapters: list[Adapter]
     """Failed ones included; empty where none was asked for."""
-    sets: list[PictureSet]
+    sets: list[ImageSet]
     scores: Scores
     """Of validation and test."""
     sweep: SweepTable

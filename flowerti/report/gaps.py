@@ -24,10 +24,10 @@ def left_out(found: Findings) -> list[str]:
     """What is not there although nothing reported a failure, a sentence each."""
     experiment, selection = found.experiment, found.selection
     notes = []
-    if not experiment.data.show_pictures:
-        notes.append("Real pictures are not shown: data.show_pictures is off.")
+    if not experiment.data.show_images:
+        notes.append("Real images are not shown: data.show_images is off.")
     if found.census.unreadable:
-        notes.append(f"Pictures that could not be opened and were skipped: {len(found.census.unreadable)}.")
+        notes.append(f"Images that could not be opened and were skipped: {len(found.census.unreadable)}.")
     tried = {concept.class_name for concept in found.concepts}
     notes += [
         f"{chosen.class_name}: no token was tried." for chosen in selection.selected if chosen.class_name not in tried
@@ -44,11 +44,9 @@ def _missing_sets(found: Findings) -> list[str]:
         undrawn = [name for name in names if (name, source) not in drawn]
         unscored = [name for name in names if (name, source) in drawn - scored]
         if undrawn:
-            notes.append(f"No pictures from the {SOURCE_NAMES.get(source, source)}: {', '.join(undrawn)}.")
+            notes.append(f"No images from the {SOURCE_NAMES.get(source, source)}: {', '.join(undrawn)}.")
         if unscored:
-            notes.append(
-                f"Pictures from the {SOURCE_NAMES.get(source, source)} have no distance: {', '.join(unscored)}."
-            )
+            notes.append(f"Images from the {SOURCE_NAMES.get(source, source)} have no distance: {', '.join(unscored)}.")
     return notes
 
 

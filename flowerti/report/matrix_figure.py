@@ -1,4 +1,4 @@
-"""Every set against every class as a picture: dark where a class is near, framed where it is the set's own.
+"""Every set against every class as an image: dark where a class is near, framed where it is the set's own.
 
 The classes run over several bands, so that the names of a hundred can be read. This module computes no distance: it
 only draws.

@@ -3,7 +3,7 @@
 Page and figures both take their words from here. This module knows nothing else.
 """
 
-from flowerti.artifacts.records import slug
+from flowerti.artifacts.identity import slug
 
 SOURCE_NAMES = {
     "real": "real",
@@ -18,7 +18,7 @@ ARM_NAMES = SOURCE_NAMES | {
     "balanced": "balanced sampling",
     "balanced_softmax": "balanced softmax",
     "augmented": "augmentation",
-    "repeated": "own pictures repeated",
+    "repeated": "own images repeated",
     "shuffled_token": "another class's token",
     "token_replace": "token instead of real",
 }
@@ -40,7 +40,7 @@ KIND_NAMES = {
     "frechet": "Fréchet distance",
     "overlap": "Overlap: precision, recall, density, coverage",
     "variety": "Variety",
-    "likeness": "Likeness to real pictures",
+    "likeness": "Likeness to real images",
     "prompt": "Likeness to the description",
 }
 """Kinds of metrics (`score_tables.KINDS`) as headings."""
@@ -53,14 +53,14 @@ VERDICT_NAMES = {
 
 
 def arm_name(arm: str) -> str:
-    """An arm in plain words; "a+token" is token pictures on top of the control a."""
+    """An arm in plain words; "a+token" is token images on top of the control a."""
     control, plus, source = arm.partition("+")
     known = ARM_NAMES.get(control, control)
     return f"{known} and {ARM_NAMES.get(source, source)}" if plus else known
 
 
 def strip_file(class_name: str) -> str:
-    """The figure with the first pictures of each set of a class."""
+    """The figure with the first images of each set of a class."""
     return f"grid_{slug(class_name)}.png"
 
 
@@ -70,5 +70,5 @@ def matrix_file(extractor: str, metric: str) -> str:
 
 
 def copies_file(class_name: str, source: str, extractor: str) -> str:
-    """The figure with the pictures of a set that come nearest to training pictures."""
+    """The figure with the images of a set that come nearest to training images."""
     return f"copies_{slug(class_name)}.{slug(source)}.{slug(extractor)}.png"

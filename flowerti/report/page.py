@@ -16,7 +16,7 @@ from flowerti.artifacts.records import Census, ClassifierReport
 from flowerti.report import formats, names, score_tables
 
 _MAX_STRIPS = 24
-"""Strips of pictures on the page, of classes and again of copies; the others are left to the folder of figures."""
+"""Strips of images on the page, of classes and again of copies; the others are left to the folder of figures."""
 _MAX_ROWS = 20
 """Pairs in a list of copies or near duplicates on the page; the summary holds all."""
 
@@ -32,7 +32,7 @@ def render_html(
     Args:
         summary: what `build_summary` returned, or the same read back from `summary.json`.
         classifier: the classifier's curves and per-class scores.
-        census: the counts of pictures.
+        census: the counts of images.
         figures: PNG bytes by name, from `figures.draw_figures`; a missing one is left out.
     """
     weak = [chosen["class_name"] for chosen in summary["selected"]]

@@ -1,6 +1,6 @@
 """The end of a run: summary.json, report.html, figures and cards, written from the artifacts.
 
-Which pictures are shown is decided here; what the page looks like is `report`'s. A report can be written again from
+Which images are shown is decided here; what the page looks like is `report`'s. A report can be written again from
 `summary.json` and the stored artifacts, without any computing.
 """
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from flowerti.artifacts.records import Census, ClassifierReport, PictureSet, Selection
+from flowerti.artifacts.records import Census, ClassifierReport, ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
-from flowerti.data.dataset import read_picture, read_pictures
+from flowerti.data.dataset import read_image, read_images
 from flowerti.data.shards import read_rows, read_synthetic, synthetic_address
 from flowerti.report import Findings, build_summary, render_html, validate_summary
 from flowerti.report.copies_figure import shown_pairs
@@ -26,8 +26,8 @@ def publish(study: Study, found: Findings) -> dict[str, Any]:
     """Write summary, figures and report, and return the summary."""
     summary = build_summary(found)
     validate_summary(summary)
-    pictures = shown_pictures(study, found.selection, found.sets)
-    drawn = draw_figures(found, pictures, pictures_of_copies(study, found.scores))
+    images = shown_images(study, found.selection, found.sets)
+    drawn = draw_figures(found, images, images_of_copies(study, found.scores))
     _write_figures(study.run, drawn)
     _write_page(study.run, summary, found.classifier, found.census, drawn)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
@@ -44,38 +44,38 @@ def _write_figures(run: RunDirectory, drawn: dict[str, bytes]) -> None:
             run.delete(name)
 
 
-def shown_pictures(study: Study, selection: Selection, sets: list[PictureSet]) -> dict[str, dict[str, np.ndarray]]:
-    """The first pictures of each selected class: real ones where they may be shown, then every synthetic set."""
+def shown_images(study: Study, selection: Selection, sets: list[ImageSet]) -> dict[str, dict[str, np.ndarray]]:
+    """The first images of each selected class: real ones where they may be shown, then every synthetic set."""
     size_px = study.experiment.data.image_size_px
     shown: dict[str, dict[str, np.ndarray]] = {}
     for selected in selection.selected:
         name = selected.class_name
         shown[name] = {}
-        if study.experiment.data.show_pictures:
+        if study.experiment.data.show_images:
             records = study.dataset.of("validation", name)[:_NUM_SHOWN]
-            shown[name]["real"] = read_pictures([record.address for record in records], size_px)
-        for pictures in sets:
-            if pictures.class_name == name:
-                shown[name][pictures.source] = _first(study.run, pictures, size_px)
+            shown[name]["real"] = read_images([record.address for record in records], size_px)
+        for images in sets:
+            if images.class_name == name:
+                shown[name][images.source] = _first(study.run, images, size_px)
     return shown
 
 
-def pictures_of_copies(study: Study, scores: Scores) -> dict[str, np.ndarray]:
-    """The pictures of the pairs that figures of copies show: synthetic ones by address, and training ones by id.
+def images_of_copies(study: Study, scores: Scores) -> dict[str, np.ndarray]:
+    """The images of the pairs that figures of copies show: synthetic ones by address, and training ones by id.
 
-    Training pictures are read only where they may be shown.
+    Training images are read only where they may be shown.
     """
     size_px = study.experiment.data.image_size_px
     pairs = [pair for check in scores.copies for pair in shown_pairs(check)]
-    found = {pair.picture: read_synthetic(study.run, pair.picture, size_px) for pair in pairs}
-    if study.experiment.data.show_pictures:
+    found = {pair.image: read_synthetic(study.run, pair.image, size_px) for pair in pairs}
+    if study.experiment.data.show_images:
         addresses = {record.id: record.address for record in study.dataset.of("train")}
-        found |= {pair.train_id: read_picture(addresses[pair.train_id], size_px) for pair in pairs}
+        found |= {pair.train_id: read_image(addresses[pair.train_id], size_px) for pair in pairs}
     return found
 
 
-def _first(run: RunDirectory, pictures: PictureSet, size_px: int) -> np.ndarray:
-    addresses = [synthetic_address(file, row) for file in pictures.files for row in range(len(read_rows(run, file)))]
+def _first(run: RunDirectory, images: ImageSet, size_px: int) -> np.ndarray:
+    addresses = [synthetic_address(file, row) for file in images.files for row in range(len(read_rows(run, file)))]
     return np.stack([read_synthetic(run, address, size_px) for address in addresses[:_NUM_SHOWN]])
 
 

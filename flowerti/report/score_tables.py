@@ -1,6 +1,6 @@
 """The rows of the page's tables about scores, from the lists of `summary.json`.
 
-Numbers share a column only where metric, feature extractor and split of the real pictures are the same. This module
+Numbers share a column only where metric, feature extractor and split of the real images are the same. This module
 sorts and joins; it knows nothing about how the page looks, and computes no result.
 """
 

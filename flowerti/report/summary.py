@@ -33,7 +33,7 @@ def build_summary(found: Findings) -> dict[str, Any]:
         "seed": experiment.seed,
         "versions": found.versions,
         "data_fingerprint": found.census.fingerprint,
-        "num_pictures": _num_pictures(found.census),
+        "num_pictures": _num_images(found.census),
         "unreadable": found.census.unreadable,
         "duplicates": found.census.duplicates,
         "settings": _quoted_settings(experiment),
@@ -72,11 +72,22 @@ def build_summary(found: Findings) -> dict[str, Any]:
     return summary
 
 
+_PUBLISHED_NAMES = {"num_images": "num_pictures", "floor_num_images": "floor_num_pictures", "image": "picture"}
+"""Fields whose key in summary.json is older than their name: programs that read the file rely on it."""
+
+
 def _rows(records: Sequence[Any]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(record) for record in records]
+    return [published(dataclasses.asdict(record)) for record in records]
 
 
-def _num_pictures(census: Census) -> dict[str, int]:
+def published(value: Any) -> Any:
+    """A record, or anything made of records, with the names that `summary.json` gives its fields."""
+    if isinstance(value, dict):
+        return {_PUBLISHED_NAMES.get(name, name): published(item) for name, item in value.items()}
+    return [published(item) for item in value] if isinstance(value, list) else value
+
+
+def _num_images(census: Census) -> dict[str, int]:
     return {
         split: sum(getattr(count, f"num_{split}") for count in census.counts)
         for split in ("train", "validation", "test")
@@ -85,7 +96,7 @@ def _num_pictures(census: Census) -> dict[str, int]:
 
 def _of_scores(scores: Scores) -> dict[str, Any]:
     """The records of scoring under their own names; only the notes are told apart from those of others."""
-    found = dataclasses.asdict(scores)
+    found = published(dataclasses.asdict(scores))
     return {"scoring_notes": found.pop("notes"), **found}
 
 
@@ -93,7 +104,7 @@ def _quoted_settings(experiment: Experiment) -> dict[str, Any]:
     return {
         "data_kind": experiment.data.kind,
         "image_size_px": experiment.data.image_size_px,
-        "show_pictures": experiment.data.show_pictures,
+        "show_pictures": experiment.data.show_images,
         "selection_rule": experiment.selection.rule,
         "classifier_mode": experiment.classifier.mode,
         "num_epochs": experiment.classifier.num_epochs,
@@ -123,11 +134,11 @@ def _concept_row(concept: Concept) -> dict[str, Any]:
         "token",
         "num_vectors",
         "initializer_token",
-        "num_pictures",
+        "num_images",
         "num_steps",
         "best_step",
     )
-    return {name: getattr(concept, name) for name in kept} | {
+    return published({name: getattr(concept, name) for name in kept}) | {
         **_losses(concept.loss_curve, concept.best_step),
         "embeddings_sha256": concept.embeddings_sha256,
         "seconds": concept.seconds,
@@ -136,8 +147,8 @@ def _concept_row(concept: Concept) -> dict[str, Any]:
 
 
 def _adapter_row(adapter: Adapter) -> dict[str, Any]:
-    kept = ("class_name", "rank", "num_parameters", "num_pictures", "num_steps", "best_step")
-    return {name: getattr(adapter, name) for name in kept} | {
+    kept = ("class_name", "rank", "num_parameters", "num_images", "num_steps", "best_step")
+    return published({name: getattr(adapter, name) for name in kept}) | {
         **_losses(adapter.loss_curve, adapter.best_step),
         "weights_sha256": adapter.weights_sha256,
         "seconds": adapter.seconds,

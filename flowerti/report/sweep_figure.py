@@ -1,4 +1,4 @@
-"""The sweep's chart: what each arm gains over real pictures only, by ratio, on validation and on test.
+"""The sweep's chart: what each arm gains over real images only, by ratio, on validation and on test.
 
 An arm that has no plain name here is drawn under its own. This module computes no result: it only draws.
 """
@@ -42,7 +42,7 @@ def has_gains(rows: Sequence[SweepRow]) -> bool:
 
 
 def sweep_png(rows: Sequence[SweepRow]) -> bytes:
-    """Draw the gain in weak-class F1 over real pictures only, with 95 % intervals."""
+    """Draw the gain in weak-class F1 over real images only, with 95 % intervals."""
     by_split = {split: _gains(rows, split) for split in _SPLIT_TITLES}
     by_split = {split: found for split, found in by_split.items() if found}
     colours = _colours_of(rows)

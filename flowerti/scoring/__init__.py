@@ -1,1 +1,1 @@
-"""How good drawn pictures are: distances, ranks, recognition, copies and names, from features alone."""
+"""How good drawn images are: distances, ranks, recognition, copies and names, from features alone."""

@@ -1,9 +1,9 @@
-"""Every set of pictures against the held-out real pictures of every class: does a token lie nearest to its own class?
+"""Every set of images against the held-out real images of every class: does a token lie nearest to its own class?
 
-The kernel distance takes all pictures, since it has no bias; the Fréchet distance is biased by their number, so all
+The kernel distance takes all images, since it has no bias; the Fréchet distance is biased by their number, so all
 sets and classes are cut to one. Each class's own terms are computed once and all sets meet a class in one product,
 which gives the numbers of `metrics` at a fraction of the cost. This module receives features; it does not know the
-pictures, files, or how the work is spread over machines.
+images, files, or how the work is spread over machines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Float64
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.scores import MatrixRow
 from flowerti.metrics.checks import checked
 from flowerti.metrics.kernel import gram
@@ -31,16 +31,16 @@ def class_matrix(
 ) -> tuple[list[MatrixRow], list[str]]:
     """Kernel and Fréchet distances of every set to every class.
 
-    A class with fewer than 4 held-out real pictures has no values and takes no part in the ranks, and its own sets get
+    A class with fewer than 4 held-out real images has no values and takes no part in the ranks, and its own sets get
     no row.
 
     Args:
         sets: features of each (class, source), any float dtype, at least 2 rows each; source "real" for the class's
-            training pictures.
-        real: features of the held-out real pictures of every class.
+            training images.
+        real: features of the held-out real images of every class.
         class_names: the columns, in order.
         extractor: name of the feature extractor, copied into the records.
-        seed: run seed; decides which pictures the Fréchet distance takes.
+        seed: run seed; decides which images the Fréchet distance takes.
 
     Returns:
         A row of each set and metric, and notes on what is missing.
@@ -53,7 +53,7 @@ def class_matrix(
         return [], []
     all_sets, kept = _checked_sets(sets, real, class_names)
     notes = [
-        f"{name}: {len(real[name])} held-out real picture(s), too few to stand among the classes that sets are "
+        f"{name}: {len(real[name])} held-out real image(s), too few to stand among the classes that sets are "
         f"compared with (at least {_MIN_REAL})."
         for name in class_names
         if name not in kept
@@ -78,10 +78,10 @@ def class_matrix(
 def _checked_sets(
     sets: Sets, real: Mapping[str, Float[np.ndarray, "_ _"]], class_names: Sequence[str]
 ) -> tuple[dict[tuple[str, str], Float64[np.ndarray, "_ _"]], dict[str, Float64[np.ndarray, "_ _"]]]:
-    """Sets and classes in float64, without the classes that have too few pictures."""
+    """Sets and classes in float64, without the classes that have too few images."""
     for name in class_names:
         if name not in real:
-            raise ValueError(f"class {name!r}: no held-out real pictures; give features of every class")
+            raise ValueError(f"class {name!r}: no held-out real images; give features of every class")
     dim = next(iter(sets.values())).shape[1]
     checked_sets = {}
     for (name, source), features in sets.items():
@@ -90,7 +90,7 @@ def _checked_sets(
             raise ValueError(f"{where}: the class is not among the columns")
         checked_sets[name, source] = _checked(where, features, dim)
     kept = [name for name in class_names if len(real[name]) >= _MIN_REAL]
-    return checked_sets, {name: _checked(f"class {name!r}, held-out real pictures", real[name], dim) for name in kept}
+    return checked_sets, {name: _checked(f"class {name!r}, held-out real images", real[name], dim) for name in kept}
 
 
 def _checked(where: str, features: Float[np.ndarray, "_ _"], dim: int) -> Float64[np.ndarray, "_ _"]:

@@ -1,6 +1,6 @@
-"""Pictures that show the same: training pictures among synthetic ones, and near duplicates across splits.
+"""Images that show the same: training images among synthetic ones, and near duplicates across splits.
 
-Pixels decide (`thumbnails.correlations` above its limit, plain or mirrored); features only say which other pictures
+Pixels decide (`thumbnails.correlations` above its limit, plain or mirrored); features only say which other images
 deserve a look. This module knows nothing about files, models or where features come from.
 """
 
@@ -18,7 +18,7 @@ from flowerti.data.thumbnails import CORRELATION_LIMIT, THUMBNAIL_PX, check_thum
 __all__ = [
     "CORRELATION_LIMIT",
     "THUMBNAIL_PX",
-    "Pictures",
+    "Images",
     "check_copies",
     "held_out_similarities",
     "near_duplicates",
@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 SIMILARITY_QUANTILE = 0.95
-"""Share of held-out pictures below the similarity limit.
+"""Share of held-out images below the similarity limit.
 
 The limit only says where to look, so one false call in twenty costs nothing. A stricter one would pass over training
-pictures that were scaled a little: on Oxford 102 their similarity falls to 0.89, which is above this quantile (0.87)
+images that were scaled a little: on Oxford 102 their similarity falls to 0.89, which is above this quantile (0.87)
 and below the next usual one (0.99: 0.91).
 """
 
@@ -37,13 +37,13 @@ _BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pictures:
-    """Pictures of one class as this module sees them; all three in one order."""
+class Images:
+    """Images of one class as this module sees them; all three in one order."""
 
     ids: list[str]
-    """Ids of real pictures, addresses of synthetic ones."""
+    """Ids of real images, addresses of synthetic ones."""
     features: Float[np.ndarray, "_ _ _"]
-    """[num, views, dim]: one plain view; of training pictures the mirrored view as well."""
+    """[num, views, dim]: one plain view; of training images the mirrored view as well."""
     thumbnails: Float[np.ndarray, "_ _"]
     """As `thumbnails` gives them."""
 
@@ -54,15 +54,15 @@ def near_duplicates(
     flat: Float[np.ndarray, "num pixels"],
     identical: Sequence[Sequence[str]] = (),
 ) -> list[NearDuplicate]:
-    """Find pictures in different splits that show the same, plain or mirrored, in one class or in two.
+    """Find images in different splits that show the same, plain or mirrored, in one class or in two.
 
     Takes time with the product of the splits' sizes, and memory with their sum.
 
     Args:
-        records: all pictures of the data set.
+        records: all images of the data set.
         class_names: names of the classes, by class id.
         flat: thumbnails of the records, in their order.
-        identical: groups of ids of byte-identical pictures, as the census has them; they are listed in any case.
+        identical: groups of ids of byte-identical images, as the census has them; they are listed in any case.
 
     Returns:
         Byte-identical pairs first, then by falling correlation.
@@ -115,46 +115,46 @@ def _blocks(places: Int64[np.ndarray, " num"]) -> list[Int64[np.ndarray, " _"]]:
     return [places[begin : begin + _BLOCK] for begin in range(0, len(places), _BLOCK)]
 
 
-def _check(name: str, pictures: Pictures, dim: int | None = None) -> None:
-    num = len(pictures.ids)
-    if num == 0 or pictures.features.shape[0] != num:
-        raise ValueError(f"{name}: {len(pictures.features)} feature rows for {num} picture(s); give one for each")
-    if dim is not None and pictures.features.shape[2] != dim:
+def _check(name: str, images: Images, dim: int | None = None) -> None:
+    num = len(images.ids)
+    if num == 0 or images.features.shape[0] != num:
+        raise ValueError(f"{name}: {len(images.features)} feature rows for {num} image(s); give one for each")
+    if dim is not None and images.features.shape[2] != dim:
         raise ValueError(
-            f"{name}: features of width {pictures.features.shape[2]}, but the training pictures' have {dim}; "
+            f"{name}: features of width {images.features.shape[2]}, but the training images' have {dim}; "
             "use one extractor for both"
         )
-    if not np.isfinite(pictures.features).all():
+    if not np.isfinite(images.features).all():
         raise ValueError(f"{name}: features hold NaN or infinity; check the feature extractor")
-    check_thumbnails(name, pictures.thumbnails, num)
+    check_thumbnails(name, images.thumbnails, num)
 
 
 def _similarities(
     x: Float[np.ndarray, "num_x views_x dim"], train: Float[np.ndarray, "num_train views dim"]
 ) -> Float64[np.ndarray, "num_x num_train views"]:
-    """Cosines of the plain views with all views of the training pictures."""
+    """Cosines of the plain views with all views of the training images."""
     plain, views = x[:, 0].astype(np.float64), train.reshape(-1, train.shape[2]).astype(np.float64)
     plain /= np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12)
     views /= np.maximum(np.linalg.norm(views, axis=1, keepdims=True), 1e-12)
     return (plain @ views.T).reshape(len(x), len(train), -1)
 
 
-def held_out_similarities(class_name: str, train: Pictures, held_out: Pictures) -> Float64[np.ndarray, " num"]:
-    """How near held-out real pictures of a class come to its training pictures: what no copy does.
+def held_out_similarities(class_name: str, train: Images, held_out: Images) -> Float64[np.ndarray, " num"]:
+    """How near held-out real images of a class come to its training images: what no copy does.
 
     Args:
         class_name: the class, for errors.
-        train: its training pictures, in their plain and mirrored views.
-        held_out: its held-out real pictures; those that show the same as a training picture are left out.
+        train: its training images, in their plain and mirrored views.
+        held_out: its held-out real images; those that show the same as a training image are left out.
 
     Returns:
-        The highest cosine of each held-out picture.
+        The highest cosine of each held-out image.
 
     Raises:
         ValueError: features or thumbnails do not fit together or are not finite; names the class.
     """
-    _check(f"class {class_name!r}, training pictures", train)
-    _check(f"class {class_name!r}, held-out pictures", held_out, train.features.shape[2])
+    _check(f"class {class_name!r}, training images", train)
+    _check(f"class {class_name!r}, held-out images", held_out, train.features.shape[2])
     is_new = correlations(held_out.thumbnails, train.thumbnails).max(axis=(1, 2)) <= CORRELATION_LIMIT
     return _similarities(held_out.features, train.features).max(axis=(1, 2))[is_new]
 
@@ -163,24 +163,24 @@ def check_copies(
     class_name: str,
     source: str,
     extractor: str,
-    synthetic: Pictures,
-    train: Pictures,
+    synthetic: Images,
+    train: Images,
     held_out: Mapping[str, Float[np.ndarray, " _"]],
     num_closest: int = 12,
 ) -> CopyCheck:
-    """Look for training pictures of a class among its synthetic ones.
+    """Look for training images of a class among its synthetic ones.
 
-    A synthetic picture is a copy where its pixels correlate above `CORRELATION_LIMIT` with some training picture,
-    whatever the features say: they lose sight of a picture that was scaled down. The other pairs are those of the
-    highest cosine. The p-value takes the held-out pictures of this class only, because classes differ in how alike
-    their pictures are.
+    A synthetic image is a copy where its pixels correlate above `CORRELATION_LIMIT` with some training image,
+    whatever the features say: they lose sight of an image that was scaled down. The other pairs are those of the
+    highest cosine. The p-value takes the held-out images of this class only, because classes differ in how alike
+    their images are.
 
     Args:
         class_name: the class, which is copied into the record.
-        source: the source of the synthetic pictures, likewise.
+        source: the source of the synthetic images, likewise.
         extractor: the feature extractor, likewise.
-        synthetic: the synthetic pictures, in one view.
-        train: the class's training pictures, in their plain and mirrored views.
+        synthetic: the synthetic images, in one view.
+        train: the class's training images, in their plain and mirrored views.
         held_out: `held_out_similarities` of every class at hand; their pool sets the similarity limit.
         num_closest: pairs to keep as the closest.
 
@@ -189,13 +189,13 @@ def check_copies(
             similarities; names class and source.
     """
     where = f"class {class_name!r}, source {source!r}"
-    _check(f"class {class_name!r}, training pictures", train)
+    _check(f"class {class_name!r}, training images", train)
     _check(where, synthetic, train.features.shape[2])
     if class_name not in held_out:
         raise ValueError(f"{where}: no held-out similarities of the class; compute them first")
     pool = np.concatenate(list(held_out.values()))
     if len(pool) == 0:
-        raise ValueError(f"{where}: no held-out picture is new to the training pictures; the check needs some")
+        raise ValueError(f"{where}: no held-out image is new to the training images; the check needs some")
     similarity = _similarities(synthetic.features, train.features)
     correlation = correlations(synthetic.thumbnails, train.thumbnails)
     is_copy = correlation.max(axis=(1, 2)) > CORRELATION_LIMIT
@@ -206,7 +206,7 @@ def check_copies(
         class_name=class_name,
         source=source,
         extractor=extractor,
-        num_pictures=len(pairs),
+        num_images=len(pairs),
         similarity_limit=float(np.quantile(pool, SIMILARITY_QUANTILE)),
         correlation_limit=CORRELATION_LIMIT,
         copies=sorted(copies, key=lambda pair: -pair.pixel_correlation),
@@ -216,20 +216,20 @@ def check_copies(
 
 
 def _nearest_pairs(
-    synthetic: Pictures,
-    train: Pictures,
+    synthetic: Images,
+    train: Images,
     similarity: Float64[np.ndarray, "num num_train views"],
     correlation: Float32[np.ndarray, "num num_train 2"],
     is_copy: Bool[np.ndarray, " num"],
 ) -> list[CopyPair]:
-    """Each synthetic picture with the training picture that it copies, else with the one of the highest cosine."""
+    """Each synthetic image with the training image that it copies, else with the one of the highest cosine."""
     pairs = []
     for i, name in enumerate(synthetic.ids):
         deciding = correlation[i] if is_copy[i] else similarity[i]
         place, view = np.unravel_index(int(deciding.argmax()), deciding.shape)
         pairs.append(
             CopyPair(
-                picture=name,
+                image=name,
                 train_id=train.ids[place],
                 is_mirrored=bool(view == 1),
                 similarity=float(similarity[i, place].max()),
@@ -240,7 +240,7 @@ def _nearest_pairs(
 
 
 def _nearer_p_value(synthetic: Float64[np.ndarray, " num"], held_out: Float64[np.ndarray, " _"]) -> float:
-    """One-sided Mann-Whitney test of "synthetic pictures lie no nearer"; 1 where all values are equal."""
+    """One-sided Mann-Whitney test of "synthetic images lie no nearer"; 1 where all values are equal."""
     from scipy.stats import mannwhitneyu
 
     if np.ptp(np.concatenate([synthetic, held_out])) == 0:

@@ -1,9 +1,9 @@
-"""Scores of one class: how far each source's pictures lie from held-out real ones.
+"""Scores of one class: how far each source's images lie from held-out real ones.
 
-Every value stands beside the same metric between disjoint halves of the real pictures. Metrics that the number of
-pictures biases (the Fréchet distance, precision to coverage, the Vendi ratio) are taken at the very size of their
-floor, on the same halves; the kernel distances and similarities have no such bias and take all pictures, the distances
-cut to one size for all sources. This module receives features; it does not know the pictures, the extractor's weights,
+Every value stands beside the same metric between disjoint halves of the real images. Metrics that the number of
+images biases (the Fréchet distance, precision to coverage, the Vendi ratio) are taken at the very size of their
+floor, on the same halves; the kernel distances and similarities have no such bias and take all images, the distances
+cut to one size for all sources. This module receives features; it does not know the images, the extractor's weights,
 files, or how the work is spread over machines.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.scores import Comparison, Distance
 from flowerti.config.experiment import ScoringConfig
 from flowerti.metrics.diversity import vendi_ratio
@@ -52,14 +52,14 @@ def _subsample(
 def _check_sizes(class_name: str, real: Features, synthetic: Mapping[str, Features]) -> None:
     if len(real) < _MIN_REAL:
         raise ValueError(
-            f"class {class_name!r}: {len(real)} held-out real picture(s); scoring needs at least {_MIN_REAL}"
+            f"class {class_name!r}: {len(real)} held-out real image(s); scoring needs at least {_MIN_REAL}"
         )
     if not synthetic:
-        raise ValueError(f"class {class_name!r}: no synthetic pictures to score; sample some first")
+        raise ValueError(f"class {class_name!r}: no synthetic images to score; sample some first")
     for source, features in synthetic.items():
         if len(features) < 2:
             raise ValueError(
-                f"class {class_name!r}, source {source!r}: {len(features)} picture(s); scoring needs at least 2"
+                f"class {class_name!r}, source {source!r}: {len(features)} image(s); scoring needs at least 2"
             )
 
 
@@ -75,19 +75,19 @@ def score_class(
 ) -> tuple[list[Distance], list[Comparison], list[str]]:
     """Score every source of one class.
 
-    For the kernel distance and CMMD the real pictures and each source are subsampled to the size of the smallest set.
+    For the kernel distance and CMMD the real images and each source are subsampled to the size of the smallest set.
     The Fréchet distance, precision, recall, density, coverage and the Vendi ratio are means over random halves of the
-    real pictures, at their size. Similarities are means over all pairs. CMMD is left out unless the extractor is
+    real images, at their size. Similarities are means over all pairs. CMMD is left out unless the extractor is
     "clip", because its bandwidth is made for CLIP's unit vectors.
 
     Args:
         class_name: name of the class; also seeds the random choices.
-        real: features of held-out real pictures, any float dtype, at least 4 rows.
-        synthetic: features of each source's pictures, of the same width, at least 2 rows each.
+        real: features of held-out real images, any float dtype, at least 4 rows.
+        synthetic: features of each source's images, of the same width, at least 2 rows each.
         extractor: name of the feature extractor, copied into the records.
         config: numbers of permutations, floor splits and neighbours.
         seed: run seed.
-        reference: the split of the real pictures, copied into the records.
+        reference: the split of the real images, copied into the records.
         text_feature: feature of the class's description by the same extractor, for the text similarity.
 
     Returns:
@@ -95,7 +95,7 @@ def score_class(
         other names with `raw`; and notes on what could not be computed.
 
     Raises:
-        ValueError: too few pictures, or features that are not finite, do not vary or differ in width; names the class
+        ValueError: too few images, or features that are not finite, do not vary or differ in width; names the class
             and the source.
     """
     _check_sizes(class_name, real, synthetic)
@@ -118,7 +118,7 @@ def score_class(
                     *_similar(real, features, floors, text_feature),
                 ]
             except ValueError as error:
-                raise ValueError(f"source {source!r} (y) against real pictures (x): {error}") from error
+                raise ValueError(f"source {source!r} (y) against real images (x): {error}") from error
             distances += [Distance(**named, **{"p_value": None, **row}) for row in rows]
             notes += _missing(f"{class_name}, {source}, {extractor}", rows, config)
         comparisons = _comparisons(class_name, matched_real, matched, extractor, config, seed, reference)
@@ -132,7 +132,7 @@ def _missing(where: str, rows: list[dict[str, Any]], config: ScoringConfig) -> l
     if any(row["metric"] == "precision" for row in rows):
         return []
     return [
-        f"{where}: no precision, recall, density and coverage, since {size} pictures on each side are too few for "
+        f"{where}: no precision, recall, density and coverage, since {size} images on each side are too few for "
         f"{config.num_neighbours} neighbours."
     ]
 
@@ -140,7 +140,7 @@ def _missing(where: str, rows: list[dict[str, Any]], config: ScoringConfig) -> l
 def _floors(
     real: Float[np.ndarray, "num dim"], extractor: str, config: ScoringConfig, seed: int, class_name: str
 ) -> dict[str, tuple[float, int]]:
-    """Floor and its size for each metric that takes all pictures; the halves are the same for all of them."""
+    """Floor and its size for each metric that takes all images; the halves are the same for all of them."""
     metrics = {"kernel": kernel_distance, "image_similarity": image_similarity}
     if extractor == "clip":
         metrics["cmmd"] = cmmd
@@ -163,7 +163,7 @@ def _halved(
     metrics["vendi_ratio"] = vendi_ratio
     for name, metric in metrics.items():
         value, at_floor, size = against_halves(real, synthetic, config.num_floor_splits, rng(), metric)
-        sizes = {"num_real": size, "num_synthetic": size, "floor_num_pictures": size}
+        sizes = {"num_real": size, "num_synthetic": size, "floor_num_images": size}
         yield {"metric": name, "value": value, "floor": at_floor, **sizes}
 
 
@@ -208,7 +208,7 @@ def _similar(
 
 
 def _at_floor(floor_and_size: tuple[float, int]) -> dict[str, Any]:
-    return {"floor": floor_and_size[0], "floor_num_pictures": floor_and_size[1]}
+    return {"floor": floor_and_size[0], "floor_num_images": floor_and_size[1]}
 
 
 def _interval(value: float, standard_error: float | None) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ def name_verdict(class_name: str, comparisons: Sequence[Comparison], reference: 
 
     "Shown nearer" means that the interval of the difference lies above 0. The first rule that holds decides:
 
-    1. `token`: the token is shown nearer to the real pictures than every name that was tried, the class name among
+    1. `token`: the token is shown nearer to the real images than every name that was tried, the class name among
        them.
     2. `better_name_is_enough`: another name is shown nearer than the class name, and the token is not shown nearer than
        that other name.
@@ -32,7 +32,7 @@ def name_verdict(class_name: str, comparisons: Sequence[Comparison], reference: 
     Args:
         class_name: the class to judge.
         comparisons: of one feature extractor; those of other classes, metrics and splits are passed over.
-        reference: split of the real pictures.
+        reference: split of the real images.
 
     Raises:
         ValueError: two comparisons of the class say the same; names it.
@@ -75,10 +75,10 @@ def _has_interval(comparison: Comparison | None) -> bool:
 
 def _reason(verdict: str, found: dict[tuple[str, str], Comparison]) -> str:
     heads = {
-        "token": "The token lies nearer to the real pictures than every name that was tried",
-        "better_name_is_enough": "Another name lies nearer to the real pictures than the class name, and the token is "
+        "token": "The token lies nearer to the real images than every name that was tried",
+        "better_name_is_enough": "Another name lies nearer to the real images than the class name, and the token is "
         "not shown to be nearer than it",
-        "class_name_is_enough": "The token lies no nearer to the real pictures than the class name",
+        "class_name_is_enough": "The token lies no nearer to the real images than the class name",
         "undecided": "The intervals do not decide between token and names",
     }
     others = [("token", name) for name in _OTHER_NAMES] + [(name, "raw") for name in _OTHER_NAMES]

@@ -1,7 +1,7 @@
-"""What a classifier of real pictures makes of synthetic ones, and what one that learnt from a source alone is worth.
+"""What a classifier of real images makes of synthetic ones, and what one that learnt from a source alone is worth.
 
 Both are linear heads on given features with settings of their own, so that their numbers do not move with the settings
-of the run's classifier. This module does not know the pictures, files, or how the work is spread over machines.
+of the run's classifier. This module does not know the images, files, or how the work is spread over machines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.scores import Recognition, TrainedOnSource
 from flowerti.classifier.batches import Treatment
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
@@ -22,33 +22,31 @@ _MIN_STEPS = 300
 _MIN_CLASSES = 2
 
 
-def num_head_steps(num_pictures: int) -> int:
-    """Optimiser steps of a head: 30 passes over its pictures in batches of 32, but at least 300."""
-    return max(_MIN_STEPS, _NUM_PASSES * steps_per_epoch(num_pictures, _CONFIG.batch_size))
+def num_head_steps(num_images: int) -> int:
+    """Optimiser steps of a head: 30 passes over its images in batches of 32, but at least 300."""
+    return max(_MIN_STEPS, _NUM_PASSES * steps_per_epoch(num_images, _CONFIG.batch_size))
 
 
 def train_independent_head(
     features: Float32[np.ndarray, "num views dim"], class_ids: Int64[np.ndarray, " num"], num_classes: int, seed: int
 ) -> Head:
-    """Train the head that judges synthetic pictures, on real training pictures only.
+    """Train the head that judges synthetic images, on real training images only.
 
     Classes are drawn equally often, so that a rare class is not passed over. The seed is
     `seed_for(seed, "", "recognition/head", 0)`; steps are those of `num_head_steps`.
 
     Args:
-        features: features of every real training picture, in one or several views.
-        class_ids: class of each picture, in [0, num_classes).
+        features: features of every real training image, in one or several views.
+        class_ids: class of each image, in [0, num_classes).
         num_classes: number of classes.
         seed: run seed.
 
     Raises:
-        ValueError: a class has no picture, or as `classifier.fit_head`.
+        ValueError: a class has no image, or as `classifier.fit_head`.
     """
     missing = sorted(set(range(num_classes)) - set(class_ids.tolist()))
     if missing:
-        raise ValueError(
-            f"class {missing[0]} has no real training picture: a head that judges needs some of each class"
-        )
+        raise ValueError(f"class {missing[0]} has no real training image: a head that judges needs some of each class")
     head_seed = seed_for(seed, "", "recognition/head", 0)
     steps = num_head_steps(len(features))
     return fit_head(features, class_ids, num_classes, _CONFIG, head_seed, steps, Treatment(balanced=True))
@@ -57,12 +55,12 @@ def train_independent_head(
 def recognise(
     head: Head, class_names: Sequence[str], sets: Mapping[tuple[str, str], Float32[np.ndarray, "_ _"]]
 ) -> list[Recognition]:
-    """Count how many pictures of each set the head takes for the class that they are meant to show.
+    """Count how many images of each set the head takes for the class that they are meant to show.
 
     Args:
-        head: trained on real pictures only.
+        head: trained on real images only.
         class_names: names of its classes, by class id.
-        sets: features of each (class, source); source "real" for held-out real pictures.
+        sets: features of each (class, source); source "real" for held-out real images.
 
     Raises:
         ValueError: a set is empty, of an unknown class, of another width or not finite; names class and source.
@@ -86,7 +84,7 @@ def _recognise_set(
     return Recognition(
         class_name=class_name,
         source=source,
-        num_pictures=len(features),
+        num_images=len(features),
         num_recognised=hits,
         share=hits / len(features),
         low=low,
@@ -97,7 +95,7 @@ def _recognise_set(
 
 def _check(where: str, features: Float32[np.ndarray, "num *views dim"], dim: int) -> None:
     if len(features) == 0:
-        raise ValueError(f"{where}: no pictures")
+        raise ValueError(f"{where}: no images")
     if features.shape[-1] != dim:
         raise ValueError(f"{where}: features of width {features.shape[-1]} beside {dim}; use one extractor for all")
     if not np.isfinite(features).all():
@@ -111,17 +109,17 @@ def train_on_source(
     num_seeds: int = 5,
     num_bootstrap: int = 2000,
 ) -> tuple[list[TrainedOnSource], list[str]]:
-    """Train a head among the selected classes on one source alone, and test it on held-out real pictures.
+    """Train a head among the selected classes on one source alone, and test it on held-out real images.
 
     This is the classification accuracy score of Ravuri and Vinyals 2019 (arXiv 1905.10887), as balanced accuracy, and
-    at the same number of pictures for every class and source: that of the smallest set. Each seed draws its pictures
-    anew. The interval is a bootstrap over seeds and, within each class, held-out pictures; all sources see the same
+    at the same number of images for every class and source: that of the smallest set. Each seed draws its images
+    anew. The interval is a bootstrap over seeds and, within each class, held-out images; all sources see the same
     resamples.
 
     Args:
-        train: features of each (class, source), in one or several views; source "real" for real training pictures. A
+        train: features of each (class, source), in one or several views; source "real" for real training images. A
             source that lacks a class is left out.
-        held_out: features of the held-out real pictures of each selected class.
+        held_out: features of the held-out real images of each selected class.
         seed: run seed.
         num_seeds: heads for each source.
         num_bootstrap: resamples behind an interval.
@@ -138,7 +136,7 @@ def train_on_source(
     sources = dict.fromkeys(source for _, source in train)
     missing = {source: [name for name in class_names if (name, source) not in train] for source in sources}
     notes = [
-        f"No classifier from source {source} alone: it has no pictures of {', '.join(lacking)}."
+        f"No classifier from source {source} alone: it has no images of {', '.join(lacking)}."
         for source, lacking in missing.items()
         if lacking
     ]
@@ -148,11 +146,11 @@ def train_on_source(
     _check_sources(complete, held_out)
     size = min(len(features) for of_source in complete.values() for features in of_source)
     class_of = np.repeat(np.arange(len(class_names)), [len(held_out[name]) for name in class_names])
-    pictures = np.concatenate([held_out[name] for name in class_names])
+    images = np.concatenate([held_out[name] for name in class_names])
     records = []
     for source, of_source in complete.items():
         hits = np.stack(
-            [_fit_and_test(class_names, source, of_source, size, pictures, class_of, seed, i) for i in range(num_seeds)]
+            [_fit_and_test(class_names, source, of_source, size, images, class_of, seed, i) for i in range(num_seeds)]
         )
         low, high = _interval(hits, class_of, num_bootstrap, seed)
         records.append(
@@ -174,7 +172,7 @@ def _check_sources(
 ) -> None:
     dim = next(iter(held_out.values())).shape[1]
     for name, features in held_out.items():
-        _check(f"class {name!r}, held-out real pictures", features, dim)
+        _check(f"class {name!r}, held-out real images", features, dim)
     for source, of_source in complete.items():
         for name, features in zip(held_out, of_source, strict=True):
             _check(f"class {name!r}, source {source!r}", features, dim)
@@ -187,7 +185,7 @@ def _fit_and_test(
     source: str,
     of_source: list[Float32[np.ndarray, "_ views dim"]],
     size: int,
-    pictures: Float32[np.ndarray, "num dim"],
+    images: Float32[np.ndarray, "num dim"],
     class_of: Int64[np.ndarray, " num"],
     seed: int,
     index: int,
@@ -200,13 +198,13 @@ def _fit_and_test(
     ids = np.repeat(np.arange(num_classes), size)
     head_seed = seed_for(seed, "", "train_on_source/head", index)
     head = fit_head(train, ids, num_classes, _CONFIG, head_seed, num_head_steps(len(train)))
-    return head.logits(pictures).argmax(axis=1) == class_of
+    return head.logits(images).argmax(axis=1) == class_of
 
 
 def _interval(
     hits: Bool[np.ndarray, "seeds num"], class_of: Int64[np.ndarray, " num"], num_bootstrap: int, seed: int
 ) -> tuple[float, float]:
-    """95 % interval of the balanced accuracy; seeds and pictures are crossed, as every seed sees all pictures."""
+    """95 % interval of the balanced accuracy; seeds and images are crossed, as every seed sees all images."""
     rng = np.random.default_rng(seed_for(seed, "", "train_on_source/bootstrap", 0))
     num_seeds = len(hits)
     seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_bootstrap) / num_seeds

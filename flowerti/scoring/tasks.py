@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import (
     Comparison,
@@ -23,7 +23,7 @@ from flowerti.config.experiment import ScoringConfig
 from flowerti.data.dataset import Record, Split
 from flowerti.features.files import StoredFeatures
 from flowerti.scoring.class_matrix import class_matrix
-from flowerti.scoring.copies import Pictures, check_copies, held_out_similarities, near_duplicates
+from flowerti.scoring.copies import Images, check_copies, held_out_similarities, near_duplicates
 from flowerti.scoring.distances import score_class
 from flowerti.scoring.recognition import recognise, train_independent_head, train_on_source
 
@@ -51,7 +51,7 @@ class StoredSets:
 
     @property
     def selected(self) -> list[str]:
-        """The classes that have synthetic pictures."""
+        """The classes that have synthetic images."""
         return list(dict.fromkeys(class_name for class_name, _ in self.synthetic))
 
     def sources(self, class_name: str) -> dict[str, np.ndarray]:
@@ -60,11 +60,11 @@ class StoredSets:
         return {source: of.read(self.run)[:, 0] for source, of in found.items()}
 
     def held_out_by_class(self) -> dict[str, np.ndarray]:
-        """Features [num, dim] of the held-out real pictures of every class."""
+        """Features [num, dim] of the held-out real images of every class."""
         return _by_class(self.held_out.read(self.run)[:, 0], self.held_out_records, self.class_names)
 
     def train_by_class(self) -> dict[str, np.ndarray]:
-        """Features [num, views, dim] of the training pictures of every class."""
+        """Features [num, views, dim] of the training images of every class."""
         return _by_class(self.train.read(self.run), self.train_records, self.class_names)
 
 
@@ -97,7 +97,7 @@ def _text_feature(room: StoredSets, class_name: str) -> np.ndarray | None:
 
 
 def matrix_of(room: StoredSets) -> tuple[list[MatrixRow], list[str]]:
-    """Every set, and the selected classes' training pictures, against every class."""
+    """Every set, and the selected classes' training images, against every class."""
     train = room.train_by_class()
     sets = {}
     for name in room.selected:
@@ -108,7 +108,7 @@ def matrix_of(room: StoredSets) -> tuple[list[MatrixRow], list[str]]:
 
 
 def recognition_of(room: StoredSets) -> tuple[list[Recognition], list[TrainedOnSource], list[str]]:
-    """What a classifier of real pictures says of the sets, and what one that learnt from each source is worth."""
+    """What a classifier of real images says of the sets, and what one that learnt from each source is worth."""
     train, held_out = room.train_by_class(), room.held_out_by_class()
     class_ids = np.array([record.class_id for record in room.train_records], dtype=np.int64)
     head = train_independent_head(room.train.read(room.run), class_ids, len(room.class_names), room.seed)
@@ -121,15 +121,15 @@ def recognition_of(room: StoredSets) -> tuple[list[Recognition], list[TrainedOnS
 
 
 def copies_of(room: StoredSets, pixels: StoredSets) -> list[CopyCheck]:
-    """Training pictures among the synthetic ones; `pixels` holds the same sets as thumbnails."""
-    train = _pictures(room.train_by_class(), pixels.train_by_class(), room.train_records, room.class_names)
+    """Training images among the synthetic ones; `pixels` holds the same sets as thumbnails."""
+    train = _images(room.train_by_class(), pixels.train_by_class(), room.train_records, room.class_names)
     plain = {name: rows[:, None] for name, rows in room.held_out_by_class().items()}
     shown = {name: rows[:, None] for name, rows in pixels.held_out_by_class().items()}
-    held_out = _pictures(plain, shown, room.held_out_records, room.class_names)
+    held_out = _images(plain, shown, room.held_out_records, room.class_names)
     similarities = {name: held_out_similarities(name, train[name], held_out[name]) for name in room.class_names}
     checks = []
     for (name, source), stored in room.synthetic.items():
-        drawn = Pictures(
+        drawn = Images(
             ids=room.addresses[name, source],
             features=stored.read(room.run),
             thumbnails=pixels.synthetic[name, source].read(room.run)[:, 0],
@@ -139,16 +139,15 @@ def copies_of(room: StoredSets, pixels: StoredSets) -> list[CopyCheck]:
     return checks
 
 
-def _pictures(
+def _images(
     features: dict[str, np.ndarray],
     thumbnails: dict[str, np.ndarray],
     records: tuple[Record, ...],
     class_names: tuple[str, ...],
-) -> dict[str, Pictures]:
+) -> dict[str, Images]:
     ids = {name: [r.id for r in records if r.class_id == class_id] for class_id, name in enumerate(class_names)}
     return {
-        name: Pictures(ids=ids[name], features=features[name], thumbnails=thumbnails[name][:, 0])
-        for name in class_names
+        name: Images(ids=ids[name], features=features[name], thumbnails=thumbnails[name][:, 0]) for name in class_names
     }
 
 
@@ -158,7 +157,7 @@ def duplicates_of(
     splits: list[tuple[StoredFeatures, tuple[Record, ...]]],
     identical: list[list[str]],
 ) -> list[NearDuplicate]:
-    """Pictures of different splits that show the same, from the splits' thumbnails."""
+    """Images of different splits that show the same, from the splits' thumbnails."""
     records = [record for _, of_split in splits for record in of_split]
     flat = np.concatenate([stored.read(run)[:, 0] for stored, _ in splits])
     known = {record.id for record in records}

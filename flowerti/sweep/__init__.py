@@ -1,1 +1,1 @@
-"""How many pictures to mix in: trials, their statistics, and the recommendation. It knows nothing about Ray."""
+"""How many images to mix in: trials, their statistics, and the recommendation. It knows nothing about Ray."""

@@ -1,7 +1,7 @@
-"""The bootstrap behind the sweep's intervals: seeds and test pictures, both resampled, and its spread put right.
+"""The bootstrap behind the sweep's intervals: seeds and test images, both resampled, and its spread put right.
 
-Every seed predicted the same pictures, so seeds and pictures are crossed. Resampling both at once ("pigeonhole
-bootstrap") counts what is peculiar to one seed and one picture three times, and with few seeds it shows too little of
+Every seed predicted the same images, so seeds and images are crossed. Resampling both at once ("pigeonhole
+bootstrap") counts what is peculiar to one seed and one image three times, and with few seeds it shows too little of
 the seeds' spread, for it cannot draw a seed that was not run. `stretched` mends both. This module takes predictions as
 they are and knows nothing about arms, ratios, torch, Ray or files.
 """
@@ -23,11 +23,11 @@ class Replicates:
     """Mean F1 of groups of classes: of each seed, and in each replicate."""
 
     seeds: Float64[np.ndarray, "groups arms seeds"]
-    """On the pictures as they are."""
-    pictures_only: Float64[np.ndarray, "groups arms replicates"]
-    """Pictures resampled, mean over all seeds."""
+    """On the images as they are."""
+    images_only: Float64[np.ndarray, "groups arms replicates"]
+    """Images resampled, mean over all seeds."""
     both: Float64[np.ndarray, "groups arms replicates"]
-    """Seeds and pictures resampled."""
+    """Seeds and images resampled."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,27 +46,27 @@ def draw_resamples(
     num_replicates: int,
     rng: np.random.Generator,
 ) -> tuple[Int64[np.ndarray, "replicates seeds"], Float32[np.ndarray, "num replicates"]]:
-    """Draw how often each seed and each picture occurs in each replicate.
+    """Draw how often each seed and each image occurs in each replicate.
 
-    Seeds and pictures are crossed, not nested: one draw of pictures serves all seeds of a replicate. Counts stay exact
+    Seeds and images are crossed, not nested: one draw of images serves all seeds of a replicate. Counts stay exact
     in float32; they take 4 * num * replicates bytes.
 
     Args:
-        true_ids: class id of each picture; the number of pictures of a class is kept in every replicate.
+        true_ids: class id of each image; the number of images of a class is kept in every replicate.
         num_seeds: seeds in each arm.
         num_replicates: bootstrap replicates.
         rng: source of the draws.
 
     Returns:
-        Seed counts, each row summing to num_seeds, and picture counts.
+        Seed counts, each row summing to num_seeds, and image counts.
     """
     seed_counts = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_replicates)
-    picture_counts = np.empty((len(true_ids), num_replicates), dtype=np.float32)
+    image_counts = np.empty((len(true_ids), num_replicates), dtype=np.float32)
     for class_id in np.unique(true_ids):
         members = np.flatnonzero(true_ids == class_id)
         shares = np.full(len(members), 1 / len(members))
-        picture_counts[members] = rng.multinomial(len(members), shares, num_replicates).T
-    return seed_counts, picture_counts
+        image_counts[members] = rng.multinomial(len(members), shares, num_replicates).T
+    return seed_counts, image_counts
 
 
 def resampled_f1(
@@ -74,59 +74,59 @@ def resampled_f1(
     true_ids: Int64[np.ndarray, " num"],
     groups: Float64[np.ndarray, "groups classes"],
     seed_counts: Int[np.ndarray, "replicates seeds"],
-    picture_counts: Float32[np.ndarray, "num replicates"],
+    image_counts: Float32[np.ndarray, "num replicates"],
 ) -> Replicates:
     """Mean F1 of each group of classes, for every arm and replicate.
 
-    A trial's class counts in all replicates at once are a sparse classes x pictures matrix times the picture counts, so
-    that nothing of size trials x pictures x replicates is ever held. The pictures as they are ride along as one more
+    A trial's class counts in all replicates at once are a sparse classes x images matrix times the image counts, so
+    that nothing of size trials x images x replicates is ever held. The images as they are ride along as one more
     replicate.
 
     Args:
-        predictions: predicted class id of each picture.
-        true_ids: true class id of each picture.
+        predictions: predicted class id of each image.
+        true_ids: true class id of each image.
         groups: weights of the classes, each row summing to 1.
         seed_counts: how often each seed occurs in a replicate.
-        picture_counts: how often each picture occurs in a replicate.
+        image_counts: how often each image occurs in a replicate.
 
     Returns:
         F1 in [0, 1].
     """
-    num_arms, num_seeds, num_pictures = predictions.shape
-    num_replicates = picture_counts.shape[1]
+    num_arms, num_seeds, num_images = predictions.shape
+    num_replicates = image_counts.shape[1]
     share = seed_counts.T / num_seeds
-    counts = np.concatenate([picture_counts, np.ones((num_pictures, 1), np.float32)], axis=1)
-    support = _class_counts(true_ids, np.ones(num_pictures), groups.shape[1], counts)
+    counts = np.concatenate([image_counts, np.ones((num_images, 1), np.float32)], axis=1)
+    support = _class_counts(true_ids, np.ones(num_images), groups.shape[1], counts)
     seeds = np.zeros((len(groups), num_arms, num_seeds))
-    pictures_only, both = (np.zeros((len(groups), num_arms, num_replicates)) for _ in range(2))
+    images_only, both = (np.zeros((len(groups), num_arms, num_replicates)) for _ in range(2))
     for arm, seed in np.ndindex(num_arms, num_seeds):
         means = groups @ _weighted_f1(predictions[arm, seed], true_ids, support, counts)
         seeds[:, arm, seed] = means[:, -1]
-        pictures_only[:, arm] += means[:, :-1] / num_seeds
+        images_only[:, arm] += means[:, :-1] / num_seeds
         both[:, arm] += means[:, :-1] * share[seed]
-    return Replicates(seeds=seeds, pictures_only=pictures_only, both=both)
+    return Replicates(seeds=seeds, images_only=images_only, both=both)
 
 
 def _class_counts(
     ids: Int64[np.ndarray, " num"],
     values: Float[np.ndarray, " num"],
     num_classes: int,
-    picture_counts: Float32[np.ndarray, "num replicates"],
+    image_counts: Float32[np.ndarray, "num replicates"],
 ) -> Float32[np.ndarray, "classes replicates"]:
     kept = np.flatnonzero(values)
     cells = (values[kept].astype(np.float32), (ids[kept], kept))
-    return sparse.csr_array(cells, shape=(num_classes, len(ids))) @ picture_counts
+    return sparse.csr_array(cells, shape=(num_classes, len(ids))) @ image_counts
 
 
 def _weighted_f1(
     ids: Int64[np.ndarray, " num"],
     true_ids: Int64[np.ndarray, " num"],
     support: Float32[np.ndarray, "classes replicates"],
-    picture_counts: Float32[np.ndarray, "num replicates"],
+    image_counts: Float32[np.ndarray, "num replicates"],
 ) -> Float64[np.ndarray, "classes replicates"]:
     num_classes = len(support)
-    predicted = _class_counts(ids, np.ones(len(ids)), num_classes, picture_counts)
-    hits = _class_counts(ids, (ids == true_ids).astype(np.float64), num_classes, picture_counts)
+    predicted = _class_counts(ids, np.ones(len(ids)), num_classes, image_counts)
+    hits = _class_counts(ids, (ids == true_ids).astype(np.float64), num_classes, image_counts)
     total = support + predicted
     f1 = np.zeros(total.shape)
     return np.divide(2.0 * hits, total, out=f1, where=total > 0, dtype=np.float64)
@@ -134,58 +134,58 @@ def _weighted_f1(
 
 def crossed_variance(
     seed_values: Float64[np.ndarray, " seeds"],
-    pictures_only: Float64[np.ndarray, " replicates"],
+    images_only: Float64[np.ndarray, " replicates"],
     both: Float64[np.ndarray, " replicates"],
-    num_pictures: float,
+    num_images: float,
 ) -> tuple[float, float]:
-    """Variance of a mean over crossed seeds and pictures, and its degrees of freedom.
+    """Variance of a mean over crossed seeds and images, and its degrees of freedom.
 
-    For a plain mean this is the unbiased estimate of the two-way random model, (MS_seeds + MS_pictures - MS_rest) /
-    (seeds * pictures): the bootstrap's variance with both resampled is that of the seeds, that of the pictures and
-    MS_rest, each times its small-sample factor. It is never below what seeds or pictures alone give. One seed says
-    nothing about the spread of seeds; then only pictures count.
+    For a plain mean this is the unbiased estimate of the two-way random model, (MS_seeds + MS_images - MS_rest) /
+    (seeds * images): the bootstrap's variance with both resampled is that of the seeds, that of the images and
+    MS_rest, each times its small-sample factor. It is never below what seeds or images alone give. One seed says
+    nothing about the spread of seeds; then only images count.
 
     Source: Owen 2007 (The pigeonhole bootstrap, Ann. Appl. Stat. 1), section 3, for the factor of three; Satterthwaite
         1946 for the degrees of freedom.
 
     Args:
-        seed_values: the statistic of each seed, on the pictures as they are.
-        pictures_only: replicates with the pictures resampled.
-        both: replicates with seeds and pictures resampled.
-        num_pictures: pictures behind the statistic, of the smallest unit that is resampled apart (a class): above 1.
+        seed_values: the statistic of each seed, on the images as they are.
+        images_only: replicates with the images resampled.
+        both: replicates with seeds and images resampled.
+        num_images: images behind the statistic, of the smallest unit that is resampled apart (a class): above 1.
     """
     num_seeds = len(seed_values)
-    picture_factor = num_pictures / (num_pictures - 1)
-    of_pictures = float(np.var(pictures_only)) * picture_factor
+    image_factor = num_images / (num_images - 1)
+    of_images = float(np.var(images_only)) * image_factor
     if num_seeds == 1:
-        return of_pictures, num_pictures - 1
+        return of_images, num_images - 1
     seed_factor = num_seeds / (num_seeds - 1)
     of_seeds = float(np.var(seed_values, ddof=1)) / num_seeds
-    rest = float(np.var(both)) - of_seeds / seed_factor - of_pictures / picture_factor
-    of_rest = max(0.0, rest) * seed_factor * picture_factor
-    variance = max(of_seeds, of_pictures, of_seeds + of_pictures - of_rest)
-    spread = of_seeds**2 / (num_seeds - 1) + of_pictures**2 / (num_pictures - 1)
+    rest = float(np.var(both)) - of_seeds / seed_factor - of_images / image_factor
+    of_rest = max(0.0, rest) * seed_factor * image_factor
+    variance = max(of_seeds, of_images, of_seeds + of_images - of_rest)
+    spread = of_seeds**2 / (num_seeds - 1) + of_images**2 / (num_images - 1)
     return variance, variance**2 / spread if spread > 0 else math.inf
 
 
 def stretched(
     seed_values: Float64[np.ndarray, " seeds"],
-    pictures_only: Float64[np.ndarray, " replicates"],
+    images_only: Float64[np.ndarray, " replicates"],
     both: Float64[np.ndarray, " replicates"],
-    num_pictures: float,
+    num_images: float,
 ) -> Float64[np.ndarray, " replicates"]:
     """The replicates around the estimate, stretched to the variance and the Student factor that they should have.
 
     Args:
         seed_values: as in `crossed_variance`.
-        pictures_only: as in `crossed_variance`.
+        images_only: as in `crossed_variance`.
         both: as in `crossed_variance`.
-        num_pictures: as in `crossed_variance`.
+        num_images: as in `crossed_variance`.
     """
     spread = float(np.std(both))
     if spread < TIE:
         return both
-    variance, freedom = crossed_variance(seed_values, pictures_only, both, num_pictures)
+    variance, freedom = crossed_variance(seed_values, images_only, both, num_images)
     tail = (1 + LEVEL) / 2
     student = 1.0 if math.isinf(freedom) else float(stats.t.ppf(tail, max(1.0, freedom)) / stats.norm.ppf(tail))
     centre = float(seed_values.mean())
@@ -194,9 +194,9 @@ def stretched(
 
 def estimate(
     seed_values: Float64[np.ndarray, " seeds"],
-    pictures_only: Float64[np.ndarray, " replicates"],
+    images_only: Float64[np.ndarray, " replicates"],
     both: Float64[np.ndarray, " replicates"],
-    num_pictures: float,
+    num_images: float,
 ) -> Estimate:
     """Mean over seeds, percentile interval and p-value from the stretched replicates.
 
@@ -204,11 +204,11 @@ def estimate(
 
     Args:
         seed_values: as in `crossed_variance`.
-        pictures_only: as in `crossed_variance`.
+        images_only: as in `crossed_variance`.
         both: as in `crossed_variance`.
-        num_pictures: as in `crossed_variance`.
+        num_images: as in `crossed_variance`.
     """
-    replicates = stretched(seed_values, pictures_only, both, num_pictures)
+    replicates = stretched(seed_values, images_only, both, num_images)
     low, high = np.percentile(replicates, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
     p = float((1 + (replicates <= TIE).sum()) / (1 + len(replicates)))
     return Estimate(value=float(seed_values.mean()), low=float(low), high=float(high), p=p)

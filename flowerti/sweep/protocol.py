@@ -22,7 +22,7 @@ from flowerti.sweep.trial import TrialPlan, plan_trials
 
 PRIMARY_CONTRAST = (
     "Mean F1 of the weak classes on test: arm token at the ratio that validation chooses (where it chooses none, at "
-    "the ratio with the largest gain there), minus arm real at equal optimiser steps, paired by seed and picture."
+    "the ratio with the largest gain there), minus arm real at equal optimiser steps, paired by seed and image."
 )
 """Fixed before any run."""
 
@@ -32,15 +32,15 @@ Train = Callable[[list[TrialPlan]], tuple[list[Trial], list[str]]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepQuestion:
-    """What the sweep asks, besides the pictures."""
+    """What the sweep asks, besides the images."""
 
     config: SweepConfig
     class_names: tuple[str, ...]
     weak_ids: list[int]
     num_train: list[int]
-    """Real training pictures of each class."""
+    """Real training images of each class."""
     pools: Mapping[str, int]
-    """Weak classes that have pictures, by source."""
+    """Weak classes that have images, by source."""
     run_seed: int
 
 
@@ -116,10 +116,10 @@ def _stacks(question: SweepQuestion, control: str) -> bool:
 
 
 def _of_adapters(rows: Sequence[SweepRow], config: SweepConfig) -> list[str]:
-    """What the rule says of the adapters' pictures: told, but no part of the recommendation, which is the token's."""
+    """What the rule says of the adapters' images: told, but no part of the recommendation, which is the token's."""
     if not any(row.arm == "lora" for row in rows):
         return []
-    return [f"The same rule for pictures of the tokens' adapters (arm lora): {recommend(rows, config, 'lora')[1]}"]
+    return [f"The same rule for images of the tokens' adapters (arm lora): {recommend(rows, config, 'lora')[1]}"]
 
 
 def _largest_gain(rows: Sequence[SweepRow]) -> float:
@@ -141,7 +141,7 @@ def _analyse(question: SweepQuestion, trials: list[Trial], true_ids: Int64[np.nd
 
 
 def _contrasts(analysis: SweepAnalysis, control: str, ratio: float) -> list[SweepContrast]:
-    """The primary contrast, the token's pictures against everything else, and what they add to the best control."""
+    """The primary contrast, the token's images against everything else, and what they add to the best control."""
     if not analysis.has("token", ratio):
         return []
     found = [analysis.contrast("token", ratio, "real", primary=analysis.split == "test")]

@@ -1,4 +1,4 @@
-"""How many synthetic pictures to use, from the validation rows: the rule, its reasons, and what else does as well.
+"""How many synthetic images to use, from the validation rows: the rule, its reasons, and what else does as well.
 
 Do no harm: the answer is 0 unless an interval says otherwise. This module sees rows only: it does not know how they
 came about, nor how a trial is trained.
@@ -24,7 +24,7 @@ def _check_validation(rows: Sequence[SweepRow] | Sequence[SweepClassRow]) -> Non
 
 
 def best_control(validation_rows: Sequence[SweepRow], config: SweepConfig) -> str:
-    """The arm without synthetic pictures with the highest weak F1, among those that do the others no harm.
+    """The arm without synthetic images with the highest weak F1, among those that do the others no harm.
 
     Args:
         validation_rows: rows on the validation split.
@@ -43,11 +43,11 @@ def best_control(validation_rows: Sequence[SweepRow], config: SweepConfig) -> st
 
 
 def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str = "token") -> tuple[float, str]:
-    """Choose how many synthetic pictures to use, as a multiple of a weak class's real ones.
+    """Choose how many synthetic images to use, as a multiple of a weak class's real ones.
 
     A ratio qualifies where its Holm-adjusted p-value (over the arm's ratios) is below 0.05, the other classes lose no
-    more than `config.max_rest_drop`, and it beats repeating the real pictures as often (p below 0.05; both must hold,
-    so this needs no adjustment): else the gain may be that of a larger class share, which any picture gives, even a
+    more than `config.max_rest_drop`, and it beats repeating the real images as often (p below 0.05; both must hold,
+    so this needs no adjustment): else the gain may be that of a larger class share, which any image gives, even a
     wrong one. The largest mean gain of weak F1 wins. Nothing qualifies: ratio 0.
 
     Source: Holm 1979 (Scand. J. Statist. 6).
@@ -66,7 +66,7 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
     _check_validation(validation_rows)
     rows = [row for row in validation_rows if row.arm == arm]
     if not rows:
-        return 0.0, f"Use no synthetic pictures: the sweep holds no trial of arm {arm}."
+        return 0.0, f"Use no synthetic images: the sweep holds no trial of arm {arm}."
     adjusted = holm_by([row.weak_gain_p for row in rows], [arm] * len(rows))
     significant = [i for i, p in enumerate(adjusted) if p < SIGNIFICANCE and rows[i].weak_gain > 0]
     harmless = [i for i in significant if rows[i].rest_gain >= -config.max_rest_drop]
@@ -77,17 +77,15 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
     rivals = _rivals(rows[best], validation_rows)
     ratio = rows[best].ratio
     if kept:
-        return ratio, f"Use {ratio:g} synthetic pictures for each real one: {facts}.{rivals}"
+        return ratio, f"Use {ratio:g} synthetic images for each real one: {facts}.{rivals}"
     if harmless:
         content = rows[best].content_gain
-        reason = (
-            f"ratio {ratio:g} gains, but not beyond what repeating the real pictures as often does ({content:+.3f})"
-        )
+        reason = f"ratio {ratio:g} gains, but not beyond what repeating the real images as often does ({content:+.3f})"
     elif significant:
         reason = f"ratio {ratio:g} gains, but the others lose more than {config.max_rest_drop:g}"
     else:
         reason = f"no ratio gains beyond chance, the best being {ratio:g}"
-    return 0.0, f"Use no synthetic pictures: {reason} ({facts}).{rivals}"
+    return 0.0, f"Use no synthetic images: {reason} ({facts}).{rivals}"
 
 
 def recommend_classes(
@@ -100,7 +98,7 @@ def recommend_classes(
 
     A ratio qualifies for a class where its p-value, adjusted over all weak classes and ratios of the arm (Holm), is
     below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and it beats repeating the
-    class's real pictures as often (p below 0.05, adjusted likewise: a gain by share alone may be real in every class);
+    class's real images as often (p below 0.05, adjusted likewise: a gain by share alone may be real in every class);
     the largest mean gain wins. All weak classes had the same ratio in every trial, so a mixture of ratios was itself
     not tried.
 
@@ -128,22 +126,22 @@ def _class_ratio(rows: list[SweepClassRow], harmless: set[float], arm: str) -> C
     best = max(kept or significant or own, key=lambda row: row.gain)
     facts = (
         f"F1 {best.gain:+.3f} at ratio {best.ratio:g} (95 % interval {best.gain_low:+.3f} to {best.gain_high:+.3f}, "
-        f"Holm-adjusted p {best.holm_p:.2g}, {best.num_pictures} validation pictures)"
+        f"Holm-adjusted p {best.holm_p:.2g}, {best.num_images} validation images)"
     )
     if kept:
         return ClassRatio(class_name=best.class_name, ratio=best.ratio, reason=facts)
     problem = "no ratio gains beyond chance; the best"
     if significant:
-        problem = "the other classes lose too much, or it is not shown to beat repeated real pictures"
+        problem = "the other classes lose too much, or it is not shown to beat repeated real images"
     return ClassRatio(class_name=best.class_name, ratio=0.0, reason=f"{problem}: {facts}")
 
 
 def warn(ratio: float, contrasts: Sequence[SweepContrast]) -> list[str]:
-    """What takes from a positive recommendation: arms that the token's pictures are not shown to beat.
+    """What takes from a positive recommendation: arms that the token's images are not shown to beat.
 
     Args:
         ratio: the recommended ratio.
-        contrasts: the token's pictures at this ratio against other arms, on validation.
+        contrasts: the token's images at this ratio against other arms, on validation.
 
     Returns:
         One sentence for each contrast whose interval does not lie above 0; none where nothing is recommended.
@@ -153,7 +151,7 @@ def warn(ratio: float, contrasts: Sequence[SweepContrast]) -> list[str]:
         if contrast.arm == "token" and contrast.against_arm != "real" and contrast.low <= 0:
             kind = "free control" if contrast.against_arm in _FREE_CONTROLS else "arm"
             found.append(
-                f"The {kind} {contrast.against_arm} may do as well: the token's pictures are "
+                f"The {kind} {contrast.against_arm} may do as well: the token's images are "
                 f"{contrast.difference:+.3f} against it (95 % interval {contrast.low:+.3f} to {contrast.high:+.3f})."
             )
     return found

@@ -1,7 +1,7 @@
 """What the sweep's trials say: F1 of every arm, of weak classes and groups of classes, with intervals; and contrasts.
 
 Gains are paired: all arms and seeds of a bootstrap replicate see the same draw, because they predicted the same
-pictures. How intervals come about is in `sweep.bootstrap`, what follows from them in `recommendation`. This module
+images. How intervals come about is in `sweep.bootstrap`, what follows from them in `recommendation`. This module
 takes predictions as they are: it does not know how a trial is trained, nor anything about torch, Ray or files.
 """
 
@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Int64
 from scipy import stats
 
-from flowerti.artifacts.records import SweepRow, Trial, seed_for
+from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.records import SweepRow, Trial
 from flowerti.artifacts.sweep import SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.config.experiment import SweepConfig
 from flowerti.data.long_tail import SHOT_GROUPS, ShotGroup, shot_group
@@ -50,19 +51,19 @@ class SweepAnalysis:
 
         Args:
             trials: trials of one split, in any order; every arm and ratio with the same seeds.
-            true_ids: true class id of each picture of the split, in the order of the predictions.
-            class_names: all classes; one without pictures counts with F1 0, as in the classifier's own score.
+            true_ids: true class id of each image of the split, in the order of the predictions.
+            class_names: all classes; one without images counts with F1 0, as in the classifier's own score.
             weak_ids: class ids of the weak classes: at least one, and not all.
             config: `num_bootstrap` is the number of replicates.
             seed: run seed.
-            num_train: real training pictures of each class, for the groups; none without.
+            num_train: real training images of each class, for the groups; none without.
 
         Raises:
             ValueError: no trials, several splits, `real` missing, a cell twice, seeds that differ between arms, a wrong
                 number of predictions, NaN, or class ids out of range.
         """
         if not len(true_ids):
-            raise ValueError("true_ids: empty; the split holds no pictures")
+            raise ValueError("true_ids: empty; the split holds no images")
         num_classes = len(class_names)
         self._names, self._true_ids = class_names, true_ids
         self._layout = lay_out(trials, len(true_ids), num_classes)
@@ -72,9 +73,9 @@ class SweepAnalysis:
         rest = [i for i in everyone if i not in self._weak]
         members = [everyone, self._weak, rest, *([i] for i in self._weak), *(ids for _, ids in self._shots)]
         groups = np.array([np.isin(everyone, ids) / len(ids) for ids in members])
-        # Pictures of one class, in the mean over the group's classes: what the small-sample factor is taken for.
+        # Images of one class, in the mean over the group's classes: what the small-sample factor is taken for.
         support = np.bincount(true_ids, minlength=num_classes)
-        self._num_pictures = [max(2.0, float(support[ids].mean())) for ids in members]
+        self._num_images = [max(2.0, float(support[ids].mean())) for ids in members]
         rng = np.random.default_rng(seed_for(seed, "", f"bootstrap/{self._layout.split}", 0))
         counts = draw_resamples(true_ids, self.num_seeds, config.num_bootstrap, rng)
         self._replicates: Replicates = resampled_f1(self._layout.predictions, true_ids, groups, *counts)
@@ -95,11 +96,11 @@ class SweepAnalysis:
 
     def _estimate(self, group: int, arm: int, against: int | None = None) -> Estimate:
         r = self._replicates
-        parts = [array[group, arm] for array in (r.seeds, r.pictures_only, r.both)]
+        parts = [array[group, arm] for array in (r.seeds, r.images_only, r.both)]
         if against is not None:
-            others = (r.seeds, r.pictures_only, r.both)
+            others = (r.seeds, r.images_only, r.both)
             parts = [part - array[group, against] for part, array in zip(parts, others, strict=True)]
-        found = estimate(parts[0], parts[1], parts[2], self._num_pictures[group])
+        found = estimate(parts[0], parts[1], parts[2], self._num_images[group])
         lowest = 0.0 if against is None else -1.0
         return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
 
@@ -139,7 +140,7 @@ class SweepAnalysis:
         )
 
     def _content(self, group: int, i: int) -> Estimate:
-        """What the pictures themselves do for a group: its F1 against the real ones shown again as often."""
+        """What the images themselves do for a group: its F1 against the real ones shown again as often."""
         arm, ratio = self._layout.arms[i]
         twin = (REPEATED_ARM, ratio)
         if arm == REPEATED_ARM or twin not in self._layout.arms:
@@ -163,7 +164,7 @@ class SweepAnalysis:
         class_id, group = self._weak[place], _REST + 1 + place
         arm, ratio = self._layout.arms[i]
         num, recall = int((self._true_ids == class_id).sum()), self._recall(i, class_id)
-        # Seeds see the same pictures, so their hits are averaged and not added up.
+        # Seeds see the same images, so their hits are averaged and not added up.
         low, high = wilson(recall, num) if num else (0.0, 1.0)
         gain, content = self._estimate(group, i, 0), self._content(group, i)
         return SweepClassRow(
@@ -171,7 +172,7 @@ class SweepAnalysis:
             arm=arm,
             ratio=ratio,
             class_name=self._names[class_id],
-            num_pictures=num,
+            num_images=num,
             recall=recall,
             recall_low=low,
             recall_high=high,
@@ -261,7 +262,7 @@ def holm_by(p_values: Sequence[float], families: Sequence[object]) -> list[float
 
 
 def wilson(share: float, num: int) -> tuple[float, float]:
-    """95 % interval of a share of `num` pictures; the share may be a mean over seeds (Wilson 1927, JASA 22)."""
+    """95 % interval of a share of `num` images; the share may be a mean over seeds (Wilson 1927, JASA 22)."""
     z2 = float(stats.norm.ppf((1 + LEVEL) / 2)) ** 2
     centre = (share + z2 / (2 * num)) / (1 + z2 / num)
     half = math.sqrt(z2 * (share * (1 - share) / num + z2 / (4 * num**2))) / (1 + z2 / num)

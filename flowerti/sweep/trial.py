@@ -1,7 +1,7 @@
-"""One trial of the sweep: train the classifier with an arm's pictures, predict a split.
+"""One trial of the sweep: train the classifier with an arm's images, predict a split.
 
 Every arm makes the same number of optimiser steps, and trials of one seed share their start and their order of real
-pictures as far as the arm allows. Which pictures an arm trains on is in `mixing`, the order of the rounds in
+images as far as the arm allows. Which images an arm trains on is in `mixing`, the order of the rounds in
 `sweep.protocol`. This module does not know about Ray or files.
 """
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32
 
-from flowerti.artifacts.records import Trial, seed_for
+from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.records import Trial
 from flowerti.classifier.batches import Treatment
 from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
@@ -55,15 +56,15 @@ def run_trial(
     """Train and predict; `backbone` is needed for full fine-tuning only.
 
     Raises:
-        ValueError: the ratio asks for more synthetic pictures than there are (says how many to draw), or the training
+        ValueError: the ratio asks for more synthetic images than there are (says how many to draw), or the training
             diverged (names the trial).
     """
-    pictures = training_set(
+    images = training_set(
         data, plan.arm, plan.ratio, plan.seed_index, sweep.synthetic_weight, run_seed, sweep.synthetic_smoothing
     )
     num_steps = config.num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
     seed = seed_for(run_seed, "", "sweep/trial", plan.seed_index)
-    model = _train(pictures, data, plan, config, seed, num_steps, backbone)
+    model = _train(images, data, plan, config, seed, num_steps, backbone)
     if sweep.refit_epochs:
         model = _refit(model, data, config, sweep.refit_epochs, seed)
     logits = model.logits(data.evaluation[:, 0] if isinstance(model, Head) else data.evaluation)
@@ -76,12 +77,12 @@ def run_trial(
         split=plan.split,
         predictions=logits.argmax(axis=1).tolist(),
         num_steps=num_steps,
-        num_synthetic=len(pictures.class_ids) - pictures.num_real if source_of(plan.arm) else 0,
+        num_synthetic=len(images.class_ids) - images.num_real if source_of(plan.arm) else 0,
     )
 
 
 def _train(
-    pictures: TrainingSet,
+    images: TrainingSet,
     data: TrialData,
     plan: TrialPlan,
     config: ClassifierConfig,
@@ -94,24 +95,24 @@ def _train(
     treatment = Treatment(
         balanced=control == "balanced",
         balanced_softmax=control == "balanced_softmax",
-        weights=pictures.weights,
-        smoothing=pictures.smoothing,
-        num_drawn=pictures.num_real if replacing else None,
+        weights=images.weights,
+        smoothing=images.smoothing,
+        num_drawn=images.num_real if replacing else None,
         replace_probability=plan.ratio if replacing else 0.0,
     )
     num_classes = data.num_classes
     if config.mode == "head":
-        return fit_head(pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, treatment)
+        return fit_head(images.inputs, images.class_ids, num_classes, config, seed, num_steps, treatment)
     if control == "augmented":
         config = replace(config, rand_augment=True)
     assert backbone is not None
-    return fine_tune(backbone, pictures.inputs, pictures.class_ids, num_classes, config, seed, num_steps, treatment)
+    return fine_tune(backbone, images.inputs, images.class_ids, num_classes, config, seed, num_steps, treatment)
 
 
 def _refit(
     model: Head | FineTuned, data: TrialData, config: ClassifierConfig, num_epochs: int, seed: int
 ) -> Head | FineTuned:
-    """Second stage: the head alone goes on learning, on real pictures, classes equally often (Ye-Bin et al. 2023)."""
+    """Second stage: the head alone goes on learning, on real images, classes equally often (Ye-Bin et al. 2023)."""
     num_steps = num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
     features: Float32[np.ndarray, "num views dim"]
     features = data.train if isinstance(model, Head) else model.features(data.train)[:, None]

@@ -21,12 +21,11 @@ class Layout:
     predictions: Int64[np.ndarray, "arms seeds num"]
 
 
-def _predictions(trial: Trial, num_pictures: int, num_classes: int) -> Int64[np.ndarray, " num"]:
+def _predictions(trial: Trial, num_images: int, num_classes: int) -> Int64[np.ndarray, " num"]:
     where = f"trial {trial.arm} at ratio {trial.ratio:g}, seed {trial.seed_index}"
-    if len(trial.predictions) != num_pictures:
+    if len(trial.predictions) != num_images:
         raise ValueError(
-            f"{where}: {len(trial.predictions)} predictions for {num_pictures} pictures; "
-            "run the trial again on this split"
+            f"{where}: {len(trial.predictions)} predictions for {num_images} images; run the trial again on this split"
         )
     values = np.asarray(trial.predictions, dtype=np.float64)
     if not np.isfinite(values).all():
@@ -49,7 +48,7 @@ def _check_trials(trials: Sequence[Trial]) -> None:
         raise ValueError("trials: arm 'real', the baseline, must be there at exactly one ratio")
 
 
-def lay_out(trials: Sequence[Trial], num_pictures: int, num_classes: int) -> Layout:
+def lay_out(trials: Sequence[Trial], num_images: int, num_classes: int) -> Layout:
     """Check that the trials of a split can be compared, and put their predictions in order.
 
     Raises:
@@ -70,5 +69,5 @@ def lay_out(trials: Sequence[Trial], num_pictures: int, num_classes: int) -> Lay
                 f"trials: {arm} at ratio {ratio:g} lacks seeds {missing}; "
                 "gains are paired, so every arm needs the same seeds"
             )
-    rows = [[_predictions(by_cell[arm, ratio, s], num_pictures, num_classes) for s in seeds] for arm, ratio in arms]
+    rows = [[_predictions(by_cell[arm, ratio, s], num_images, num_classes) for s in seeds] for arm, ratio in arms]
     return Layout(split=trials[0].split, arms=arms, predictions=np.array(rows))

@@ -16,28 +16,28 @@ from flowerti.adapters.classes import (
 )
 from flowerti.adapters.lora import adapter_bytes
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import AdapterConfig, BaseConfig, InversionConfig
+from flowerti.config.experiment import BaseConfig, LoraConfig, TextualInversionConfig
 from flowerti.inversion import engine
 from flowerti.inversion.concepts import InversionTask, Inverter
 
 CLASS_NAME = "sword lily"
 FOLDER = "concepts/sword_lily"
 CHECKPOINT = f"{FOLDER}/checkpoints/adapter.safetensors"
-CONFIG = AdapterConfig(
+CONFIG = LoraConfig(
     rank=2, num_steps=10, batch_size=4, learning_rate=1e-2, num_eval_latents=8, eval_every_steps=5,
     checkpoint_every_steps=2,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def learnt(tiny_base, pictures, tmp_path_factory) -> tuple[RunDirectory, tuple[str, ...]]:
-    """A run directory with a token, and the pictures that it was learnt from."""
+def learnt(tiny_base, images, tmp_path_factory) -> tuple[RunDirectory, tuple[str, ...]]:
+    """A run directory with a token, and the images that it was learnt from."""
     folder = tmp_path_factory.mktemp("learnt")
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture.numpy()).save(folder / f"{i}.png")
-    addresses = tuple(str(folder / f"{i}.png") for i in range(len(pictures)))
+    for i, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(folder / f"{i}.png")
+    addresses = tuple(str(folder / f"{i}.png") for i in range(len(images)))
     run = RunDirectory(str(folder / "run"))
-    config = InversionConfig(num_vectors=2, num_steps=4, batch_size=4, num_eval_latents=8, eval_every_steps=2)
+    config = TextualInversionConfig(num_vectors=2, num_steps=4, batch_size=4, num_eval_latents=8, eval_every_steps=2)
     task = InversionTask(class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="token")
     Inverter(BaseConfig(path=str(tiny_base)), "b" * 64, config, run, 1, "cpu").learn(task)
     return run, addresses
@@ -65,7 +65,7 @@ def test_an_adapter_is_stored_with_its_record(tiny_base, base, run, task):
     content = run.read_bytes(f"{FOLDER}/pytorch_lora_weights.safetensors")
     assert weights_file(CLASS_NAME) == f"{FOLDER}/pytorch_lora_weights.safetensors"
     record = json.loads(run.read_bytes(f"{FOLDER}/adapter.json"))
-    assert (record["key"], record["rank"], record["num_pictures"], record["num_steps"]) == (task.key, 2, 5, 10)
+    assert (record["key"], record["rank"], record["num_images"], record["num_steps"]) == (task.key, 2, 5, 10)
     assert record["weights_sha256"] == hashlib.sha256(content).hexdigest()
     assert [point["step"] for point in record["loss_curve"]] == [0, 5, 10]
     assert record["best_step"] == min(record["loss_curve"], key=lambda point: point["loss"])["step"] > 0
@@ -138,9 +138,9 @@ def test_a_class_that_fails_comes_back_with_its_reason_and_the_others_are_learnt
 
 
 def test_a_failure_is_written_down_and_is_no_adapter(run, task):
-    failed = store_failure(run, task, "no picture")
+    failed = store_failure(run, task, "no image")
     record = json.loads(run.read_bytes(f"{FOLDER}/adapter.json"))
-    assert (record["key"], record["error"], failed.error) == (task.key, "no picture", "no picture")
+    assert (record["key"], record["error"], failed.error) == (task.key, "no image", "no image")
     assert load_adapter(run, CLASS_NAME, task.key) is None
 
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from flowerti.adapters.learning import adapter_lesson, adapter_losses, as_schedule
-from flowerti.artifacts.records import seed_for
-from flowerti.config.experiment import AdapterConfig, InversionConfig
+from flowerti.artifacts.identity import seed_for
+from flowerti.config.experiment import LoraConfig, TextualInversionConfig
 from flowerti.diffusion import Base, load_base
 from flowerti.inversion.denoising import TrainingSet, denoising_loss, draw, evaluate, prepare
 from flowerti.inversion.engine import Progress, learn_together, learning_rate_at
 
 TOKEN, CLASS_NAME, RUN_SEED = "<rose>", "rose", 3
-SMALL = AdapterConfig(
+SMALL = LoraConfig(
     rank=2,
     num_steps=10,
     batch_size=4,
@@ -27,7 +27,7 @@ def rows_of(base: Base) -> torch.Tensor:
     return 0.1 * torch.randn(2, width, generator=torch.Generator().manual_seed(4)).to(base.dtype)
 
 
-def learn(base: Base, data: TrainingSet, rows: torch.Tensor, config: AdapterConfig = SMALL) -> Progress:
+def learn(base: Base, data: TrainingSet, rows: torch.Tensor, config: LoraConfig = SMALL) -> Progress:
     lesson = adapter_lesson(base, data, config, CLASS_NAME, RUN_SEED)
     lesson.progress.rows = lesson.progress.rows.to(base.dtype)
     lesson.progress.first_moment = lesson.progress.first_moment.to(base.dtype)
@@ -39,11 +39,11 @@ def learn(base: Base, data: TrainingSet, rows: torch.Tensor, config: AdapterConf
 
 
 @pytest.mark.parametrize("family", [{}, {"prediction_type": "v_prediction"}, {"is_xl": True}])
-def test_an_adapter_goes_on_where_its_token_stopped_and_helps_on_unseen_draws(make_tiny_base, pictures, family):
+def test_an_adapter_goes_on_where_its_token_stopped_and_helps_on_unseen_draws(make_tiny_base, images, family):
     base = load_base(make_tiny_base(text_gain=8.0, **family), "float32", "cpu")
-    data, rows = prepare(base, pictures, TOKEN, 2), rows_of(base)
+    data, rows = prepare(base, images, TOKEN, 2), rows_of(base)
     progress = learn(base, data, rows, dataclasses.replace(SMALL, num_steps=40, batch_size=8))
-    settings = InversionConfig(num_vectors=2, batch_size=8, num_eval_latents=8)
+    settings = TextualInversionConfig(num_vectors=2, batch_size=8, num_eval_latents=8)
     of_token = evaluate(base, rows, data, settings, seed_for(RUN_SEED, CLASS_NAME, "inversion/evaluation", 0))
     assert progress.curve[0].loss == pytest.approx(of_token, rel=1e-5)
     unseen = draw(data, 64, 1000, 12345)
@@ -54,13 +54,13 @@ def test_an_adapter_goes_on_where_its_token_stopped_and_helps_on_unseen_draws(ma
     assert after < 0.97 * before
 
 
-def test_steps_are_those_of_peft_and_plain_adamw(make_tiny_base, pictures):
+def test_steps_are_those_of_peft_and_plain_adamw(make_tiny_base, images):
     """Ten steps in float64 beside a U-Net that peft changed, with the same draws."""
     from peft import LoraConfig
 
     folder = make_tiny_base(text_gain=8.0)
     base, theirs = (_in_double(load_base(folder, "float32", "cpu")) for _ in range(2))
-    data, rows = prepare(base, pictures, TOKEN, 2), rows_of(base)
+    data, rows = prepare(base, images, TOKEN, 2), rows_of(base)
     start = adapter_lesson(base, data, SMALL, CLASS_NAME, RUN_SEED).progress.rows
     theirs.unet.add_adapter(
         LoraConfig(r=SMALL.rank, lora_alpha=SMALL.rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
@@ -91,9 +91,9 @@ def _in_double(base: Base) -> Base:
     )
 
 
-def test_half_precision_networks_leave_the_adapter_in_float32(make_tiny_base, pictures):
+def test_half_precision_networks_leave_the_adapter_in_float32(make_tiny_base, images):
     base = load_base(make_tiny_base(text_gain=8.0), "bfloat16", "cpu")
-    data, rows = prepare(base, pictures, TOKEN, 2), rows_of(base).float()
+    data, rows = prepare(base, images, TOKEN, 2), rows_of(base).float()
     lesson = adapter_lesson(base, data, SMALL, CLASS_NAME, RUN_SEED)
     (ended,) = learn_together(base, [lesson], as_schedule(SMALL), lambda _: None, adapter_losses(base, data, rows))
     assert not ended.error
@@ -101,8 +101,8 @@ def test_half_precision_networks_leave_the_adapter_in_float32(make_tiny_base, pi
     assert ended.progress.best.loss < 0.99 * ended.progress.curve[0].loss
 
 
-def test_a_loss_that_is_not_a_number_names_the_adapter_s_own_rate(base, pictures):
-    data, rows = prepare(base, pictures, TOKEN, 2), rows_of(base)
+def test_a_loss_that_is_not_a_number_names_the_adapter_s_own_rate(base, images):
+    data, rows = prepare(base, images, TOKEN, 2), rows_of(base)
     lesson = adapter_lesson(base, data, SMALL, CLASS_NAME, RUN_SEED)
     lesson.progress.rows = lesson.progress.rows * float("nan")
     (ended,) = learn_together(base, [lesson], as_schedule(SMALL), lambda _: None, adapter_losses(base, data, rows))
@@ -112,7 +112,7 @@ def test_a_loss_that_is_not_a_number_names_the_adapter_s_own_rate(base, pictures
 
 def test_the_engine_gets_the_adapter_s_settings():
     settings = as_schedule(dataclasses.replace(SMALL, weight_decay=0.5))
-    for name in AdapterConfig.__slots__:
+    for name in LoraConfig.__slots__:
         if name != "rank":
             assert getattr(settings, name) == getattr(dataclasses.replace(SMALL, weight_decay=0.5), name), name
     assert not settings.keep_norm

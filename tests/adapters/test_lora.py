@@ -76,7 +76,7 @@ def test_gradients_are_those_of_the_chain_rule(tiny_base):
 
 
 @pytest.mark.parametrize("is_xl", [False, True])
-def test_diffusers_loads_the_file_and_draws_the_same_picture(make_tiny_base, tmp_path, is_xl):
+def test_diffusers_loads_the_file_and_draws_the_same_image(make_tiny_base, tmp_path, is_xl):
     folder = make_tiny_base(is_xl=is_xl, text_gain=8.0)
     base = load_base(folder, "float32", "cpu")
     parameters = filled(base)

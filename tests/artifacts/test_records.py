@@ -11,8 +11,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from flowerti.artifacts.records import Trial, key_of, seed_for, slug
-from flowerti.config.experiment import InversionConfig
+from flowerti.artifacts.identity import key_of, seed_for, slug
+from flowerti.artifacts.records import Trial
+from flowerti.config.experiment import TextualInversionConfig
 
 NASTY = [
     "azalea",
@@ -180,9 +181,9 @@ def test_a_key_does_not_depend_on_the_order_of_a_dictionary():
 
 def test_each_part_of_a_key_matters():
     trial = Trial(arm="real", ratio=0.0, seed_index=0, split="test", predictions=[1], num_steps=1, num_synthetic=0)
-    parts = ["a", 1, 1.5, None, True, ["x", "y"], {"k": 1}, InversionConfig(), trial]
+    parts = ["a", 1, 1.5, None, True, ["x", "y"], {"k": 1}, TextualInversionConfig(), trial]
     keys = [key_of(*parts)]
-    changes = ["b", 2, 1.25, 0, False, ["y", "x"], {"k": 2}, InversionConfig(num_steps=401)]
+    changes = ["b", 2, 1.25, 0, False, ["y", "x"], {"k": 2}, TextualInversionConfig(num_steps=401)]
     changes.append(dataclasses.replace(trial, predictions=[2]))
     for i, other in enumerate(changes):
         keys.append(key_of(*parts[:i], other, *parts[i + 1 :]))
@@ -191,12 +192,12 @@ def test_each_part_of_a_key_matters():
     assert all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys)
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(InversionConfig)])
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(TextualInversionConfig)])
 def test_each_setting_of_a_stage_changes_its_key(field: str):
-    value = getattr(InversionConfig(), field)
+    value = getattr(TextualInversionConfig(), field)
     other = {"start": "random", "keep_norm": True, "initializer_token": "rose"}.get(field)
-    changed = dataclasses.replace(InversionConfig(), **{field: value + 1 if other is None else other})
-    assert key_of(changed) != key_of(InversionConfig())
+    changed = dataclasses.replace(TextualInversionConfig(), **{field: value + 1 if other is None else other})
+    assert key_of(changed) != key_of(TextualInversionConfig())
 
 
 def test_what_cannot_be_written_exactly_has_no_key():

@@ -15,7 +15,7 @@ from benchmarks.inversion_steps import (
     TOKEN,
     as_jpeg,
     engine_steps,
-    random_pictures,
+    random_images,
     script_steps,
     switched_steps,
 )
@@ -27,7 +27,7 @@ from flowerti.prompts import TEMPLATES
 def test_a_step_of_the_script_moves_its_rows_and_nothing_else(base):
     script = ExampleScript(base, TOKEN, 2, "flower", ScriptFlags(learning_rate=0.01))
     before = script.rows
-    pixels, ids = script.load_batch(as_jpeg(random_pictures(3, 32)), list(TEMPLATES), 4, 32, random.Random(0))
+    pixels, ids = script.load_batch(as_jpeg(random_images(3, 32)), list(TEMPLATES), 4, 32, random.Random(0))
     assert pixels.shape == (4, 3, 32, 32) and -1 <= pixels.min() < pixels.max() <= 1
     assert ((ids >= base.vocabulary_size).sum(dim=1) == 2).all()
     torch.manual_seed(0)
@@ -41,23 +41,23 @@ def test_the_script_s_own_precision_is_bfloat16_with_a_float32_table(base):
     script = ExampleScript(base, TOKEN, 1, "flower", ScriptFlags(autocast_dtype=torch.bfloat16))
     assert script.unet.dtype == script.vae.dtype == torch.bfloat16
     assert script.table.dtype == torch.float32
-    pixels, ids = script.load_batch(as_jpeg(random_pictures(3, 32)), list(TEMPLATES), 2, 32, random.Random(0))
+    pixels, ids = script.load_batch(as_jpeg(random_images(3, 32)), list(TEMPLATES), 2, 32, random.Random(0))
     assert np.isfinite(script.step(pixels, ids))
     assert base.unet.dtype == torch.float32
 
 
 def test_every_rung_of_the_ladder_takes_steps(base):
-    pictures = random_pictures(3, 32)
+    images = random_images(3, 32)
     for num in range(len(SWITCHES) + 1):
-        switched_steps(base, pictures, 2, 1, frozenset(SWITCHES[:num]))()
+        switched_steps(base, images, 2, 1, frozenset(SWITCHES[:num]))()
     for step in (
-        engine_steps(base, pictures, 2, 1, 3),
-        script_steps(base, pictures, 2, 1, best_flags=True),
-        script_steps(base, pictures, 2, 1, best_flags=False),
+        engine_steps(base, images, 2, 1, 3),
+        script_steps(base, images, 2, 1, best_flags=True),
+        script_steps(base, images, 2, 1, best_flags=False),
     ):
         step()
     with pytest.raises(ValueError, match="no such switches: faster"):
-        switched_steps(base, pictures, 2, 1, frozenset({"faster"}))
+        switched_steps(base, images, 2, 1, frozenset({"faster"}))
 
 
 def test_rungs_with_the_same_latents_have_the_same_losses(base, monkeypatch):
@@ -74,7 +74,7 @@ def test_rungs_with_the_same_latents_have_the_same_losses(base, monkeypatch):
                 return loss
 
             patch.setattr(torch.nn.functional, "mse_loss", keep)
-            step = switched_steps(base, random_pictures(3, 32), 2, 1, switches)
+            step = switched_steps(base, random_images(3, 32), 2, 1, switches)
             for _ in range(3):
                 step()
     assert losses[2] == pytest.approx(losses[3], rel=1e-5)
@@ -90,9 +90,9 @@ def test_arms_are_timed_by_turns_after_a_first_run(monkeypatch):
 
 
 def test_several_concepts_and_memory_are_reported(base):
-    ratios, _ = several_concepts(base, random_pictures(3, 32), 2, 3)
+    ratios, _ = several_concepts(base, random_images(3, 32), 2, 3)
     assert set(ratios) == {"3_concepts_together_batch_1", "3_concepts_together_batch_4"}
-    sizes = memory(base, random_pictures(3, 32))
+    sizes = memory(base, random_images(3, 32))
     assert sizes["engine_rows_and_moments"] == 3 * 16 * 4
     assert sizes["script_table_state"] == 4 * (base.vocabulary_size + 1) * 16 * 4
     assert sizes["engine_activations_batch_4"] > 4 * 8 * 8 * 8 * 4
@@ -132,7 +132,7 @@ def test_a_race_s_ratio_counts_every_cost_of_the_engine():
     assert _ratios(pairs[1:], costs, 2.0, 100, options) == {}
 
 
-def test_picture_distances_are_compared_seed_by_seed():
+def test_image_distances_are_compared_seed_by_seed():
     script, engine = np.array([0.5, 0.7, 0.6]), np.array([0.4, 0.7, 0.65])
     pairs = [_pair(1, 1, *both) for both in zip(script.tolist(), engine.tolist(), strict=True)]
     (found,) = _distances(pairs, Race(class_names=("rose",), learning_rates=(1e-4,), engine_steps=(400,)))

@@ -40,9 +40,9 @@ class Tiny(nn.Module):
         nn.init.uniform_(self.norm.running_var, 0.5, 2, generator=generator)
         self.dropout = nn.Dropout(0.5)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        SEEN.append(pictures.detach())
-        return self.dropout(torch.relu(self.norm(self.convolution(pictures)))).mean(dim=(2, 3))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        SEEN.append(images.detach())
+        return self.dropout(torch.relu(self.norm(self.convolution(images)))).mean(dim=(2, 3))
 
 
 @pytest.fixture
@@ -52,29 +52,29 @@ def tiny() -> Backbone:
     return Backbone("tiny", module, 4, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "", 8)
 
 
-def pictures_of(num_views: int = 0) -> np.ndarray:
+def images_of(num_views: int = 0) -> np.ndarray:
     shape = (len(CLASS_IDS), num_views, 8, 8, 3) if num_views else (len(CLASS_IDS), 8, 8, 3)
     return np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
 
 
-def symmetric_pictures() -> np.ndarray:
-    pictures = pictures_of()
-    pictures[:, :, 4:] = pictures[:, :, 3::-1]
-    return pictures
+def symmetric_images() -> np.ndarray:
+    images = images_of()
+    images[:, :, 4:] = images[:, :, 3::-1]
+    return images
 
 
 def test_fine_tuning_is_plain_torch(tiny: Backbone) -> None:
-    """Pictures that are their own mirror images make flips invisible, full batches the order."""
+    """Images that are their own mirror images make flips invisible, full batches the order."""
     config, num_steps = config_of(learning_rate=0.01, label_smoothing=0.1), 6
-    pictures = symmetric_pictures()
-    model = fine_tune(tiny, pictures, CLASS_IDS, 3, config, 0, num_steps, Treatment(balanced_softmax=True))
+    images = symmetric_images()
+    model = fine_tune(tiny, images, CLASS_IDS, 3, config, 0, num_steps, Treatment(balanced_softmax=True))
     module, linear = Tiny().eval(), nn.Linear(4, 3)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     parameters = [*module.parameters(), *linear.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=0.01, weight_decay=config.weight_decay, foreach=False)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-    inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
     for _ in range(num_steps):
         optimizer.zero_grad()
         logits = linear(module(inputs)) + torch.tensor([7.0, 3.0, 2.0]).log()
@@ -83,20 +83,20 @@ def test_fine_tuning_is_plain_torch(tiny: Backbone) -> None:
         schedule.step()
     with torch.no_grad():
         expected = linear(module(inputs)).numpy()
-    np.testing.assert_allclose(model.logits(pictures), expected, atol=1e-4)
+    np.testing.assert_allclose(model.logits(images), expected, atol=1e-4)
     trained = model.backbone.module
     assert isinstance(trained, Tiny)
     torch.testing.assert_close(trained.convolution.weight, module.convolution.weight.detach(), atol=1e-5, rtol=1e-4)
 
 
 def test_soft_targets_of_a_network_are_plain_torch(tiny: Backbone) -> None:
-    pictures, smoothing = symmetric_pictures(), np.linspace(0, 0.8, len(CLASS_IDS), dtype=np.float32)
-    model = fine_tune(tiny, pictures, CLASS_IDS, 3, config_of(weight_decay=0.0), 0, 1, Treatment(smoothing=smoothing))
+    images, smoothing = symmetric_images(), np.linspace(0, 0.8, len(CLASS_IDS), dtype=np.float32)
+    model = fine_tune(tiny, images, CLASS_IDS, 3, config_of(weight_decay=0.0), 0, 1, Treatment(smoothing=smoothing))
     module, linear = Tiny().eval(), nn.Linear(4, 3)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     optimizer = torch.optim.AdamW([*module.parameters(), *linear.parameters()], lr=0.05, weight_decay=0.0)
-    inputs = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
+    inputs = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
     target = torch.from_numpy(
         (1 - smoothing[:, None]) * np.eye(3, dtype=np.float32)[CLASS_IDS] + smoothing[:, None] / 3
     )
@@ -108,7 +108,7 @@ def test_soft_targets_of_a_network_are_plain_torch(tiny: Backbone) -> None:
 
 def test_fine_tuning_leaves_the_backbone_and_the_statistics_alone(tiny: Backbone) -> None:
     before = {name: value.clone() for name, value in tiny.module.state_dict().items()}
-    model = fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
+    model = fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
     after, trained = tiny.module.state_dict(), model.backbone.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(parameter.requires_grad for parameter in tiny.module.parameters())
@@ -117,10 +117,10 @@ def test_fine_tuning_leaves_the_backbone_and_the_statistics_alone(tiny: Backbone
     assert torch.equal(before["norm.running_var"], trained["norm.running_var"])
 
 
-def test_fine_tuning_flips_half_of_the_pictures_sideways(tiny: Backbone) -> None:
-    pictures = pictures_of()
-    plain = preprocess(tiny, pictures)
-    fine_tune(tiny, pictures, CLASS_IDS, 3, config_of(batch_size=6), 0, 40)
+def test_fine_tuning_flips_half_of_the_images_sideways(tiny: Backbone) -> None:
+    images = images_of()
+    plain = preprocess(tiny, images)
+    fine_tune(tiny, images, CLASS_IDS, 3, config_of(batch_size=6), 0, 40)
     seen = torch.cat(SEEN)
     is_plain = (seen[:, None] == plain).flatten(2).all(dim=2).any(dim=1)
     is_mirrored = (seen[:, None] == plain.flip(3)).flatten(2).all(dim=2).any(dim=1)
@@ -129,7 +129,7 @@ def test_fine_tuning_flips_half_of_the_pictures_sideways(tiny: Backbone) -> None
 
 
 def test_fine_tuning_draws_views(tiny: Backbone) -> None:
-    views = pictures_of(num_views=3)
+    views = images_of(num_views=3)
     fine_tune(tiny, views, CLASS_IDS, 3, config_of(batch_size=6), 0, 40)
     seen = torch.cat([torch.cat(SEEN), torch.cat(SEEN).flip(3)])
     for view in range(3):
@@ -145,8 +145,8 @@ def test_fine_tuning_repeats_itself_and_reports_epochs(tiny: Backbone) -> None:
 
     config = config_of(batch_size=5)
     first, again, other = (
-        fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, seed, 6, Treatment(balanced=True), on_epoch=look).logits(
-            pictures_of()
+        fine_tune(tiny, images_of(), CLASS_IDS, 3, config, seed, 6, Treatment(balanced=True), on_epoch=look).logits(
+            images_of()
         )
         for seed in (3, 3, 4)
     )
@@ -156,20 +156,20 @@ def test_fine_tuning_repeats_itself_and_reports_epochs(tiny: Backbone) -> None:
 
 
 def test_logits_do_not_depend_on_how_batches_are_cut(tiny: Backbone) -> None:
-    model = fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
-    single = np.concatenate([model.logits(picture[None]) for picture in pictures_of()])
-    np.testing.assert_allclose(model.logits(pictures_of()), single, atol=1e-5)
-    assert model.logits(pictures_of()[:0]).shape == (0, 3)
+    model = fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
+    single = np.concatenate([model.logits(image[None]) for image in images_of()])
+    np.testing.assert_allclose(model.logits(images_of()), single, atol=1e-5)
+    assert model.logits(images_of()[:0]).shape == (0, 3)
 
 
 def test_fine_tuning_refuses_misfits(tiny: Backbone) -> None:
     with pytest.raises(ValueError, match=r"must lie in \[0, 2\), but span 0 to 2"):
-        fine_tune(tiny, pictures_of(), CLASS_IDS, 2, config_of(), 0, 1)
+        fine_tune(tiny, images_of(), CLASS_IDS, 2, config_of(), 0, 1)
 
 
 def test_features_are_what_the_head_sees(tiny: Backbone) -> None:
-    model = fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
-    np.testing.assert_allclose(model.head.logits(model.features(pictures_of())), model.logits(pictures_of()), atol=1e-5)
+    model = fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
+    np.testing.assert_allclose(model.head.logits(model.features(images_of())), model.logits(images_of()), atol=1e-5)
 
 
 class Meeting:
@@ -193,7 +193,7 @@ def test_two_parts_make_the_same_network_as_one(tiny: Backbone) -> None:
     config = config_of(batch_size=6, learning_rate=0.01)
 
     def logits(part: Part) -> np.ndarray:
-        return fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, 0, 5, part=part).logits(pictures_of())
+        return fine_tune(tiny, images_of(), CLASS_IDS, 3, config, 0, 5, part=part).logits(images_of())
 
     meeting = Meeting()
     with ThreadPoolExecutor(2) as pool:
@@ -208,7 +208,7 @@ def test_each_part_sees_its_rows_of_the_batch(tiny: Backbone) -> None:
         config, seen = config_of(batch_size=6, **changes), []
         for part in (WHOLE, Part(rank=0, size=3), Part(rank=1, size=3), Part(rank=2, size=3)):
             SEEN.clear()
-            fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, 0, 1, part=part)
+            fine_tune(tiny, images_of(), CLASS_IDS, 3, config, 0, 1, part=part)
             seen.append(SEEN[0])
         for rank in range(3):
             torch.testing.assert_close(seen[rank + 1], seen[0][rank::3], atol=0, rtol=0)
@@ -216,14 +216,14 @@ def test_each_part_sees_its_rows_of_the_batch(tiny: Backbone) -> None:
 
 def test_a_batch_that_cannot_be_cut_evenly_is_refused(tiny: Backbone) -> None:
     with pytest.raises(ValueError, match=r"classifier\.batch_size is 5: must be a multiple of 2 processes"):
-        fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 1, part=Part(rank=0, size=2))
+        fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 1, part=Part(rank=0, size=2))
 
 
-def test_mixup_mixes_every_picture_with_its_neighbour(tiny: Backbone) -> None:
-    """torchvision's mixup adds a share of the picture before; with two flat colours the shares can be read off."""
-    pictures = np.zeros((2, 8, 8, 3), np.uint8)
-    pictures[1] = 255
-    fine_tune(tiny, pictures, np.array([0, 1]), 2, config_of(batch_size=2, batch_mixing="mixup"), 0, 30)
+def test_mixup_mixes_every_image_with_its_neighbour(tiny: Backbone) -> None:
+    """torchvision's mixup adds a share of the image before; with two flat colours the shares can be read off."""
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[1] = 255
+    fine_tune(tiny, images, np.array([0, 1]), 2, config_of(batch_size=2, batch_mixing="mixup"), 0, 30)
     levels = torch.stack([seen[:, 0, 0, 0] for seen in SEEN]) / 2 + 0.5
     torch.testing.assert_close(levels.sum(dim=1), torch.ones(30), atol=1e-5, rtol=0)
     assert len(set(levels[:, 0].tolist())) > 20, "a share for every step"
@@ -231,9 +231,9 @@ def test_mixup_mixes_every_picture_with_its_neighbour(tiny: Backbone) -> None:
 
 
 def test_cutmix_pastes_boxes(tiny: Backbone) -> None:
-    pictures = np.zeros((2, 8, 8, 3), np.uint8)
-    pictures[1] = 255
-    fine_tune(tiny, pictures, np.array([0, 1]), 2, config_of(batch_size=2, batch_mixing="cutmix"), 0, 30)
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[1] = 255
+    fine_tune(tiny, images, np.array([0, 1]), 2, config_of(batch_size=2, batch_mixing="cutmix"), 0, 30)
     seen = torch.stack(SEEN)
     assert set(seen.unique().tolist()) == {-1.0, 1.0}, "pixels are taken whole"
     shares = (seen[:, 0] > 0).float().mean(dim=(1, 2, 3))
@@ -243,39 +243,35 @@ def test_cutmix_pastes_boxes(tiny: Backbone) -> None:
 @pytest.mark.parametrize("changes", [{"batch_mixing": "mixup"}, {"batch_mixing": "cutmix"}, {"rand_augment": True}])
 def test_augmented_training_repeats_itself_and_leaves_the_global_generator(tiny: Backbone, changes: dict) -> None:
     config, state = config_of(batch_size=5, **changes), torch.random.get_rng_state()
-    first, again = (fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config, 3, 4).logits(pictures_of()) for _ in range(2))
-    plain = fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(batch_size=5), 3, 4).logits(pictures_of())
+    first, again = (fine_tune(tiny, images_of(), CLASS_IDS, 3, config, 3, 4).logits(images_of()) for _ in range(2))
+    plain = fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 3, 4).logits(images_of())
     assert torch.equal(state, torch.random.get_rng_state())
     np.testing.assert_array_equal(first, again)
     assert (first != plain).any()
 
 
 def test_rand_augment_shows_new_views_in_every_step(tiny: Backbone) -> None:
-    fine_tune(tiny, pictures_of(), CLASS_IDS, 3, config_of(rand_augment=True), 0, 6)
+    fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(rand_augment=True), 0, 6)
     seen = torch.cat(SEEN).flatten(1)
     assert len(torch.unique(seen, dim=0)) > 0.9 * len(seen)
 
 
 def test_the_second_stage_of_a_network_changes_its_head_only(tiny: Backbone) -> None:
-    pictures = pictures_of()
-    data = TrialData(
-        train=pictures, train_ids=CLASS_IDS, augmented=None, evaluation=pictures, synthetic={}, num_classes=3
-    )
+    images = images_of()
+    data = TrialData(train=images, train_ids=CLASS_IDS, augmented=None, evaluation=images, synthetic={}, num_classes=3)
     plan, config = TrialPlan(arm="real", ratio=0.0, seed_index=0, split="validation"), config_of(batch_size=4)
     found = [run_trial(data, plan, config, 0, tiny, SweepConfig(refit_epochs=num)).predictions for num in (0, 0, 30)]
     assert found[0] == found[1]
     assert found[0] != found[2]
 
 
-def test_the_augmented_arm_of_a_network_shows_augmented_pictures(tiny: Backbone) -> None:
-    pictures = pictures_of()
-    data = TrialData(
-        train=pictures, train_ids=CLASS_IDS, augmented=None, evaluation=pictures, synthetic={}, num_classes=3
-    )
+def test_the_augmented_arm_of_a_network_shows_augmented_images(tiny: Backbone) -> None:
+    images = images_of()
+    data = TrialData(train=images, train_ids=CLASS_IDS, augmented=None, evaluation=images, synthetic={}, num_classes=3)
     counts = []
     for arm in ("real", "augmented"):
         SEEN.clear()
         plan = TrialPlan(arm=arm, ratio=0.0, seed_index=0, split="validation")
         run_trial(data, plan, config_of(batch_size=6), 0, tiny, SweepConfig())
         counts.append(len(torch.unique(torch.cat(SEEN[:-1]).flatten(1), dim=0)))
-    assert counts[0] <= 2 * len(pictures) < counts[1]
+    assert counts[0] <= 2 * len(images) < counts[1]

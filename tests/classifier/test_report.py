@@ -50,9 +50,9 @@ def test_scores_follow_from_random_confusions() -> None:
 @pytest.mark.parametrize(
     ("true_ids", "logits", "message"),
     [
-        ([], np.zeros((0, 4)), "for 0 pictures"),
-        ([0, 1], np.zeros((3, 4)), r"shape \(3, 4\) for 2 pictures of 4 classes"),
-        ([0, 1], np.zeros((2, 3)), r"shape \(2, 3\) for 2 pictures of 4 classes"),
+        ([], np.zeros((0, 4)), "for 0 images"),
+        ([0, 1], np.zeros((3, 4)), r"shape \(3, 4\) for 2 images of 4 classes"),
+        ([0, 1], np.zeros((2, 3)), r"shape \(2, 3\) for 2 images of 4 classes"),
         ([0, 4], np.zeros((2, 4)), "span 0 to 4"),
         ([0, 1], np.full((2, 4), np.nan), r"lower classifier\.learning_rate"),
     ],
@@ -97,8 +97,8 @@ class Means(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(3))
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return pictures.mean(dim=(2, 3)) * self.scale
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=(2, 3)) * self.scale
 
 
 @pytest.fixture
@@ -106,15 +106,15 @@ def means() -> Backbone:
     return Backbone("means", Means(), 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "abc", 8)
 
 
-def coloured_pictures(num: int) -> tuple[np.ndarray, np.ndarray]:
+def coloured_images(num: int) -> tuple[np.ndarray, np.ndarray]:
     class_ids = np.arange(num) % 3
-    pictures = np.random.default_rng(num).integers(0, 120, (num, 8, 8, 3), dtype=np.uint8)
-    pictures[np.arange(num), :, :, class_ids] += 120
-    return pictures, class_ids
+    images = np.random.default_rng(num).integers(0, 120, (num, 8, 8, 3), dtype=np.uint8)
+    images[np.arange(num), :, :, class_ids] += 120
+    return images, class_ids
 
 
 def test_whole_networks_are_trained_in_mode_full(means: Backbone) -> None:
-    (train, train_ids), (validation, validation_ids) = coloured_pictures(30), coloured_pictures(12)
+    (train, train_ids), (validation, validation_ids) = coloured_images(30), coloured_images(12)
     config = ClassifierConfig(mode="full", num_epochs=20, batch_size=8, learning_rate=0.05)
     model, curves = train_with_curves(train, train_ids, validation, validation_ids, 3, config, 0, means)
     assert isinstance(model, FineTuned)

@@ -24,7 +24,7 @@ def names(rows: list) -> list[str]:
     ("rule", "expected"),
     [
         ("lowest_f1", ["canna", "dahlia", "elder"]),
-        ("fewest_pictures", ["aster", "bluebell", "dahlia"]),
+        ("fewest_images", ["aster", "bluebell", "dahlia"]),
         # F1 ranks 5 4 1 2 2, count ranks 1 1 5 3 4: means 3 2.5 3 2.5 3
         ("blend", ["bluebell", "dahlia", "aster"]),
     ],
@@ -59,15 +59,15 @@ def test_fixed_classes_stand_beside_the_evidence() -> None:
 def test_reasons_and_figures() -> None:
     selection = select(scores(F1), COUNTS, SelectionConfig(rule="lowest_f1", num_classes=4))
     canna, dahlia, _, bluebell = selection.selected
-    assert canna.reason == "validation F1 0.12, lowest of 5; 100 training pictures, 5th fewest of 5"
-    assert dahlia.reason == ("validation F1 0.30, 2nd lowest of 5 (with 1 other); 9 training pictures, 3rd fewest of 5")
-    assert bluebell.reason == ("validation F1 0.50, 4th lowest of 5; 8 training pictures, fewest of 5 (with 1 other)")
+    assert canna.reason == "validation F1 0.12, lowest of 5; 100 training images, 5th fewest of 5"
+    assert dahlia.reason == ("validation F1 0.30, 2nd lowest of 5 (with 1 other); 9 training images, 3rd fewest of 5")
+    assert bluebell.reason == ("validation F1 0.50, 4th lowest of 5; 8 training images, fewest of 5 (with 1 other)")
     assert (canna.num_train, canna.f1_validation) == (100, 0.12)
 
 
 def test_equal_counts_are_no_evidence() -> None:
     selection = select(scores(F1), dict.fromkeys(F1, 1), SelectionConfig(rule="blend", num_classes=1))
-    assert selection.selected[0].reason == "validation F1 0.12, lowest of 5; 1 training picture, as every class of 5"
+    assert selection.selected[0].reason == "validation F1 0.12, lowest of 5; 1 training image, as every class of 5"
 
 
 def test_teens_end_in_th() -> None:
@@ -90,7 +90,7 @@ def test_misfits_are_refused() -> None:
     config = SelectionConfig(rule="blend", num_classes=2)
     with pytest.raises(ValueError, match=r"selection\.num_classes is 6, but there are 5 classes"):
         select(scores(F1), COUNTS, SelectionConfig(rule="blend", num_classes=6))
-    with pytest.raises(ValueError, match="training pictures of 'elder' is missing"):
+    with pytest.raises(ValueError, match="training images of 'elder' is missing"):
         select(scores(F1), {name: count for name, count in COUNTS.items() if name != "elder"}, config)
     with pytest.raises(ValueError, match="stands twice"):
         select(scores(F1) + scores({"aster": 0.1}), COUNTS, config)

@@ -57,7 +57,7 @@ def adamw_by_hand(
     ],
 )
 def test_full_batch_training_is_adamw_by_hand(label_smoothing: float, balanced_softmax: bool, weighted: bool) -> None:
-    """With as many pictures as a batch holds, every batch is all of them, so the seed does not matter."""
+    """With as many images as a batch holds, every batch is all of them, so the seed does not matter."""
     config = config_of(label_smoothing=label_smoothing)
     weights = np.random.default_rng(1).uniform(0.2, 5, len(CLASS_IDS)).astype(np.float32) if weighted else None
     features = random_features()
@@ -165,7 +165,7 @@ def test_broken_inputs_are_refused() -> None:
         fit_head(features, CLASS_IDS, 3, config_of(), 0, 1)
     with pytest.raises(ValueError, match=r"must lie in \[0, 2\), but span 0 to 2"):
         fit_head(random_features(), CLASS_IDS, 2, config_of(), 0, 1)
-    with pytest.raises(ValueError, match="class 3 has no training picture"):
+    with pytest.raises(ValueError, match="class 3 has no training image"):
         fit_head(random_features(), CLASS_IDS, 4, config_of(), 0, 1, Treatment(balanced_softmax=True))
 
 
@@ -179,7 +179,7 @@ def test_a_head_can_go_on_from_another() -> None:
     assert not torch.equal(more.weight, fit_head(features, CLASS_IDS, 3, config, 1, 9).weight)
 
 
-def test_pictures_that_only_replace_are_not_drawn_without_a_probability() -> None:
+def test_images_that_only_replace_are_not_drawn_without_a_probability() -> None:
     features, config = random_features(), config_of(batch_size=5)
     fewer = fit_head(features[:8], CLASS_IDS[:8], 3, config, 0, 9)
     kept = fit_head(features, CLASS_IDS, 3, config, 0, 9, Treatment(num_drawn=8))
@@ -190,14 +190,14 @@ def test_pictures_that_only_replace_are_not_drawn_without_a_probability() -> Non
 
 @pytest.mark.parametrize("name", ["linear", "efficientnet_lite0"])
 def test_stored_features_give_the_logits_of_end_to_end_training(name: str) -> None:
-    """The frozen network run on every batch, against its features computed once, picture by picture."""
+    """The frozen network run on every batch, against its features computed once, image by image."""
     backbone = linear_backbone() if name == "linear" else lite_backbone()
     rng = np.random.default_rng(4)
-    pictures = rng.integers(0, 256, (len(CLASS_IDS), 3, 32, 32, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (len(CLASS_IDS), 3, 32, 32, 3), dtype=np.uint8)
     config, num_steps = config_of(batch_size=4, learning_rate=0.01, label_smoothing=0.1), 15
-    features = np.stack([extract(backbone, of_one) for of_one in pictures])
+    features = np.stack([extract(backbone, of_one) for of_one in images])
     stored = fit_head(features, CLASS_IDS, 3, config, 5, num_steps)
-    direct = fit_head_end_to_end(backbone, pictures, CLASS_IDS, 3, config, 5, num_steps)
+    direct = fit_head_end_to_end(backbone, images, CLASS_IDS, 3, config, 5, num_steps)
     logits = [head.logits(features[:, 0]) for head in (stored, direct)]
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
     assert np.abs(logits[0]).max() > 0.05

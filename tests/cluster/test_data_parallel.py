@@ -42,14 +42,14 @@ def tuned(kind: str, part: Part) -> dict[str, torch.Tensor]:
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3, generator=generator)
     backbone = Backbone("tiny", module.eval(), 4, (0.5,) * 3, (0.5,) * 3, "", 8)
-    pictures = rng.integers(0, 256, (len(CLASS_IDS), 8, 8, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (len(CLASS_IDS), 8, 8, 3), dtype=np.uint8)
     treatment = Treatment(
         balanced_softmax=True,
         weights=rng.uniform(0.5, 2, len(CLASS_IDS)).astype(np.float32),
         smoothing=rng.uniform(0, 0.5, len(CLASS_IDS)).astype(np.float32),
     )
     config = ClassifierConfig(mode="full", batch_size=6, learning_rate=0.01, **OPTIONS[kind])
-    model = fine_tune(backbone, pictures, CLASS_IDS, 3, config, 2, 5, treatment, part=part)
+    model = fine_tune(backbone, images, CLASS_IDS, 3, config, 2, 5, treatment, part=part)
     return {"head": model.head.weight, "bias": model.head.bias, **model.backbone.module.state_dict()}
 
 

@@ -184,7 +184,7 @@ def test_adapters_are_learnt_where_they_are_asked_for_and_a_class_that_fails_is_
     monkeypatch.setattr(fan_out, "ray", fake)
     monkeypatch.setattr(adapt, "connect", lambda config: None)
     concepts = [_learnt(InversionTask(class_name=n, addresses=(), image_size_px=8, run_seed=0, key="")) for n in "ab"]
-    concepts.append(failed_concept("c", "no picture"))
+    concepts.append(failed_concept("c", "no image"))
     run, cluster = RunDirectory(str(tmp_path)), ClusterConfig(classes_per_actor=3)
     assert adapt.adapt(_study(run, "abc", cluster), concepts, lambda text: None) == []
     assert fake.groups == []

@@ -1,7 +1,7 @@
 """The full-size preset's code path: ResNet-50, Inception, bfloat16 and a base in Stable Diffusion 1.5's own layout.
 
-The weights are random, because the real ones cannot be had here; pictures are those at 64 px. So this shows that the
-path runs from pictures to report, and nothing about its numbers.
+The weights are random, because the real ones cannot be had here; images are those at 64 px. So this shows that the
+path runs from images to report, and nothing about its numbers.
 """
 
 import json

@@ -40,8 +40,8 @@ say("end")
 """
 
 
-def draw_pictures(folder: Path) -> None:
-    """Two pictures of each weak class for training, four of all else: fewer held-out ones cannot be compared with."""
+def draw_images(folder: Path) -> None:
+    """Two images of each weak class for training, four of all else: fewer held-out ones cannot be compared with."""
     rng = np.random.default_rng(0)
     for number in range(NUM_CLASSES):
         colour = rng.integers(0, 200, 3)
@@ -53,13 +53,13 @@ def draw_pictures(folder: Path) -> None:
                 Image.fromarray(pixels.astype(np.uint8)).save(place / f"{i}.png")
 
 
-def many_classes(base: Path, pictures: Path) -> Experiment:
+def many_classes(base: Path, images: Path) -> Experiment:
     tiny = tiny_experiment(base)
     return replace(
         tiny,
         name="many",
-        data=DataConfig(kind="image_folder", root=str(pictures), image_size_px=32),
-        selection=SelectionConfig(rule="fewest_pictures", num_classes=NUM_WEAK),
+        data=DataConfig(kind="image_folder", root=str(images), image_size_px=32),
+        selection=SelectionConfig(rule="fewest_images", num_classes=NUM_WEAK),
         inversion=replace(tiny.inversion, num_steps=4, eval_every_steps=2, checkpoint_every_steps=4),
         sampling=replace(tiny.sampling, num_per_class=2, num_inference_steps=1, sources=("raw", "token")),
         sweep=replace(tiny.sweep, ratios=(1.0,), free_arms=("real",), negative_control=False, on_best_control=False),
@@ -69,9 +69,9 @@ def many_classes(base: Path, pictures: Path) -> Experiment:
 
 @pytest.mark.timeout(3600)
 def test_the_driver_does_not_grow_with_two_hundred_classes(tiny_base, tmp_path, record_property):
-    draw_pictures(tmp_path / "pictures")
+    draw_images(tmp_path / "images")
     config, log = tmp_path / "many.json", tmp_path / "log"
-    config.write_text(to_json(many_classes(tiny_base, tmp_path / "pictures")))
+    config.write_text(to_json(many_classes(tiny_base, tmp_path / "images")))
     with log.open("w") as output:
         subprocess.run(
             [sys.executable, "-c", _DRIVER, str(config), str(tmp_path / "run")],

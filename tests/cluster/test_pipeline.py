@@ -1,4 +1,4 @@
-"""The whole run on real Ray with a random base and few pictures: what is made, what is made again, and what is not.
+"""The whole run on real Ray with a random base and few images: what is made, what is made again, and what is not.
 
 Numbers mean nothing here, only whether they are the same. `pytest -m slow` adds a killed driver in every stage.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from tiny_run import tiny_experiment, without_times
 
-from flowerti.artifacts.records import slug
+from flowerti.artifacts.identity import slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import session
 from flowerti.config.experiment import Experiment, to_json
@@ -114,14 +114,14 @@ def test_a_changed_setting_redoes_what_depends_on_it(copy, tiny_base):
 
     assert not any(redone("concepts/*/*"))
     assert not any(redone("classifier/*"))
-    # the first batch of four is the same; the second grew from two pictures to four
+    # the first batch of four is the same; the second grew from two images to four
     assert not any(redone("synthetic/*.000000.parquet"))
     assert all(redone("synthetic/*.000004.parquet"))
     assert not any(redone("sweep/trials/validation.real.*"))
     assert all(redone("sweep/trials/validation.token.*"))
 
 
-def test_one_worker_and_two_give_the_same_numbers_and_pictures(finished, tiny_base, tmp_path):
+def test_one_worker_and_two_give_the_same_numbers_and_images(finished, tiny_base, tmp_path):
     summary = run(tiny_experiment(tiny_base, num_workers=1), tmp_path)
     for pattern in ("concepts/*/*.safetensors", "synthetic/*.parquet", "features/**/*.safetensors", "scores/*.json"):
         assert contents(tmp_path, pattern) == contents(finished, pattern) != {}

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TINY = (
-    "--config.num-pictures 24 --config.vae-steps 3 --config.steps 3 --config.batch 4 "
+    "--config.num-images 24 --config.vae-steps 3 --config.steps 3 --config.batch 4 "
     "--config.sizes.vae-widths 16 16 16 16 --config.sizes.latent-channels 4 --config.sizes.unet-widths 16 16 16 "
     "--config.sizes.text-width 16 --config.sizes.text-layers 1 --config.sizes.sample-px 32 --num-workers 2 "
     "--config.text-steps 3 --config.num-courses 2 --config.sharpening.num-steps 6 --config.sharpening.num-drawings 4 "
@@ -40,7 +40,7 @@ def test_the_command_draws_trains_and_saves(tmp_path):
     from flowerti.demo.recipe import PretrainConfig
 
     drawn = draw_examples(PretrainConfig(sizes=NetworkSizes(sample_px=32)), 0, 24)
-    assert np.array_equal(np.load(work / "pictures" / "pictures.npy"), drawn.pictures)
+    assert np.array_equal(np.load(work / "images" / "images.npy"), drawn.images)
     pipeline = StableDiffusionPipeline.from_pretrained(output)
     assert list(pipeline.unet.config["block_out_channels"]) == [16, 16, 16]
     # each course learns, and the decoder alone changes after the last one

@@ -1,4 +1,4 @@
-"""The sweep on real Ray, with drawn pictures in place of a model's: killed, resumed, refused, and nothing repeated."""
+"""The sweep on real Ray, with drawn images in place of a model's: killed, resumed, refused, and nothing repeated."""
 
 import dataclasses
 import json
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flowerti.artifacts.records import PictureSet, SelectedClass, Selection, SweepTable, key_of
+from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.records import ImageSet, SelectedClass, Selection, SweepTable
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import session
 from flowerti.cluster.invert import plan
@@ -25,7 +26,7 @@ from flowerti.config.experiment import (
     SweepConfig,
 )
 from flowerti.data.census import take_census
-from flowerti.data.dataset import list_records, read_picture
+from flowerti.data.dataset import list_records, read_image
 from flowerti.data.shards import write_shard
 from flowerti.demo.herbarium import SPECIES
 from flowerti.sampling import encode_png
@@ -64,14 +65,14 @@ def selection() -> Selection:
     return Selection(selected=chosen, by_evidence=chosen)
 
 
-def pools(run: RunDirectory) -> list[PictureSet]:
-    """Drawn pictures of the class itself, as shards of the arm token."""
+def pools(run: RunDirectory) -> list[ImageSet]:
+    """Drawn images of the class itself, as shards of the arm token."""
     sets = []
     for name in WEAK:
         file = f"synthetic/{name}.token.parquet"
         rows = [
             {
-                "image": {"bytes": encode_png(read_picture(f"herbarium:{name}:{9000 + i}", 64)), "path": f"{i}.png"},
+                "image": {"bytes": encode_png(read_image(f"herbarium:{name}:{9000 + i}", 64)), "path": f"{i}.png"},
                 "class_name": name,
                 "source": "token",
                 "index": i,
@@ -80,11 +81,11 @@ def pools(run: RunDirectory) -> list[PictureSet]:
         ]
         write_shard(run, file, rows, "drawn")
         sets.append(
-            PictureSet(
+            ImageSet(
                 class_name=name,
                 source="token",
                 prompt="",
-                num_pictures=POOL_SIZE,
+                num_images=POOL_SIZE,
                 files=[file],
                 sha256=key_of("drawn", name),
             )
@@ -155,12 +156,12 @@ def test_the_same_sweep_again_and_other_statistics_train_nothing(
 
 
 def test_a_ratio_beyond_the_pool_is_refused_before_the_first_trial(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"ratio 5 asks for 15 synthetic pictures .* to at least 15"):
+    with pytest.raises(ValueError, match=r"ratio 5 asks for 15 synthetic images .* to at least 15"):
         run_sweep_in(tmp_path, dataclasses.replace(SWEEP, ratios=(1.0, 5.0)))
     assert not (tmp_path / "sweep" / "trials").exists()
 
 
-def test_a_token_learns_from_training_pictures_only(tmp_path: Path):
+def test_a_token_learns_from_training_images_only(tmp_path: Path):
     study = study_of(tmp_path)
     held_out = {record.address for split in ("validation", "test") for record in study.dataset.of(split)}
     for name in WEAK:

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from flowerti.config.experiment import (
-    AdapterConfig,
     BaseConfig,
     ClassifierConfig,
     ClusterConfig,
     DataConfig,
     Experiment,
-    InversionConfig,
+    LoraConfig,
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
     SweepConfig,
+    TextualInversionConfig,
 )
 
 
@@ -29,8 +29,8 @@ def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
         data=DataConfig(kind="herbarium", num_train_common=4, num_train_rare=2, num_validation=4, num_test=4),
         base=BaseConfig(path=str(base)),
         classifier=ClassifierConfig(input_size_px=64, num_epochs=2, num_views=2),
-        selection=SelectionConfig(rule="fewest_pictures", num_classes=3),
-        inversion=InversionConfig(
+        selection=SelectionConfig(rule="fewest_images", num_classes=3),
+        inversion=TextualInversionConfig(
             num_steps=12, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
         ),
         sampling=SamplingConfig(
@@ -39,7 +39,7 @@ def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
             num_inference_steps=2,
             guidance_scale=2.0,
             sources=("raw", "alternative_name", "latin_name", "token", "lora"),
-            adapter=AdapterConfig(
+            adapter=LoraConfig(
                 rank=2, num_steps=8, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
             ),
         ),
@@ -55,7 +55,7 @@ def without_times(summary: dict) -> dict:
     return json.loads(json.dumps(kept)) | {
         "concepts": _without(summary["concepts"], "seconds"),
         "adapters": _without(summary["adapters"], "seconds"),
-        # what an arm's pictures cost is read from the stages' clocks, in hours of a GPU where a worker has one
+        # what an arm's images cost is read from the stages' clocks, in hours of a GPU where a worker has one
         "arm_costs": _without(summary.get("arm_costs", []), "hours", "gain_per_hour", "unit"),
     }
 

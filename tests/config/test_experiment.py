@@ -12,7 +12,7 @@ from typing import Any, Literal, get_origin
 
 import pytest
 
-from flowerti.artifacts.records import key_of
+from flowerti.artifacts.identity import key_of
 from flowerti.config import adapter as hooked_adapter
 from flowerti.config import data as hooked_data
 from flowerti.config import experiment as hooked
@@ -217,7 +217,7 @@ def test_a_folder_is_asked_for_unless_the_herbarium_is_drawn():
     assert folder.num_test == 0, "counts of the herbarium do not matter to other data"
 
 
-def test_augmentations_of_pictures_need_pictures():
+def test_augmentations_of_images_need_images():
     for changes in ({"rand_augment": True}, {"batch_mixing": "mixup"}):
         with pytest.raises(ValueError, match=r"^classifier\.\w+ needs classifier.mode 'full'"):
             config.ClassifierConfig(**changes)

@@ -21,7 +21,7 @@ def save_noise(path: Path, seed: int, side_px: int = 12) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     seed = 0
     for split, count in zip(SPLITS, (3, 2, 2), strict=True):
         for class_name in ("sword lily", "azalea", "Zinnia"):
@@ -37,7 +37,7 @@ def config_of(folder: Path, **changes: object) -> DataConfig:
     return dataclasses.replace(DataConfig(kind="image_folder", root=str(folder), image_size_px=8), **changes)
 
 
-def break_picture(path: Path, how: str) -> None:
+def break_image(path: Path, how: str) -> None:
     if how == "truncated":
         path.write_bytes(path.read_bytes()[:100])
     elif how == "empty":
@@ -56,20 +56,20 @@ BROKEN = ["truncated", "empty", "text", "dangling link", "folder"]
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_an_unreadable_picture_is_named(folder: Path, how: str):
+def test_an_unreadable_image_is_named(folder: Path, how: str):
     broken = folder / "validation" / "azalea" / "1.png"
-    break_picture(broken, how)
+    break_image(broken, how)
     dataset = list_records(config_of(folder), 0)
     assert listing_key(dataset)
-    with pytest.raises(ValueError, match=r"^picture .*skip_unreadable") as caught:
+    with pytest.raises(ValueError, match=r"^image .*skip_unreadable") as caught:
         take_census(dataset, config_of(folder))
     assert str(broken.parent) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_an_unreadable_picture_can_be_left_out_and_is_listed(folder: Path, how: str):
-    break_picture(folder / "validation" / "azalea" / "1.png", how)
+def test_an_unreadable_image_can_be_left_out_and_is_listed(folder: Path, how: str):
+    break_image(folder / "validation" / "azalea" / "1.png", how)
     dataset = list_records(config_of(folder), 0)
     census = take_census(dataset, config_of(folder, skip_unreadable=True))
     assert census.unreadable == ["validation/azalea/1.png"]
@@ -82,12 +82,12 @@ def test_an_unreadable_picture_can_be_left_out_and_is_listed(folder: Path, how: 
 
 def test_a_class_that_is_all_unreadable_is_named_even_when_skipping(folder: Path):
     for file in (folder / "test" / "azalea").iterdir():
-        break_picture(file, "text")
-    with pytest.raises(ValueError, match=r"'azalea' has no pictures .* in the test split"):
+        break_image(file, "text")
+    with pytest.raises(ValueError, match=r"'azalea' has no images .* in the test split"):
         take_census(list_records(config_of(folder), 0), config_of(folder, skip_unreadable=True))
 
 
-def test_byte_identical_pictures_across_splits_are_found(folder: Path):
+def test_byte_identical_images_across_splits_are_found(folder: Path):
     shutil.copy(folder / "train" / "azalea" / "0.png", folder / "test" / "azalea" / "copy.png")
     shutil.copy(folder / "train" / "azalea" / "0.png", folder / "validation" / "Zinnia" / "other.png")
     shutil.copy(folder / "train" / "azalea" / "1.png", folder / "train" / "azalea" / "within.png")
@@ -122,7 +122,7 @@ def test_the_fingerprint_does_not_name_the_machine(folder: Path, tmp_path: Path)
     assert str(tmp_path) not in json.dumps(dataclasses.asdict(censuses[0]))
 
 
-def test_drawn_pictures_are_all_different():
+def test_drawn_images_are_all_different():
     config = DataConfig(kind="herbarium", num_train_common=5, num_train_rare=2, num_validation=3, num_test=4)
     assert take_census(list_records(config, 0), config).duplicates == []
 

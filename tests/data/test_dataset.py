@@ -1,4 +1,4 @@
-"""Where pictures come from: counts, order, seeds and decoding."""
+"""Where images come from: counts, order, seeds and decoding."""
 
 import dataclasses
 import io
@@ -21,11 +21,11 @@ from flowerti.data.dataset import (
     Dataset,
     check_counts,
     count_by_split,
-    decode_picture,
+    decode_image,
     list_records,
     read_bytes,
-    read_picture,
-    read_pictures,
+    read_image,
+    read_images,
     to_square,
 )
 
@@ -36,15 +36,15 @@ def noise(seed: int, height: int = 12, width: int = 12) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def encoded(picture: np.ndarray | Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+def encoded(image: np.ndarray | Image.Image, file_format: str = "PNG", **options: object) -> bytes:
     stream = io.BytesIO()
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(stream, file_format, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, file_format, **options)
     return stream.getvalue()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     seed = 0
     for split, count in zip(SPLITS, (3, 2, 2), strict=True):
         for class_name in ("sword lily", "azalea", "Zinnia"):
@@ -74,11 +74,11 @@ def test_the_herbarium_has_the_counts_that_were_asked_for():
     assert len({r.id for r in dataset.records}) == len(dataset.records)
 
 
-def test_the_herbariums_splits_share_no_picture():
+def test_the_herbariums_splits_share_no_image():
     dataset = list_records(HERBARIUM, 0)
     assert len({r.address for r in dataset.records}) == len(dataset.records)
-    firsts = [read_picture(dataset.of(split)[0].address, 16) for split in SPLITS]
-    assert len({picture.tobytes() for picture in firsts}) == 3
+    firsts = [read_image(dataset.of(split)[0].address, 16) for split in SPLITS]
+    assert len({image.tobytes() for image in firsts}) == 3
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others():
@@ -86,13 +86,13 @@ def test_the_same_seed_draws_the_same_bytes_and_another_seed_others():
     assert first == again
     assert {r.address for r in first.records}.isdisjoint(r.address for r in other.records)
     assert [r.id for r in first.records] == [r.id for r in other.records]
-    pictures = [read_pictures([r.address for r in d.records[::40]], 16) for d in (first, again, other)]
-    assert pictures[0].tobytes() == pictures[1].tobytes()
-    same = [np.array_equal(a, b) for a, b in zip(pictures[0], pictures[2], strict=True)]
+    images = [read_images([r.address for r in d.records[::40]], 16) for d in (first, again, other)]
+    assert images[0].tobytes() == images[1].tobytes()
+    same = [np.array_equal(a, b) for a, b in zip(images[0], images[2], strict=True)]
     assert not any(same)
 
 
-def test_more_pictures_of_a_split_leave_the_first_ones_as_they_are():
+def test_more_images_of_a_split_leave_the_first_ones_as_they_are():
     more = dataclasses.replace(HERBARIUM, num_validation=6)
     few, many = list_records(HERBARIUM, 0), list_records(more, 0)
     assert set(few.records) < set(many.records)
@@ -109,14 +109,14 @@ def test_folders_become_classes_in_sorted_order(folder: Path):
     assert list_records(config_of(folder), 9) == dataset, "the seed does not matter to files"
 
 
-def test_a_picture_of_a_folder_is_read_by_its_address(folder: Path):
+def test_a_image_of_a_folder_is_read_by_its_address(folder: Path):
     record = list_records(config_of(folder), 0).of("train", "Zinnia")[1]
     expected = np.asarray(Image.open(folder / "train" / "Zinnia" / "1.png"))
-    assert np.array_equal(read_picture(record.address, 12), expected)
+    assert np.array_equal(read_image(record.address, 12), expected)
     assert read_bytes(record.address) == (folder / "train" / "Zinnia" / "1.png").read_bytes()
 
 
-def test_other_files_in_a_class_folder_are_no_pictures(folder: Path):
+def test_other_files_in_a_class_folder_are_no_images(folder: Path):
     before = list_records(config_of(folder), 0)
     (folder / "train" / "azalea" / "notes.txt").write_text("x")
     (folder / "train" / "azalea" / ".DS_Store").write_bytes(b"x")
@@ -139,11 +139,11 @@ def test_a_missing_split_folder_is_named(folder: Path, split: str):
 
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("keep_folder", [True, False])
-def test_a_class_without_pictures_in_a_split_is_named(folder: Path, split: str, keep_folder: bool):
+def test_a_class_without_images_in_a_split_is_named(folder: Path, split: str, keep_folder: bool):
     shutil.rmtree(folder / split / "azalea")
     if keep_folder:
         (folder / split / "azalea").mkdir()
-    with pytest.raises(ValueError, match=f"class 'azalea' has no pictures .* in the {split} split"):
+    with pytest.raises(ValueError, match=f"class 'azalea' has no images .* in the {split} split"):
         list_records(config_of(folder), 0)
 
 
@@ -165,19 +165,19 @@ def test_a_class_folder_with_unprintable_characters_is_named(folder: Path):
 def test_an_id_that_stands_twice_is_named(folder: Path):
     dataset = list_records(config_of(folder), 0)
     twice = Dataset(dataset.class_names, (*dataset.records, dataset.records[3]))
-    with pytest.raises(ValueError, match=r"^data: picture id 'train/azalea/0\.png' stands twice"):
+    with pytest.raises(ValueError, match=r"^data: image id 'train/azalea/0\.png' stands twice"):
         check_counts(twice)
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 30), (30, 20), (21, 40), (20, 20)])
 def test_the_central_square_is_taken(height: int, width: int):
-    picture = noise(3, height, width)
+    image = noise(3, height, width)
     top, left = (height - 20) // 2, (width - 20) // 2
     side = min(height, width)
-    expected = picture[(height - side) // 2 :, (width - side) // 2 :][:side, :side]
-    assert np.array_equal(decode_picture(encoded(picture), side, "x"), expected)
+    expected = image[(height - side) // 2 :, (width - side) // 2 :][:side, :side]
+    assert np.array_equal(decode_image(encoded(image), side, "x"), expected)
     if side == 20:
-        assert np.array_equal(expected, picture[top : top + 20, left : left + 20])
+        assert np.array_equal(expected, image[top : top + 20, left : left + 20])
 
 
 def test_scaling_is_antialiased_bicubic_as_torch_does_it():
@@ -185,11 +185,11 @@ def test_scaling_is_antialiased_bicubic_as_torch_does_it():
 
     rows, columns = np.mgrid[0:96, 0:96]
     waves = 127 + 100 * np.sin(rows / 9)[..., None] * np.cos(columns[..., None] / np.array([5.0, 8.0, 12.0]))
-    picture = waves.astype(np.uint8)
-    levels = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    image = waves.astype(np.uint8)
+    levels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     reference = torch.nn.functional.interpolate(levels, (24, 24), mode="bicubic", antialias=True)
     expected = reference[0].permute(1, 2, 0).clamp(0, 255).numpy()
-    found = np.asarray(to_square(Image.fromarray(picture), 24), dtype=float)
+    found = np.asarray(to_square(Image.fromarray(image), 24), dtype=float)
     assert np.abs(found - expected).max() < 1.5
     assert found.std() > 20
 
@@ -207,12 +207,12 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("orientation", list(UPRIGHT))
-def test_a_phones_picture_comes_upright(orientation: int):
+def test_a_phones_image_comes_upright(orientation: int):
     stored = noise(orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = encoded(stored, "PNG", exif=exif.tobytes())
-    assert np.array_equal(decode_picture(content, 12, "x"), UPRIGHT[orientation](stored))
+    assert np.array_equal(decode_image(content, 12, "x"), UPRIGHT[orientation](stored))
 
 
 def test_a_jpegs_orientation_is_followed_too():
@@ -220,40 +220,40 @@ def test_a_jpegs_orientation_is_followed_too():
     stored[:, :16] = 255
     exif = Image.Exif()
     exif[0x0112] = 6
-    found = decode_picture(encoded(stored, "JPEG", quality=95, exif=exif.tobytes()), 32, "x").astype(int)
+    found = decode_image(encoded(stored, "JPEG", quality=95, exif=exif.tobytes()), 32, "x").astype(int)
     assert found[:12].min() > 240, "what was stored on the left is the top"
     assert found[20:].max() < 15
 
 
-def test_grey_pictures_become_rgb():
+def test_grey_images_become_rgb():
     grey = noise(4)[..., 0]
-    found = decode_picture(encoded(Image.fromarray(grey)), 12, "x")
+    found = decode_image(encoded(Image.fromarray(grey)), 12, "x")
     assert found.shape == (12, 12, 3)
     assert all(np.array_equal(found[..., channel], grey) for channel in range(3))
 
 
-def test_pictures_with_a_palette_become_rgb():
+def test_images_with_a_palette_become_rgb():
     flat = Image.new("RGB", (12, 12), (200, 30, 90))
-    found = decode_picture(encoded(flat.convert("P", palette=Image.Palette.ADAPTIVE)), 12, "x")
+    found = decode_image(encoded(flat.convert("P", palette=Image.Palette.ADAPTIVE)), 12, "x")
     assert np.array_equal(found[5, 5], [200, 30, 90])
 
 
-def test_opaque_pictures_with_alpha_keep_their_colours():
+def test_opaque_images_with_alpha_keep_their_colours():
     rgba = np.dstack([noise(5), np.full((12, 12), 255, np.uint8)])
-    assert np.array_equal(decode_picture(encoded(Image.fromarray(rgba)), 12, "x"), noise(5))
+    assert np.array_equal(decode_image(encoded(Image.fromarray(rgba)), 12, "x"), noise(5))
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 200, 30), (255, 255, 255), (0, 0, 0)])
-def test_pictures_for_print_become_rgb(colour: tuple[int, int, int]):
+def test_images_for_print_become_rgb(colour: tuple[int, int, int]):
     cmyk = Image.new("RGB", (16, 16), colour).convert("CMYK")
-    found = decode_picture(encoded(cmyk, "JPEG", quality=100), 16, "x")
+    found = decode_image(encoded(cmyk, "JPEG", quality=100), 16, "x")
     assert np.abs(found[8, 8].astype(int) - colour).max() <= 4
 
 
 @pytest.mark.parametrize("file_format", ["BMP", "WEBP", "JPEG", "PNG"])
 def test_the_listed_formats_can_be_read(file_format: str):
     flat = np.full((16, 16, 3), (180, 60, 120), np.uint8)
-    found = decode_picture(encoded(flat, file_format), 16, "x").astype(int)
+    found = decode_image(encoded(flat, file_format), 16, "x").astype(int)
     assert np.abs(found - (180, 60, 120)).max() <= 4
 
 
@@ -273,24 +273,24 @@ def test_any_damage_is_either_readable_or_refused_by_name(file_format: str):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd sizes and metadata
             try:
-                assert decode_picture(bytes(content), 8, "p").shape == (8, 8, 3)
+                assert decode_image(bytes(content), 8, "p").shape == (8, 8, 3)
             except ValueError as error:
                 refusals.append(str(error))
     assert len(refusals) > 50
-    assert all(refusal.startswith("picture p cannot be read") for refusal in refusals)
+    assert all(refusal.startswith("image p cannot be read") for refusal in refusals)
 
 
 def test_a_header_that_claims_to_be_short_is_refused_by_name():
     content = bytearray(encoded(noise(7)))
     assert content[8:16] == b"\0\0\0\x0dIHDR"
     content[11] = 5
-    with pytest.raises(ValueError, match=r"^picture p cannot be read"):
-        decode_picture(bytes(content), 8, "p")
+    with pytest.raises(ValueError, match=r"^image p cannot be read"):
+        decode_image(bytes(content), 8, "p")
 
 
-def test_reading_a_missing_picture_names_it(tmp_path: Path):
+def test_reading_a_missing_image_names_it(tmp_path: Path):
     with pytest.raises(ValueError, match=r"gone\.png cannot be read"):
-        read_picture(str(tmp_path / "gone.png"), 8)
+        read_image(str(tmp_path / "gone.png"), 8)
 
 
 def test_oxford_that_is_not_there_is_refused_by_folder(tmp_path: Path):

@@ -17,7 +17,7 @@ LONG_TAIL = ImbalanceConfig(factor=0.1)
 
 
 def dataset_of(sizes: dict[str, int]) -> Dataset:
-    """Training pictures as many as said, three for validation and four for test."""
+    """Training images as many as said, three for validation and four for test."""
     records = [
         Record(f"{split}/{name}/{i}", class_id, split, f"{name}-{split}-{i}.png")
         for class_id, (name, size) in enumerate(sizes.items())
@@ -62,7 +62,7 @@ def test_defaults_change_nothing():
     assert imbalanced(dataset, ImbalanceConfig(), 0) == dataset
 
 
-def test_only_training_pictures_are_taken_away():
+def test_only_training_images_are_taken_away():
     dataset = dataset_of({"a": 100, "b": 100, "c": 100})
     found = imbalanced(dataset, LONG_TAIL, 0)
     assert train_counts(found) == [100, 32, 10]
@@ -88,7 +88,7 @@ def test_the_choice_does_not_depend_on_the_order_of_records():
     assert set(imbalanced(turned, config, 3).records) == set(imbalanced(dataset, config, 3).records)
 
 
-def test_a_new_split_pools_all_pictures_and_shares_none():
+def test_a_new_split_pools_all_images_and_shares_none():
     dataset = dataset_of({"a": 93, "b": 33})
     found = imbalanced(dataset, ImbalanceConfig(resplit=True, validation_share=0.2, test_share=0.3), 0)
     counts = count_by_split(found)
@@ -100,7 +100,7 @@ def test_a_new_split_pools_all_pictures_and_shares_none():
     assert len({r.id for r in found.records}) == len(dataset.records)
 
 
-def test_a_binary_task_keeps_the_pictures():
+def test_a_binary_task_keeps_the_images():
     dataset = dataset_of({"a": 5, "b": 6, "c": 7})
     found = imbalanced(dataset, ImbalanceConfig(positive_classes=("c", "a")), 0)
     assert found.class_names == ("other classes", "c or a")
@@ -118,7 +118,7 @@ def test_an_unknown_class_is_named_with_a_hint(config: ImbalanceConfig):
 
 def test_a_class_that_a_new_split_empties_is_named():
     dataset = Dataset(("a", "b"), tuple(Record(f"{c}{i}", c, "train", f"{c}{i}") for c in (0, 1) for i in (0, 1)))
-    with pytest.raises(ValueError, match=r"'a' has no pictures .* in the train split"):
+    with pytest.raises(ValueError, match=r"'a' has no images .* in the train split"):
         imbalanced(dataset, ImbalanceConfig(resplit=True), 0)
 
 
@@ -137,7 +137,7 @@ def flowers(shared_root: Path) -> Dataset:
 FLOWERS = ImbalanceConfig(factor=0.1, minority_classes=STUDY_CLASSES, resplit=True)
 
 
-def test_the_studys_classes_are_few_shot_and_still_judged_on_many_pictures(flowers: Dataset):
+def test_the_studys_classes_are_few_shot_and_still_judged_on_many_images(flowers: Dataset):
     found = imbalanced(flowers, FLOWERS, 0)
     counts = dict(zip(found.class_names, train_counts(found), strict=True))
     groups = Counter(shot_group(num) for num in counts.values())
@@ -148,7 +148,7 @@ def test_the_studys_classes_are_few_shot_and_still_judged_on_many_pictures(flowe
     assert [len(found.of("validation", name)) for name in STUDY_CLASSES] == [19, 26, 16]
 
 
-def test_no_picture_of_the_flowers_stands_in_two_splits(flowers: Dataset):
+def test_no_image_of_the_flowers_stands_in_two_splits(flowers: Dataset):
     found = imbalanced(flowers, dataclasses.replace(FLOWERS, factor=0.05), 1)
     ids = {split: {r.id for r in found.of(split)} for split in SPLITS}
     assert not ids["train"] & ids["validation"] and not ids["train"] & ids["test"]

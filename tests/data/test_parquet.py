@@ -1,4 +1,4 @@
-"""Parquet pictures: what Hugging Face `datasets` wrote is read back, and what is missing is named."""
+"""Parquet images: what Hugging Face `datasets` wrote is read back, and what is missing is named."""
 
 import io
 from pathlib import Path
@@ -11,18 +11,18 @@ from PIL import Image
 
 from flowerti.config.experiment import DataConfig
 from flowerti.data.census import take_census
-from flowerti.data.dataset import SPLITS, list_records, read_picture
+from flowerti.data.dataset import SPLITS, list_records, read_image
 
 COUNTS = {"train": 6, "validation": 4, "test": 4}
 
 
-def picture(seed: int) -> np.ndarray:
+def image(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (10, 10, 3), dtype=np.uint8)
 
 
 def png(seed: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(picture(seed)).save(stream, "PNG")
+    Image.fromarray(image(seed)).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -53,7 +53,7 @@ def test_rows_become_records_in_the_order_of_files_and_rows(texts: Path):
     assert [r.class_id for r in dataset.of("train")] == [1, 0, 1, 0, 1, 1]
     assert dataset.of("train")[3].id == "train-00001-of-00002.parquet#0"
     for seed, record in enumerate(dataset.of("train")):
-        assert np.array_equal(read_picture(record.address, 10), picture(seed))
+        assert np.array_equal(read_image(record.address, 10), image(seed))
 
 
 def test_the_census_reads_every_row(texts: Path):
@@ -77,7 +77,7 @@ def test_a_data_set_that_datasets_wrote_keeps_its_own_order_of_classes(tmp_path:
     dataset = list_records(config_of(tmp_path), 0)
     assert dataset.class_names == tuple(names)
     assert [r.class_id for r in dataset.of("train")] == [0, 1, 2, 0, 1, 2]
-    assert np.array_equal(read_picture(dataset.of("test")[2].address, 10), picture(2))
+    assert np.array_equal(read_image(dataset.of("test")[2].address, 10), image(2))
 
 
 def test_a_missing_split_is_named(texts: Path):
@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named(texts: Path):
         list_records(config_of(texts), 0)
 
 
-def test_a_row_without_a_picture_is_named(texts: Path):
+def test_a_row_without_a_image_is_named(texts: Path):
     write_plain(texts, "valid.parquet", [1, 2], ["rose", "azalea"])
     images = [{"bytes": None, "path": "x"}, {"bytes": png(1), "path": "y"}]
     image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -114,4 +114,4 @@ def test_a_row_without_a_picture_is_named(texts: Path):
     )
     record = list_records(config_of(texts), 0).of("validation")[0]
     with pytest.raises(ValueError, match=r"valid\.parquet#0 holds no bytes"):
-        read_picture(record.address, 10)
+        read_image(record.address, 10)

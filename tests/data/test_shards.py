@@ -1,4 +1,4 @@
-"""Synthetic pictures on disk: what is read is what was written, by this project and by Hugging Face `datasets`."""
+"""Synthetic images on disk: what is read is what was written, by this project and by Hugging Face `datasets`."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from flowerti.artifacts.records import seed_for, slug
+from flowerti.artifacts.identity import seed_for, slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.shards import (
     addresses_of,
@@ -24,13 +24,13 @@ from flowerti.data.shards import (
 NAME = "synthetic/sword_lily-token-0.parquet"
 
 
-def picture(index: int, size_px: int = 16) -> np.ndarray:
+def image(index: int, size_px: int = 16) -> np.ndarray:
     return np.random.default_rng(index).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
 
 
 def row(index: int, **more: Any) -> dict[str, Any]:
     stream = io.BytesIO()
-    Image.fromarray(picture(index)).save(stream, "PNG")
+    Image.fromarray(image(index)).save(stream, "PNG")
     return {
         "image": {"bytes": stream.getvalue(), "path": f"{index}.png"},
         "class_name": "sword lily",
@@ -47,18 +47,18 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(str(tmp_path / "run"))
 
 
-def test_pictures_and_columns_come_back(run: RunDirectory):
+def test_images_and_columns_come_back(run: RunDirectory):
     write_shard(run, NAME, [row(i) for i in range(3)], "k")
     rows = read_rows(run, NAME)
     assert [r["index"] for r in rows] == [0, 1, 2]
     for i, found in enumerate(rows):
         assert {name: found[name] for name in row(i)} == row(i)
-        assert [found[name] for name in ("source_picture", "strength", "verdict")] == [None, None, None]
+        assert [found[name] for name in ("source_image", "strength", "verdict")] == [None, None, None]
         assert found["weight"] == 1.0
-        assert np.array_equal(read_synthetic(run, synthetic_address(NAME, i), 16), picture(i))
+        assert np.array_equal(read_synthetic(run, synthetic_address(NAME, i), 16), image(i))
 
 
-def test_addresses_name_every_picture_in_the_order_of_the_shards(run: RunDirectory):
+def test_addresses_name_every_image_in_the_order_of_the_shards(run: RunDirectory):
     write_shard(run, "synthetic/b.parquet", [row(0), row(1)], "k")
     write_shard(run, "synthetic/a.parquet", [row(2)], "k")
     found = addresses_of(run, ["synthetic/b.parquet", "synthetic/a.parquet"])
@@ -67,11 +67,11 @@ def test_addresses_name_every_picture_in_the_order_of_the_shards(run: RunDirecto
         "synthetic:synthetic/b.parquet#1",
         "synthetic:synthetic/a.parquet#0",
     ]
-    assert [np.array_equal(read_synthetic(run, a, 16), picture(i)) for i, a in enumerate(found)] == [True] * 3
+    assert [np.array_equal(read_synthetic(run, a, 16), image(i)) for i, a in enumerate(found)] == [True] * 3
 
 
 def test_columns_that_a_row_has_are_kept(run: RunDirectory):
-    given = {"source_picture": "train/1.png", "strength": 0.5, "verdict": "kept", "weight": 0.25}
+    given = {"source_image": "train/1.png", "strength": 0.5, "verdict": "kept", "weight": 0.25}
     write_shard(run, NAME, [row(0, **given), row(1)], "k")
     rows = read_rows(run, NAME)
     assert {name: rows[0][name] for name in given} == given
@@ -92,10 +92,10 @@ def test_the_largest_seed_fits(run: RunDirectory):
     assert read_rows(run, NAME)[0]["seed"] == 2**63 - 1
 
 
-def test_a_synthetic_picture_is_scaled_as_asked(run: RunDirectory):
+def test_a_synthetic_image_is_scaled_as_asked(run: RunDirectory):
     write_shard(run, NAME, [row(0)], "k")
     found = read_synthetic(run, synthetic_address(NAME, 0), 8)
-    expected = Image.fromarray(picture(0)).resize((8, 8), Image.Resampling.BICUBIC)
+    expected = Image.fromarray(image(0)).resize((8, 8), Image.Resampling.BICUBIC)
     assert np.array_equal(found, np.asarray(expected))
 
 
@@ -104,7 +104,7 @@ def test_an_address_survives_odd_class_names(run: RunDirectory, class_name: str)
     name = f"synthetic/{slug(class_name)}/token-0.parquet"
     write_shard(run, name, [row(0, class_name=class_name), row(1, class_name=class_name)], "k")
     assert read_rows(run, name)[1]["class_name"] == class_name
-    assert np.array_equal(read_synthetic(run, synthetic_address(name, 1), 16), picture(1))
+    assert np.array_equal(read_synthetic(run, synthetic_address(name, 1), 16), image(1))
 
 
 def test_a_shard_tells_its_key(run: RunDirectory):
@@ -135,7 +135,7 @@ def test_a_shard_that_was_written_again_is_read_again(run: RunDirectory):
     for index in range(5):
         write_shard(run, NAME, [row(index)], "k")
         assert read_rows(run, NAME)[0]["index"] == index
-        assert np.array_equal(read_synthetic(run, synthetic_address(NAME, 0), 16), picture(index))
+        assert np.array_equal(read_synthetic(run, synthetic_address(NAME, 0), 16), image(index))
 
 
 def test_the_same_rows_make_the_same_bytes(run: RunDirectory):
@@ -155,4 +155,4 @@ def test_huggingface_opens_it_as_an_image_data_set(run: RunDirectory, tmp_path: 
     assert opened.features["seed"].dtype == "int64"
     assert opened["class_name"][:] == ["sword lily"] * 3
     for i, found in enumerate(opened):
-        assert np.array_equal(np.asarray(found["image"]), picture(i))  # pyright: ignore[reportArgumentType, reportCallIssue]
+        assert np.array_equal(np.asarray(found["image"]), image(i))  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -10,12 +10,12 @@ from flowerti.demo.networks import start_base
 
 @pytest.fixture(scope="session")
 def examples():
-    return draw_examples(CONFIG, 0, CONFIG.num_pictures)
+    return draw_examples(CONFIG, 0, CONFIG.num_images)
 
 
 @pytest.fixture(scope="session")
 def vae(examples):
-    return train_autoencoder(CONFIG, examples.pictures, silent)
+    return train_autoencoder(CONFIG, examples.images, silent)
 
 
 @pytest.fixture

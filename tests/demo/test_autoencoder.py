@@ -10,16 +10,16 @@ from flowerti.demo.recipe import PretrainConfig
 
 
 def test_unit_range():
-    picture = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
-    assert torch.allclose(to_unit(picture).flatten(), torch.tensor([-1.0, -0.6, 1.0]))
+    image = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
+    assert torch.allclose(to_unit(image).flatten(), torch.tensor([-1.0, -0.6, 1.0]))
 
 
 def test_the_autoencoder_learns_and_is_scaled(vae, examples):
-    untrained = train_autoencoder(PretrainConfig(vae_steps=0, sizes=SIZES), examples.pictures, silent)
-    assert reconstruction_psnr(vae, examples.pictures) > reconstruction_psnr(untrained, examples.pictures) + 2
+    untrained = train_autoencoder(PretrainConfig(vae_steps=0, sizes=SIZES), examples.images, silent)
+    assert reconstruction_psnr(vae, examples.images) > reconstruction_psnr(untrained, examples.images) + 2
     with torch.no_grad():
-        pictures = to_unit(torch.from_numpy(examples.pictures))
-        latents = vae.encode(pictures).latent_dist.mean * vae.config.scaling_factor
+        images = to_unit(torch.from_numpy(examples.images))
+        latents = vae.encode(images).latent_dist.mean * vae.config.scaling_factor
     assert latents.std().item() == pytest.approx(1.0, abs=0.02)
 
 
@@ -39,8 +39,8 @@ def test_psnr_of_a_known_error(vae, examples):
 
 
 def test_moments_are_those_of_the_posterior(vae, examples):
-    moments = encode_moments(vae, examples.pictures[:3])
+    moments = encode_moments(vae, examples.images[:3])
     with torch.no_grad():
-        posterior = vae.encode(to_unit(torch.from_numpy(examples.pictures[:3]))).latent_dist
+        posterior = vae.encode(to_unit(torch.from_numpy(examples.images[:3]))).latent_dist
     assert torch.allclose(moments[:, 0], posterior.mean, atol=1e-5)
     assert torch.allclose(moments[:, 1], posterior.std, atol=1e-5)

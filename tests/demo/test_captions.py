@@ -42,7 +42,7 @@ def test_every_caption_is_a_template_or_the_raw_prompt(captioned):
     assert all(any(p.fullmatch(caption) for p in patterns) for _, _, caption in captioned)
 
 
-def test_common_names_belong_to_their_own_pictures(captioned):
+def test_common_names_belong_to_their_own_images(captioned):
     for _, species, caption in captioned:
         said = {s.name for s in COMMON if s.name in caption.split('"')[-2 if '"' in caption else 0]}
         assert said <= ({species.name} if species else set())

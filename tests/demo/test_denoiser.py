@@ -16,7 +16,7 @@ from flowerti.shares import Part
 
 
 def moments_of(vae, examples: Examples) -> torch.Tensor:
-    return encode_moments(vae, examples.pictures)
+    return encode_moments(vae, examples.images)
 
 
 def test_the_loss_of_a_denoiser_that_says_nothing_is_the_mean_weight(base):

@@ -22,21 +22,21 @@ from flowerti.demo.species import (
 RARE_NAMES = [species.name for species in SPECIES if species.rare]
 
 
-def colour_histograms(pictures: np.ndarray) -> np.ndarray:
+def colour_histograms(images: np.ndarray) -> np.ndarray:
     """Square roots of the shares of 8 x 8 x 8 colour cells, so that distances are Hellinger's."""
-    cells = (pictures // 32).astype(int) @ np.array([64, 8, 1])
-    counts = [np.bincount(c, minlength=512) for c in cells.reshape(len(pictures), -1)]
+    cells = (images // 32).astype(int) @ np.array([64, 8, 1])
+    counts = [np.bincount(c, minlength=512) for c in cells.reshape(len(images), -1)]
     return np.sqrt(np.stack(counts) / cells[0].size)
 
 
 def labelled(num: int, first_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`num` pictures of each species and their class ids."""
-    pictures = [draw(s.name, first_seed + i) for s in SPECIES for i in range(num)]
-    return np.stack(pictures), np.repeat(np.arange(len(SPECIES)), num)
+    """`num` images of each species and their class ids."""
+    images = [draw(s.name, first_seed + i) for s in SPECIES for i in range(num)]
+    return np.stack(images), np.repeat(np.arange(len(SPECIES)), num)
 
 
 @pytest.mark.parametrize("species", SPECIES, ids=lambda s: s.name)
-def test_pictures_have_the_promised_form_and_repeat(species):
+def test_images_have_the_promised_form_and_repeat(species):
     first = draw(species.name, 7)
     assert first.shape == (64, 64, 3)
     assert first.dtype == np.uint8
@@ -135,10 +135,10 @@ def test_form_does_classify():
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
 
     @torch.no_grad()
-    def features(pictures):
+    def features(images):
         chunks = []
-        for start in range(0, len(pictures), 64):
-            x = torch.from_numpy(pictures[start : start + 64]).permute(0, 3, 1, 2) / 255.0
+        for start in range(0, len(images), 64):
+            x = torch.from_numpy(images[start : start + 64]).permute(0, 3, 1, 2) / 255.0
             x = torch.nn.functional.interpolate(x, size=128, mode="bilinear")
             chunks.append(network.extract_features((x - 0.498) / 0.502).mean((2, 3)))
         return torch.cat(chunks).numpy()

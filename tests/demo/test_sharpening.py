@@ -31,13 +31,13 @@ def lite() -> LiteFeatures:
 
 
 def test_features_are_those_that_the_network_computes_on_its_way(lite):
-    pictures = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
     network, seen = load_lite1(96), []
     for index in (0, 3, 6, 10, 14):
         network._blocks[index].register_forward_hook(lambda _m, _i, output: seen.append(output.detach().clone()))
     with torch.no_grad():
-        network.extract_features(((pictures + 1) / 2 - 0.498) / 0.502)
-        found = lite(pictures)
+        network.extract_features(((images + 1) / 2 - 0.498) / 0.502)
+        found = lite(images)
     assert len(found) == len(seen) == 5
     for ours, theirs in zip(found, seen, strict=True):
         torch.testing.assert_close(ours, theirs / theirs.norm(dim=1, keepdim=True), rtol=1e-3, atol=1e-4)
@@ -57,11 +57,11 @@ DRAWINGS = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(2))
 @pytest.mark.parametrize(("adversarial_from", "drawings_from"), [(4, 8), (4, 12), (12, 12)])
 def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int, drawings_from: int):
     torch.manual_seed(0)
-    vae, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 8).pictures
-    moments = encode_moments(vae, pictures)
+    vae, images = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 8).images
+    moments = encode_moments(vae, images)
 
     def loss() -> float:
-        wanted = to_unit(torch.from_numpy(pictures))
+        wanted = to_unit(torch.from_numpy(images))
         with torch.no_grad():
             restored = vae.decode(moments[:, 0]).sample
             return decoder_loss(lite(restored), lite(wanted), restored - wanted).item()
@@ -69,47 +69,47 @@ def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int, d
     before, reports = loss(), []
     config = SharpeningConfig(num_steps=12, batch=4, rate=3e-3, adversarial_from=adversarial_from)
     config = replace(config, drawings_from=drawings_from)
-    sharpen_decoder(config, vae, pictures, moments, DRAWINGS, 0, reports.append)
+    sharpen_decoder(config, vae, images, moments, DRAWINGS, 0, reports.append)
     assert loss() < before - 0.05
-    torch.testing.assert_close(encode_moments(vae, pictures), moments, rtol=0, atol=0)
+    torch.testing.assert_close(encode_moments(vae, images), moments, rtol=0, atol=0)
     assert [r["what"] for r in reports] == ["decoder", "decoder"]
     assert np.isfinite([r["loss"] for r in reports]).all()
 
 
 def test_the_discriminator_moves_the_decoder_once_it_has_learnt():
-    vae, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).pictures
-    moments = encode_moments(vae, pictures)
+    vae, images = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).images
+    moments = encode_moments(vae, images)
     config = SharpeningConfig(num_steps=64, batch=2, rate=1e-3, adversarial_from=0, adversarial_weight=5.0)
     changed = []
     for weight in (0.0, 5.0):
         copied = copy.deepcopy(vae)
         sharpen_decoder(
-            replace(config, adversarial_weight=weight), copied, pictures, moments, DRAWINGS, 0, lambda _: None
+            replace(config, adversarial_weight=weight), copied, images, moments, DRAWINGS, 0, lambda _: None
         )
         changed.append(copied.decoder.conv_out.weight.detach())
     assert not torch.equal(*changed)
 
 
 def test_drawings_are_judged_by_the_discriminator_alone():
-    vae, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).pictures
-    moments = encode_moments(vae, pictures)
+    vae, images = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).images
+    moments = encode_moments(vae, images)
     config = SharpeningConfig(num_steps=3, batch=4, rate=1e-3, drawings_from=0, adversarial_weight=0.0)
     seen = []
     for drawings in (DRAWINGS, 5.0 * DRAWINGS):
         copied = copy.deepcopy(vae)
-        sharpen_decoder(config, copied, pictures, moments, drawings, 0, lambda _: None)
+        sharpen_decoder(config, copied, images, moments, drawings, 0, lambda _: None)
         seen.append(copied.decoder.conv_out.weight.detach())
     torch.testing.assert_close(*seen, rtol=0, atol=1e-7)
 
 
 def test_the_kept_decoder_lies_between_the_two():
-    before, pictures = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).pictures
-    moments = encode_moments(before, pictures)
+    before, images = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).images
+    moments = encode_moments(before, images)
     config = SharpeningConfig(num_steps=4, batch=2, rate=1e-2, adversarial_from=9)
     kept = {}
     for share in (0.0, 0.25, 1.0):
         copied = copy.deepcopy(before)
-        sharpen_decoder(replace(config, share=share), copied, pictures, moments, DRAWINGS, 0, lambda _: None)
+        sharpen_decoder(replace(config, share=share), copied, images, moments, DRAWINGS, 0, lambda _: None)
         kept[share] = copied.state_dict()
     trained = kept[1.0]["decoder.conv_in.weight"]
     assert float((trained - before.state_dict()["decoder.conv_in.weight"]).abs().max()) > 1e-3

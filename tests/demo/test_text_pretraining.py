@@ -12,17 +12,17 @@ END = 9
 
 def test_the_loss_of_distinct_captions_is_clips():
     generator = torch.Generator().manual_seed(0)
-    texts, pictures = (torch.randn(5, 7, generator=generator) for _ in range(2))
-    logits = 10.0 * nn.functional.cosine_similarity(texts[:, None], pictures[None], dim=2)
+    texts, images = (torch.randn(5, 7, generator=generator) for _ in range(2))
+    logits = 10.0 * nn.functional.cosine_similarity(texts[:, None], images[None], dim=2)
     labels = torch.arange(5)
     clip = 0.5 * (nn.functional.cross_entropy(logits, labels) + nn.functional.cross_entropy(logits.T, labels))
-    torch.testing.assert_close(contrastive_loss(texts, pictures, torch.eye(5)), clip)
+    torch.testing.assert_close(contrastive_loss(texts, images, torch.eye(5)), clip)
 
 
-def test_pictures_of_the_same_caption_are_no_negatives():
+def test_images_of_the_same_caption_are_no_negatives():
     texts = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     is_same = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    # each of the two equal captions can do no better than one half for either picture
+    # each of the two equal captions can do no better than one half for either image
     right = contrastive_loss(texts, texts, is_same)
     assert float(right) == pytest.approx(2.0 / 3.0 * 0.6931472, abs=1e-3)
     assert float(contrastive_loss(texts, texts, torch.eye(3))) == pytest.approx(float(right), abs=1e-6)
@@ -30,7 +30,7 @@ def test_pictures_of_the_same_caption_are_no_negatives():
     assert float(wrong) > float(right) + 1.0
 
 
-def test_a_caption_finds_its_picture_after_training():
+def test_a_caption_finds_its_image_after_training():
     torch.manual_seed(0)
     config = CLIPTextConfig(
         vocab_size=10,

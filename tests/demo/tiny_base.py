@@ -11,7 +11,7 @@ SIZES = NetworkSizes(
     text_layers=1,
     sample_px=32,
 )
-CONFIG = PretrainConfig(num_pictures=48, vae_steps=40, vae_rate=3e-3, steps=12, batch=4, sizes=SIZES)
+CONFIG = PretrainConfig(num_images=48, vae_steps=40, vae_rate=3e-3, steps=12, batch=4, sizes=SIZES)
 
 
 def silent(metrics):

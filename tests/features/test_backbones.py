@@ -25,16 +25,16 @@ needs_fidelity = pytest.mark.skipif(
 )
 
 
-def random_pictures(num: int, size_px: int) -> np.ndarray:
+def random_images(num: int, size_px: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num, size_px, size_px, 3), dtype=np.uint8)
 
 
-def normalised(pictures: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+def normalised(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """The textbook form: [0, 1] by torchvision, then its Normalize."""
     transform = torchvision.transforms.Compose(
         [torchvision.transforms.ToTensor(), torchvision.transforms.Normalize(mean, std)]
     )
-    return torch.stack([transform(picture) for picture in pictures])
+    return torch.stack([transform(image) for image in images])
 
 
 def random_resnet18(num_classes: int) -> nn.Module:
@@ -65,11 +65,11 @@ def test_lite0_is_the_package_without_its_classifier(size_px: int) -> None:
     network = EfficientNet.from_name("efficientnet-lite0", image_size=size_px)
     network.load_state_dict(torch.load(file, weights_only=True))
     network._fc = nn.Identity()
-    pictures = random_pictures(3, size_px)
+    images = random_images(3, size_px)
     with torch.no_grad():
-        expected = network.eval()(normalised(pictures, (0.498,) * 3, (0.502,) * 3)).numpy()
+        expected = network.eval()(normalised(images, (0.498,) * 3, (0.502,) * 3)).numpy()
     backbone = load_backbone("efficientnet_lite0", "", size_px)
-    features = extract(backbone, pictures)
+    features = extract(backbone, images)
     assert backbone.dim == 1280
     assert features.dtype == np.float32
     assert expected.std() > 0.1
@@ -91,13 +91,13 @@ def test_inception_is_torch_fidelitys_own_forward(tmp_path: Path, monkeypatch: p
             "inception", ["2048"], feature_extractor_weights_path=str(tmp_path / "empty.pth")
         )
     safetensors.torch.save_file(original.state_dict(), path)
-    pictures = random_pictures(2, 299)
+    images = random_images(2, 299)
     with torch.no_grad():
-        (expected,) = original.eval()(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous())
+        (expected,) = original.eval()(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
     backbone = load_backbone("inception", str(path), 299)
     assert backbone.dim == 2048
     assert expected.std() > 0
-    features = extract(backbone, pictures)
+    features = extract(backbone, images)
     np.testing.assert_allclose(features, expected.numpy(), rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
@@ -107,13 +107,13 @@ def test_torchvision_model_loses_only_its_classifier(tmp_path: Path, suffix: str
     path = tmp_path / f"weights{suffix}"
     (torch.save if suffix == ".pth" else safetensors.torch.save_file)(network.state_dict(), path)
     network.fc = nn.Identity()
-    pictures = random_pictures(3, 64)
+    images = random_images(3, 64)
     with torch.no_grad():
-        expected = network(normalised(pictures, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))).numpy()
+        expected = network(normalised(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))).numpy()
     backbone = load_backbone("resnet18", str(path), 64)
     assert (backbone.name, backbone.dim, backbone.input_size_px) == ("resnet18", 512, 64)
     assert backbone.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    np.testing.assert_allclose(extract(backbone, pictures), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(extract(backbone, images), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_backbone_is_frozen(resnet18_file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stored features: what is written comes back in the order of the pictures, damage is named."""
+"""Stored features: what is written comes back in the order of the images, damage is named."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ from flowerti.features.transformer_backbones import folder_of, text_features
 SIZE_PX = 28
 
 
-def pictures(num: int) -> np.ndarray:
+def images(num: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (num, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
 
 
@@ -61,7 +61,7 @@ def test_clip_features_are_those_of_the_whole_model(clip_folder):
     from transformers import CLIPVisionModelWithProjection
 
     backbone = load_backbone("clip", str(clip_folder), SIZE_PX)
-    shown = pictures(3)
+    shown = images(3)
     inputs = normalised(shown, [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
     with torch.inference_mode():
         expected = CLIPVisionModelWithProjection.from_pretrained(clip_folder).eval()(inputs).image_embeds
@@ -70,7 +70,7 @@ def test_clip_features_are_those_of_the_whole_model(clip_folder):
     assert len(backbone.weights_sha256) == 64
 
 
-def test_clip_texts_lie_in_the_space_of_its_pictures(clip_folder):
+def test_clip_texts_lie_in_the_space_of_its_images(clip_folder):
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
     texts = ["a rose", "one lily"]
@@ -85,7 +85,7 @@ def test_clip_texts_lie_in_the_space_of_its_pictures(clip_folder):
 def test_dino_features_are_the_normalised_class_token(dino_folder):
     from transformers import Dinov2Model
 
-    shown = pictures(2)
+    shown = images(2)
     inputs = normalised(shown, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.inference_mode():
         expected = Dinov2Model.from_pretrained(dino_folder).eval()(inputs).last_hidden_state[:, 0]

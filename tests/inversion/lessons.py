@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from flowerti.config.experiment import InversionConfig
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
 from flowerti.inversion.denoising import TrainingSet
 from flowerti.inversion.engine import Lesson, Progress, learn, progress_from, start
@@ -13,7 +13,7 @@ from flowerti.inversion.engine import Lesson, Progress, learn, progress_from, st
 TOKEN = "<rose>"
 CLASS_NAME = "rose"
 RUN_SEED = 3
-SMALL = InversionConfig(
+SMALL = TextualInversionConfig(
     num_steps=12, batch_size=4, num_eval_latents=8, eval_every_steps=3, checkpoint_every_steps=4, num_vectors=2
 )
 
@@ -32,7 +32,7 @@ def ignore(_taught: object) -> None:
 def learn_rose(
     base: Base,
     data: TrainingSet,
-    config: InversionConfig,
+    config: TextualInversionConfig,
     progress: Progress | None = None,
     checkpoint: Callable[[Progress], None] = ignore,
 ) -> Progress:
@@ -45,11 +45,11 @@ def in_double(base: Base) -> Base:
     )
 
 
-def double_progress(base: Base, data: TrainingSet, config: InversionConfig) -> Progress:
+def double_progress(base: Base, data: TrainingSet, config: TextualInversionConfig) -> Progress:
     return progress_from(base, start(base, data, config).rows.double())
 
 
-def lesson_of(base: Base, name: str, data: TrainingSet, config: InversionConfig) -> Lesson:
+def lesson_of(base: Base, name: str, data: TrainingSet, config: TextualInversionConfig) -> Lesson:
     is_double = data.mean.dtype == torch.float64
     progress = double_progress(base, data, config) if is_double else start(base, data, config)
     return Lesson(class_name=name, run_seed=RUN_SEED, data=data, progress=progress)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from flowerti.artifacts.records import Concept
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import BaseConfig, InversionConfig
+from flowerti.config.experiment import BaseConfig, TextualInversionConfig
 from flowerti.inversion import concepts
 from flowerti.inversion import engine as inversion
 from flowerti.inversion.concepts import (
@@ -30,7 +30,7 @@ from flowerti.inversion.concepts import (
     token_of,
 )
 
-CONFIG = InversionConfig(
+CONFIG = TextualInversionConfig(
     num_vectors=3, num_steps=10, batch_size=4, num_eval_latents=8, eval_every_steps=5, checkpoint_every_steps=2
 )
 CLASS_NAME = "sword lily"
@@ -40,7 +40,7 @@ CHILD = """
 import json, sys, time
 from flowerti.inversion import engine as inversion
 from flowerti.inversion.concepts import InversionTask, Inverter
-from flowerti.config.experiment import BaseConfig, InversionConfig
+from flowerti.config.experiment import BaseConfig, TextualInversionConfig
 from flowerti.artifacts.run_directory import RunDirectory
 
 seeds, real_draw = [], inversion.draw
@@ -54,18 +54,18 @@ def draw_and_hang_in_the_eighth_step(data, batch_size, num_timesteps, seed):
 inversion.draw = draw_and_hang_in_the_eighth_step
 base, config, run, task = json.loads(sys.argv[1])
 task["addresses"] = tuple(task["addresses"])
-inverter = Inverter(BaseConfig(**base), "b" * 64, InversionConfig(**config), RunDirectory(run), 1, "cpu")
+inverter = Inverter(BaseConfig(**base), "b" * 64, TextualInversionConfig(**config), RunDirectory(run), 1, "cpu")
 inverter.learn(InversionTask(**task))
 """
 
 
 @pytest.fixture
-def task(pictures, tmp_path: Path) -> InversionTask:
-    folder = tmp_path / "pictures"
+def task(images, tmp_path: Path) -> InversionTask:
+    folder = tmp_path / "images"
     folder.mkdir()
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture.numpy()).save(folder / f"{i}.png")
-    addresses = tuple(str(folder / f"{i}.png") for i in range(len(pictures)))
+    for i, image in enumerate(images):
+        Image.fromarray(image.numpy()).save(folder / f"{i}.png")
+    addresses = tuple(str(folder / f"{i}.png") for i in range(len(images)))
     return InversionTask(class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="k" * 64)
 
 
@@ -93,7 +93,7 @@ def test_a_concept_is_stored_with_its_record(tiny_base, base, run, task):
     assert (record["initializer_token"], record["num_vectors"], record["seed"]) == ("flower", 3, concept.seed)
     assert (record["base"], record["base_sha256"]) == (str(tiny_base), "b" * 64)
     assert record["embeddings_sha256"] == hashlib.sha256(embeddings.read_bytes()).hexdigest()
-    assert (record["num_pictures"], record["num_steps"], record["error"]) == (5, 10, "")
+    assert (record["num_images"], record["num_steps"], record["error"]) == (5, 10, "")
     assert [point["step"] for point in record["loss_curve"]] == [0, 5, 10]
     assert record["best_step"] == min(record["loss_curve"], key=lambda point: point["loss"])["step"]
     assert {n["vector"] for n in record["neighbours"]} == {0, 1, 2}
@@ -136,18 +136,18 @@ def test_a_failed_class_is_no_concept(run):
 
 def test_the_key_holds_what_matters_and_nothing_else():
     base = BaseConfig(path="somewhere")
-    key = concept_key(CONFIG, base, "base", "pictures", 0)
+    key = concept_key(CONFIG, base, "base", "images", 0)
     assert key == concept_key(
-        dataclasses.replace(CONFIG, checkpoint_every_steps=7), BaseConfig(path="elsewhere"), "base", "pictures", 0
+        dataclasses.replace(CONFIG, checkpoint_every_steps=7), BaseConfig(path="elsewhere"), "base", "images", 0
     )
     others = [
-        concept_key(dataclasses.replace(CONFIG, learning_rate=1e-4), base, "base", "pictures", 0),
-        concept_key(dataclasses.replace(CONFIG, start="mean"), base, "base", "pictures", 0),
-        concept_key(dataclasses.replace(CONFIG, initializer_token="lily"), base, "base", "pictures", 0),
-        concept_key(CONFIG, dataclasses.replace(base, dtype="bfloat16"), "base", "pictures", 0),
-        concept_key(CONFIG, base, "other", "pictures", 0),
+        concept_key(dataclasses.replace(CONFIG, learning_rate=1e-4), base, "base", "images", 0),
+        concept_key(dataclasses.replace(CONFIG, start="mean"), base, "base", "images", 0),
+        concept_key(dataclasses.replace(CONFIG, initializer_token="lily"), base, "base", "images", 0),
+        concept_key(CONFIG, dataclasses.replace(base, dtype="bfloat16"), "base", "images", 0),
+        concept_key(CONFIG, base, "other", "images", 0),
         concept_key(CONFIG, base, "base", "other", 0),
-        concept_key(CONFIG, base, "base", "pictures", 1),
+        concept_key(CONFIG, base, "base", "images", 1),
     ]
     assert len({key, *others}) == len(others) + 1
 
@@ -244,8 +244,8 @@ def test_a_killed_process_loses_nothing(tiny_base, run, task, tmp_path):
     ]
 
 
-def _task(task: InversionTask, name: str, num_pictures: int) -> InversionTask:
-    return dataclasses.replace(task, class_name=name, addresses=task.addresses[:num_pictures], key=name * 8)
+def _task(task: InversionTask, name: str, num_images: int) -> InversionTask:
+    return dataclasses.replace(task, class_name=name, addresses=task.addresses[:num_images], key=name * 8)
 
 
 def test_classes_learnt_together_are_those_learnt_alone(tiny_base, run, task, tmp_path):
@@ -259,19 +259,19 @@ def test_classes_learnt_together_are_those_learnt_alone(tiny_base, run, task, tm
         # float32 kernels round differently at another batch size
         torch.testing.assert_close(load_rows(run, concept), load_rows(other, alone), rtol=0, atol=2e-4)
         assert (load_rows(run, concept) - load_rows(run, together[0])).abs().max() > 1e-3 or concept is together[0]
-        assert (concept.num_steps, concept.num_pictures) == (alone.num_steps, alone.num_pictures)
+        assert (concept.num_steps, concept.num_images) == (alone.num_steps, alone.num_images)
         losses = [point.loss for point in concept.loss_curve]
         assert losses == pytest.approx([point.loss for point in alone.loss_curve], rel=1e-4)
         assert load_concept(run, one.class_name, one.key) == concept
 
 
 def test_a_class_that_cannot_be_learnt_does_not_take_its_batch_down(tiny_base, run, task, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     broken = dataclasses.replace(_task(task, "lily", 1), addresses=(str(tmp_path / "broken.png"),))
     concepts = _inverter(tiny_base, run).learn_together([broken, _task(task, "rose", 5), _task(task, "azalea", 0)])
     assert "broken.png" in concepts[0].error
     assert concepts[1].error == "" and load_concept(run, "rose") == concepts[1]
-    assert "class 'azalea' has no training picture" in concepts[2].error
+    assert "class 'azalea' has no training image" in concepts[2].error
     assert load_concept(run, "lily") is load_concept(run, "azalea") is None
     with pytest.raises(ValueError, match=r"broken\.png"):
         _inverter(tiny_base, run).learn(broken)
@@ -314,7 +314,7 @@ def test_neighbours_among_concepts_are_read_from_their_files(make_tiny_base, run
     ]
     cosine = torch.nn.functional.cosine_similarity
     expected = sum(cosine(parts[0][name][:, None], parts[1][name][None], dim=2) for name in ("clip_l", "clip_g")) / 2
-    found = neighbours_among(run, [learnt[0], failed_concept("azalea", "no pictures"), learnt[1]])
+    found = neighbours_among(run, [learnt[0], failed_concept("azalea", "no images"), learnt[1]])
     assert len(found) == 2 * 3 * 3
     for near in found:
         assert {near.class_name, near.other_class_name} == {"rose", "red lily"}

@@ -7,7 +7,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from scipy import stats
 
-from flowerti.config.experiment import InversionConfig
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base, load_base
 from flowerti.inversion.denoising import (
     TrainingSet,
@@ -17,23 +17,23 @@ from flowerti.inversion.denoising import (
     evaluate,
     prepare,
 )
-from flowerti.inversion.encoding import encode_pictures, tokenise
+from flowerti.inversion.encoding import encode_images, tokenise
 from flowerti.inversion.starts import start_rows
 from flowerti.prompts import TEMPLATES
 
 TOKEN = "<rose>"
-SMALL = InversionConfig(batch_size=4, num_eval_latents=8, num_vectors=2)
+SMALL = TextualInversionConfig(batch_size=4, num_eval_latents=8, num_vectors=2)
 
 
 @pytest.fixture(scope="module")
-def data(base, pictures) -> TrainingSet:
-    return prepare(base, pictures, TOKEN, 2)
+def data(base, images) -> TrainingSet:
+    return prepare(base, images, TOKEN, 2)
 
 
-def test_prepare_holds_plain_views_then_mirrored_ones(base, pictures, data):
-    mean, deviation = encode_pictures(base, pictures)
-    mirrored = torch.from_numpy(np.ascontiguousarray(pictures.numpy()[:, :, ::-1]))
-    mirrored_mean, mirrored_deviation = encode_pictures(base, mirrored)
+def test_prepare_holds_plain_views_then_mirrored_ones(base, images, data):
+    mean, deviation = encode_images(base, images)
+    mirrored = torch.from_numpy(np.ascontiguousarray(images.numpy()[:, :, ::-1]))
+    mirrored_mean, mirrored_deviation = encode_images(base, mirrored)
     torch.testing.assert_close(data.mean, torch.cat([mean, mirrored_mean]), rtol=0, atol=1e-6)
     torch.testing.assert_close(data.deviation, torch.cat([deviation, mirrored_deviation]), rtol=1e-5, atol=1e-6)
     assert (mean - mirrored_mean).abs().max() > 1e-4
@@ -41,10 +41,10 @@ def test_prepare_holds_plain_views_then_mirrored_ones(base, pictures, data):
 
 
 @pytest.mark.parametrize("view", [0, 7])
-def test_sampling_the_moments_is_encoding_each_time(base, pictures, data, view):
+def test_sampling_the_moments_is_encoding_each_time(base, images, data, view):
     num_samples = 4000
-    picture = pictures[view] if view < 5 else pictures[view - 5].flip(1)
-    prepared = picture.permute(2, 0, 1)[None].float() / 127.5 - 1
+    image = images[view] if view < 5 else images[view - 5].flip(1)
+    prepared = image.permute(2, 0, 1)[None].float() / 127.5 - 1
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         posterior = base.vae.encode(prepared).latent_dist
@@ -113,9 +113,9 @@ def in_double(base: Base) -> Base:
 
 
 @pytest.mark.parametrize("is_xl", [False, True])
-def test_a_shared_batch_has_each_concept_s_own_loss_and_gradient(make_tiny_base, pictures, is_xl):
+def test_a_shared_batch_has_each_concept_s_own_loss_and_gradient(make_tiny_base, images, is_xl):
     base = in_double(load_base(make_tiny_base(text_gain=8.0, is_xl=is_xl), "float32", "cpu"))
-    sets = [prepare(base, pictures[i : i + 3], token, 2) for i, token in enumerate(("<a>", "<b>", "<c>"))]
+    sets = [prepare(base, images[i : i + 3], token, 2) for i, token in enumerate(("<a>", "<b>", "<c>"))]
     chosen = [draw(data, 4, 1000, seed) for seed, data in enumerate(sets)]
     generator = torch.Generator().manual_seed(1)
     rows = [
@@ -142,9 +142,9 @@ def _noisy_by_hand(base: Base, data: TrainingSet, seed: int) -> tuple[torch.Tens
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
-def test_the_target_is_the_one_that_the_base_s_file_names(make_tiny_base, pictures, prediction_type):
+def test_the_target_is_the_one_that_the_base_s_file_names(make_tiny_base, images, prediction_type):
     base = in_double(load_base(make_tiny_base(prediction_type=prediction_type, text_gain=8.0), "float32", "cpu"))
-    data = prepare(base, pictures, TOKEN, 1)
+    data = prepare(base, images, TOKEN, 1)
     rows = torch.ones(1, 16, dtype=torch.float64)
     chosen = draw(data, 4, 1000, 9)
     latents, signal, spread = _noisy_by_hand(base, data, 9)
@@ -170,17 +170,17 @@ def load_double_again(make_tiny_base, prediction_type: str) -> Base:
     return in_double(load_base(make_tiny_base(prediction_type=prediction_type, text_gain=8.0), "float32", "cpu"))
 
 
-def test_an_unknown_prediction_type_is_refused(make_tiny_base, pictures):
+def test_an_unknown_prediction_type_is_refused(make_tiny_base, images):
     base = load_base(make_tiny_base(prediction_type="flow_prediction"), "float32", "cpu")
-    data = prepare(base, pictures, TOKEN, 1)
+    data = prepare(base, images, TOKEN, 1)
     with pytest.raises(ValueError, match="prediction type 'flow_prediction' is not supported"):
         denoising_loss(base, torch.zeros(1, 16), data, draw(data, 2, 1000, 0))
 
 
-def test_sdxl_s_prediction_is_conditioned_as_its_pipeline_does(make_tiny_base, pictures, monkeypatch):
+def test_sdxl_s_prediction_is_conditioned_as_its_pipeline_does(make_tiny_base, images, monkeypatch):
     folder = make_tiny_base(text_gain=8.0, is_xl=True)
     base = load_base(folder, "float32", "cpu")
-    data = prepare(base, pictures, TOKEN, 1)
+    data = prepare(base, images, TOKEN, 1)
     chosen = draw(data, 2, 1000, 4)
     seen = []
 
@@ -208,7 +208,7 @@ def test_sdxl_s_prediction_is_conditioned_as_its_pipeline_does(make_tiny_base, p
         torch.testing.assert_close(ours[1][name], torch.cat([extra[name] for _, extra in theirs]), rtol=0, atol=1e-5)
 
 
-def test_one_picture_is_enough_and_none_is_refused(base, pictures):
-    assert prepare(base, pictures[:1], TOKEN, 1).mean.shape == (2, 4, 8, 8)
-    with pytest.raises(ValueError, match="token '<rose>': there is no training picture"):
-        prepare(base, pictures[:0], TOKEN, 1)
+def test_one_image_is_enough_and_none_is_refused(base, images):
+    assert prepare(base, images[:1], TOKEN, 1).mean.shape == (2, 4, 8, 8)
+    with pytest.raises(ValueError, match="token '<rose>': there is no training image"):
+        prepare(base, images[:0], TOKEN, 1)

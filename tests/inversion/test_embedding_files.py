@@ -58,7 +58,7 @@ def test_a_file_of_another_token_is_refused():
 
 
 @pytest.mark.parametrize("form", ["diffusers", "web"])
-def test_added_concepts_draw_the_picture_of_diffusers_own_loader(folder, tmp_path, form):
+def test_added_concepts_draw_the_image_of_diffusers_own_loader(folder, tmp_path, form):
     rows = _rows(16)
     path = tmp_path / "learned_embeds.safetensors"
     path.write_bytes(diffusers_bytes(TOKEN, rows, [16]) if form == "diffusers" else web_bytes(rows, [16]))
@@ -72,7 +72,7 @@ def test_added_concepts_draw_the_picture_of_diffusers_own_loader(folder, tmp_pat
     assert np.abs(_draw(ours) - before).max() > 4 / 255
 
 
-def test_sdxl_s_file_draws_the_same_picture_in_diffusers(xl_folder, tmp_path):
+def test_sdxl_s_file_draws_the_same_image_in_diffusers(xl_folder, tmp_path):
     rows = _rows(40)
     path = tmp_path / "learned_embeds.safetensors"
     path.write_bytes(diffusers_bytes(TOKEN, rows, [16, 24]))

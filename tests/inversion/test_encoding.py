@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from flowerti.diffusion import load_base
 from flowerti.inversion.encoding import (
     encode_empty_prompt,
-    encode_pictures,
+    encode_images,
     encode_text,
     tokenise,
     word_id,
@@ -96,10 +96,10 @@ def test_the_text_encoder_is_left_as_it_was_even_after_an_error(base):
     assert not base.text_encoder.get_input_embeddings()._forward_hooks
 
 
-def test_pictures_are_encoded_as_diffusers_does(base, pictures):
-    mean, deviation = encode_pictures(base, pictures, batch_size=2)
+def test_images_are_encoded_as_diffusers_does(base, images):
+    mean, deviation = encode_images(base, images, batch_size=2)
     processor = VaeImageProcessor(vae_scale_factor=4)
-    prepared = processor.preprocess([Image.fromarray(picture.numpy()) for picture in pictures])
+    prepared = processor.preprocess([Image.fromarray(image.numpy()) for image in images])
     with torch.no_grad():
         posterior = base.vae.encode(prepared).latent_dist
     assert mean.dtype == deviation.dtype == torch.float32
@@ -165,11 +165,11 @@ def test_an_empty_prompt_is_what_the_base_asks_for(base, xl_base):
     assert empty.pooled is not None and not empty.pooled.any()
 
 
-def test_a_tiny_autoencoder_s_latents_have_no_spread(make_tiny_base, pictures):
+def test_a_tiny_autoencoder_s_latents_have_no_spread(make_tiny_base, images):
     folder = make_tiny_base(is_tiny_vae=True)
     base = load_base(folder, "float32", "cpu")
-    mean, deviation = encode_pictures(base, pictures)
-    prepared = VaeImageProcessor(vae_scale_factor=4).preprocess([Image.fromarray(p.numpy()) for p in pictures])
+    mean, deviation = encode_images(base, images)
+    prepared = VaeImageProcessor(vae_scale_factor=4).preprocess([Image.fromarray(p.numpy()) for p in images])
     with torch.no_grad():
         expected = base.vae.encode(prepared).latents * base.vae.config.scaling_factor
     torch.testing.assert_close(mean, expected, rtol=0, atol=1e-6)

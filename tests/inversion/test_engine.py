@@ -18,7 +18,7 @@ from lessons import (
 )
 
 from flowerti.artifacts.records import LossPoint
-from flowerti.config.experiment import InversionConfig
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import load_base
 from flowerti.inversion import engine as inversion
 from flowerti.inversion.denoising import TrainingSet, denoising_loss, denoising_losses, draw, prepare
@@ -26,8 +26,8 @@ from flowerti.inversion.engine import Lesson, Progress, learn, learn_together, s
 
 
 @pytest.fixture(scope="module")
-def data(base, pictures) -> TrainingSet:
-    return prepare(base, pictures, TOKEN, 2)
+def data(base, images) -> TrainingSet:
+    return prepare(base, images, TOKEN, 2)
 
 
 FAMILIES = {
@@ -40,9 +40,9 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_learning_lowers_the_loss_on_unseen_draws(make_tiny_base, pictures, family):
+def test_learning_lowers_the_loss_on_unseen_draws(make_tiny_base, images, family):
     base = load_base(make_tiny_base(text_gain=16.0, **FAMILIES[family]), "float32", "cpu")
-    data = prepare(base, pictures, TOKEN, 2)
+    data = prepare(base, images, TOKEN, 2)
     config = dataclasses.replace(SMALL, num_steps=24, batch_size=8, eval_every_steps=8, learning_rate=0.05)
     progress = learn_rose(base, data, config)
     assert progress.best.loss < 0.97 * progress.curve[0].loss
@@ -60,7 +60,7 @@ def test_learning_lowers_the_loss_on_unseen_draws(make_tiny_base, pictures, fami
 
 @pytest.mark.parametrize(("batch_size", "is_onednn_used"), [(1, False), (2, True)])
 def test_one_latent_is_convolved_without_onednn_and_learns_the_same(
-    make_tiny_base, pictures, monkeypatch, batch_size, is_onednn_used
+    make_tiny_base, images, monkeypatch, batch_size, is_onednn_used
 ):
     folder = make_tiny_base(text_gain=4.0)
     used = []
@@ -72,11 +72,11 @@ def test_one_latent_is_convolved_without_onednn_and_learns_the_same(
     monkeypatch.setattr(inversion, "denoising_losses", watched)
     config = dataclasses.replace(SMALL, num_steps=6, batch_size=batch_size)
     base = load_base(folder, "float32", "cpu")
-    single = learn_rose(base, prepare(base, pictures, TOKEN, 2), config)
+    single = learn_rose(base, prepare(base, images, TOKEN, 2), config)
     assert used == [is_onednn_used] * 6
     assert torch.backends.mkldnn.enabled
     exact = in_double(load_base(folder, "float32", "cpu"))
-    data = prepare(exact, pictures, TOKEN, 2)
+    data = prepare(exact, images, TOKEN, 2)
     double = learn_rose(exact, data, config, double_progress(exact, data, config))
     torch.testing.assert_close(single.rows.double(), double.rows, rtol=0, atol=1e-4)
 
@@ -89,9 +89,9 @@ def test_one_class_in_the_batch_is_the_same_to_the_bit(base, data):
     assert ended.progress.curve == alone.curve
 
 
-def test_each_class_of_a_batch_stops_resumes_and_fails_on_its_own(make_tiny_base, pictures, monkeypatch):
+def test_each_class_of_a_batch_stops_resumes_and_fails_on_its_own(make_tiny_base, images, monkeypatch):
     base = in_double(load_base(make_tiny_base(text_gain=8.0), "float32", "cpu"))
-    data = prepare(base, pictures, TOKEN, SMALL.num_vectors)
+    data = prepare(base, images, TOKEN, SMALL.num_vectors)
     alone = {name: lesson_of(base, name, data, SMALL) for name in ("rose", "lily", "azalea")}
     halves = {}
     for name, lesson in alone.items():
@@ -195,7 +195,7 @@ def test_a_plateau_stops_early_and_the_best_rows_are_kept(base, data, monkeypatc
     assert not torch.equal(progress.best_rows, progress.rows)
 
 
-def _stops_at(losses: list[float], config: InversionConfig) -> int | None:
+def _stops_at(losses: list[float], config: TextualInversionConfig) -> int | None:
     for end in range(1, len(losses) + 1):
         curve = [LossPoint(step=i * config.eval_every_steps, loss=loss) for i, loss in enumerate(losses[:end])]
         rows = torch.zeros(1, 2)
@@ -224,7 +224,7 @@ def _stops_at(losses: list[float], config: InversionConfig) -> int | None:
     ],
 )
 def test_training_stops_where_the_loss_no_longer_moves(losses, num_steps, stops_at):
-    config = InversionConfig(num_steps=num_steps, eval_every_steps=10, patience_evals=2)
+    config = TextualInversionConfig(num_steps=num_steps, eval_every_steps=10, patience_evals=2)
     assert _stops_at(losses, config) == stops_at
     assert _stops_at(losses, dataclasses.replace(config, patience_evals=0)) is None
 
@@ -241,9 +241,9 @@ def test_the_curve_holds_seconds_that_never_fall_and_go_on_after_a_resume(base, 
     assert resumed.seconds > 1000
 
 
-def test_norms_are_kept_where_the_config_asks_for_it(make_tiny_base, pictures):
+def test_norms_are_kept_where_the_config_asks_for_it(make_tiny_base, images):
     base = load_base(make_tiny_base(is_xl=True), "float32", "cpu")
-    data = prepare(base, pictures, TOKEN, 2)
+    data = prepare(base, images, TOKEN, 2)
     config = dataclasses.replace(SMALL, keep_norm=True, learning_rate=0.5)
     initial = start(base, data, config).rows
     kept, free = learn_rose(base, data, config).rows, learn_rose(base, data, SMALL).rows
@@ -260,9 +260,9 @@ def test_a_resumed_run_keeps_the_norms_to_the_bit(base, data):
     assert torch.equal(learn_rose(base, data, config, progress=saved[0]).rows, whole.rows)
 
 
-def test_every_one_of_many_vectors_moves_to_its_own_place(base, pictures):
+def test_every_one_of_many_vectors_moves_to_its_own_place(base, images):
     config = dataclasses.replace(SMALL, num_vectors=8)
-    data = prepare(base, pictures, TOKEN, 8)
+    data = prepare(base, images, TOKEN, 8)
     progress = learn_rose(base, data, config)
     assert (progress.rows - start(base, data, config).rows).norm(dim=1).min() > 1e-3
     assert torch.pdist(progress.rows).min() > 1e-4
@@ -285,7 +285,7 @@ def test_nothing_but_the_rows_is_trained(base, data):
     assert (progress.rows - start(base, data, SMALL).rows).abs().sum(dim=1).min() > 0
 
 
-def test_pictures_of_another_class_take_another_path(base, data):
+def test_images_of_another_class_take_another_path(base, data):
     ours = learn_rose(base, data, SMALL)
     theirs = learn(base, data, SMALL, "lily", RUN_SEED, start(base, data, SMALL), ignore)
     other_seed = learn(base, data, SMALL, CLASS_NAME, RUN_SEED + 1, start(base, data, SMALL), ignore)

@@ -8,14 +8,14 @@ import torch
 from lessons import CLASS_NAME, RUN_SEED, SMALL, TOKEN, double_progress, ignore, in_double, learn_rose, lesson_of
 
 from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
-from flowerti.artifacts.records import seed_for
-from flowerti.config.experiment import InversionConfig
+from flowerti.artifacts.identity import seed_for
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base, load_base
 from flowerti.inversion.denoising import TrainingSet, denoising_loss, draw, prepare
 from flowerti.inversion.engine import learn_together, learning_rate_at
 
 
-def _expected_rate(step: int, config: InversionConfig) -> float:
+def _expected_rate(step: int, config: TextualInversionConfig) -> float:
     num_warm = max(1, round(0.1 * config.num_steps))
     if step < num_warm:
         return config.learning_rate * (step + 1) / num_warm
@@ -24,12 +24,12 @@ def _expected_rate(step: int, config: InversionConfig) -> float:
 
 
 def _learn_as_the_script_does(
-    base: Base, data: TrainingSet, pictures: torch.Tensor, config: InversionConfig, class_name: str
+    base: Base, data: TrainingSet, images: torch.Tensor, config: TextualInversionConfig, class_name: str
 ) -> torch.Tensor:
-    """Encodes every picture at every step and trains the whole vocabulary, fed with the engine's own draws."""
+    """Encodes every image at every step and trains the whole vocabulary, fed with the engine's own draws."""
     flags = ScriptFlags(weight_decay=config.weight_decay)
     script = ExampleScript(base, TOKEN, config.num_vectors, config.initializer_token, flags)
-    views = torch.cat([pictures, pictures.flip(2)]).permute(0, 3, 1, 2).double() / 127.5 - 1
+    views = torch.cat([images, images.flip(2)]).permute(0, 3, 1, 2).double() / 127.5 - 1
     for step in range(config.num_steps):
         chosen = draw(data, config.batch_size, 1000, seed_for(RUN_SEED, class_name, "inversion/step", step))
         script.step(
@@ -45,12 +45,12 @@ def _learn_as_the_script_does(
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
-def test_rows_are_those_of_the_usual_script_in_float64(make_tiny_base, pictures, prediction_type, weight_decay):
+def test_rows_are_those_of_the_usual_script_in_float64(make_tiny_base, images, prediction_type, weight_decay):
     folder = make_tiny_base(prediction_type=prediction_type, text_gain=8.0)
     config = dataclasses.replace(SMALL, num_steps=20, learning_rate=0.02, weight_decay=weight_decay)
     base = in_double(load_base(folder, "float32", "cpu"))
-    data = prepare(base, pictures, TOKEN, config.num_vectors)
-    expected = _learn_as_the_script_does(base, data, pictures, config, CLASS_NAME)
+    data = prepare(base, images, TOKEN, config.num_vectors)
+    expected = _learn_as_the_script_does(base, data, images, config, CLASS_NAME)
     progress = double_progress(base, data, config)
     initial = progress.rows.clone()
     ours = learn_rose(base, data, config, progress=progress).rows
@@ -59,10 +59,10 @@ def test_rows_are_those_of_the_usual_script_in_float64(make_tiny_base, pictures,
     assert (expected - initial).abs().min() > 1e-3
 
 
-def test_each_class_of_a_shared_batch_is_the_usual_script_s_in_float64(make_tiny_base, pictures):
+def test_each_class_of_a_shared_batch_is_the_usual_script_s_in_float64(make_tiny_base, images):
     config = dataclasses.replace(SMALL, num_steps=20, learning_rate=0.02)
     base = in_double(load_base(make_tiny_base(text_gain=8.0), "float32", "cpu"))
-    shares = {"rose": pictures[:2], "lily": pictures[2:4], "azalea": pictures[1:]}
+    shares = {"rose": images[:2], "lily": images[2:4], "azalea": images[1:]}
     lessons = [
         lesson_of(base, name, prepare(base, share, TOKEN, config.num_vectors), config) for name, share in shares.items()
     ]
@@ -73,11 +73,11 @@ def test_each_class_of_a_shared_batch_is_the_usual_script_s_in_float64(make_tiny
         torch.testing.assert_close(lesson.progress.rows, expected, rtol=0, atol=1e-10)
 
 
-def test_rows_alone_equal_the_whole_table_exactly(make_tiny_base, pictures):
+def test_rows_alone_equal_the_whole_table_exactly(make_tiny_base, images):
     """Same latents in both arms: what is left is the table's gradient, AdamW and the putting back of other rows."""
     base = in_double(load_base(make_tiny_base(text_gain=8.0), "float32", "cpu"))
     config = dataclasses.replace(SMALL, num_steps=20, learning_rate=0.02)
-    data = prepare(base, pictures, TOKEN, config.num_vectors)
+    data = prepare(base, images, TOKEN, config.num_vectors)
     ours = learn_rose(base, data, config, progress=double_progress(base, data, config)).rows
     script = ExampleScript(base, TOKEN, config.num_vectors, "flower", ScriptFlags(weight_decay=0.0))
     whole = dataclasses.replace(base, text_encoder=script.text_encoder)

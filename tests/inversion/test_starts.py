@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from flowerti.config.experiment import InversionConfig
+from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base, load_base
 from flowerti.inversion import starts
 from flowerti.inversion.denoising import TrainingSet, evaluate, prepare
@@ -12,7 +12,7 @@ from flowerti.inversion.engine import learn, start
 from flowerti.inversion.starts import nearest_word, start_rows, whole_table
 
 TOKEN = "<rose>"
-SMALL = InversionConfig(num_vectors=2, num_steps=24, batch_size=8, num_eval_latents=8, eval_every_steps=8)
+SMALL = TextualInversionConfig(num_vectors=2, num_steps=24, batch_size=8, num_eval_latents=8, eval_every_steps=8)
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def vivid_base(make_tiny_base) -> Base:
 
 
 @pytest.fixture(scope="module")
-def data(vivid_base, pictures) -> TrainingSet:
-    return prepare(vivid_base, pictures, TOKEN, 2)
+def data(vivid_base, images) -> TrainingSet:
+    return prepare(vivid_base, images, TOKEN, 2)
 
 
 def _rows(base: Base, data: TrainingSet, class_name: str = "red rose", **settings) -> torch.Tensor:
@@ -122,9 +122,9 @@ def test_from_every_start_every_vector_learns(vivid_base, data, kind):
     assert torch.pdist(learnt.best_rows).min() > 1e-4
 
 
-def test_sdxl_starts_in_both_tables(make_tiny_base, pictures):
+def test_sdxl_starts_in_both_tables(make_tiny_base, images):
     base = load_base(make_tiny_base(is_xl=True), "float32", "cpu")
-    data = prepare(base, pictures, TOKEN, 2)
+    data = prepare(base, images, TOKEN, 2)
     token_id = word_id(base, "flower")
     tables = [encoder.get_input_embeddings().weight for encoder in base.text_encoders]
     expected = torch.cat([table[token_id] for table in tables])

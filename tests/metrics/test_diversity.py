@@ -20,7 +20,7 @@ def scipy_eigenvalues(matrix: np.ndarray) -> np.ndarray:
     return scipy.linalg.eigvals(matrix).real
 
 
-def test_different_pictures_count_one_each_and_copies_none():
+def test_different_images_count_one_each_and_copies_none():
     assert vendi_score(np.eye(7)) == pytest.approx(7.0)
     assert vendi_score(np.repeat(np.eye(3), 4, axis=0)) == pytest.approx(3.0)
 
@@ -30,7 +30,7 @@ def test_the_ratio_needs_equal_numbers():
     real = rng.normal(size=(12, 8))
     assert vendi_ratio(real, real) == pytest.approx(1.0)
     assert vendi_ratio(real, real[:1] + 0.1 * rng.normal(size=(12, 8))) < 0.5
-    with pytest.raises(ValueError, match="synthetic: 11 pictures beside 12"):
+    with pytest.raises(ValueError, match="synthetic: 11 images beside 12"):
         vendi_ratio(real, real[:11])
 
 

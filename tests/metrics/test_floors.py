@@ -1,4 +1,4 @@
-"""Floors between halves of the real pictures."""
+"""Floors between halves of the real images."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from flowerti.metrics.floors import floor
 from flowerti.metrics.kernel import kernel_distance
 
 
-def test_floor_averages_over_disjoint_halves_of_the_real_pictures():
+def test_floor_averages_over_disjoint_halves_of_the_real_images():
     real = np.arange(9, dtype=np.float64)[:, None]
     seen = []
 
@@ -21,6 +21,6 @@ def test_floor_averages_over_disjoint_halves_of_the_real_pictures():
     assert len({frozenset(a) for a, _ in seen}) > 1
 
 
-def test_floor_needs_four_pictures():
-    with pytest.raises(ValueError, match="3 picture"):
+def test_floor_needs_four_images():
+    with pytest.raises(ValueError, match="3 image"):
         floor(np.eye(3), 1, np.random.default_rng(0), kernel_distance)

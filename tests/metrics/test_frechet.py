@@ -36,7 +36,7 @@ def test_frechet_is_the_matrix_root_form_for_full_covariances():
     assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-8)
 
 
-def test_frechet_holds_with_fewer_pictures_than_features():
+def test_frechet_holds_with_fewer_images_than_features():
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(8, 30)), 2 * rng.normal(size=(5, 30))
     cov_x, cov_y = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
@@ -109,12 +109,12 @@ def test_what_is_no_covariance_is_refused_and_not_clipped():
 
 def test_statistics_that_do_not_fit_are_refused():
     one, good = FeatureStatistics.of(np.ones((1, 3))), FeatureStatistics.of(skewed(8, 9, 3))
-    with pytest.raises(ValueError, match=r"y: 1 picture"):
+    with pytest.raises(ValueError, match=r"y: 1 image"):
         frechet_from_statistics(good, one)
     wide = FeatureStatistics.of(skewed(9, 9, 4))
     for function in (frechet_from_statistics, FeatureStatistics.merge):
         with pytest.raises(ValueError, match="width 4 beside 3"):
             function(good, wide)
     for bad in (np.zeros((0, 3)), np.full((2, 3), np.nan)):
-        with pytest.raises(ValueError, match="features: no pictures, or NaN"):
+        with pytest.raises(ValueError, match="features: no images, or NaN"):
             FeatureStatistics.of(bad)

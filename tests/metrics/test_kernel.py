@@ -134,7 +134,7 @@ def test_tests_find_a_clear_difference_in_the_right_direction():
 
 
 def test_relabellings_equal_to_the_observed_one_count_as_ties():
-    # With 2 + 2 pictures a third of all relabellings is the observed partition, so p cannot be below a third.
+    # With 2 + 2 images a third of all relabellings is the observed partition, so p cannot be below a third.
     rng = np.random.default_rng(12)
     x, y = rng.normal(size=(2, 40)), rng.normal(size=(2, 40)) + 50
     assert permutation_p_value(x, y, 3000, rng) > 0.3
@@ -142,7 +142,7 @@ def test_relabellings_equal_to_the_observed_one_count_as_ties():
 
 GOOD = np.random.default_rng(14).normal(size=(5, 3))
 BAD = {
-    "1 picture": GOOD[:1],
+    "1 image": GOOD[:1],
     "NaN": np.where(np.arange(3) == 1, np.nan, GOOD),
     "infinity": np.where(np.arange(3) == 1, np.inf, GOOD),
     "equal": np.repeat(GOOD[:1], 5, axis=0),
@@ -200,7 +200,7 @@ def test_under_equality_the_mean_is_zero_and_false_alarms_keep_their_rate(num: i
 
 
 def jackknife(statistic, sets: list[np.ndarray]) -> float:
-    """The standard error by recomputing without each picture of each set."""
+    """The standard error by recomputing without each image of each set."""
     variance = 0.0
     for place, rows in enumerate(sets):
         others = [np.delete(rows, i, axis=0) for i in range(len(rows))]
@@ -259,9 +259,9 @@ def test_cmmd_is_centred_at_zero_where_the_usual_code_is_not():
 def test_too_few_for_a_jackknife_and_vectors_without_direction_are_refused():
     rng = np.random.default_rng(25)
     x, two = rng.normal(size=(5, 3)), rng.normal(size=(2, 3))
-    with pytest.raises(ValueError, match=r"^y: 2 picture"):
+    with pytest.raises(ValueError, match=r"^y: 2 image"):
         kernel_standard_error(x, two)
-    with pytest.raises(ValueError, match=r"^far: 2 picture"):
+    with pytest.raises(ValueError, match=r"^far: 2 image"):
         closer_standard_error(x, x, two)
     with pytest.raises(ValueError, match="y: feature vector 1 is zero"):
         cmmd(x, np.array([[1.0, 0, 0], [0, 0, 0]]))

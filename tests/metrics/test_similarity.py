@@ -16,7 +16,7 @@ def test_image_similarity_is_the_mean_over_all_pairs():
     assert image_similarity(x, y) == pytest.approx(np.mean([cosine(a, b) for a in x for b in y]))
 
 
-def test_text_similarity_is_the_mean_over_pictures():
+def test_text_similarity_is_the_mean_over_images():
     rng = np.random.default_rng(51)
     x, text = rng.normal(size=(5, 3)), rng.normal(size=3)
     assert text_similarity(x, text.astype(np.float32)) == pytest.approx(np.mean([cosine(a, text) for a in x]), rel=1e-6)

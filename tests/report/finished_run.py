@@ -9,6 +9,7 @@ import numpy as np
 from finished_scores import FOURTEEN, SOURCES, scores
 from PIL import Image
 
+from flowerti.artifacts.identity import slug
 from flowerti.artifacts.records import (
     Adapter,
     Census,
@@ -18,15 +19,14 @@ from flowerti.artifacts.records import (
     Concept,
     ConceptNeighbour,
     EpochScore,
+    ImageSet,
     LossPoint,
     Neighbour,
-    PictureSet,
     SelectedClass,
     Selection,
     SweepRow,
     SweepTable,
     Timing,
-    slug,
 )
 from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SelectionConfig
@@ -89,7 +89,7 @@ def selection(names):
             class_name=n,
             num_train=8,
             f1_validation=0.1234,
-            reason="validation F1 0.12, lowest; 8 training pictures, fewest",
+            reason="validation F1 0.12, lowest; 8 training images, fewest",
         )
         for n in names
     ]
@@ -113,7 +113,7 @@ def concept(name, error=""):
         base="demo",
         base_sha256="c" * 64,
         embeddings_sha256="d" * 64,
-        num_pictures=8,
+        num_images=8,
         num_steps=300,
         best_step=275,
         seed=3,
@@ -123,13 +123,13 @@ def concept(name, error=""):
     )
 
 
-def picture_sets(names, sources=SOURCES):
+def image_sets(names, sources=SOURCES):
     return [
-        PictureSet(
+        ImageSet(
             class_name=n,
             source=s,
             prompt=f'Photo of a "{n}"',
-            num_pictures=40,
+            num_images=40,
             files=["synthetic/x.parquet"],
             sha256="e" * 64,
         )
@@ -194,7 +194,7 @@ def class_rows(names):
             arm="token",
             ratio=2.0,
             class_name=name,
-            num_pictures=40,
+            num_images=40,
             recall=0.6,
             recall_low=0.45,
             recall_high=0.74,
@@ -238,10 +238,10 @@ def sweep(recommended_ratio=2.0, failures=()):
     on_test = (("raw", -0.02), ("alternative_name", 0.03), ("latin_name", 0.01), ("token", 0.09))
     rows += [sweep_row("test", arm, 2.0, gain) for arm, gain in on_test]
     said = (
-        f"Use {recommended_ratio:g} synthetic pictures for each real one: on validation the weak classes' F1 changes "
+        f"Use {recommended_ratio:g} synthetic images for each real one: on validation the weak classes' F1 changes "
         "by +0.130 (95 % interval +0.080 to +0.190, Holm-adjusted p 0.016) and the other classes' by -0.013."
         if recommended_ratio
-        else "Use no synthetic pictures: no ratio gains beyond chance, the best being 2."
+        else "Use no synthetic images: no ratio gains beyond chance, the best being 2."
     )
     weak = FOURTEEN[:3]
     return SweepTable(
@@ -251,7 +251,7 @@ def sweep(recommended_ratio=2.0, failures=()):
         failures=list(failures),
         primary_contrast="Mean F1 of the weak classes on test, token minus real.",
         best_control="balanced_softmax",
-        warnings=["Balanced softmax does as well without a single picture."],
+        warnings=["Balanced softmax does as well without a single image."],
         class_ratios=[ClassRatio(class_name=name, ratio=0.0, reason="No ratio gains beyond chance.") for name in weak],
         contrasts=contrasts(),
         classes=class_rows(weak),
@@ -260,7 +260,7 @@ def sweep(recommended_ratio=2.0, failures=()):
 
 
 def arm_costs(table, unit):
-    """Half an hour for each source of pictures, nothing for the controls."""
+    """Half an hour for each source of images, nothing for the controls."""
     return [
         ArmCost(
             split=row.split,
@@ -291,7 +291,7 @@ def adapter(name, error=""):
         rank=4,
         num_parameters=51968,
         weights_sha256="e" * 64,
-        num_pictures=8,
+        num_images=8,
         num_steps=400,
         best_step=350,
         loss_curve=[LossPoint(step=step, loss=0.31 - step / 10000) for step in range(0, 401, 50)],
@@ -315,7 +315,7 @@ def run(names=FOURTEEN, num_weak=3, **changed):
         "concepts": [concept(name) for name in weak],
         "concept_neighbours": concept_neighbours(weak),
         "adapters": [],
-        "sets": picture_sets(weak),
+        "sets": image_sets(weak),
         "scores": scores(weak, all_names=names),
         "sweep": sweep(),
         "arm_costs": [],
@@ -324,16 +324,16 @@ def run(names=FOURTEEN, num_weak=3, **changed):
     } | changed
 
 
-def shown_pictures(names, sources=("real", *SOURCES)):
+def shown_images(names, sources=("real", *SOURCES)):
     rng = np.random.default_rng(1)
     return {n: {s: rng.integers(0, 256, (9, 64, 64, 3), dtype=np.uint8) for s in sources} for n in names}
 
 
-def pictures_of_copies(scores):
-    """A picture for every address and id in the pairs."""
+def images_of_copies(scores):
+    """An image for every address and id in the pairs."""
     rng = np.random.default_rng(2)
     pairs = [one for check in scores.copies for one in (*check.copies, *check.closest)]
-    names = dict.fromkeys([name for one in pairs for name in (one.picture, one.train_id)])
+    names = dict.fromkeys([name for one in pairs for name in (one.image, one.train_id)])
     return {name: rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for name in names}
 
 

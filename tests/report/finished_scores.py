@@ -28,7 +28,7 @@ FOURTEEN = class_names(14)
 def distance(class_name, source, metric, value, **changed):
     """One number beside a floor of a tenth of it."""
     given = {"class_name": class_name, "source": source, "metric": metric, "value": value, "extractor": EXTRACTOR}
-    usual = {"num_real": 40, "num_synthetic": 40, "floor": 0.1 * value, "floor_num_pictures": 20, "p_value": None}
+    usual = {"num_real": 40, "num_synthetic": 40, "floor": 0.1 * value, "floor_num_images": 20, "p_value": None}
     return Distance(**usual | given | changed)
 
 
@@ -71,7 +71,7 @@ def recognition(class_name, source, hits=30):
     return Recognition(
         class_name=class_name,
         source=source,
-        num_pictures=40,
+        num_images=40,
         num_recognised=hits,
         share=share,
         low=max(0.0, share - 0.15),
@@ -82,7 +82,7 @@ def recognition(class_name, source, hits=30):
 
 def pair(index, similarity=0.8, correlation=0.4, source="token", is_mirrored=False):
     return CopyPair(
-        picture=f"synthetic:synthetic/{source}.parquet#{index}",
+        image=f"synthetic:synthetic/{source}.parquet#{index}",
         train_id=f"train/{index}",
         is_mirrored=is_mirrored,
         similarity=similarity,
@@ -96,7 +96,7 @@ def copy_check(class_name, source, num_copies=0, num_pairs=20):
         class_name=class_name,
         source=source,
         extractor=EXTRACTOR,
-        num_pictures=40,
+        num_images=40,
         similarity_limit=0.87,
         correlation_limit=0.82,
         copies=closest[:num_copies],

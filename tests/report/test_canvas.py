@@ -25,7 +25,7 @@ def test_drawing_leaves_matplotlib_as_it_was():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_picture_loses_its_metadata():
+def test_a_image_loses_its_metadata():
     image = Image.new("RGB", (2, 2), "red")
     image.info["Software"] = "something"
     assert Image.open(io.BytesIO(png_of(image))).info == {}

@@ -17,7 +17,7 @@ def test_confusion_of_any_number_of_classes(num_classes):
     assert pixels(confusion_png(report, {"species 000"})).shape[1] == WIDTH_PX
 
 
-def test_a_class_without_pictures_leaves_its_row_empty():
+def test_a_class_without_images_leaves_its_row_empty():
     report = classifier(class_names(4))
     emptied = dataclasses.replace(report, confusion=[[0] * 4, *report.confusion[1:]])
     assert confusion_png(report, set()) != confusion_png(emptied, set())
@@ -35,7 +35,7 @@ def test_large_confusion_shows_weak_classes_with_those_confused_with_them():
 
 
 def test_merged_confusion_is_that_of_merged_classes():
-    """40 classes of which 20 are shown give the picture of 21 classes, the last one being all the others."""
+    """40 classes of which 20 are shown give the image of 21 classes, the last one being all the others."""
     names = class_names(40)
     report = classifier(names)
     counts = np.asarray(report.confusion)

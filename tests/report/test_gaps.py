@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from finished_run import adapter, census, concept, experiment, picture_sets, run, sweep
+from finished_run import adapter, census, concept, experiment, image_sets, run, sweep
 from finished_scores import FOURTEEN, class_names, scores
 
 from flowerti.config.experiment import SamplingConfig
@@ -27,7 +27,7 @@ def test_gaps_are_named():
         ),
         census=dataclasses.replace(census(names), unreadable=["train/broken.jpg"]),
         concepts=[concept(name) for name in names[:2]],
-        sets=picture_sets(names[:3])[:-2],
+        sets=image_sets(names[:3])[:-2],
         scores=scores(names[:2]),
         sweep=dataclasses.replace(
             sweep(), rows=[r for r in sweep().rows if r.split == "validation" and r.arm != "balanced"]
@@ -35,10 +35,10 @@ def test_gaps_are_named():
     )
     notes = missing_from(parts)
     for expected in (
-        "Pictures that could not be opened and were skipped: 1.",
+        "Images that could not be opened and were skipped: 1.",
         f"{names[2]}: no token was tried.",
-        f"No pictures from the learnt token: {names[2]}.",
-        f"Pictures from the class name have no distance: {names[2]}.",
+        f"No images from the learnt token: {names[2]}.",
+        f"Images from the class name have no distance: {names[2]}.",
         "The sweep has no row for the arm balanced sampling.",
         "The sweep's arm learnt token lacks the ratios 8.",
         "The sweep has no row on the test split.",
@@ -46,9 +46,9 @@ def test_gaps_are_named():
         assert expected in notes
 
 
-def test_hidden_pictures_are_said_to_be_hidden():
-    assert missing_from(run(experiment=experiment(show_pictures=False))) == [
-        "Real pictures are not shown: data.show_pictures is off."
+def test_hidden_images_are_said_to_be_hidden():
+    assert missing_from(run(experiment=experiment(show_images=False))) == [
+        "Real images are not shown: data.show_images is off."
     ]
 
 

@@ -1,4 +1,4 @@
-"""The matrix as a picture: large enough to be read, near is dark, and marks where they belong."""
+"""The matrix as an image: large enough to be read, near is dark, and marks where they belong."""
 
 import dataclasses
 
@@ -86,7 +86,7 @@ def test_own_class_and_nearest_class_are_marked():
 
 
 def test_the_own_classes_stand_first_and_the_others_by_their_least_distance():
-    """Classes in any order give the same picture, apart from ties."""
+    """Classes in any order give the same image, apart from ties."""
     values = dict(zip(FOUR, (3.0, 0.5, 1.0, 2.0), strict=True))
     drawn = set()
     for names in (FOUR, FOUR[::-1], (*FOUR[2:], *FOUR[:2])):

@@ -14,8 +14,8 @@ from finished_run import (
     census,
     concept,
     experiment,
+    image_sets,
     page,
-    picture_sets,
     run,
     selection,
     sweep,
@@ -55,8 +55,8 @@ def test_page_says_the_recommendation_first_and_holds_every_figure():
     elements = assert_self_contained(page(run(), {"sweep.png": b"first", "curves.png": b"second"}))
     sources = [attributes["src"].partition(",")[2] for tag, attributes in elements.tags if tag == "img"]
     assert sorted(map(base64.b64decode, sources)) == [b"first", b"second"]
-    before_first_heading = elements.text.split("Pictures")[0]
-    assert "Use 2 synthetic pictures for each real one." in before_first_heading
+    before_first_heading = elements.text.split("Images")[0]
+    assert "Use 2 synthetic images for each real one." in before_first_heading
     assert "+0.090, 95 % interval +0.040 to +0.150" in before_first_heading
 
 
@@ -102,7 +102,7 @@ def test_adapters_stand_below_the_tokens_with_what_they_add():
 @pytest.mark.parametrize("unit", ["GPU-hour", "CPU-hour"])
 def test_the_gain_for_an_hour_stands_beside_its_unit(unit):
     text = section(page(run(arm_costs=arm_costs(sweep(), unit))), "sweep")
-    cost = text.split("What the pictures cost")[1]
+    cost = text.split("What the images cost")[1]
     assert f"{unit}s gain gain per {unit}" in cost
     assert "test learnt token 2 0.500 +0.090 +0.180" in cost
     assert ("No GPU was held" in cost) == (unit == "CPU-hour")
@@ -111,7 +111,7 @@ def test_the_gain_for_an_hour_stands_beside_its_unit(unit):
 
 
 def test_a_run_without_clocks_tells_no_cost():
-    assert "What the pictures cost" not in page(run())
+    assert "What the images cost" not in page(run())
 
 
 def test_hostile_class_names_and_errors_stay_text():
@@ -134,12 +134,12 @@ def test_every_token_failed():
     parts = run(
         names,
         concepts=failed,
-        sets=picture_sets(names[:3], sources),
+        sets=image_sets(names[:3], sources),
         scores=scores(names[:3], sources, names),
         sweep=SweepTable(
             rows=[r for r in sweep().rows if r.arm != "token"],
             recommended_ratio=0.0,
-            recommendation="Use no synthetic pictures: the sweep holds no trial of arm token.",
+            recommendation="Use no synthetic images: the sweep holds no trial of arm token.",
             failures=[],
         ),
     )
@@ -147,7 +147,7 @@ def test_every_token_failed():
     assert "3 things failed" in text
     assert "all 3 classes failed" in text
     assert text.count("loss is NaN at step 1") == 2
-    assert "No pictures from the learnt token" in text
+    assert "No images from the learnt token" in text
 
 
 def test_nothing_but_the_classifier_succeeded():
@@ -171,27 +171,27 @@ def test_nothing_but_the_classifier_succeeded():
         "Near duplicates across splits were not looked for.",
         "The sweep has no results",
         "no trial ran",
-        "Whether synthetic pictures copy training pictures was not measured.",
+        "Whether synthetic images copy training images was not measured.",
     ):
         assert shown in text, shown
     assert text.count("no token was tried") == 3
 
 
-def test_page_says_that_real_pictures_are_kept_out():
+def test_page_says_that_real_images_are_kept_out():
     figures = {copies_file(WEAK[0], "token", EXTRACTOR): b"PNG"}
-    hidden = page(run(experiment=experiment(show_pictures=False)), figures)
-    assert "Real pictures are not shown" in hidden
+    hidden = page(run(experiment=experiment(show_images=False)), figures)
+    assert "Real images are not shown" in hidden
     assert "keep real ones out of the report" in section(hidden, "copies")
     shown = page(run(), figures)
-    assert "Real pictures are not shown" not in shown
-    assert "training picture below" in section(shown, "copies")
+    assert "Real images are not shown" not in shown
+    assert "training image below" in section(shown, "copies")
 
 
 def test_ratio_zero_is_said_plainly():
     html = page(run(sweep=sweep(recommended_ratio=0.0)))
     text = text_of(html)
-    assert "Use no synthetic pictures." in text
-    assert "recommended ratio 0 no synthetic pictures" in text
+    assert "Use no synthetic images." in text
+    assert "recommended ratio 0 no synthetic images" in text
     assert 'class="answer "' in html
 
 
@@ -209,13 +209,13 @@ def test_gaps_and_notes_are_named():
             census(FOURTEEN), unreadable=["train/broken.jpg"], duplicates=[["train/a", "test/b"]]
         )
     )
-    parts["scores"].notes.append("species 000, raw: too few pictures.")
+    parts["scores"].notes.append("species 000, raw: too few images.")
     parts["sweep"] = dataclasses.replace(sweep(), rows=[r for r in sweep().rows if r.split == "validation"])
     text = text_of(page(parts))
     for shown in (
         "train/broken.jpg",
         "train/a = test/b",
-        "species 000, raw: too few pictures.",
+        "species 000, raw: too few images.",
         "Nothing was confirmed on the test split",
     ):
         assert shown in text, shown
@@ -276,7 +276,7 @@ def test_numbers_of_different_extractors_and_splits_never_share_a_table():
     tables = [set(re.sub("<[^>]*>", " ", table).split()) for table in re.findall("(?s)<table.*?</table>", of_section)]
     assert sorted(sorted(words & set(values.values())) for words in tables) == [[value] for value in values.values()]
     for extractor, split in places:
-        assert f"{extractor} features, {split} pictures" in section(html, "distances")
+        assert f"{extractor} features, {split} images" in section(html, "distances")
     assert "dinov2, 224 px sha256 dddddddddddd" in section(html, "run")
 
 
@@ -284,9 +284,7 @@ def test_every_distance_stands_beside_its_floor_and_both_n():
     given = dataclasses.replace(
         scores(WEAK),
         distances=[
-            distance(
-                WEAK[0], "token", "frechet", 12.3, floor=4.56, num_real=31, num_synthetic=37, floor_num_pictures=15
-            )
+            distance(WEAK[0], "token", "frechet", 12.3, floor=4.56, num_real=31, num_synthetic=37, floor_num_images=15)
         ],
     )
     assert "learnt token 12.3 4.6 31 37 15" in section(page(run(scores=given)), "distances")
@@ -323,12 +321,12 @@ def test_copies_open_and_the_other_pairs_stay_folded():
     html = page(run(scores=given), {copies_file(WEAK[1], "raw", EXTRACTOR): b"C"})
     assert html.count("<details open>") == 1
     text = section(html, "copies")
-    assert "2 synthetic pictures copy a training picture" in text
+    assert "2 synthetic images copy a training image" in text
     assert f"{WEAK[1]}, class name: 2 copies and the closest pairs" in text
     assert "synthetic:synthetic/raw.parquet#1 train/1 copy, mirrored 0.890 0.950" in text
     clean = section(page(run()), "copies")
-    assert "No synthetic picture copies a training picture" in clean
-    assert "No two pictures of different splits show the same" in clean
+    assert "No synthetic image copies a training image" in clean
+    assert "No two images of different splits show the same" in clean
 
 
 def test_long_lists_of_pairs_are_cut_on_the_page_with_word_of_the_rest():
@@ -339,7 +337,7 @@ def test_long_lists_of_pairs_are_cut_on_the_page_with_word_of_the_rest():
     assert "40 more pairs" in text
     assert "50 more pairs" in text
     assert "token.parquet#19" in text and "token.parquet#20" not in text
-    assert "70 pairs of pictures in different splits show the same, 3 of them byte for byte" in text
+    assert "70 pairs of images in different splits show the same, 3 of them byte for byte" in text
 
 
 def test_near_duplicates_are_named_with_split_class_and_kind():

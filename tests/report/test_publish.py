@@ -1,4 +1,4 @@
-"""The end of a run on disk: summary, figures and page; which pictures are read; and the page written again."""
+"""The end of a run on disk: summary, figures and page; which images are read; and the page written again."""
 
 import dataclasses
 import io
@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from finished_run import classifier, experiment, picture_sets, pixels, run, sweep
+from finished_run import classifier, experiment, image_sets, pixels, run, sweep
 from finished_scores import EXTRACTOR, copy_check, scores
 from PIL import Image
 
@@ -15,7 +15,7 @@ from flowerti.data.dataset import Dataset, Record
 from flowerti.data.shards import write_shard
 from flowerti.report import Findings
 from flowerti.report.names import copies_file, strip_file
-from flowerti.report.publish import pictures_of_copies, publish, republish, shown_pictures
+from flowerti.report.publish import images_of_copies, publish, republish, shown_images
 from flowerti.report.summary_schema import validate_summary
 from flowerti.study import Study
 
@@ -24,27 +24,27 @@ SHARD = "synthetic/rose-token.parquet"
 NUM = 10
 
 
-def picture(index):
+def image(index):
     return np.random.default_rng(index).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
 def png(index):
     stream = io.BytesIO()
-    Image.fromarray(picture(index)).save(stream, "PNG")
+    Image.fromarray(image(index)).save(stream, "PNG")
     return stream.getvalue()
 
 
 def check():
     usual = copy_check("rose", "token", num_copies=1, num_pairs=NUM)
-    closest = [dataclasses.replace(one, picture=f"synthetic:{SHARD}#{i}") for i, one in enumerate(usual.closest)]
+    closest = [dataclasses.replace(one, image=f"synthetic:{SHARD}#{i}") for i, one in enumerate(usual.closest)]
     return dataclasses.replace(usual, copies=closest[:1], closest=closest)
 
 
 @pytest.fixture
 def parts():
-    """A run of two classes of which one is weak, with pictures from the token alone, and little for charts to draw."""
+    """A run of two classes of which one is weak, with images from the token alone, and little for charts to draw."""
     given = dataclasses.replace(scores(NAMES[:1], ("token",), NAMES), copies=[check()], matrix=[])
-    sets = [dataclasses.replace(picture_sets(NAMES[:1], ("token",))[0], files=[SHARD], num_pictures=NUM)]
+    sets = [dataclasses.replace(image_sets(NAMES[:1], ("token",))[0], files=[SHARD], num_images=NUM)]
     report = dataclasses.replace(classifier(NAMES), curves=[], confusion=[])
     table = dataclasses.replace(sweep(), rows=sweep().rows[:1])
     return run(NAMES, num_weak=1, classifier=report, scores=given, sets=sets, sweep=table)
@@ -52,7 +52,7 @@ def parts():
 
 @pytest.fixture
 def study(tmp_path, parts):
-    """Validation and training pictures 100 and up, 200 and up; synthetic ones 0 and up."""
+    """Validation and training images 100 and up, 200 and up; synthetic ones 0 and up."""
     directory = RunDirectory(str(tmp_path / "run"))
     rows = [{"image": {"bytes": png(i), "path": ""}, "class_name": "rose", "source": "token"} for i in range(NUM)]
     write_shard(directory, SHARD, rows, "k")
@@ -80,7 +80,7 @@ def published(study, parts):
 
 
 def hidden(study):
-    return dataclasses.replace(study, experiment=experiment(show_pictures=False))
+    return dataclasses.replace(study, experiment=experiment(show_images=False))
 
 
 def test_everything_that_is_promised_is_written(study, parts):
@@ -93,26 +93,26 @@ def test_everything_that_is_promised_is_written(study, parts):
     assert page.count("data:image/png") == len(expected)
 
 
-def test_the_first_pictures_of_each_set_are_shown(study, parts):
-    shown = shown_pictures(study, parts["selection"], parts["sets"])
+def test_the_first_images_of_each_set_are_shown(study, parts):
+    shown = shown_images(study, parts["selection"], parts["sets"])
     assert list(shown) == ["rose"]
-    np.testing.assert_array_equal(shown["rose"]["real"], [picture(100 + i) for i in range(8)])
-    np.testing.assert_array_equal(shown["rose"]["token"], [picture(i) for i in range(8)])
+    np.testing.assert_array_equal(shown["rose"]["real"], [image(100 + i) for i in range(8)])
+    np.testing.assert_array_equal(shown["rose"]["token"], [image(i) for i in range(8)])
 
 
 def test_pairs_are_read_by_address_and_id(study, parts):
-    found = pictures_of_copies(study, parts["scores"])
+    found = images_of_copies(study, parts["scores"])
     assert len(found) == 2 * 8
     for i in range(8):
-        np.testing.assert_array_equal(found[f"synthetic:{SHARD}#{i}"], picture(i))
-        np.testing.assert_array_equal(found[f"train/{i}"], picture(200 + i))
+        np.testing.assert_array_equal(found[f"synthetic:{SHARD}#{i}"], image(i))
+        np.testing.assert_array_equal(found[f"train/{i}"], image(200 + i))
 
 
-def test_real_pictures_are_not_even_read_where_they_may_not_be_shown(study, parts, tmp_path):
+def test_real_images_are_not_even_read_where_they_may_not_be_shown(study, parts, tmp_path):
     for file in tmp_path.glob("*.png"):
         file.unlink()
-    assert set(shown_pictures(hidden(study), parts["selection"], parts["sets"])["rose"]) == {"token"}
-    assert not [name for name in pictures_of_copies(hidden(study), parts["scores"]) if name.startswith("train/")]
+    assert set(shown_images(hidden(study), parts["selection"], parts["sets"])["rose"]) == {"token"}
+    assert not [name for name in images_of_copies(hidden(study), parts["scores"]) if name.startswith("train/")]
     published(hidden(study), parts)
     with pytest.raises(ValueError, match="cannot be read"):
         published(study, parts)

@@ -168,7 +168,7 @@ def test_checks_that_found_copies_come_first_with_the_copies_before_other_pairs(
     (table,) = tables.copy_tables(summary_of(given))
     first, second = table["checks"]
     assert (first["class_name"], second["class_name"]) == (WEAK[1], WEAK[0])
-    assert [one["picture"] for one in first["pairs"][:3]] == [far.picture, pair(0).picture, pair(1).picture]
+    assert [one["picture"] for one in first["pairs"][:3]] == [far.image, pair(0).image, pair(1).image]
     assert len(first["pairs"]) == 21
     assert first["highest"] == 0.9
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.metrics.frechet import frechet_distance
 from flowerti.metrics.kernel import kernel_distance
 from flowerti.scoring.class_matrix import class_matrix
@@ -31,7 +31,7 @@ def _row(rows, class_name, source, metric):
     return found
 
 
-def test_kernel_values_are_those_of_single_calls_on_all_pictures():
+def test_kernel_values_are_those_of_single_calls_on_all_images():
     real = _real()
     rows, notes = class_matrix(SETS, real, NAMES, "net", seed=0)
     assert notes == []
@@ -72,10 +72,10 @@ def test_rank_and_nearest_class(metric):
     assert raw.rank == 1 + sorted(raw.values).index(raw.values[3]) > 1
 
 
-def test_a_class_with_too_few_pictures_has_no_value_and_takes_no_part():
+def test_a_class_with_too_few_images_has_no_value_and_takes_no_part():
     rows, notes = class_matrix(SETS, _real((9, 7, 3, 8)), NAMES, "net", seed=0)
     assert len(notes) == 1
-    assert notes[0].startswith("iris: 3 held-out real picture(s)")
+    assert notes[0].startswith("iris: 3 held-out real image(s)")
     for metric in ("kernel", "frechet"):
         raw = _row(rows, "poppy", "raw", metric)
         assert raw.values[2] is None
@@ -103,11 +103,11 @@ def test_order_of_classes_and_sets_does_not_matter():
     ("sets", "real", "message"),
     [
         ({("fern", "raw"): _features(5, 0, 1)}, {}, "class 'fern', source 'raw'.* not among"),
-        ({("lily", "raw"): _features(1, 0, 1)}, {}, "class 'lily', source 'raw': 1 picture"),
+        ({("lily", "raw"): _features(1, 0, 1)}, {}, "class 'lily', source 'raw': 1 image"),
         ({("lily", "raw"): _features(5, 0, 1) * np.nan}, {}, "class 'lily', source 'raw'.* NaN"),
         ({("lily", "raw"): np.ones((5, 12), np.float32)}, {}, "class 'lily', source 'raw'.* equal"),
-        ({}, {"iris": _features(5, 0, 1, dim=4)}, "class 'iris', held-out real pictures.* width 4"),
-        ({}, {"iris": np.ones((5, 12), np.float32)}, "class 'iris', held-out real pictures.* equal"),
+        ({}, {"iris": _features(5, 0, 1, dim=4)}, "class 'iris', held-out real images.* width 4"),
+        ({}, {"iris": np.ones((5, 12), np.float32)}, "class 'iris', held-out real images.* equal"),
         ({}, {"iris": None}, "class 'iris': no held-out"),
     ],
 )

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from flowerti.config.presets import flowers102_64
-from flowerti.data.dataset import SPLITS, Record, list_records, read_pictures
+from flowerti.data.dataset import SPLITS, Record, list_records, read_images
 from flowerti.scoring.copies import (
     CORRELATION_LIMIT,
     SIMILARITY_QUANTILE,
-    Pictures,
+    Images,
     check_copies,
     held_out_similarities,
     near_duplicates,
@@ -20,14 +20,14 @@ from flowerti.scoring.copies import (
 )
 
 
-def _resized(picture: np.ndarray, size_px: int) -> np.ndarray:
-    small = Image.fromarray(picture).resize((size_px, size_px), Image.Resampling.BICUBIC)
-    return np.asarray(small.resize(picture.shape[1::-1], Image.Resampling.BICUBIC))
+def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
+    small = Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BICUBIC)
+    return np.asarray(small.resize(image.shape[1::-1], Image.Resampling.BICUBIC))
 
 
-def _as_jpeg(picture: np.ndarray, quality: int = 75) -> np.ndarray:
+def _as_jpeg(image: np.ndarray, quality: int = 75) -> np.ndarray:
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "JPEG", quality=quality)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
 
 
@@ -42,54 +42,54 @@ COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _shapes(num: int, seed: int, size_px: int = 48) -> np.ndarray:
-    """Pictures of random bright discs on a dark ground."""
+    """Images of random bright discs on a dark ground."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size_px, :size_px] / size_px
-    pictures = np.full((num, size_px, size_px, 3), 40.0)
-    for picture in pictures:
+    images = np.full((num, size_px, size_px, 3), 40.0)
+    for image in images:
         for _ in range(12):
             (cx, cy), radius = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2)
-            picture[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = rng.uniform(0, 255, 3)
-    return pictures.astype(np.uint8)
+            image[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = rng.uniform(0, 255, 3)
+    return images.astype(np.uint8)
 
 
-def _features(pictures: np.ndarray) -> np.ndarray:
+def _features(images: np.ndarray) -> np.ndarray:
     """Stand-in of a network: fixed random projections of pixels."""
-    projection = np.random.default_rng(0).normal(size=(pictures[0].size, 24))
-    return (pictures.reshape(len(pictures), -1) / 255 @ projection).astype(np.float32)
+    projection = np.random.default_rng(0).normal(size=(images[0].size, 24))
+    return (images.reshape(len(images), -1) / 255 @ projection).astype(np.float32)
 
 
-def _pictures(pictures: np.ndarray, name: str, mirrored: bool = False) -> Pictures:
-    views = [_features(pictures)] + ([_features(pictures[:, :, ::-1])] if mirrored else [])
-    ids = [f"{name}/{i}" for i in range(len(pictures))]
-    return Pictures(ids=ids, features=np.stack(views, axis=1), thumbnails=thumbnails(pictures))
+def _images(images: np.ndarray, name: str, mirrored: bool = False) -> Images:
+    views = [_features(images)] + ([_features(images[:, :, ::-1])] if mirrored else [])
+    ids = [f"{name}/{i}" for i in range(len(images))]
+    return Images(ids=ids, features=np.stack(views, axis=1), thumbnails=thumbnails(images))
 
 
 @pytest.fixture(scope="module")
 def shapes():
     train, held_out = _shapes(10, 1), _shapes(30, 2)
-    return train, _pictures(train, "train", mirrored=True), _pictures(held_out, "held out")
+    return train, _images(train, "train", mirrored=True), _images(held_out, "held out")
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 37), (16, 16), (200, 100)])
 def test_thumbnails_are_means_over_cells(height, width):
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     # every pixel cut into 16 x 16 equal parts: then each cell holds whole parts only
-    fine = np.repeat(np.repeat(picture / 255, 16, axis=0), 16, axis=1)
+    fine = np.repeat(np.repeat(image / 255, 16, axis=0), 16, axis=1)
     expected = fine.reshape(16, height, 16, width, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(thumbnails(picture[None]).reshape(16, 16, 3), expected, atol=1e-6)
+    np.testing.assert_allclose(thumbnails(image[None]).reshape(16, 16, 3), expected, atol=1e-6)
 
 
 def test_a_checkerboard_finer_than_the_cells_becomes_grey():
     board = np.indices((64, 64)).sum(axis=0) % 2 * 255
-    picture = np.repeat(board[..., None], 3, axis=2).astype(np.uint8)
-    np.testing.assert_allclose(thumbnails(picture[None]), 0.5, atol=1e-6)
+    image = np.repeat(board[..., None], 3, axis=2).astype(np.uint8)
+    np.testing.assert_allclose(thumbnails(image[None]), 0.5, atol=1e-6)
 
 
 def _check(shapes, synthetic: np.ndarray, **settings):
     _, train, held_out = shapes
     baseline = {"ball moss": held_out_similarities("ball moss", train, held_out)}
-    return check_copies("ball moss", "token", "net", _pictures(synthetic, "new"), train, baseline, **settings)
+    return check_copies("ball moss", "token", "net", _images(synthetic, "new"), train, baseline, **settings)
 
 
 @pytest.mark.parametrize("kind", COPIES)
@@ -97,7 +97,7 @@ def test_every_kind_of_copy_is_found_and_named(shapes, kind):
     train, others = shapes[0], _shapes(6, 3)
     planted = np.stack([COPIES[kind](train[i]) for i in (7, 0, 4)])
     check = _check(shapes, np.concatenate([others, planted]))
-    found = {pair.picture: pair for pair in check.copies}
+    found = {pair.image: pair for pair in check.copies}
     assert {name: pair.train_id for name, pair in found.items()} == {
         "new/6": "train/7",
         "new/7": "train/0",
@@ -105,10 +105,10 @@ def test_every_kind_of_copy_is_found_and_named(shapes, kind):
     }
     assert {pair.is_mirrored for pair in check.copies} == {"mirrored" in kind}
     assert min(pair.pixel_correlation for pair in check.copies) > check.correlation_limit == CORRELATION_LIMIT
-    assert check.num_pictures == 9
+    assert check.num_images == 9
 
 
-def test_held_out_pictures_are_no_copies(shapes):
+def test_held_out_images_are_no_copies(shapes):
     check = _check(shapes, _shapes(200, 4))
     assert check.copies == []
     assert check.p_value > 0.001
@@ -128,14 +128,14 @@ def test_closest_pairs_are_the_highest_cosines_over_both_views(shapes):
         if cosine > best_of.get(names[0], (-2.0, names))[0]:
             best_of[names[0]] = (cosine, names)
     ranking = sorted(best_of.values(), reverse=True)[:4]
-    assert [(p.picture, p.train_id, p.is_mirrored) for p in check.closest] == [names for _, names in ranking]
+    assert [(p.image, p.train_id, p.is_mirrored) for p in check.closest] == [names for _, names in ranking]
     np.testing.assert_allclose([p.similarity for p in check.closest], [cosine for cosine, _ in ranking])
 
 
 def test_similarity_limit_pools_all_classes_and_the_p_value_takes_the_own_class(shapes):
     _, train, held_out = shapes
     own = held_out_similarities("ball moss", train, held_out)
-    synthetic = _pictures(_shapes(9, 5), "new")
+    synthetic = _images(_shapes(9, 5), "new")
     far = np.full(1000, 0.999)
     check = check_copies("ball moss", "token", "net", synthetic, train, {"ball moss": own, "rose": far})
     alone = check_copies("ball moss", "token", "net", synthetic, train, {"ball moss": own})
@@ -146,14 +146,14 @@ def test_similarity_limit_pools_all_classes_and_the_p_value_takes_the_own_class(
 
 def test_p_value_is_the_share_of_orderings_that_are_as_extreme(shapes):
     # saved as JPEG, so that no two cosines are equal
-    check = _check(shapes, np.stack([_as_jpeg(picture) for picture in shapes[0][:3]]))
-    # three copies above all thirty held-out pictures: one of 33 choose 3 orderings
+    check = _check(shapes, np.stack([_as_jpeg(image) for image in shapes[0][:3]]))
+    # three copies above all thirty held-out images: one of 33 choose 3 orderings
     assert check.p_value == pytest.approx(6 / (33 * 32 * 31))
 
 
 def test_near_duplicates_do_not_raise_the_held_out_similarities(shapes):
-    train_pictures, train, held_out = shapes
-    leaked = _pictures(np.concatenate([_shapes(30, 2), train_pictures[:2, :, ::-1]]), "held out")
+    train_images, train, held_out = shapes
+    leaked = _images(np.concatenate([_shapes(30, 2), train_images[:2, :, ::-1]]), "held out")
     expected = held_out_similarities("ball moss", train, held_out)
     np.testing.assert_array_equal(held_out_similarities("ball moss", train, leaked), expected)
 
@@ -163,13 +163,13 @@ def _records(num: int, split_of: dict[int, str]) -> list[Record]:
 
 
 def test_near_duplicates_across_splits_only_and_each_once():
-    pictures = _shapes(12, 6)
-    pictures[5] = _as_jpeg(pictures[0])  # train, test
-    pictures[7] = pictures[1][:, ::-1]  # train, validation
-    pictures[9] = pictures[2]  # both train
-    pictures[11] = pictures[4]  # train, test: byte for byte
+    images = _shapes(12, 6)
+    images[5] = _as_jpeg(images[0])  # train, test
+    images[7] = images[1][:, ::-1]  # train, validation
+    images[9] = images[2]  # both train
+    images[11] = images[4]  # train, test: byte for byte
     records = _records(12, {5: "test", 7: "validation", 11: "test"})
-    found = near_duplicates(records, ["a", "b"], thumbnails(pictures), [["p4", "p11"]])
+    found = near_duplicates(records, ["a", "b"], thumbnails(images), [["p4", "p11"]])
     assert [(d.first_id, d.second_id, d.is_identical, d.is_mirrored) for d in found] == [
         ("p4", "p11", True, False),
         ("p1", "p7", False, True),
@@ -180,31 +180,31 @@ def test_near_duplicates_across_splits_only_and_each_once():
     assert all(CORRELATION_LIMIT < d.pixel_correlation <= 1 for d in found)
 
 
-def test_byte_identical_pictures_of_one_colour_are_named_and_other_flat_ones_are_not():
-    pictures = np.full((4, 20, 20, 3), 90, np.uint8)
+def test_byte_identical_images_of_one_colour_are_named_and_other_flat_ones_are_not():
+    images = np.full((4, 20, 20, 3), 90, np.uint8)
     records = _records(4, {1: "test", 2: "validation", 3: "test"})
-    found = near_duplicates(records, ["a", "b"], thumbnails(pictures), [["p1", "p2"]])
+    found = near_duplicates(records, ["a", "b"], thumbnails(images), [["p1", "p2"]])
     assert [(d.first_id, d.second_id, d.is_identical) for d in found] == [("p2", "p1", True)]
 
 
 def test_brightness_and_colour_cast_do_not_hide_a_copy_and_do_not_make_one():
-    pictures = _shapes(8, 7)
-    darker = (pictures[0] * [0.6, 0.7, 0.6]).astype(np.uint8)
-    tinted = np.clip(pictures[1:] + np.array([70, 0, 0]), 0, 255).astype(np.uint8)
+    images = _shapes(8, 7)
+    darker = (images[0] * [0.6, 0.7, 0.6]).astype(np.uint8)
+    tinted = np.clip(images[1:] + np.array([70, 0, 0]), 0, 255).astype(np.uint8)
     records = _records(9, dict.fromkeys(range(8), "train") | {8: "test"})
-    found = near_duplicates(records, ["a", "b"], thumbnails(np.concatenate([pictures[:1], tinted, darker[None]])))
+    found = near_duplicates(records, ["a", "b"], thumbnails(np.concatenate([images[:1], tinted, darker[None]])))
     assert [(d.first_id, d.second_id) for d in found] == [("p0", "p8")]
 
 
 def test_errors_name_class_and_source(shapes):
-    train_pictures, train, _ = shapes
-    good, baseline = _pictures(train_pictures, "new"), {"ball moss": np.array([0.5, 0.6])}
+    train_images, train, _ = shapes
+    good, baseline = _images(train_images, "new"), {"ball moss": np.array([0.5, 0.6])}
 
     def check(synthetic=good, held_out=baseline):
         return check_copies("ball moss", "token", "net", synthetic, train, held_out)
 
     def changed(**fields):
-        return Pictures(**{"ids": good.ids, "features": good.features, "thumbnails": good.thumbnails} | fields)
+        return Images(**{"ids": good.ids, "features": good.features, "thumbnails": good.thumbnails} | fields)
 
     where = "^class 'ball moss', source 'token': "
     with pytest.raises(ValueError, match=where + ".*width 5"):
@@ -217,9 +217,9 @@ def test_errors_name_class_and_source(shapes):
         check(changed(ids=["a", "b"]))
     with pytest.raises(ValueError, match=where + "no held-out similarities"):
         check(held_out={"rose": np.array([0.5])})
-    with pytest.raises(ValueError, match=where + "no held-out picture is new"):
+    with pytest.raises(ValueError, match=where + "no held-out image is new"):
         check(held_out={"ball moss": np.zeros(0)})
-    with pytest.raises(ValueError, match=r"^class 'rose', held-out pictures: features hold NaN"):
+    with pytest.raises(ValueError, match=r"^class 'rose', held-out images: features hold NaN"):
         held_out_similarities("rose", train, changed(features=good.features * np.float32("nan")))
     with pytest.raises(ValueError, match="'nobody'"):
         near_duplicates(_records(10, {0: "test"}), ["a", "b"], good.thumbnails, [["p0", "nobody"]])
@@ -233,16 +233,16 @@ def flowers(shared_root):
     if not root.is_dir():
         pytest.skip(f"{root} is absent")
     config = flowers102_64().data
-    dataset = list_records(type(config)(kind="flowers102", root=str(root), show_pictures=False), seed=0)
-    pictures = np.concatenate(
-        [read_pictures([r.address for r in dataset.records[i : i + 512]], 64) for i in range(0, 8189, 512)]
+    dataset = list_records(type(config)(kind="flowers102", root=str(root), show_images=False), seed=0)
+    images = np.concatenate(
+        [read_images([r.address for r in dataset.records[i : i + 512]], 64) for i in range(0, 8189, 512)]
     )
-    return dataset, pictures
+    return dataset, images
 
 
 def test_near_duplicates_of_oxford_102(flowers):
-    dataset, pictures = flowers
-    flat = np.concatenate([thumbnails(pictures[i : i + 512]) for i in range(0, len(pictures), 512)])
+    dataset, images = flowers
+    flat = np.concatenate([thumbnails(images[i : i + 512]) for i in range(0, len(images), 512)])
     straddling = [["image_07015.jpg", "image_07040.jpg"], ["image_07307.jpg", "image_07309.jpg"]]
     straddling.append(["image_08067.jpg", "image_08077.jpg"])
     found = near_duplicates(dataset.records, dataset.class_names, flat, straddling)
@@ -257,20 +257,20 @@ def test_near_duplicates_of_oxford_102(flowers):
 
 
 def test_planted_copies_of_oxford_102(flowers):
-    """Copies of every kind are found in every class, and of the held-out pictures only the two known duplicates."""
-    dataset, pictures = flowers
+    """Copies of every kind are found in every class, and of the held-out images only the two known duplicates."""
+    dataset, images = flowers
     split_of = np.array([SPLITS.index(r.split) for r in dataset.records])
     class_of = np.array([r.class_id for r in dataset.records])
     called = set()
     for class_id in range(0, 102):
         here = np.flatnonzero((split_of == 0) & (class_of == class_id))
         ids = [dataset.records[i].id for i in here]
-        train = Pictures(ids=ids, features=_features(pictures[here])[:, None], thumbnails=thumbnails(pictures[here]))
+        train = Images(ids=ids, features=_features(images[here])[:, None], thumbnails=thumbnails(images[here]))
         baseline = {"one": np.array([0.0])}
-        planted = np.stack([copy(pictures[here[i % 10]]) for i, copy in enumerate(COPIES.values())])
-        check = check_copies("one", "token", "net", _pictures(planted, "new"), train, baseline)
-        assert {p.picture: p.train_id for p in check.copies} == {f"new/{i}": ids[i] for i in range(len(COPIES))}
+        planted = np.stack([copy(images[here[i % 10]]) for i, copy in enumerate(COPIES.values())])
+        check = check_copies("one", "token", "net", _images(planted, "new"), train, baseline)
+        assert {p.image: p.train_id for p in check.copies} == {f"new/{i}": ids[i] for i in range(len(COPIES))}
         others = np.flatnonzero((split_of > 0) & (class_of == class_id))
-        check = check_copies("one", "real", "net", _pictures(pictures[others], "new"), train, baseline)
-        called |= {dataset.records[others[int(p.picture[4:])]].id for p in check.copies}
+        check = check_copies("one", "real", "net", _images(images[others], "new"), train, baseline)
+        called |= {dataset.records[others[int(p.image[4:])]].id for p in check.copies}
     assert called == {"image_07309.jpg", "image_01191.jpg"}

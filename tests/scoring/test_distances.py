@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import ScoringConfig
 from flowerti.metrics.diversity import vendi_ratio
 from flowerti.metrics.kernel import closer_standard_error, cmmd, kernel_distance, kernel_standard_error
@@ -44,7 +44,7 @@ def test_kernel_distance_uses_sets_of_equal_size_whole():
         assert _value(distances, source, "frechet").p_value is None
 
 
-def test_kernel_distance_cuts_all_sets_to_the_smallest_without_repeating_a_picture(monkeypatch):
+def test_kernel_distance_cuts_all_sets_to_the_smallest_without_repeating_a_image(monkeypatch):
     sets = {name: _features(n, i, i) for i, (name, n) in enumerate([("raw", 30), ("token", 9)])}
     real, seen = _features(20, 0, 5), []
 
@@ -67,7 +67,7 @@ def test_kernel_distance_cuts_all_sets_to_the_smallest_without_repeating_a_pictu
 def test_frechet_distance_is_taken_at_the_size_of_its_floor(num_real, num_synthetic, size):
     distances, _ = _score(_features(num_real, 0, 0), {"token": _features(num_synthetic, 0, 1)})
     found = _value(distances, "token", "frechet")
-    assert (found.num_real, found.num_synthetic, found.floor_num_pictures) == (size, size, size)
+    assert (found.num_real, found.num_synthetic, found.floor_num_images) == (size, size, size)
 
 
 def test_frechet_distance_of_the_same_distribution_lies_at_its_floor():
@@ -163,7 +163,7 @@ def test_kernel_intervals_are_the_jackknifes():
     assert _value(distances, "token", "frechet").low is None
 
 
-def test_two_pictures_have_no_interval():
+def test_two_images_have_no_interval():
     distances, comparisons = _score(_features(8, 0, 0), {"raw": _features(2, 0, 1), "token": _features(9, 0, 2)})
     assert _value(distances, "raw", "kernel").low is None
     assert comparisons[0].high is None
@@ -194,11 +194,11 @@ def test_biased_metrics_are_means_over_the_halves_of_the_floor(metric):
         floors.append(measure(real[half], real[other]))
     assert found.value == pytest.approx(np.mean(values))
     assert found.floor == pytest.approx(np.mean(floors))
-    assert (found.num_real, found.num_synthetic, found.floor_num_pictures) == (10, 10, 10)
+    assert (found.num_real, found.num_synthetic, found.floor_num_images) == (10, 10, 10)
     assert (found.low, found.high, found.p_value) == (None, None, None)
 
 
-def test_too_few_pictures_for_the_neighbours_are_noted_and_nothing_else_is_lost():
+def test_too_few_images_for_the_neighbours_are_noted_and_nothing_else_is_lost():
     neighbours = CONFIG.num_neighbours
     enough, few = 2 * neighbours + 2, 2 * neighbours + 1
     for num, is_there in ((enough, True), (few, False)):
@@ -210,16 +210,16 @@ def test_too_few_pictures_for_the_neighbours_are_noted_and_nothing_else_is_lost(
         assert all(note.startswith("ball moss, token, efficientnet_lite0: no precision") for note in notes)
 
 
-def test_similarities_take_all_pictures():
+def test_similarities_take_all_images():
     real, token = _features(9, 1, 0), _features(14, 1, 1)
     text = np.arange(1, 7, dtype=np.float32)
     distances, _, _ = _score_all(real, {"token": token}, text_feature=text)
-    pictures, words = _value(distances, "token", "image_similarity"), _value(distances, "token", "text_similarity")
-    assert pictures.value == pytest.approx(image_similarity(real, token))
-    assert (pictures.num_real, pictures.num_synthetic, pictures.floor_num_pictures) == (9, 14, 4)
+    images, words = _value(distances, "token", "image_similarity"), _value(distances, "token", "text_similarity")
+    assert images.value == pytest.approx(image_similarity(real, token))
+    assert (images.num_real, images.num_synthetic, images.floor_num_images) == (9, 14, 4)
     assert words.value == pytest.approx(text_similarity(token, text))
     assert words.floor == pytest.approx(text_similarity(real, text))
-    assert words.floor_num_pictures == 9
+    assert words.floor_num_images == 9
 
 
 def test_cmmd_is_for_clip_and_text_similarity_for_those_who_give_a_text():
@@ -230,7 +230,7 @@ def test_cmmd_is_for_clip_and_text_similarity_for_those_who_give_a_text():
     found = _value(_score_all(real, {"token": token}, extractor="clip")[0], "token", "cmmd")
     assert found.value == pytest.approx(cmmd(real, token))
     assert found.floor is not None
-    assert (found.num_real, found.floor_num_pictures) == (9, 4)
+    assert (found.num_real, found.floor_num_images) == (9, 4)
 
 
 def test_the_seed_decides_and_the_order_of_sources_does_not():
@@ -261,8 +261,8 @@ NAN = np.full((6, 6), np.nan, dtype=np.float32)
     ("real", "synthetic", "message"),
     [
         (_features(3, 0, 0), {"token": _features(6, 0, 1)}, "3 held-out real"),
-        (_features(6, 0, 0), {}, "no synthetic pictures"),
-        (_features(6, 0, 0), {"token": _features(1, 0, 1)}, "'token': 1 picture"),
+        (_features(6, 0, 0), {}, "no synthetic images"),
+        (_features(6, 0, 0), {"token": _features(1, 0, 1)}, "'token': 1 image"),
         (_features(6, 0, 0), {"raw": _features(6, 0, 1, dim=5)}, "'raw'.* width 5"),
         (_features(6, 0, 0), {"raw": NAN}, "'raw'.* NaN"),
         (_features(6, 0, 0), {"raw": np.ones((6, 6), np.float32)}, "'raw'.* equal"),

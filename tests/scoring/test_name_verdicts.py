@@ -88,7 +88,7 @@ def test_every_name_that_was_tried_counts(to_latin, latin_to_class_name, verdict
 def test_the_reason_is_one_sentence_with_the_numbers():
     found = _verdict((0.1, 0.3), (-0.1, 0.2), (0.25, 0.75))
     assert found.reason == (
-        "Another name lies nearer to the real pictures than the class name, and the token is not shown to be nearer "
+        "Another name lies nearer to the real images than the class name, and the token is not shown to be nearer "
         "than it: token nearer than class name by 0.2 (95 % interval 0.1 to 0.3); token nearer than other name by 0.05 "
         "(95 % interval -0.1 to 0.2); other name nearer than class name by 0.5 (95 % interval 0.25 to 0.75)."
     )

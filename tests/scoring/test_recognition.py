@@ -22,10 +22,10 @@ def _axis_head():
     return Head(torch.eye(3, 8), torch.zeros(3))
 
 
-def test_recognised_pictures_are_counted_and_the_commonest_mistake_is_named():
+def test_recognised_images_are_counted_and_the_commonest_mistake_is_named():
     features = np.concatenate([_features(n, i, i, 0.1) for i, n in ((1, 6), (0, 3), (2, 1))])
     (found,) = recognise(_axis_head(), NAMES, {("lily", "token"): features})
-    assert (found.num_pictures, found.num_recognised, found.share) == (10, 6, 0.6)
+    assert (found.num_images, found.num_recognised, found.share) == (10, 6, 0.6)
     assert found.mistaken_for == "rose"
     assert (found.low, found.high) == wilson_interval(6, 10)
     # Wilson 1927 for 6 of 10 at 95 %
@@ -47,13 +47,13 @@ def test_independent_head_learns_rare_classes_as_well():
     assert not torch.equal(head.weight, train_independent_head(features, class_ids, 3, seed=1).weight)
 
 
-def test_steps_are_passes_over_the_pictures_with_a_least_number():
+def test_steps_are_passes_over_the_images_with_a_least_number():
     assert num_head_steps(1020) == 30 * 32
     assert num_head_steps(20) == 300
 
 
 def test_independent_head_needs_every_class():
-    with pytest.raises(ValueError, match="class 1 has no real training picture"):
+    with pytest.raises(ValueError, match="class 1 has no real training image"):
         train_independent_head(_features(4, 0, 0)[:, None], np.array([0, 0, 2, 2]), 3, seed=0)
 
 
@@ -61,7 +61,7 @@ def test_independent_head_needs_every_class():
     ("key", "features", "message"),
     [
         (("fern", "raw"), _features(3, 0, 0), "the head does not know the class"),
-        (("lily", "raw"), _features(0, 0, 0), "no pictures"),
+        (("lily", "raw"), _features(0, 0, 0), "no images"),
         (("lily", "raw"), _features(3, 0, 0)[:, :5], "width 5"),
         (("lily", "raw"), _features(3, 0, 0) * np.float32("nan"), "NaN"),
     ],
@@ -82,7 +82,7 @@ def _train(sources, num=12):
 HELD_OUT = {name: _features(30, i, 70 + i) for i, name in enumerate(NAMES)}
 
 
-def test_a_good_source_is_worth_as_much_as_real_pictures_and_a_muddled_one_is_not():
+def test_a_good_source_is_worth_as_much_as_real_images_and_a_muddled_one_is_not():
     # "raw" shows the lily for the rose and the rose for the lily, and the iris as it is
     train = _train({"real": (0, 1, 2), "token": (0, 1, 2), "raw": (1, 0, 2)})
     records, notes = train_on_source(train, HELD_OUT, seed=0, num_seeds=3)
@@ -97,7 +97,7 @@ def test_a_good_source_is_worth_as_much_as_real_pictures_and_a_muddled_one_is_no
 
 
 def _pair_of_classes(num_train, num_test, num_seeds):
-    """Accuracy and interval on two classes that overlap, and the binomial standard error of the pictures alone."""
+    """Accuracy and interval on two classes that overlap, and the binomial standard error of the images alone."""
     names = NAMES[:2]
     train = {(name, "real"): _features(num_train, i, 10 + i, 3)[:, None] for i, name in enumerate(names)}
     held_out = {name: _features(num_test, i, 20 + i, 3) for i, name in enumerate(names)}
@@ -114,7 +114,7 @@ def test_interval_of_one_seed_is_the_binomial_one():
 
 def test_interval_of_several_seeds_holds_their_spread():
     train = {(name, "real"): _features(40, i, 10 + i, 3)[:, None] for i, name in enumerate(NAMES[:2])}
-    # one source has two pictures, so that each seed draws two of the other's forty
+    # one source has two images, so that each seed draws two of the other's forty
     train |= {(name, "raw"): _features(2, i, 10 + i, 3)[:, None] for i, name in enumerate(NAMES[:2])}
     held_out = {name: _features(4000, i, 20 + i, 3) for i, name in enumerate(NAMES[:2])}
     records, _ = train_on_source(train, held_out, seed=0, num_seeds=6)
@@ -135,7 +135,7 @@ def test_a_source_that_lacks_a_class_is_left_out_with_a_note():
     del train["lily", "alternative_name"]
     records, notes = train_on_source(train, HELD_OUT, seed=0, num_seeds=1)
     assert [record.source for record in records] == ["real"]
-    assert notes == ["No classifier from source alternative_name alone: it has no pictures of lily."]
+    assert notes == ["No classifier from source alternative_name alone: it has no images of lily."]
 
 
 def test_one_class_is_too_few():
@@ -147,7 +147,7 @@ def test_one_class_is_too_few():
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        (np.zeros((0, 1, 8), np.float32), "no pictures"),
+        (np.zeros((0, 1, 8), np.float32), "no images"),
         (np.ones((4, 1, 5), np.float32), "width 5"),
         (np.full((4, 1, 8), np.nan, np.float32), "NaN"),
     ],

@@ -53,13 +53,13 @@ def loop_means(true_ids, predicted):
     return [sum(values) / len(values) for values in (f1, weak, rest)]
 
 
-def explicit_replicate(trials, seed_count, picture_count):
-    """Repeat seeds and pictures as often as drawn, and average over what is there."""
-    pictures = np.repeat(np.arange(len(TRUE_IDS)), picture_count.astype(int))
+def explicit_replicate(trials, seed_count, image_count):
+    """Repeat seeds and images as often as drawn, and average over what is there."""
+    images = np.repeat(np.arange(len(TRUE_IDS)), image_count.astype(int))
     means = []
     for seed in np.repeat(np.arange(len(trials)), seed_count):
         predicted = np.array(trials[seed].predictions)
-        means.append(loop_means(TRUE_IDS[pictures], predicted[pictures]))
+        means.append(loop_means(TRUE_IDS[images], predicted[images]))
     return np.mean(means, axis=0)
 
 

@@ -3,12 +3,12 @@
 import pytest
 from test_recommendation import _made
 
-from flowerti.artifacts.records import PictureSet, Timing
+from flowerti.artifacts.records import ImageSet, Timing
 from flowerti.sweep.costs import arm_costs
 
 
-def pool(source: str, num: int) -> PictureSet:
-    return PictureSet(class_name="rose", source=source, prompt="", num_pictures=num, files=[], sha256="")
+def pool(source: str, num: int) -> ImageSet:
+    return ImageSet(class_name="rose", source=source, prompt="", num_images=num, files=[], sha256="")
 
 
 SETS = [pool("token", 20), pool("token", 10), pool("raw", 30)]
@@ -39,7 +39,7 @@ def test_gpu_hours_go_to_the_arms_that_needed_the_work():
     assert found["balanced+token"].gain_per_hour == pytest.approx(-0.12)
 
 
-def test_an_adapter_s_pictures_cost_token_and_adapter():
+def test_an_adapter_s_images_cost_token_and_adapter():
     timings = {name: timing(name, 1.0, 3600.0) for name in ("invert", "adapt", "sample")}
     rows = [*ROWS, _made("lora", 1.0, 0.2, 0.1)]
     found = {cost.arm: cost for cost in arm_costs(rows, [*SETS, pool("lora", 60)], timings, 2.0)}

@@ -23,7 +23,7 @@ POOLS = {"1/token": 100, "2/token": 200, "1/raw": 300, "2/raw": 400}
 
 
 def marked(begin: int, num: int, num_views: int = 2) -> np.ndarray:
-    """Features [num, views, 3] whose first value says which picture it is."""
+    """Features [num, views, 3] whose first value says which image it is."""
     return np.tile((begin + np.arange(num, dtype=np.float32))[:, None, None], (1, num_views, 3))
 
 
@@ -40,14 +40,14 @@ def data_of(**changes: object) -> TrialData:
 
 
 def added(arm: str, ratio: float, seed_index: int = 0, data: TrialData | None = None, weight: float = 1.0):
-    """Marks, classes and weights of the synthetic pictures of an arm."""
+    """Marks, classes and weights of the synthetic images of an arm."""
     found = training_set(data or data_of(), arm, ratio, seed_index, weight, 5)
     weights = None if found.weights is None else found.weights[found.num_real :]
     return found.inputs[found.num_real :, 0, 0].astype(int), found.class_ids[found.num_real :], weights
 
 
 @pytest.mark.parametrize("arm", ["real", "balanced", "balanced_softmax"])
-def test_free_arms_see_the_real_pictures(arm: str):
+def test_free_arms_see_the_real_images(arm: str):
     found = training_set(data_of(), arm, 0.0, 0, 0.5, 5)
     assert np.array_equal(found.inputs, marked(0, 12))
     assert np.array_equal(found.class_ids, TRAIN_IDS)
@@ -74,17 +74,17 @@ def test_a_larger_ratio_adds_to_a_smaller_one_and_seeds_differ():
     assert added("token", 2.0)[0].tolist() == many.tolist()
 
 
-def test_the_negative_control_labels_one_tokens_pictures_as_the_other_class():
+def test_the_negative_control_labels_one_tokens_images_as_the_other_class():
     marks, classes, _ = added("shuffled_token", 1.0)
     assert classes.tolist() == [1] * 4 + [2] * 2
     assert ((marks[classes == 1] >= 200) & (marks[classes == 1] < 210)).all()
     assert ((marks[classes == 2] >= 100) & (marks[classes == 2] < 110)).all()
 
 
-def test_an_arm_on_top_of_a_control_has_that_controls_pictures_and_the_tokens():
+def test_an_arm_on_top_of_a_control_has_that_controls_images_and_the_tokens():
     assert (control_of("balanced+token"), source_of("balanced+token")) == ("balanced", "token")
     found = training_set(data_of(), stacked_arm("augmented"), 1.0, 0, 1.0, 5)
-    assert found.inputs.shape == (12 + 6, 4, 3), "two views of a synthetic picture are shown twice"
+    assert found.inputs.shape == (12 + 6, 4, 3), "two views of a synthetic image are shown twice"
     assert np.array_equal(found.inputs[:12], marked(1000, 12, 4))
     plain = training_set(data_of(), stacked_arm("balanced"), 1.0, 0, 1.0, 5)
     assert np.array_equal(plain.inputs, training_set(data_of(), "token", 1.0, 0, 1.0, 5).inputs)
@@ -96,14 +96,14 @@ def test_the_replacing_arm_brings_whole_pools():
     assert sorted(found.inputs[12:, 0, 0].astype(int)) == [*range(100, 110), *range(200, 210)]
 
 
-def test_the_repeated_arm_shows_real_pictures_again_each_before_one_comes_twice():
+def test_the_repeated_arm_shows_real_images_again_each_before_one_comes_twice():
     found = training_set(data_of(), "repeated", 1.5, 0, 0.5, 5)
     marks, classes = found.inputs[12:, 0, 0].astype(int), found.class_ids[12:]
     assert classes.tolist() == [1] * 6 + [2] * 3 == TRAIN_IDS[marks].tolist()
     assert sorted(marks[:4]) == [6, 7, 8, 9]
     assert found.weights is None
     token = training_set(data_of(), "token", 1.5, 0, 1.0, 5)
-    assert np.array_equal(found.class_ids, token.class_ids), "only the pictures differ"
+    assert np.array_equal(found.class_ids, token.class_ids), "only the images differ"
 
 
 def test_weights_of_curation_and_of_the_arm_multiply_and_nought_leaves_out():
@@ -121,10 +121,10 @@ def test_weights_of_curation_and_of_the_arm_multiply_and_nought_leaves_out():
         (
             "token",
             {},
-            r"ratio 3 asks for 12 synthetic pictures of class 1, 10 were made: .*num_per_class to at least 12",
+            r"ratio 3 asks for 12 synthetic images of class 1, 10 were made: .*num_per_class to at least 12",
         ),
-        ("shuffled_token", {}, r"ratio 3 asks for 12 synthetic pictures of class 1"),
-        ("balanced+token", {}, r"ratio 3 asks for 12 synthetic pictures of class 1"),
+        ("shuffled_token", {}, r"ratio 3 asks for 12 synthetic images of class 1"),
+        ("balanced+token", {}, r"ratio 3 asks for 12 synthetic images of class 1"),
         ("token", {"1/token": np.array([0.0] * 3 + [1.0] * 7)}, r"10 were made and 7 of them kept: .* at least 15"),
     ],
 )
@@ -146,12 +146,12 @@ def broken(num: int, value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_classes": 4}, "training split: class 3 has no picture"),
-        ({"train": broken(12, np.nan)}, "pictures 'training': features hold NaN"),
-        ({"evaluation": broken(3, np.inf)}, "pictures 'evaluation': features hold NaN"),
-        ({"augmented": broken(12, np.nan)}, "pictures 'augmented': features hold NaN"),
-        ({"synthetic": {"1/token": broken(4, np.nan)}}, "pictures '1/token': features hold NaN"),
-        ({"synthetic": {"1/token": marked(0, 0)}}, "pictures '1/token': there are none"),
+        ({"num_classes": 4}, "training split: class 3 has no image"),
+        ({"train": broken(12, np.nan)}, "images 'training': features hold NaN"),
+        ({"evaluation": broken(3, np.inf)}, "images 'evaluation': features hold NaN"),
+        ({"augmented": broken(12, np.nan)}, "images 'augmented': features hold NaN"),
+        ({"synthetic": {"1/token": broken(4, np.nan)}}, "images '1/token': features hold NaN"),
+        ({"synthetic": {"1/token": marked(0, 0)}}, "images '1/token': there are none"),
         ({"weights": {"1/token": np.ones(9)}}, "weights of '1/token'"),
         ({"weights": {"1/token": np.full(10, np.nan)}}, "weights of '1/token'"),
         ({"weights": {"1/token": np.full(10, -1.0)}}, "weights of '1/token'"),
@@ -188,7 +188,7 @@ def test_the_planned_arms():
 
 
 @pytest.mark.parametrize("arm", ["token", "raw", "shuffled_token", "token_replace", "balanced+token"])
-def test_targets_of_synthetic_pictures_alone_are_softened(arm: str):
+def test_targets_of_synthetic_images_alone_are_softened(arm: str):
     found = training_set(data_of(), arm, 0.5, 0, 1.0, 5, 0.3)
     assert found.smoothing is not None
     assert (found.smoothing[: found.num_real] == 0).all()
@@ -197,5 +197,5 @@ def test_targets_of_synthetic_pictures_alone_are_softened(arm: str):
 
 
 @pytest.mark.parametrize(("arm", "smoothing"), [("token", 0.0), ("repeated", 0.3), ("real", 0.3), ("augmented", 0.3)])
-def test_real_pictures_keep_their_targets(arm: str, smoothing: float):
+def test_real_images_keep_their_targets(arm: str, smoothing: float):
     assert training_set(data_of(), arm, 1.0, 0, 1.0, 5, smoothing).smoothing is None

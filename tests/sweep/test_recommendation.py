@@ -93,7 +93,7 @@ def _beside_repeated(row, content_gain, content_gain_p):
     return dataclasses.replace(row, content_gain=content_gain, content_gain_p=content_gain_p)
 
 
-def test_a_gain_that_repeated_real_pictures_may_reach_is_refused():
+def test_a_gain_that_repeated_real_images_may_reach_is_refused():
     rows = [
         REAL,
         _beside_repeated(_made("token", 1.0, 0.05, 0.001), 0.04, 0.01),
@@ -104,7 +104,7 @@ def test_a_gain_that_repeated_real_pictures_may_reach_is_refused():
     assert recommend(rows, CONFIG)[0] == 1.0
     ratio, sentence = recommend([REAL, rows[2], rows[4]], CONFIG)
     assert ratio == 0.0
-    assert "not beyond what repeating the real pictures as often does (+0.020)" in sentence
+    assert "not beyond what repeating the real images as often does (+0.020)" in sentence
     assert recommend([REAL, rows[2]], CONFIG)[0] == 2.0, "without that control it is not asked for"
     alone = _made("token", 4.0, 0.2, 0.001)
     assert recommend([REAL, alone, rows[3]], CONFIG)[0] == 0.0, "the control failed at this ratio: nothing is shown"
@@ -154,7 +154,7 @@ def _class_row(name, ratio, gain, holm_p, split="validation"):
         arm="token",
         ratio=ratio,
         class_name=name,
-        num_pictures=20,
+        num_images=20,
         recall=0.5,
         recall_low=0.3,
         recall_high=0.7,
@@ -185,8 +185,8 @@ def test_each_class_gets_its_own_ratio_or_none():
     beaten = [dataclasses.replace(rows[0], content_holm_p=0.04), *rows[1:]]
     assert [c.ratio for c in recommend_classes(beaten + repeated, arms, CONFIG)] == [1.0, 0.0]
     found = recommend_classes(rows + repeated, arms, CONFIG)
-    assert [c.ratio for c in found] == [0.0, 0.0], "a larger gain than that of repeated pictures must not be by chance"
-    assert "not shown to beat repeated real pictures" in found[0].reason
+    assert [c.ratio for c in found] == [0.0, 0.0], "a larger gain than that of repeated images must not be by chance"
+    assert "not shown to beat repeated real images" in found[0].reason
     for unfit in (([_class_row("rose", 1.0, 0.3, 0.2, split="test")], arms), (rows, [REAL_ON_TEST])):
         with pytest.raises(ValueError, match="validation only"):
             recommend_classes(*unfit, CONFIG)

@@ -26,7 +26,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from torchmetrics.functional.classification import multiclass_recall
 
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.sweep.bootstrap import draw_resamples, resampled_f1
 from flowerti.sweep.statistics import holm_by, wilson
 
@@ -37,26 +37,26 @@ def test_resampled_f1_is_that_of_explicitly_repeated_arrays():
     predictions = np.array([[t.predictions for t in cell] for cell in cells])
     is_weak = np.isin(np.arange(NUM_CLASSES), WEAK)
     groups = np.stack([np.full(4, 0.25), is_weak / 2, ~is_weak / 2])
-    seed_counts, picture_counts = draw_resamples(TRUE_IDS, 3, 25, np.random.default_rng(1))
-    fast = resampled_f1(predictions, TRUE_IDS, groups, seed_counts, picture_counts)
+    seed_counts, image_counts = draw_resamples(TRUE_IDS, 3, 25, np.random.default_rng(1))
+    fast = resampled_f1(predictions, TRUE_IDS, groups, seed_counts, image_counts)
     assert fast.both.shape == (3, 2, 25)
     for arm, cell in enumerate(cells):
         for b in range(25):
-            slow = explicit_replicate(cell, seed_counts[b], picture_counts[:, b])
+            slow = explicit_replicate(cell, seed_counts[b], image_counts[:, b])
             np.testing.assert_allclose(fast.both[:, arm, b], slow, atol=1e-12)
-            slow = explicit_replicate(cell, np.ones(3, int), picture_counts[:, b])
-            np.testing.assert_allclose(fast.pictures_only[:, arm, b], slow, atol=1e-12)
+            slow = explicit_replicate(cell, np.ones(3, int), image_counts[:, b])
+            np.testing.assert_allclose(fast.images_only[:, arm, b], slow, atol=1e-12)
         slow = [loop_means(TRUE_IDS, np.array(t.predictions)) for t in cell]
         np.testing.assert_allclose(fast.seeds[:, arm].T, slow, atol=1e-12)
 
 
-def test_a_replicate_keeps_the_number_of_seeds_and_the_pictures_of_each_class():
-    seed_counts, picture_counts = draw_resamples(TRUE_IDS, 3, 4000, np.random.default_rng(2))
+def test_a_replicate_keeps_the_number_of_seeds_and_the_images_of_each_class():
+    seed_counts, image_counts = draw_resamples(TRUE_IDS, 3, 4000, np.random.default_rng(2))
     assert set(seed_counts.sum(axis=1)) == {3}
     for class_id, size in enumerate([3, 4, 2, 5]):
-        members = picture_counts[TRUE_IDS == class_id]
+        members = image_counts[TRUE_IDS == class_id]
         assert set(members.sum(axis=0)) == {size}
-        # Drawn with replacement, a picture's count is binomial(size, 1 / size).
+        # Drawn with replacement, an image's count is binomial(size, 1 / size).
         np.testing.assert_allclose(members.mean(axis=1), 1, atol=4 / np.sqrt(4000))
         np.testing.assert_allclose(members.var(axis=1), 1 - 1 / size, atol=0.15)
 
@@ -79,15 +79,15 @@ def _loop_percentile(values, share):
     return ordered[low] + (position - low) * (ordered[low + 1] - ordered[low])
 
 
-def _stretched_by_hand(seed_values, pictures_only, both, num_pictures):
+def _stretched_by_hand(seed_values, images_only, both, num_images):
     """Variance components of a balanced two-way table, written out for three seeds."""
-    picture_factor, seed_factor = num_pictures / (num_pictures - 1), 3 / 2
+    image_factor, seed_factor = num_images / (num_images - 1), 3 / 2
     of_seeds = statistics.variance(seed_values) / 3
-    of_pictures = statistics.pvariance(pictures_only) * picture_factor
-    rest = statistics.pvariance(both) - statistics.pvariance(seed_values) / 3 - statistics.pvariance(pictures_only)
-    total = of_seeds + of_pictures - max(0, rest) * seed_factor * picture_factor
-    total = max(total, of_seeds, of_pictures)
-    freedom = total**2 / (of_seeds**2 / 2 + of_pictures**2 / (num_pictures - 1))
+    of_images = statistics.pvariance(images_only) * image_factor
+    rest = statistics.pvariance(both) - statistics.pvariance(seed_values) / 3 - statistics.pvariance(images_only)
+    total = of_seeds + of_images - max(0, rest) * seed_factor * image_factor
+    total = max(total, of_seeds, of_images)
+    freedom = total**2 / (of_seeds**2 / 2 + of_images**2 / (num_images - 1))
     scale = stats.t.ppf(0.975, max(1, freedom)) / 1.959963984540054
     scale *= (total / statistics.pvariance(both)) ** 0.5
     centre = statistics.mean(seed_values)
@@ -97,15 +97,15 @@ def _stretched_by_hand(seed_values, pictures_only, both, num_pictures):
 def test_intervals_and_p_values_are_those_of_paired_explicit_resamples():
     trials = small_sweep()
     rng = np.random.default_rng(seed_for(7, "", "bootstrap/validation", 0))
-    seed_counts, picture_counts = draw_resamples(TRUE_IDS, 3, 100, rng)
+    seed_counts, image_counts = draw_resamples(TRUE_IDS, 3, 100, rng)
     keys = (("real", 0.0), ("token", 0.5), ("token", 2.0))
 
     def replicates(key, of_seeds):
         cell = trials_of(trials, *key)
-        return np.array([explicit_replicate(cell, s, p) for s, p in zip(of_seeds, picture_counts.T, strict=True)])
+        return np.array([explicit_replicate(cell, s, p) for s, p in zip(of_seeds, image_counts.T, strict=True)])
 
     both = {key: replicates(key, seed_counts) for key in keys}
-    pictures = {key: replicates(key, np.ones_like(seed_counts)) for key in keys}
+    images = {key: replicates(key, np.ones_like(seed_counts)) for key in keys}
     seeds = {
         key: np.array([loop_means(TRUE_IDS, np.array(t.predictions)) for t in trials_of(trials, *key)]) for key in keys
     }
@@ -113,14 +113,14 @@ def test_intervals_and_p_values_are_those_of_paired_explicit_resamples():
     for key in keys:
         row = row_of(rows, *key)
         samples = {
-            "macro_f1": [part[key][:, 0] for part in (seeds, pictures, both)] + [14 / 4],
-            "weak_f1": [part[key][:, 1] for part in (seeds, pictures, both)] + [9 / 2],
-            "weak_gain": [part[key][:, 1] - part["real", 0.0][:, 1] for part in (seeds, pictures, both)] + [9 / 2],
+            "macro_f1": [part[key][:, 0] for part in (seeds, images, both)] + [14 / 4],
+            "weak_f1": [part[key][:, 1] for part in (seeds, images, both)] + [9 / 2],
+            "weak_gain": [part[key][:, 1] - part["real", 0.0][:, 1] for part in (seeds, images, both)] + [9 / 2],
         }
-        for name, (*parts, num_pictures) in samples.items():
+        for name, (*parts, num_images) in samples.items():
             if name == "weak_gain" and key == ("real", 0.0):
                 continue
-            sample = _stretched_by_hand(*(part.tolist() for part in parts), num_pictures)
+            sample = _stretched_by_hand(*(part.tolist() for part in parts), num_images)
             bounds = [getattr(row, f"{name}_low"), getattr(row, f"{name}_high")]
             lowest = -1 if name == "weak_gain" else 0
             expected = [min(1, max(lowest, _loop_percentile(sample, share))) for share in (0.025, 0.975)]
@@ -141,7 +141,7 @@ def test_recalls_are_those_of_torchmetrics_and_their_intervals_those_of_scipy():
     assert len(rows) == 4 * len(WEAK)
     for (arm, ratio, name), row in rows.items():
         cell, class_id = trials_of(trials, arm, ratio), NAMES.index(name)
-        assert row.num_pictures == (TRUE_IDS == class_id).sum()
+        assert row.num_images == (TRUE_IDS == class_id).sum()
         assert row.recall == pytest.approx(np.mean([_reference_recall(t.predictions, class_id) for t in cell]))
         assert row.f1 == pytest.approx(np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in cell]))
     for row in analysis.rows():
@@ -150,10 +150,10 @@ def test_recalls_are_those_of_torchmetrics_and_their_intervals_those_of_scipy():
         assert row.balanced_accuracy == pytest.approx(expected)
 
 
-def test_a_recalls_interval_is_wilsons_over_pictures_not_over_seeds():
+def test_a_recalls_interval_is_wilsons_over_images_not_over_seeds():
     hits = [make_trial("real", 0.0, s, np.where(np.arange(14) < 5, TRUE_IDS, 0)) for s in range(4)]
     rows = {r.class_name: r for r in analyse(hits).class_rows()}
-    expected = stats.binomtest(2, 4).proportion_ci(method="wilson")  # class b: pictures 3 to 6, of which 3 and 4 hit
+    expected = stats.binomtest(2, 4).proportion_ci(method="wilson")  # class b: images 3 to 6, of which 3 and 4 hit
     assert (rows["b"].recall, rows["b"].recall_low) == pytest.approx((0.5, expected.low))
     assert rows["b"].recall_high == pytest.approx(expected.high)
 
@@ -171,7 +171,7 @@ def test_p_values_are_adjusted_over_ratios_and_over_classes_and_ratios():
     assert smallest.holm_p == pytest.approx(min(1, 4 * smallest.gain_p))
 
 
-def test_a_class_is_compared_with_its_own_pictures_shown_again():
+def test_a_class_is_compared_with_its_own_images_shown_again():
     again = [dataclasses.replace(t, arm="repeated", ratio=2.0) for t in small_sweep() if t.arm == "balanced"]
     trials = [*small_sweep(), *again]
     analysis = analyse(trials)
@@ -211,7 +211,7 @@ def test_holm_and_wilson_are_those_of_statsmodels():
         assert wilson(share, 17) == pytest.approx(expected, abs=1e-12)
 
 
-def test_groups_follow_the_number_of_training_pictures():
+def test_groups_follow_the_number_of_training_images():
     trials = small_sweep()
     analysis = analyse(trials, num_train=[150, 10, 5, 20])
     rows = {(r.arm, r.ratio, r.group): r for r in analysis.group_rows()}

@@ -103,7 +103,7 @@ def _with_prediction(trial, value):
         ("seed missing", r"token at ratio 2 lacks seeds \[0\]"),
         ("twice", "twice"),
         ("split", r"\['test', 'validation'\]"),
-        ("short", "token at ratio 2, seed 0: 1 predictions for 14 pictures"),
+        ("short", "token at ratio 2, seed 0: 1 predictions for 14 images"),
         ("nan", "token at ratio 2, seed 0: .*NaN"),
         ("range", "no class id in"),
         ("negative", "no class id in"),

@@ -1,7 +1,7 @@
-"""Names the sets of pictures whose features the stages ask for: real splits, and synthetic sets by class and source.
+"""Names the sets of images whose features the stages ask for: real splits, and synthetic sets by class and source.
 
 Classifier and scoring share a set's features where both use the same network at the same size. What a classifier
-learns from (stored features, or the pictures themselves) is named here as well, and read on the worker.
+learns from (stored features, or the images themselves) is named here as well, and read on the worker.
 """
 
 import functools
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowerti.artifacts.records import PictureSet, slug
+from flowerti.artifacts.identity import slug
+from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import THUMBNAILS, BackboneChoice, FeatureSet, compute_features
-from flowerti.data.dataset import Split, read_pictures
+from flowerti.data.dataset import Split, read_images
 from flowerti.data.shards import addresses_of, read_synthetic
 from flowerti.features.files import StoredFeatures
 from flowerti.study import Study
@@ -45,7 +46,7 @@ def weights_sha256(choice: BackboneChoice) -> str:
 
 
 def real_set(study: Study, split: Split, views: str = "plain") -> FeatureSet:
-    """The real pictures of a split, in the order of the data set."""
+    """The real images of a split, in the order of the data set."""
     return FeatureSet(
         name=f"real.{split}.{views}",
         addresses=[record.address for record in study.dataset.of(split)],
@@ -57,12 +58,12 @@ def real_set(study: Study, split: Split, views: str = "plain") -> FeatureSet:
     )
 
 
-def synthetic_set(study: Study, pictures: PictureSet, views: str) -> FeatureSet:
-    """The synthetic pictures of one class and source, in the order of their index."""
+def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
+    """The synthetic images of one class and source, in the order of their index."""
     return FeatureSet(
-        name=f"synthetic.{slug(pictures.class_name)}.{pictures.source}.{views}",
-        addresses=addresses_of(study.run, pictures.files),
-        content_key=pictures.sha256,
+        name=f"synthetic.{slug(images.class_name)}.{images.source}.{views}",
+        addresses=addresses_of(study.run, images.files),
+        content_key=images.sha256,
         views=views,
         image_size_px=study.experiment.data.image_size_px,
         run_seed=study.experiment.seed,
@@ -71,23 +72,23 @@ def synthetic_set(study: Study, pictures: PictureSet, views: str) -> FeatureSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassifierInput:
-    """What a classifier learns from, by name: stored features, or pictures for full fine-tuning."""
+    """What a classifier learns from, by name: stored features, or images for full fine-tuning."""
 
     features: StoredFeatures | None
     addresses: tuple[str, ...]
     image_size_px: int
 
     def read(self, run: RunDirectory) -> np.ndarray:
-        """Features [num, views, dim], or pictures [num, height, width, 3]."""
+        """Features [num, views, dim], or images [num, height, width, 3]."""
         if self.features is not None:
             return self.features.read(run)
         if self.addresses and self.addresses[0].startswith("synthetic:"):
             return np.stack([read_synthetic(run, address, self.image_size_px) for address in self.addresses])
-        return read_pictures(list(self.addresses), self.image_size_px)
+        return read_images(list(self.addresses), self.image_size_px)
 
 
 def classifier_inputs(study: Study, sets: list[FeatureSet]) -> list[ClassifierInput]:
-    """The inputs for some sets of pictures; features that are missing are computed."""
+    """The inputs for some sets of images; features that are missing are computed."""
     size_px = study.experiment.data.image_size_px
     if study.experiment.classifier.mode == "full":
         return [ClassifierInput(features=None, addresses=tuple(s.addresses), image_size_px=size_px) for s in sets]

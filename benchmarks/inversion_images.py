@@ -1,26 +1,26 @@
-"""How near pictures drawn with learnt rows come to held-out real ones."""
+"""How near images drawn with learnt rows come to held-out real ones."""
 
 import numpy as np
 from torch import Tensor
 
 from benchmarks.inversion_steps import TOKEN
-from flowerti.artifacts.records import seed_for
+from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import SamplingConfig
 from flowerti.diffusion import Base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
 from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
 from flowerti.metrics.kernel import kernel_distance
-from flowerti.sampling import build_pipeline, draw_pictures
+from flowerti.sampling import build_pipeline, draw_images
 
 _BATCH_SIZE = 20
 
 
 class Gauge:
-    """Draws with rows and measures against one class's real pictures, uint8 [num, height, width, 3]."""
+    """Draws with rows and measures against one class's real images, uint8 [num, height, width, 3]."""
 
-    def __init__(self, base: Base, real: np.ndarray, num_pictures: int) -> None:
-        self._base, self._num_pictures = base, num_pictures
+    def __init__(self, base: Base, real: np.ndarray, num_images: int) -> None:
+        self._base, self._num_images = base, num_images
         self._lite = load_backbone("efficientnet_lite0", "", 2 * real.shape[1])
         self._pipeline, self._empty = build_pipeline(base), encode_empty_prompt(base)
         self._real = self._features(real)
@@ -30,11 +30,11 @@ class Gauge:
         config = SamplingConfig()
         ids = tokenise(self._base, [config.prompt.format(TOKEN)], TOKEN, len(rows))
         states = encode_text(self._base, ids, rows)
-        seeds = [seed_for(seed, "", "benchmark/pictures", i) for i in range(self._num_pictures)]
+        seeds = [seed_for(seed, "", "benchmark/images", i) for i in range(self._num_images)]
         parts = [seeds[i : i + _BATCH_SIZE] for i in range(0, len(seeds), _BATCH_SIZE)]
-        drawn = [draw_pictures(self._pipeline, states, self._empty, part, config) for part in parts]
+        drawn = [draw_images(self._pipeline, states, self._empty, part, config) for part in parts]
         return float(kernel_distance(self._real, self._features(np.concatenate(drawn))))
 
-    def _features(self, pictures: np.ndarray) -> np.ndarray:
-        parts = [pictures[i : i + _BATCH_SIZE] for i in range(0, len(pictures), _BATCH_SIZE)]
+    def _features(self, images: np.ndarray) -> np.ndarray:
+        parts = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
         return np.concatenate([extract(self._lite, part) for part in parts])

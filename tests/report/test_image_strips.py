@@ -1,13 +1,13 @@
-"""Strips of pictures: the first ones, in order, unchanged, in the order of the page, real ones only with leave."""
+"""Strips of images: the first ones, in order, unchanged, in the order of the page, real ones only with leave."""
 
 import numpy as np
 import pytest
-from finished_run import pixels, shown_pictures
+from finished_run import pixels, shown_images
 
-from flowerti.report.picture_strips import CELL_PX, GAP_PX, LABEL_PX, in_reading_order, strip_png
+from flowerti.report.image_strips import CELL_PX, GAP_PX, LABEL_PX, in_reading_order, strip_png
 
 
-def test_strip_shows_the_first_pictures_of_each_row_in_order_and_unchanged():
+def test_strip_shows_the_first_images_of_each_row_in_order_and_unchanged():
     stacks = {
         label: np.random.default_rng(i).integers(0, 256, (5, 64, 64, 3), np.uint8) for i, label in enumerate("ab")
     }
@@ -31,21 +31,21 @@ def test_strip_takes_rows_of_other_sizes_and_lengths():
 
 
 @pytest.mark.parametrize(
-    ("pictures", "num_columns"),
+    ("images", "num_columns"),
     [({}, 8), ({"a": np.zeros((0, 8, 8, 3), np.uint8)}, 8), ({"a": np.zeros((1, 8, 8, 3), np.uint8)}, 0)],
 )
-def test_strip_refuses_nothing_to_show(pictures, num_columns):
+def test_strip_refuses_nothing_to_show(images, num_columns):
     with pytest.raises(ValueError, match="num_columns"):
-        strip_png(pictures, num_columns)
+        strip_png(images, num_columns)
 
 
 def test_rows_stand_in_reading_order_whatever_the_order_given():
-    of_class = shown_pictures(["rose"])["rose"] | {"dreambooth": np.zeros((1, 8, 8, 3), np.uint8)}
+    of_class = shown_images(["rose"])["rose"] | {"dreambooth": np.zeros((1, 8, 8, 3), np.uint8)}
     labels = ["real", "class name", "other name", "Latin name", "learnt token", "dreambooth"]
     assert list(in_reading_order(of_class, True)) == labels
     assert list(in_reading_order(dict(reversed(of_class.items())), True)) == labels
 
 
-def test_real_pictures_need_leave_and_empty_sets_have_no_row():
-    of_class = shown_pictures(["rose"])["rose"] | {"raw": np.zeros((0, 64, 64, 3), np.uint8)}
+def test_real_images_need_leave_and_empty_sets_have_no_row():
+    of_class = shown_images(["rose"])["rose"] | {"raw": np.zeros((0, 64, 64, 3), np.uint8)}
     assert list(in_reading_order(of_class, False)) == ["other name", "Latin name", "learnt token"]

@@ -1,0 +1,53 @@
+"""What makes an artifact the one it is: its key, the seed of every random choice, and a class's file name.
+
+An artifact's key is the hash of the settings that matter to it and of the keys of its inputs; a stage does its work
+only where no artifact with that key is in the run directory. This module does not know what is stored.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+from urllib.parse import quote
+
+_MAX_SLUG_LENGTH = 80
+
+
+def key_of(*parts: Any) -> str:
+    """Hash dataclasses, dictionaries, sequences, strings and numbers to 64 hexadecimal digits."""
+    text = json.dumps(
+        [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts],
+        sort_keys=True,
+        allow_nan=False,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seed_for(run_seed: int, class_name: str, source: str, index: int) -> int:
+    """Return the one seed of an image, an optimiser run or a trial: a hash in [0, 2**63), the same on any worker."""
+    text = json.dumps([run_seed, class_name, source, index]).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def num_synthetic(ratio: float, num_real: int) -> int:
+    """How many synthetic images a class gets at a ratio."""
+    return round(ratio * num_real)
+
+
+def slug(class_name: str) -> str:
+    """Turn a class name into a safe file name, different for different names.
+
+    Letters, digits and hyphens stay, a space becomes an underscore, everything else is percent-escaped, so that no
+    name can leave its folder or be hidden; a name that grows too long ends in its hash.
+
+    Raises:
+        ValueError: the name is empty.
+    """
+    if not class_name:
+        raise ValueError("class name is empty: every class needs a name")
+    escaped = quote(class_name, safe=" ")
+    for character, code in ((".", "%2E"), ("_", "%5F"), ("~", "%7E"), (" ", "_")):
+        escaped = escaped.replace(character, code)
+    if len(escaped) <= _MAX_SLUG_LENGTH:
+        return escaped
+    return escaped[: _MAX_SLUG_LENGTH - 17] + "~" + hashlib.sha256(class_name.encode()).hexdigest()[:16]

@@ -1,0 +1,78 @@
+"""Where everything lies in a run directory: the one place that knows a path.
+
+This module knows names only; it opens nothing, and does not know how anything is computed.
+"""
+
+from flowerti.artifacts.identity import slug
+
+CONFIG = "config.json"
+CENSUS = "data.json"
+SPLITS = "splits.json"
+CLASSIFIER_REPORT = "classifier/report.json"
+CLASSIFIER_NOTES = "classifier/train"
+"""Where Ray Train may keep notes on a shared store."""
+SELECTION = "selection.json"
+SWEEP_INTENT = "sweep/intent.json"
+SWEEP_TABLE = "sweep/table.json"
+SWEEP_COSTS = "sweep/costs.json"
+SWEEP_NOTES = "sweep/tune"
+"""Where Ray Tune may keep notes on a shared store."""
+SUMMARY = "summary.json"
+PAGE = "report.html"
+RESULT = "result.json"
+
+CONCEPTS = "concepts"
+FEATURES = "features"
+FIGURES = "figures"
+SYNTHETIC = "synthetic"
+TRIALS = "sweep/trials"
+
+
+def concept_folder(class_name: str) -> str:
+    """What was learnt for a class."""
+    return f"{CONCEPTS}/{slug(class_name)}"
+
+
+def learned_record(class_name: str, technique: str) -> str:
+    """The record of what a technique learnt for a class; written last."""
+    return f"{concept_folder(class_name)}/{technique}.json"
+
+
+def learned_file(class_name: str, name: str) -> str:
+    """A file that a technique wrote for a class."""
+    return f"{concept_folder(class_name)}/{name}"
+
+
+def checkpoint(class_name: str, technique: str) -> str:
+    """The last checkpoint of a class while a technique learns it."""
+    return f"{concept_folder(class_name)}/checkpoints/{technique}.safetensors"
+
+
+def shard(class_name: str, source: str, begin: int) -> str:
+    """The synthetic images of a class and source from index `begin` on."""
+    return f"{SYNTHETIC}/{slug(class_name)}.{source}.{begin:06d}.parquet"
+
+
+def features(network: str, size_px: int) -> str:
+    """The folder of one network's features at one size."""
+    return f"{FEATURES}/{network}-{size_px}"
+
+
+def scores(reference: str) -> str:
+    """The scores beside the real images of a split."""
+    return f"scores/{reference}.json"
+
+
+def trial(name: str) -> str:
+    """A finished trial of the sweep."""
+    return f"{TRIALS}/{name}.json"
+
+
+def timing(stage: str) -> str:
+    """What a stage cost when it last did its work."""
+    return f"timings/{stage}.json"
+
+
+def figure(name: str) -> str:
+    """A figure of the report."""
+    return f"{FIGURES}/{name}"
