@@ -8,12 +8,13 @@ run and every worker have the same rows. This module does not know what the rows
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 _VARIABLE = "FLOWERTI_PLUGINS"
 """Environment variable by which workers learn the plugins of the run; read when a table is first asked."""
 
 
+@runtime_checkable
 class Named(Protocol):
     """Anything that can be a row."""
 
