@@ -1,4 +1,4 @@
-"""The door for a person: `flowerti run`, `plan`, `status`, `report` and `presets`.
+"""The entry point for a person: `flowerti run`, `plan`, `status`, `report` and `presets`.
 
 Options of `run` are generated from the dataclasses of `config`, with the preset's values as defaults. Heavy packages
 are imported only by what needs them, so that help answers at once.
@@ -7,13 +7,28 @@ are imported only by what needs them, so that help answers at once.
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.saved_config import find_config
 from flowerti.config.experiment import Experiment, from_json
 from flowerti.config.presets import PRESETS, preset
+from flowerti.config.techniques import TECHNIQUES
+from flowerti.progress import Progress
+from flowerti.tables import load_plugins
+
+if TYPE_CHECKING:
+    from flowerti.plan import StagePlan
+
+_SETTINGS_HELP = (
+    "--preset NAME or --config FILE chooses the experiment, --run-dir DIR says where its results go (a path, "
+    "s3://... or gs://...; with neither preset nor config, a run that was started there goes on), --until STAGE "
+    "ends after a stage; every setting below can be changed. Presets: " + ", ".join(PRESETS)
+)
+_PLAN_HELP = "Estimate a run from the times of its steps; takes the settings of `flowerti run` as well."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,13 +81,15 @@ def run(arguments: list[str], *, address: str | None = None, until: str | None =
     values, _ = _split(arguments)
     experiment, run_directory = parse_run(arguments, address=address)
     from flowerti.pipeline import run_experiment
+    from flowerti.progress import console
 
-    say, last = speaker(), values.until or until or "report"
-    run_experiment(experiment, run_directory, say, last)
+    listen, last = console(), values.until or until or "report"
+    run_experiment(experiment, run_directory, [listen], last)
     if last == "report":
-        summary = json.loads(run_directory.read_bytes("summary.json"))
-        say(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")
-        say(f"report: {run_directory.uri.rstrip('/')}/report.html")
+        summary = json.loads(run_directory.read_bytes(layout.SUMMARY))
+        done = Progress("done", [listen])
+        done.info(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")
+        done.info(f"report: {run_directory.uri.rstrip('/')}/{layout.PAGE}")
     return 0
 
 
@@ -85,26 +102,42 @@ def parse_run(arguments: list[str], *, address: str | None = None) -> tuple[Expe
     """
     values, rest = _split(arguments)
     started = RunDirectory(values.run_dir) if values.run_dir else None
-    if values.config is not None:
-        experiment = _read_config(values.config)
-    elif values.preset is None and started is not None and started.exists("config.json"):
-        experiment = from_json(
-            started.read_bytes("config.json").decode(errors="replace"), file_name=f"{started.uri}/config.json"
-        )
-    else:
-        experiment = preset("demo" if values.preset is None else values.preset)
+    experiment = _chosen(values, started)
     if address is not None:
         experiment = replace(experiment, cluster=replace(experiment.cluster, address=address))
-    experiment = _override(experiment, rest)
-    return experiment, started or RunDirectory(f"results/{experiment.name}")
+    experiment = _override(experiment, rest, "flowerti run")
+    return experiment, started or RunDirectory(f"runs/{experiment.name}")
+
+
+def _load_named_plugins(arguments: list[str]) -> None:
+    """First of all: a plugin's rows decide which options there are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--plugins", nargs="*", default=[])
+    load_plugins(parser.parse_known_args(arguments)[0].plugins)
+
+
+def _chosen(values: argparse.Namespace, started: RunDirectory | None) -> Experiment:
+    """The experiment that is named, or that was started in the run directory; the demo without either."""
+    if values.config is not None:
+        experiment = _read_config(values.config)
+    else:
+        found = find_config(started) if values.preset is None and started is not None else None
+        experiment = found or preset("demo" if values.preset is None else values.preset)
+    return replace(experiment, plugins=tuple(dict.fromkeys([*experiment.plugins, *values.plugins])))
+
+
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--preset")
+    start.add_argument("--config")
+    parser.add_argument("--plugins", nargs="*", default=[])
 
 
 def _split(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """What concerns the run as a whole, and the settings of the experiment."""
+    _load_named_plugins(arguments)
     parser = argparse.ArgumentParser(prog="flowerti run", add_help=False, allow_abbrev=False)
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--preset")
-    start.add_argument("--config")
+    _add_start(parser)
     parser.add_argument("--run-dir", default="")
     parser.add_argument("--until", default="")
     return parser.parse_known_args(arguments)
@@ -118,30 +151,12 @@ def _read_config(file_name: str) -> Experiment:
     return from_json(text, file_name=file_name)
 
 
-def _override(experiment: Experiment, arguments: list[str]) -> Experiment:
+def _override(experiment: Experiment, arguments: list[str], command: str) -> Experiment:
     import tyro
 
-    description = (
-        "--preset NAME or --config FILE chooses the experiment, --run-dir DIR says where its results go (a path, "
-        "s3://... or gs://...; with neither preset nor config, a run that was started there goes on), --until STAGE "
-        "ends after a stage; every setting below can be changed. Presets: " + ", ".join(PRESETS)
+    return tyro.cli(
+        Experiment, prog=command, description=_SETTINGS_HELP, default=experiment, args=arguments
     )
-    return tyro.cli(Experiment, prog="flowerti run", description=description, default=experiment, args=arguments)
-
-
-def speaker() -> Callable[[str], None]:
-    """A function that prints a line with the time since now."""
-    import time
-
-    from rich.console import Console
-
-    console, began = Console(highlight=False, soft_wrap=True), time.monotonic()
-
-    def say(text: str) -> None:
-        seconds = int(time.monotonic() - began)
-        console.print(f"{seconds // 60:3d}:{seconds % 60:02d} {text}", markup=False)
-
-    return say
 
 
 def rewrite_report(run_dir: str) -> int:
@@ -164,33 +179,57 @@ def tell_status(run_dir: str) -> int:
 
 def tell_plan(arguments: list[str]) -> int:
     """Print what every stage of an experiment would cost."""
-    from flowerti.plan import StepTimes, estimate, measured_times
+    from flowerti.measured_times import measured_times
+    from flowerti.plan import Request, StepTimes, estimate
 
-    parser = argparse.ArgumentParser(prog="flowerti plan", description="Estimate a run from the times of its steps.")
-    parser.add_argument("--preset", default="demo")
+    values, rest = _split_plan(arguments)
+    experiment = _override(_chosen(values, None), rest, "flowerti plan")
+    given = {
+        name: value for name in ("drawn_image", "scored_image", "trial", "actor_start") if (value := getattr(values, name))
+    }
+    times = StepTimes()
+    if values.from_run:
+        times = measured_times(RunDirectory(values.from_run), times.actor_start)
+    steps = {technique.name: value for technique in TECHNIQUES if (value := getattr(values, technique.name))}
+    times = replace(times, learning_step=times.learning_step | steps, **given)
+    asked = Request(
+        experiment=experiment,
+        num_classes=values.num_classes,
+        num_workers=values.num_gpus,
+        price_per_hour=values.price_per_gpu_hour,
+    )
+    _print_plan(estimate(asked, times))
+    return 0
+
+
+def _split_plan(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What the plan asks itself, and the settings of the experiment."""
+    _load_named_plugins(arguments)
+    parser = argparse.ArgumentParser(prog="flowerti plan", description=_PLAN_HELP, allow_abbrev=False)
+    _add_start(parser)
     parser.add_argument("--num-classes", type=int, required=True, help="weak classes")
     parser.add_argument("--num-gpus", type=int, required=True, help="workers at once, one on each GPU")
     parser.add_argument("--price-per-gpu-hour", type=float, default=0.0)
     parser.add_argument("--from-run", default="", help="take the times from this finished run")
-    known = [field.name for field in fields(StepTimes)]
-    for name in known:
-        parser.add_argument(f"--seconds-per-{name.replace('_', '-')}", dest=name, type=float)
-    values = parser.parse_args(arguments)
-    given = {name: getattr(values, name) for name in known if getattr(values, name) is not None}
-    measured = (
-        measured_times(RunDirectory(values.from_run), StepTimes().actor_start) if values.from_run else StepTimes()
-    )
-    times = replace(measured, **given)
-    stages = estimate(preset(values.preset), values.num_classes, values.num_gpus, times, values.price_per_gpu_hour)
-    print(f"{'stage':8} {'tasks':>8} {'GPU-hours':>10} {'hours':>8} {'busy':>6} {'GB':>8} {'cost':>10}")
-    for s in stages:
-        numbers = f"{s.num_tasks:8} {s.worker_hours:10.1f} {s.wall_hours:8.2f} {s.busy:6.1%}"
-        print(f"{s.stage:8} {numbers} {s.storage_gb:8.2f} {s.cost:10.2f}")
-    print(
-        f"{'all':8} {'':8} {sum(s.worker_hours for s in stages):10.1f} {sum(s.wall_hours for s in stages):8.2f}", end=""
-    )
-    print(f" {'':6} {sum(s.storage_gb for s in stages):8.2f} {sum(s.cost for s in stages):10.2f}")
-    return 0
+    for technique in TECHNIQUES:
+        option = f"--seconds-per-{technique.name.replace('_', '-')}-step"
+        parser.add_argument(option, dest=technique.name, type=float, default=0.0)
+    for name in ("drawn_image", "scored_image", "trial", "actor_start"):
+        parser.add_argument(f"--seconds-per-{name.replace('_', '-')}", dest=name, type=float, default=0.0)
+    return parser.parse_known_args(arguments)
+
+
+def _print_plan(rows: "list[StagePlan]") -> None:
+    width = max(len(row.stage) for row in rows)
+    print(f"{'stage':{width}} {'tasks':>8} {'GPU-hours':>10} {'hours':>8} {'busy':>6} {'GB':>8} {'cost':>10}  what")
+    for row in rows:
+        numbers = f"{row.num_tasks:8} {row.worker_hours:10.1f} {row.wall_hours:8.2f} {row.busy:6.1%}"
+        numbers += f" {row.storage_gb:8.2f} {row.cost:10.2f}"
+        # a stage that the number of weak classes does not change is named, and not estimated
+        print(f"{row.stage:{width}} {numbers if row.num_tasks else ' ' * len(numbers)}  {row.what}")
+    hours = f"{sum(row.worker_hours for row in rows):10.1f} {sum(row.wall_hours for row in rows):8.2f}"
+    sums = f"{sum(row.storage_gb for row in rows):8.2f} {sum(row.cost for row in rows):10.2f}"
+    print(f"{'all':{width}} {'':8} {hours} {'':6} {sums}")
 
 
 if __name__ == "__main__":

@@ -1,32 +1,31 @@
-"""The stages of a run: images -> classify -> select -> invert -> adapt -> sample -> score -> sweep -> report.
+"""The stages of a run: images -> classify -> select -> personalize -> sample -> score -> sweep -> confirm -> report.
 
 Each stage takes the study and the artifacts before it and leaves out what the run directory already holds. This module
 does not know how a stage works; Ray is reached only through `flowerti.cluster`.
 """
 
 import json
-import platform
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from importlib.metadata import version
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
-from flowerti.artifacts.records import ClassifierReport, Selection, Timing
+from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
-from flowerti.artifacts.sweep import ArmCost, SweepCosts
+from flowerti.artifacts.sweep import SweepCosts
+from flowerti.artifacts.versions import versions
 from flowerti.config.experiment import Experiment
+from flowerti.progress import Listener, Progress
+from flowerti.stage_clock import StageClock
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
 
-STAGES = ("classify", "select", "invert", "adapt", "sample", "score", "sweep", "confirm", "report")
+STAGES = ("classify", "select", "personalize", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
-_PACKAGES = ("ray", "torch", "torchvision", "diffusers", "transformers")
 
 
 def run_experiment(
-    experiment: Experiment, run: RunDirectory, say: Callable[[str], None], until: str = "report"
+    experiment: Experiment, run: RunDirectory, listeners: Sequence[Listener] = (), until: str = "report"
 ) -> None:
     """Run all stages that are missing, up to `until`; how it ended is left in result.json.
 
@@ -41,7 +40,7 @@ def run_experiment(
 
     set_environment(experiment.cluster)  # before a stage's module imports Ray
     study = prepare(experiment, run)
-    clock = StageClock(run, experiment, say)
+    clock = StageClock(run, experiment.cluster, listeners)
     try:
         with waits_told(experiment.cluster, clock.tell):
             for stage in _stages(study, clock):
@@ -56,58 +55,70 @@ def run_experiment(
 
 
 def _write_result(run: RunDirectory, result: dict[str, str]) -> None:
-    run.write_bytes("result.json", (json.dumps(result, indent=1) + "\n").encode())
+    run.write_bytes(layout.RESULT, (json.dumps(result, indent=1) + "\n").encode())
 
 
-def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Drawn:
+    """What is known once the images are drawn."""
+
+    classifier: ClassifierReport
+    selection: Selection
+    learned: list[Learned]
+    sets: list[ImageSet]
+
+
+def _stages(study: Study, clock: StageClock) -> Iterator[str]:
     """Do one stage after the other, and yield the name of each when it is done."""
-    from flowerti.cluster.adapt import adapt
+    drawn = yield from _up_to_images(study, clock)
+    yield from _up_to_report(study, clock, drawn)
+
+
+def _up_to_images(study: Study, clock: StageClock) -> Generator[str, None, _Drawn]:
     from flowerti.cluster.classify import classify
-    from flowerti.cluster.invert import invert
+    from flowerti.cluster.personalize import personalize
     from flowerti.cluster.sample import sample
+
+    with clock.stage("classify") as progress:
+        classifier = classify(study, progress)
+    yield "classify"
+    with clock.stage("select") as progress:
+        selection = choose(study, classifier, progress)
+    yield "select"
+    learned = personalize(study, selection, lambda technique: clock.stage(f"personalize.{technique}"))
+    yield "personalize"
+    with clock.stage("sample") as progress:
+        sets = sample(study, selection, learned, progress)
+    yield "sample"
+    return _Drawn(classifier=classifier, selection=selection, learned=learned, sets=sets)
+
+
+def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[str]:
     from flowerti.cluster.score import score
     from flowerti.cluster.sweep import sweep
-    from flowerti.inversion.concepts import neighbours_among
     from flowerti.report.findings import Findings
     from flowerti.report.publish import publish
 
-    with clock.stage("classify") as tell:
-        report = classify(study, tell)
-    yield "classify"
-    with clock.stage("select") as tell:
-        selection = choose(study, report, tell)
-    yield "select"
-    with clock.stage("invert") as tell:
-        concepts = invert(study, selection, tell)
-    yield "invert"
-    with clock.stage("adapt") as tell:
-        adapters = adapt(study, concepts, tell)
-    yield "adapt"
-    with clock.stage("sample") as tell:
-        sets = sample(study, selection, concepts, adapters, tell)
-    yield "sample"
-    with clock.stage("score") as tell:
-        scores = score(study, sets, "validation", tell)
+    with clock.stage("score") as progress:
+        scores = score(study, drawn.sets, "validation", progress)
     yield "score"
-    with clock.stage("sweep") as tell:
-        table = sweep(study, selection, sets, tell)
+    with clock.stage("sweep") as progress:
+        table = sweep(study, drawn.selection, drawn.sets, progress)
     yield "sweep"
-    with clock.stage("confirm") as tell:
-        scores = _join(scores, score(study, sets, "test", tell))
+    with clock.stage("confirm") as progress:
+        scores = joined(scores, score(study, drawn.sets, "test", progress))
     yield "confirm"
     with clock.stage("report"):
         found = Findings(
             experiment=study.experiment,
             census=study.census,
-            classifier=report,
-            selection=selection,
-            concepts=concepts,
-            concept_neighbours=neighbours_among(study.run, concepts),
-            adapters=adapters,
-            sets=sets,
+            classifier=drawn.classifier,
+            selection=drawn.selection,
+            learned=drawn.learned,
+            sets=drawn.sets,
             scores=scores,
             sweep=table,
-            arm_costs=arm_costs_of(study.run),
+            arm_costs=(study.run.load(layout.SWEEP_COSTS, SweepCosts) or SweepCosts(arms=[])).arms,
             timings=clock.timings(),
             versions=versions(),
         )
@@ -115,7 +126,7 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
     yield "report"
 
 
-def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -> Selection:
+def choose(study: Study, report: ClassifierReport, progress: Progress) -> Selection:
     """Select the weak classes, and refuse what could not be scored or mixed later.
 
     Raises:
@@ -129,13 +140,14 @@ def choose(study: Study, report: ClassifierReport, say: Callable[[str], None]) -
     check_pool_sizes(experiment, {s.class_name: s.num_train for s in selection.selected})
     check_held_out(study.dataset, [s.class_name for s in selection.selected])
     key = key_of(selection)
-    if study.run.load("selection.json", Selection, key) is None:
-        study.run.save("selection.json", selection, key)
-        say(", ".join(f"{s.class_name} ({s.reason})" for s in selection.selected))
+    if study.run.load(layout.SELECTION, Selection, key) is None:
+        progress.did_work()
+        study.run.save(layout.SELECTION, selection, key)
+        progress.info(", ".join(f"{s.class_name} ({s.reason})" for s in selection.selected))
     return selection
 
 
-def _join(validation: Scores, test: Scores) -> Scores:
+def joined(validation: Scores, test: Scores) -> Scores:
     """Records that name their split from both passes; of all others those that were confirmed on test."""
     return replace(
         test,
@@ -144,61 +156,3 @@ def _join(validation: Scores, test: Scores) -> Scores:
         verdicts=validation.verdicts + test.verdicts,
         notes=list(dict.fromkeys(validation.notes + test.notes)),
     )
-
-
-def arm_costs_of(run: RunDirectory) -> list[ArmCost]:
-    """What the images of each arm cost, as the sweep wrote it down."""
-    costs = run.load("sweep/costs.json", SweepCosts)
-    return [] if costs is None else costs.arms
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    from flowerti import __version__
-
-    return {
-        "flowerti": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in _PACKAGES},
-    }
-
-
-class StageClock:
-    """Tells what a stage does and remembers what it cost, if it did anything."""
-
-    def __init__(self, run: RunDirectory, experiment: Experiment, say: Callable[[str], None]) -> None:
-        """Keep times under timings/ in the run directory."""
-        self._run, self._say, self._stages = run, say, []
-        cluster = experiment.cluster
-        self._num_gpus = cluster.num_workers * cluster.num_gpus_per_worker
-
-    @property
-    def last(self) -> str:
-        """The stage that was begun last; empty before the first."""
-        return self._stages[-1] if self._stages else ""
-
-    def tell(self, text: str) -> None:
-        """Say something about the stage that was begun last; it is no work of that stage."""
-        self._say(f"[{self.last}] {text}")
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Time a stage; it counts as worked when it said something."""
-        self._stages.append(name)
-        said: list[str] = []
-        began = time.monotonic()
-
-        def tell(text: str) -> None:
-            said.append(text)
-            self._say(f"[{name}] {text}")
-
-        yield tell
-        seconds = time.monotonic() - began
-        if said:
-            timing = Timing(stage=name, seconds=seconds, gpu_seconds=seconds * self._num_gpus)
-            self._run.save(f"timings/{name}.json", timing, name)
-
-    def timings(self) -> list[Timing]:
-        """What each stage cost when it last did its work."""
-        found = [self._run.load(f"timings/{name}.json", Timing) for name in self._stages]
-        return [timing for timing in found if timing is not None]

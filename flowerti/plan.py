@@ -4,14 +4,14 @@ Step times are given, or taken from a finished run. Workers are scheduled as the
 for each group of classes, the next group when one ends. It starts nothing and needs neither torch nor Ray.
 """
 
-import dataclasses
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from flowerti.artifacts.records import Concept, Timing
-from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import Experiment, from_json
+from flowerti.config.experiment import Experiment
+from flowerti.config.techniques import Technique, techniques_for
+from flowerti.scoring.metric_table import METRICS
+from flowerti.sweep.rounds import num_trials, possible_arms
 
 _SECONDS_PER_HOUR = 3600.0
 _PNG_BYTES_PER_VALUE = 0.6
@@ -23,10 +23,10 @@ _BYTES_PER_GB = 1e9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepTimes:
-    """Seconds that one worker takes; 0 where it is not known."""
+    """Seconds that one worker takes; 0, or no entry, where it is not known."""
 
-    inversion_step: float = 0.0
-    """One optimiser step of one class, evaluations and checkpoints included."""
+    learning_step: dict[str, float] = field(default_factory=dict)
+    """One optimiser step of one class, evaluations and checkpoints included, by technique."""
     drawn_image: float = 0.0
     """One synthetic image with all its denoising steps."""
     scored_image: float = 0.0
@@ -38,19 +38,35 @@ class StepTimes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What is to be planned."""
+
+    experiment: Experiment
+    num_classes: int
+    """Weak classes."""
+    num_workers: int
+    """Workers at once, each on a GPU or a share of one."""
+    price_per_hour: float = 0.0
+    """Of one worker."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StagePlan:
-    """What a stage would cost."""
+    """What a stage, or a part of one that is timed on its own, would cost."""
 
     stage: str
+    what: str
+    """What it works on, in words."""
     num_tasks: int
-    """Actors of the inversion, shards, passes of scoring over a set, trials."""
-    worker_hours: float
+    """Actors that learn, shards, passes of scoring over a set, trials; 0 for a stage that the number of weak classes
+    does not change: its cost is not estimated."""
+    worker_hours: float = 0.0
     """Hours that workers are held, idle ones at the end included."""
-    wall_hours: float
-    busy: float
+    wall_hours: float = 0.0
+    busy: float = 1.0
     """Share of the held time in which work is done, in [0, 1]; starts count as idle."""
-    storage_gb: float
-    cost: float
+    storage_gb: float = 0.0
+    cost: float = 0.0
     """In the currency of the price."""
 
 
@@ -77,129 +93,88 @@ def schedule(task_s: Sequence[float], num_workers: int, start_s: float) -> Sched
     return Schedule(makespan, sum(task_s) / (num_workers * makespan) if makespan else 1.0)
 
 
-def estimate(
-    experiment: Experiment, num_classes: int, num_workers: int, times: StepTimes, price_per_hour: float = 0.0
-) -> list[StagePlan]:
-    """The stages whose cost grows with the number of weak classes.
-
-    Args:
-        experiment: steps, images, ratios and seeds.
-        num_classes: weak classes.
-        num_workers: workers at once, each on a GPU or a share of one.
-        times: of single steps on such a worker.
-        price_per_hour: of one worker.
+def estimate(asked: Request, times: StepTimes) -> list[StagePlan]:
+    """A row for each stage and technique that the run would do, in their order.
 
     Raises:
         ValueError: a number is out of range, or a time is not known; names it.
     """
-    if num_classes < 1 or num_workers < 1 or price_per_hour < 0:
+    if asked.num_classes < 1 or asked.num_workers < 1 or asked.price_per_hour < 0:
         raise ValueError("--num-classes and --num-gpus must be at least 1, --price-per-gpu-hour at least 0")
-    missing = [field.name for field in dataclasses.fields(times) if getattr(times, field.name) <= 0]
+    techniques = techniques_for(asked.experiment.sampling.sources)
+    missing = [f"{t.name}-step" for t in techniques if times.learning_step.get(t.name, 0.0) <= 0]
+    missing += [name for name in ("drawn_image", "scored_image", "trial", "actor_start") if getattr(times, name) <= 0]
     if missing:
         names = ", ".join(f"--seconds-per-{name.replace('_', '-')}" for name in missing)
         raise ValueError(f"no time is known for {names}: give it, or take all from a finished run with --from-run DIR")
-    return [
-        _stage(name, tasks, gigabytes, num_workers, times.actor_start, price_per_hour, per_task)
-        for name, tasks, gigabytes, per_task in _work(experiment, num_classes, num_workers, times)
-    ]
+    return [_planned(work, asked, times) for work in _work(asked, times, techniques)]
 
 
-_Work = tuple[str, list[float], float, bool]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """What a stage has to do."""
+
+    stage: str
+    what: str
+    task_s: list[float] = field(default_factory=list)
+    storage_gb: float = 0.0
+    starts_each_task: bool = False
+    """Whether each task starts an actor of its own."""
 
 
-def _work(experiment: Experiment, num_classes: int, num_workers: int, times: StepTimes) -> list[_Work]:
-    """Name, seconds of every task, gigabytes, and whether each task starts an actor of its own."""
-    sampling, size = experiment.sampling, experiment.cluster.classes_per_actor
-    num_sets = num_classes * len(sampling.sources)
+def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iterator[_Work]:
+    experiment, sampling = asked.experiment, asked.experiment.sampling
+    num_sets = asked.num_classes * len(sampling.sources)
     num_images = num_sets * sampling.num_per_class
-    image_bytes = experiment.data.image_size_px**2 * 3 * _PNG_BYTES_PER_VALUE
-    class_s = experiment.techniques["textual_inversion"].num_steps * times.inversion_step
-    groups = [min(size, num_classes - begin) for begin in range(0, num_classes, size)]
+    yield _Work(stage="classify", what=f"{experiment.data.kind} data, {experiment.classifier.backbone}")
+    yield _Work(stage="select", what=f"rule {experiment.selection.rule}")
+    for technique in techniques:
+        yield _learning(asked, technique, times.learning_step[technique.name])
     shards = [
-        min(sampling.batch_size, sampling.num_per_class - b)
-        for b in range(0, sampling.num_per_class, sampling.batch_size)
+        min(sampling.batch_size, sampling.num_per_class - begin)
+        for begin in range(0, sampling.num_per_class, sampling.batch_size)
     ]
-    return [
-        ("invert", [count * class_s for count in groups], 0.0, True),
-        (
-            "sample",
-            [count * times.drawn_image for count in shards] * num_sets,
-            num_images * image_bytes / _BYTES_PER_GB,
-            False,
-        ),
-        (
-            "score",
-            # once against validation and once against test images
-            [sampling.num_per_class * times.scored_image] * num_sets * 2,
-            num_images * _FEATURE_BYTES * len(experiment.scoring.extractors) / _BYTES_PER_GB,
-            False,
-        ),
-        ("sweep", [times.trial] * num_trials(experiment), 0.0, False),
-    ]
+    yield _Work(
+        stage="sample",
+        what=", ".join(sampling.sources),
+        task_s=[count * times.drawn_image for count in shards] * num_sets,
+        storage_gb=num_images * experiment.data.image_size_px**2 * 3 * _PNG_BYTES_PER_VALUE / _BYTES_PER_GB,
+    )
+    scored_s = [sampling.num_per_class * times.scored_image] * num_sets
+    feature_gb = num_images * _FEATURE_BYTES * len(experiment.scoring.extractors) / _BYTES_PER_GB
+    yield _Work(stage="score", what=", ".join(METRICS.names), task_s=scored_s, storage_gb=feature_gb)
+    arms = ", ".join(dict.fromkeys(arm.name for arm in possible_arms(experiment)))
+    yield _Work(stage="sweep", what=arms, task_s=[times.trial] * num_trials(experiment))
+    yield _Work(stage="confirm", what="the scores once more, on test", task_s=scored_s)
+    yield _Work(stage="report", what="summary.json, report.html, figures")
 
 
-def num_trials(experiment: Experiment) -> int:
-    """Trainings of the sweep: all arms on validation, and each arm once more on test, for every seed."""
-    from flowerti.sweep.mixing import planned_arms
+def _learning(asked: Request, technique: Technique, step_s: float) -> _Work:
+    size = asked.experiment.cluster.classes_per_actor if technique.shares_batches else 1
+    groups = [min(size, asked.num_classes - begin) for begin in range(0, asked.num_classes, size)]
+    class_s = asked.experiment.techniques[technique.name].num_steps * step_s
+    return _Work(
+        stage=f"personalize.{technique.name}",
+        what=technique.label,
+        task_s=[count * class_s for count in groups],
+        starts_each_task=True,
+    )
 
-    sweep = experiment.sweep
-    # two classes of each source are enough for every control to be run
-    arms = planned_arms(sweep, dict.fromkeys(experiment.sampling.sources, 2))
-    num_stacked = len(sweep.ratios) if sweep.on_best_control else 0
-    num_names = len({arm for arm, _ in arms}) + bool(num_stacked)
-    return (len(arms) + num_stacked + num_names) * sweep.num_seeds
 
-
-def _stage(
-    name: str,
-    task_s: list[float],
-    gigabytes: float,
-    num_workers: int,
-    start_s: float,
-    price_per_hour: float,
-    starts_each_task: bool,
-) -> StagePlan:
-    planned = schedule(task_s, num_workers, start_s if starts_each_task else 0.0)
-    makespan = planned.makespan_s + (0.0 if starts_each_task else start_s)
-    hours = makespan * num_workers / _SECONDS_PER_HOUR
+def _planned(work: _Work, asked: Request, times: StepTimes) -> StagePlan:
+    if not work.task_s:
+        return StagePlan(stage=work.stage, what=work.what, num_tasks=0)
+    start_s = times.actor_start
+    found = schedule(work.task_s, asked.num_workers, start_s if work.starts_each_task else 0.0)
+    makespan = found.makespan_s + (0.0 if work.starts_each_task else start_s)
+    hours = makespan * asked.num_workers / _SECONDS_PER_HOUR
     return StagePlan(
-        stage=name,
-        num_tasks=len(task_s),
+        stage=work.stage,
+        what=work.what,
+        num_tasks=len(work.task_s),
         worker_hours=hours,
         wall_hours=makespan / _SECONDS_PER_HOUR,
-        busy=sum(task_s) / (num_workers * makespan),
-        storage_gb=gigabytes,
-        cost=hours * price_per_hour,
+        busy=sum(work.task_s) / (asked.num_workers * makespan),
+        storage_gb=work.storage_gb,
+        cost=hours * asked.price_per_hour,
     )
-
-
-def measured_times(run: RunDirectory, actor_start_s: float) -> StepTimes:
-    """Step times of a run that is over, on the workers that it had.
-
-    Raises:
-        ValueError: the run lacks a stage, or its last work on a stage was only a part of it; says which.
-    """
-    if not run.exists("config.json"):
-        raise ValueError(f"--from-run: {run.uri}/config.json is missing: no run was started in this directory")
-    experiment = from_json(run.read_bytes("config.json").decode(errors="replace"), file_name=f"{run.uri}/config.json")
-    names = [name for name in run.names("concepts") if name.endswith("/concept.json")]
-    concepts = [concept for name in names if (concept := run.load(name, Concept)) and concept.num_steps]
-    if not concepts:
-        raise ValueError(f"--from-run: no class was learnt in {run.uri}: choose a finished run")
-    num_workers, num_sets = experiment.cluster.num_workers, len(concepts) * len(experiment.sampling.sources)
-    num_images = num_sets * experiment.sampling.num_per_class
-    spent = {stage: _seconds(run, stage) * num_workers for stage in ("sample", "score", "sweep")}
-    return StepTimes(
-        inversion_step=sum(c.seconds for c in concepts) / sum(c.num_steps for c in concepts),
-        drawn_image=spent["sample"] / num_images,
-        scored_image=spent["score"] / num_images,
-        trial=spent["sweep"] / num_trials(experiment),
-        actor_start=actor_start_s,
-    )
-
-
-def _seconds(run: RunDirectory, stage: str) -> float:
-    timing = run.load(f"timings/{stage}.json", Timing)
-    if timing is None:
-        raise ValueError(f"--from-run: {run.uri} has no time of the stage {stage}: choose a finished run")
-    return timing.seconds

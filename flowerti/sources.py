@@ -44,6 +44,8 @@ class Source:
     """Whether the sweep trains with its images."""
     is_judged: bool = False
     """Whether the sweep's recommendation is about its images; exactly one source is."""
+    is_default: bool = False
+    """Whether images are drawn from it unless the config says otherwise."""
     is_name: bool = False
     """Whether it needs no more than a name: such a source costs no learning, and a token should beat it."""
 
@@ -56,6 +58,7 @@ SOURCES: Table[Source] = Table(
             label="class name",
             colour="#0072b2",
             words=lambda names: names.class_name,
+            is_default=True,
             is_name=True,
         ),
         Source(
@@ -63,6 +66,7 @@ SOURCES: Table[Source] = Table(
             label="other name",
             colour="#009e73",
             words=lambda names: names.alternative,
+            is_default=True,
             rivals=("raw",),
             is_name=True,
         ),
@@ -71,6 +75,7 @@ SOURCES: Table[Source] = Table(
             label="Latin name",
             colour="#56b4e9",
             words=lambda names: names.latin,
+            is_default=True,
             rivals=("raw",),
             is_name=True,
         ),
@@ -80,6 +85,7 @@ SOURCES: Table[Source] = Table(
             colour="#d55e00",
             words=lambda names: names.token,
             technique="textual_inversion",
+            is_default=True,
             rivals=("raw", "alternative_name", "latin_name"),
             comparison_seed="exchange",
             is_judged=True,
@@ -94,6 +100,11 @@ SOURCES: Table[Source] = Table(
         ),
     ],
 )
+
+
+def default_sources() -> tuple[str, ...]:
+    """The sources that images are drawn from unless the config says otherwise."""
+    return tuple(source.name for source in SOURCES if source.is_default)
 
 
 def judged_source() -> str:

@@ -6,11 +6,13 @@ that by its keys. It needs neither torch nor Ray and starts nothing.
 
 from dataclasses import dataclass
 
-from flowerti.artifacts.identity import slug
-from flowerti.artifacts.records import Adapter, Concept, Selection
+from flowerti.artifacts import layout
+from flowerti.artifacts.records import Learned, Selection
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.saved_config import read_config
 from flowerti.artifacts.tensor_files import metadata_in
-from flowerti.config.experiment import Experiment, from_json
+from flowerti.config.experiment import Experiment
+from flowerti.config.techniques import techniques_for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,21 +31,19 @@ def read_status(run: RunDirectory) -> list[StageState]:
     Raises:
         ValueError: there is no run in this directory, or one of its files is damaged; names the file.
     """
-    if not run.exists("config.json"):
-        raise ValueError(f"{run.uri}/config.json is missing: no run was started in this directory")
-    experiment = from_json(run.read_bytes("config.json").decode(errors="replace"), file_name=f"{run.uri}/config.json")
-    selection = run.load("selection.json", Selection)
+    experiment = read_config(run)
+    selection = run.load(layout.SELECTION, Selection)
     names = [selected.class_name for selected in selection.selected] if selection else []
+    techniques = techniques_for(experiment.sampling.sources)
     return [
-        _of_file(run, "classify", "classifier/report.json"),
+        _of_file(run, "classify", layout.CLASSIFIER_REPORT),
         StageState(stage="select", state="done" if selection else "waiting", detail=", ".join(names)),
-        *[_invert(run, experiment, name) for name in names],
-        *[_adapt(run, experiment, name) for name in names if "lora" in experiment.sampling.sources],
+        *[_learned(run, experiment, technique.name, name) for technique in techniques for name in names],
         _sample(run, experiment, names),
-        _of_file(run, "score", "scores/validation.json"),
+        _of_file(run, "score", layout.scores("validation")),
         _sweep(run),
-        _of_file(run, "confirm", "scores/test.json"),
-        _of_file(run, "report", "summary.json"),
+        _of_file(run, "confirm", layout.scores("test")),
+        _of_file(run, "report", layout.SUMMARY),
     ]
 
 
@@ -51,43 +51,28 @@ def _of_file(run: RunDirectory, stage: str, file: str) -> StageState:
     return StageState(stage=stage, state="done" if run.exists(file) else "waiting")
 
 
-def _learnt(
-    run: RunDirectory, stage: str, class_name: str, record: Concept | Adapter | None, checkpoint: str, num_steps: int
-) -> StageState:
-    stage = f"{stage} {class_name}"
+def _learned(run: RunDirectory, experiment: Experiment, technique: str, class_name: str) -> StageState:
+    stage = f"{technique} {class_name}"
+    record = run.load(layout.learned_record(class_name, technique), Learned)
     if record is not None and record.error:
         return StageState(stage=stage, state="failed", detail=record.error)
     if record is not None:
         return StageState(stage=stage, state="done", detail=f"best at step {record.best_step} of {record.num_steps}")
-    return _begun(run, stage, f"concepts/{slug(class_name)}/checkpoints/{checkpoint}", num_steps)
-
-
-def _invert(run: RunDirectory, experiment: Experiment, class_name: str) -> StageState:
-    concept = run.load(f"concepts/{slug(class_name)}/concept.json", Concept)
-    return _learnt(
-        run, "invert", class_name, concept, "last.safetensors", experiment.techniques["textual_inversion"].num_steps
-    )
-
-
-def _adapt(run: RunDirectory, experiment: Experiment, class_name: str) -> StageState:
-    adapter = run.load(f"concepts/{slug(class_name)}/adapter.json", Adapter)
-    return _learnt(run, "adapt", class_name, adapter, "adapter.safetensors", experiment.techniques["lora"].num_steps)
-
-
-def _begun(run: RunDirectory, stage: str, checkpoint: str, num_steps: int) -> StageState:
+    checkpoint = layout.checkpoint(class_name, technique)
     try:
         step = metadata_in(run, checkpoint)["step"]
     except FileNotFoundError:
         return StageState(stage=stage, state="waiting")
     except (ValueError, KeyError) as error:
         raise ValueError(f"{run.uri}/{checkpoint} is damaged ({error}): delete it to start the class anew") from error
+    num_steps = experiment.techniques[technique].num_steps
     return StageState(stage=stage, state="begun", detail=f"step {step} of {num_steps}")
 
 
 def _sample(run: RunDirectory, experiment: Experiment, names: list[str]) -> StageState:
     config = experiment.sampling
     num_shards = -(-config.num_per_class // config.batch_size)
-    written = [name.removeprefix("synthetic/") for name in run.names("synthetic")]
+    written = run.names(layout.SYNTHETIC)
     # the sources that a class has are known from its first shard; a set without one has not begun
     sets = {shard.rsplit(".", 2)[0] for shard in written}
     wanted = max(len(sets), len(names)) * num_shards
@@ -96,6 +81,6 @@ def _sample(run: RunDirectory, experiment: Experiment, names: list[str]) -> Stag
 
 
 def _sweep(run: RunDirectory) -> StageState:
-    num_trials = len([name for name in run.names("sweep/trials") if name.endswith(".json")])
-    state = "done" if run.exists("sweep/table.json") else "begun" if num_trials else "waiting"
+    num_trials = len([name for name in run.names(layout.TRIALS) if name.endswith(".json")])
+    state = "done" if run.exists(layout.SWEEP_TABLE) else "begun" if num_trials else "waiting"
     return StageState(stage="sweep", state=state, detail=f"{num_trials} trials")

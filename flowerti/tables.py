@@ -111,4 +111,7 @@ def _function(name: str) -> Callable[[], object]:
     try:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"plugins: {name!r} cannot be loaded ({error}): name a module and a function in it") from error
+        raise ValueError(
+            f"plugins names {name!r}, which cannot be loaded ({error}): name a module and a function in it, as "
+            "module:function"
+        ) from error

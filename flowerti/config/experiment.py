@@ -54,9 +54,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Check the name, which becomes the default run directory, and the seed's range."""
+        check_kinds(self, "")
         load_plugins(self.plugins)
         object.__setattr__(self, "techniques", _completed(self.techniques))
-        check_kinds(self, "")
         good = bool(self.name.strip()) and "/" not in self.name and not self.name.startswith(".")
         require(good, "name", f"must be a plain name without slashes, not {self.name!r}")
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2**31)")

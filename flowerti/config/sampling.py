@@ -3,10 +3,10 @@
 This module knows nothing about torch, Ray or how a stage works.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flowerti.config.checks import check_kinds, require
-from flowerti.sources import SOURCES, judged_source
+from flowerti.sources import SOURCES, default_sources, judged_source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +15,7 @@ class SamplingConfig:
 
     num_per_class: int = 64
     """Images of each source for each selected class."""
-    sources: tuple[str, ...] = ("raw", "alternative_name", "latin_name", "token")
+    sources: tuple[str, ...] = field(default_factory=default_sources)
     """Where images come from (rows of `flowerti.sources`); one is left out for a class that it has nothing for."""
     prompt: str = 'Photo of a "{}"'
     """Prompt; {} takes the name or the token."""

@@ -18,11 +18,8 @@ from PIL import Image, ImageFont
 WIDTH_PX = 1080
 """Width of every chart."""
 DPI = 150
-TOKEN_COLOUR = "#d55e00"
-CLASS_NAME_COLOUR = "#0072b2"
-OTHER_NAME_COLOUR = "#009e73"
-LATIN_NAME_COLOUR = "#56b4e9"
-ADAPTER_COLOUR = "#e69f00"
+LINE_COLOUR = "#0072b2"
+MARK_COLOUR = "#d55e00"
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,

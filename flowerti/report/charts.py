@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from flowerti.artifacts.records import ClassifierReport, Concept, EpochScore
-from flowerti.report.canvas import CLASS_NAME_COLOUR, drawable, render
+from flowerti.artifacts.records import ClassifierReport, EpochScore, Learned
+from flowerti.report.canvas import LINE_COLOUR, drawable, render
 
 _MAX_SHOWN_CLASSES = 20
 _MAX_NAMED_CURVES = 10
@@ -33,7 +33,7 @@ def curves_png(curves: Sequence[EpochScore]) -> bytes:
                     epochs,
                     values,
                     line,
-                    color=CLASS_NAME_COLOUR if split == "validation" else "#777777",
+                    color=LINE_COLOUR if split == "validation" else "#777777",
                     label=split,
                 )
             axes.set(title=what + unit, xlabel="epoch")
@@ -74,24 +74,24 @@ def confusion_png(classifier: ClassifierReport, weak: Iterable[str]) -> bytes:
     return render(draw, height_px=920)
 
 
-def loss_curves_png(concepts: Sequence[Concept]) -> bytes:
+def loss_curves_png(learned: Sequence[Learned]) -> bytes:
     """Draw each token's evaluation loss as its change since the first; a dot marks the rows kept."""
-    with_curve = [concept for concept in concepts if concept.loss_curve]
+    with_curve = [one for one in learned if one.loss_curve]
     named = len(with_curve) <= _MAX_NAMED_CURVES
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.axhline(0, color="#999999", linewidth=0.8)
-        for index, concept in enumerate(with_curve):
-            steps = [point.step for point in concept.loss_curve]
-            change = [point.loss - concept.loss_curve[0].loss for point in concept.loss_curve]
-            colour = colormaps["tab10"](index) if named else CLASS_NAME_COLOUR
-            label = drawable(concept.class_name, 28) if named else None
+        for index, one in enumerate(with_curve):
+            steps = [point.step for point in one.loss_curve]
+            change = [point.loss - one.loss_curve[0].loss for point in one.loss_curve]
+            colour = colormaps["tab10"](index) if named else LINE_COLOUR
+            label = drawable(one.class_name, 28) if named else None
             axes.plot(steps, change, color=colour, alpha=1.0 if named else 0.3, label=label)
-            if concept.best_step in steps:
+            if one.best_step in steps:
                 axes.plot(
-                    concept.best_step,
-                    change[steps.index(concept.best_step)],
+                    one.best_step,
+                    change[steps.index(one.best_step)],
                     "o",
                     color=colour,
                     markersize=5,

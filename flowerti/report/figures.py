@@ -16,6 +16,7 @@ from flowerti.report.image_strips import in_reading_order, strip_png
 from flowerti.report.matrix_figure import matrix_png
 from flowerti.report.names import copies_file, matrix_file, strip_file
 from flowerti.report.sweep_figure import has_gains, sweep_png
+from flowerti.sources import SOURCES, judged_source
 
 Image = UInt8[np.ndarray, "_height _width 3"]
 
@@ -40,12 +41,14 @@ def draw_figures(
         PNG bytes by name: curves.png, confusion.png, loss_curves.png, sweep.png, and those that `names` gives.
     """
     weak = {chosen.class_name for chosen in found.selection.selected}
-    classifier, concepts, rows = found.classifier, found.concepts, found.sweep.rows
+    classifier, rows = found.classifier, found.sweep.rows
+    judged = SOURCES[judged_source()].technique
+    learned = [one for one in found.learned if one.technique == judged and one.loss_curve]
     drawn = {
         "curves.png": curves_png(classifier.curves) if classifier.curves else b"",
         "confusion.png": confusion_png(classifier, weak) if classifier.confusion else b"",
-        "loss_curves.png": loss_curves_png(concepts) if any(c.loss_curve for c in concepts) else b"",
-        "sweep.png": sweep_png(rows) if has_gains(rows) else b"",
+        "loss_curves.png": loss_curves_png(learned) if learned else b"",
+        "sweep.png": sweep_png(rows, found.sweep.arms) if has_gains(rows) else b"",
     }
     show_real = found.experiment.data.show_images
     for class_name, by_source in images.items():

@@ -6,12 +6,11 @@ This module knows nothing about what a report says or looks like.
 from dataclasses import dataclass
 
 from flowerti.artifacts.records import (
-    Adapter,
     Census,
     ClassifierReport,
-    Concept,
     ConceptNeighbour,
     ImageSet,
+    Learned,
     Selection,
     SweepTable,
     Timing,
@@ -29,12 +28,10 @@ class Findings:
     census: Census
     classifier: ClassifierReport
     selection: Selection
-    concepts: list[Concept]
-    """Failed ones included."""
+    learned: list[Learned]
+    """Of all techniques, class by class; failed ones included."""
     concept_neighbours: list[ConceptNeighbour]
     """Rows of other classes near each learnt row."""
-    adapters: list[Adapter]
-    """Failed ones included; empty where none was asked for."""
     sets: list[ImageSet]
     scores: Scores
     """Of validation and test."""

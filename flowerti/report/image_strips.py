@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from flowerti.report.canvas import drawable, font, png_of
-from flowerti.report.names import SOURCE_NAMES
+from flowerti.report.names import source_label, source_order
 
 CELL_PX = 128
 LABEL_PX = 34
@@ -21,10 +21,9 @@ Images = UInt8[np.ndarray, "_num _height _width 3"]
 
 def in_reading_order(by_source: Mapping[str, Images], show_real: bool) -> dict[str, Images]:
     """Label -> images in the order of the page, without empty sets, without real ones unless they may be shown."""
-    known = [source for source in SOURCE_NAMES if source in by_source]
     return {
-        SOURCE_NAMES.get(source, source): by_source[source]
-        for source in [*known, *(s for s in by_source if s not in SOURCE_NAMES)]
+        source_label(source): by_source[source]
+        for source in source_order(by_source)
         if len(by_source[source]) and (show_real or source != "real")
     }
 

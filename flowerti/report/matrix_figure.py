@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from flowerti.artifacts.scores import MatrixRow
-from flowerti.report.canvas import TOKEN_COLOUR, drawable, render
+from flowerti.report.canvas import MARK_COLOUR, drawable, render
 from flowerti.report.names import SOURCE_NAMES
 from flowerti.report.score_tables import MAX_DRAWN_SETS, in_set_order
 
@@ -98,6 +98,6 @@ def _mark(axes: Axes, rows: Sequence[MatrixRow], names: Sequence[str]) -> None:
     for i, row in enumerate(rows):
         if row.class_name in names:
             corner = (names.index(row.class_name) - 0.44, i - 0.42)
-            axes.add_patch(Rectangle(corner, 0.88, 0.84, fill=False, edgecolor=TOKEN_COLOUR, linewidth=1.5))
+            axes.add_patch(Rectangle(corner, 0.88, 0.84, fill=False, edgecolor=MARK_COLOUR, linewidth=1.5))
         if row.nearest in names:
-            axes.plot(names.index(row.nearest), i, "o", color=TOKEN_COLOUR, markersize=3.2)
+            axes.plot(names.index(row.nearest), i, "o", color=MARK_COLOUR, markersize=3.2)

@@ -1,27 +1,16 @@
-"""What the report calls things: sources, arms, metrics and verdicts in plain words, figures by file name.
+"""What the report calls sources and verdicts in plain words, in which order sources stand, and figures by file name.
 
 Page and figures both take their words from here. This module knows nothing else.
 """
 
-from flowerti.artifacts.identity import slug
+from collections.abc import Iterable
 
-SOURCE_NAMES = {
-    "real": "real",
-    "raw": "class name",
-    "alternative_name": "other name",
-    "latin_name": "Latin name",
-    "token": "learnt token",
-    "lora": "token and adapter",
-}
-ARM_NAMES = SOURCE_NAMES | {
-    "real": "real only",
-    "balanced": "balanced sampling",
-    "balanced_softmax": "balanced softmax",
-    "augmented": "augmentation",
-    "repeated": "own images repeated",
-    "shuffled_token": "another class's token",
-    "token_replace": "token instead of real",
-}
+from flowerti.artifacts.identity import slug
+from flowerti.sources import SOURCES
+
+REAL = "real"
+"""What records have in place of a source for real images."""
+
 METRIC_NAMES = {
     "kernel": "kernel distance",
     "cmmd": "CMMD",
@@ -52,11 +41,16 @@ VERDICT_NAMES = {
 }
 
 
-def arm_name(arm: str) -> str:
-    """An arm in plain words; "a+token" is token images on top of the control a."""
-    control, plus, source = arm.partition("+")
-    known = ARM_NAMES.get(control, control)
-    return f"{known} and {ARM_NAMES.get(source, source)}" if plus else known
+def source_label(source: str) -> str:
+    """A source in plain words; "real" stands for real images."""
+    return SOURCES[source].label if source in SOURCES else source
+
+
+def source_order(sources: Iterable[str]) -> list[str]:
+    """Sources in the order in which a reader meets them: real images, then the rows of the table, then others."""
+    found = list(dict.fromkeys(sources))
+    known = [REAL, *SOURCES.names]
+    return [source for source in known if source in found] + [source for source in found if source not in known]
 
 
 def strip_file(class_name: str) -> str:

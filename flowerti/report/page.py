@@ -39,6 +39,7 @@ def render_html(
     verdict, _, reason = summary["recommendation"].partition(": ")
     return _template().render(
         s=summary,
+        **_labels(summary),
         verdict=verdict,
         reason=reason,
         images={name: base64.b64encode(png).decode() for name, png in figures.items()},
@@ -56,6 +57,23 @@ def render_html(
         near_duplicates_disagree=any(p["first_class"] != p["second_class"] for p in summary["near_duplicates"]),
         num_p_values=score_tables.num_p_values(summary),
     )
+
+
+def _labels(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What sources, arms, metrics and techniques are called, all from the summary: the page asks no table."""
+    arms = {row["name"]: row["label"] for row in summary["arms"]}
+    (judged,) = (row for row in summary["sources"] if row["is_judged"])
+    return {
+        "judged": judged["name"],
+        "sources": {row["name"]: row["label"] for row in summary["sources"]},
+        "arm_name": lambda arm: arms.get(arm, arm),
+        "metrics": {row["name"]: row["label"] for row in summary["metrics"]},
+        "other_techniques": [
+            {**row, "sources": [s["name"] for s in summary["sources"] if s["technique"] == row["name"]]}
+            for row in summary["techniques"]
+            if row["name"] != judged["technique"]
+        ],
+    }
 
 
 @cache
@@ -76,9 +94,6 @@ def _template() -> jinja2.Template:
         strip_file=names.strip_file,
     )
     environment.globals.update(
-        sources=names.SOURCE_NAMES,
-        arm_name=names.arm_name,
-        metrics=names.METRIC_NAMES,
         kinds=names.KIND_NAMES,
         verdicts=names.VERDICT_NAMES,
         max_strips=_MAX_STRIPS,

@@ -1,6 +1,6 @@
-"""The end of a run: summary.json, report.html, figures and cards, written from the artifacts.
+"""The end of a run: summary.json, report.html and figures, written from the artifacts.
 
-Which images are shown is decided here; what the page looks like is `report`'s. A report can be written again from
+Which images are shown is decided here; what the page looks like is `page`'s. A report can be written again from
 `summary.json` and the stored artifacts, without any computing.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flowerti.artifacts import layout
 from flowerti.artifacts.records import Census, ClassifierReport, ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
@@ -17,6 +18,7 @@ from flowerti.data.shards import read_rows, read_synthetic, synthetic_address
 from flowerti.report import Findings, build_summary, render_html, validate_summary
 from flowerti.report.copies_figure import shown_pairs
 from flowerti.report.figures import draw_figures
+from flowerti.report.names import REAL
 from flowerti.study import Study
 
 _NUM_SHOWN = 8
@@ -31,17 +33,18 @@ def publish(study: Study, found: Findings) -> dict[str, Any]:
     _write_figures(study.run, drawn)
     _write_page(study.run, summary, found.classifier, found.census, drawn)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
-    study.run.write_bytes("summary.json", text.encode())
+    study.run.write_bytes(layout.SUMMARY, text.encode())
     return summary
 
 
 def _write_figures(run: RunDirectory, drawn: dict[str, bytes]) -> None:
     for name, content in drawn.items():
-        run.write_bytes(f"figures/{name}", content)
+        run.write_bytes(layout.figure(name), content)
     # an earlier report may have shown what is hidden now
-    for name in run.names("figures"):
-        if name.removeprefix("figures/") not in drawn:
-            run.delete(name)
+    wanted = {layout.figure(name) for name in drawn}
+    for file in run.names(layout.FIGURES):
+        if file not in wanted:
+            run.delete(file)
 
 
 def shown_images(study: Study, selection: Selection, sets: list[ImageSet]) -> dict[str, dict[str, np.ndarray]]:
@@ -53,7 +56,7 @@ def shown_images(study: Study, selection: Selection, sets: list[ImageSet]) -> di
         shown[name] = {}
         if study.experiment.data.show_images:
             records = study.dataset.of("validation", name)[:_NUM_SHOWN]
-            shown[name]["real"] = read_images([record.address for record in records], size_px)
+            shown[name][REAL] = read_images([record.address for record in records], size_px)
         for images in sets:
             if images.class_name == name:
                 shown[name][images.source] = _first(study.run, images, size_px)
@@ -85,20 +88,21 @@ def republish(run: RunDirectory) -> None:
     Raises:
         ValueError: the run is not finished; names the missing file.
     """
-    for name in ("summary.json", "data.json", "classifier/report.json"):
+    for name in (layout.SUMMARY, layout.CENSUS, layout.CLASSIFIER_REPORT):
         if not run.exists(name):
             raise ValueError(
                 f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
             )
-    summary = json.loads(run.read_bytes("summary.json"))
+    summary = json.loads(run.read_bytes(layout.SUMMARY))
     validate_summary(summary)
-    classifier, census = run.load("classifier/report.json", ClassifierReport), run.load("data.json", Census)
+    classifier, census = run.load(layout.CLASSIFIER_REPORT, ClassifierReport), run.load(layout.CENSUS, Census)
     assert classifier is not None and census is not None
-    drawn = {name.removeprefix("figures/"): run.read_bytes(name) for name in run.names("figures")}
+    folder = f"{layout.FIGURES}/"
+    drawn = {file.removeprefix(folder): run.read_bytes(file) for file in run.names(layout.FIGURES)}
     _write_page(run, summary, classifier, census, drawn)
 
 
 def _write_page(
     run: RunDirectory, summary: dict[str, Any], classifier: ClassifierReport, census: Census, drawn: dict[str, bytes]
 ) -> None:
-    run.write_bytes("report.html", render_html(summary, classifier, census, drawn).encode())
+    run.write_bytes(layout.PAGE, render_html(summary, classifier, census, drawn).encode())

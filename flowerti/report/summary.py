@@ -10,13 +10,30 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from flowerti.artifacts.records import Adapter, Census, ClassifierReport, Concept, LossPoint, SweepTable
-from flowerti.artifacts.scores import Scores
+from flowerti.artifacts.records import Census, ClassifierReport, Learned, LossPoint, SweepTable
 from flowerti.config.experiment import Experiment
+from flowerti.config.techniques import techniques_for
 from flowerti.report.findings import Findings
 from flowerti.report.formats import p_value, signed
 from flowerti.report.gaps import failures, left_out
-from flowerti.report.summary_schema import FORMAT
+from flowerti.report.summary_record import (
+    FORMAT,
+    AdapterRow,
+    ClassifierScores,
+    ConceptRow,
+    LearnedRow,
+    MetricRow,
+    Models,
+    NamedRow,
+    NeighbourRow,
+    QuotedSettings,
+    SourceRow,
+    SplitCounts,
+    Summary,
+    published,
+)
+from flowerti.scoring.metric_table import METRICS
+from flowerti.sources import SOURCES, judged_source
 
 
 def build_summary(found: Findings) -> dict[str, Any]:
@@ -25,134 +42,163 @@ def build_summary(found: Findings) -> dict[str, Any]:
     A number that is not finite becomes None and is named under `failures`, so that one bad cell
     neither hides nor takes the rest of the study down.
     """
-    experiment, classifier, sweep = found.experiment, found.classifier, found.sweep
-    learnt = [concept for concept in found.concepts if not concept.error]
-    summary: dict[str, Any] = {
-        "format": FORMAT,
-        "preset": experiment.name,
-        "seed": experiment.seed,
-        "versions": found.versions,
-        "data_fingerprint": found.census.fingerprint,
-        "num_pictures": _num_images(found.census),
-        "unreadable": found.census.unreadable,
-        "duplicates": found.census.duplicates,
-        "settings": _quoted_settings(experiment),
-        "models": _models(experiment, classifier, learnt),
-        "classifier": {"accuracy": classifier.accuracy, "macro_f1": classifier.macro_f1},
-        "recommended_ratio": sweep.recommended_ratio,
-        "recommendation": sweep.recommendation,
-        "primary_contrast": _primary_contrast(sweep),
-        "selected": _rows(found.selection.selected),
-        "by_evidence": _rows(found.selection.by_evidence),
-        "concepts": [_concept_row(concept) for concept in found.concepts],
-        "neighbours": [
-            {"class_name": concept.class_name, **row} for concept in learnt for row in _rows(concept.neighbours)
-        ],
-        "concept_neighbours": _rows(found.concept_neighbours),
-        "adapters": [_adapter_row(adapter) for adapter in found.adapters],
-        "sets": _rows(found.sets),
-        **_of_scores(found.scores),
-        "sweep": _rows(sweep.rows),
-        "best_control": sweep.best_control,
-        "sweep_warnings": sweep.warnings,
-        "class_ratios": _rows(sweep.class_ratios),
-        "contrasts": _rows(sweep.contrasts),
-        "sweep_classes": _rows(sweep.classes),
-        "sweep_groups": _rows(sweep.groups),
-        "arm_costs": _rows(found.arm_costs),
-        "failures": failures(found.concepts, found.adapters, sweep),
-        "left_out": left_out(found),
-        "timings": _rows(found.timings),
-    }
     not_finite: list[str] = []
-    summary = _strict(summary, "", not_finite)
+    summary = _strict(published(dataclasses.asdict(_record(found))), "", not_finite)
     summary["failures"] += [
         {"stage": "report", "class_name": "", "reason": f"{place} is not a finite number"} for place in not_finite
     ]
     return summary
 
 
-_PUBLISHED_NAMES = {"num_images": "num_pictures", "floor_num_images": "floor_num_pictures", "image": "picture"}
-"""Fields whose key in summary.json is older than their name: programs that read the file rely on it."""
-
-
-def _rows(records: Sequence[Any]) -> list[dict[str, Any]]:
-    return [published(dataclasses.asdict(record)) for record in records]
-
-
-def published(value: Any) -> Any:
-    """A record, or anything made of records, with the names that `summary.json` gives its fields."""
-    if isinstance(value, dict):
-        return {_PUBLISHED_NAMES.get(name, name): published(item) for name, item in value.items()}
-    return [published(item) for item in value] if isinstance(value, list) else value
-
-
-def _num_images(census: Census) -> dict[str, int]:
-    return {
-        split: sum(getattr(count, f"num_{split}") for count in census.counts)
-        for split in ("train", "validation", "test")
-    }
-
-
-def _of_scores(scores: Scores) -> dict[str, Any]:
-    """The records of scoring under their own names; only the notes are told apart from those of others."""
-    found = published(dataclasses.asdict(scores))
-    return {"scoring_notes": found.pop("notes"), **found}
-
-
-def _quoted_settings(experiment: Experiment) -> dict[str, Any]:
-    return {
-        "data_kind": experiment.data.kind,
-        "image_size_px": experiment.data.image_size_px,
-        "show_pictures": experiment.data.show_images,
-        "selection_rule": experiment.selection.rule,
-        "classifier_mode": experiment.classifier.mode,
-        "num_epochs": experiment.classifier.num_epochs,
-        "num_inference_steps": experiment.sampling.num_inference_steps,
-        "guidance_scale": experiment.sampling.guidance_scale,
-        "num_permutations": experiment.scoring.num_permutations,
-        "num_floor_splits": experiment.scoring.num_floor_splits,
-        "num_neighbours": experiment.scoring.num_neighbours,
-        "num_bootstrap": experiment.sweep.num_bootstrap,
-        "max_rest_drop": experiment.sweep.max_rest_drop,
-    }
-
-
-def _models(experiment: Experiment, classifier: ClassifierReport, learnt: list[Concept]) -> dict[str, str]:
-    return {
-        "base": experiment.base.path,
-        "base_revision": experiment.base.revision,
-        "base_sha256": learnt[0].base_sha256 if learnt else "",
-        "backbone": classifier.backbone,
-        "backbone_sha256": classifier.weights_sha256,
-    }
-
-
-def _concept_row(concept: Concept) -> dict[str, Any]:
-    kept = (
-        "class_name",
-        "token",
-        "num_vectors",
-        "initializer_token",
-        "num_images",
-        "num_steps",
-        "best_step",
+def _record(found: Findings) -> Summary:
+    experiment, sweep, scores = found.experiment, found.sweep, found.scores
+    of_scores = {f.name: getattr(scores, f.name) for f in dataclasses.fields(scores) if f.name != "notes"}
+    return Summary(
+        format=FORMAT,
+        preset=experiment.name,
+        seed=experiment.seed,
+        versions=found.versions,
+        data_fingerprint=found.census.fingerprint,
+        num_images=_num_images(found.census),
+        unreadable=found.census.unreadable,
+        duplicates=found.census.duplicates,
+        settings=_quoted_settings(experiment),
+        models=_models(experiment, found.classifier, found.learned),
+        classifier=ClassifierScores(accuracy=found.classifier.accuracy, macro_f1=found.classifier.macro_f1),
+        recommended_ratio=sweep.recommended_ratio,
+        recommendation=sweep.recommendation,
+        primary_contrast=_primary_contrast(sweep),
+        selected=found.selection.selected,
+        by_evidence=found.selection.by_evidence,
+        **_named(found),
+        **_of_learned(found.learned),
+        concept_neighbours=found.concept_neighbours,
+        sets=found.sets,
+        **of_scores,
+        scoring_notes=scores.notes,
+        sweep=sweep.rows,
+        best_control=sweep.best_control,
+        sweep_warnings=sweep.warnings,
+        class_ratios=sweep.class_ratios,
+        contrasts=sweep.contrasts,
+        sweep_classes=sweep.classes,
+        sweep_groups=sweep.groups,
+        arm_costs=found.arm_costs,
+        failures=failures(found.learned, sweep),
+        left_out=left_out(found),
+        timings=found.timings,
     )
-    return published({name: getattr(concept, name) for name in kept}) | {
-        **_losses(concept.loss_curve, concept.best_step),
-        "embeddings_sha256": concept.embeddings_sha256,
-        "seconds": concept.seconds,
-        "error": concept.error,
+
+
+def _named(found: Findings) -> dict[str, Any]:
+    """The rows of the tables that this run used, so that the page needs no table to name them."""
+    sources = [SOURCES[name] for name in found.experiment.sampling.sources]
+    measured = {distance.metric for distance in found.scores.distances}
+    return {
+        "sources": [
+            SourceRow(name=s.name, label=s.label, colour=s.colour, technique=s.technique, is_judged=s.is_judged)
+            for s in sources
+        ],
+        "techniques": [
+            NamedRow(name=t.name, label=t.label) for t in techniques_for(found.experiment.sampling.sources)
+        ],
+        "arms": found.sweep.arms,
+        "metrics": [MetricRow(name=m.name, label=m.label, kind=m.kind) for m in METRICS if m.name in measured],
     }
 
 
-def _adapter_row(adapter: Adapter) -> dict[str, Any]:
-    kept = ("class_name", "rank", "num_parameters", "num_images", "num_steps", "best_step")
-    return published({name: getattr(adapter, name) for name in kept}) | {
-        **_losses(adapter.loss_curve, adapter.best_step),
-        "weights_sha256": adapter.weights_sha256,
-        "seconds": adapter.seconds,
-        "error": adapter.error,
+def _num_images(census: Census) -> SplitCounts:
+    return SplitCounts(
+        train=sum(count.num_train for count in census.counts),
+        validation=sum(count.num_validation for count in census.counts),
+        test=sum(count.num_test for count in census.counts),
+    )
+
+
+def _quoted_settings(experiment: Experiment) -> QuotedSettings:
+    return QuotedSettings(
+        data_kind=experiment.data.kind,
+        image_size_px=experiment.data.image_size_px,
+        show_pictures=experiment.data.show_images,
+        selection_rule=experiment.selection.rule,
+        classifier_mode=experiment.classifier.mode,
+        num_epochs=experiment.classifier.num_epochs,
+        num_inference_steps=experiment.sampling.num_inference_steps,
+        guidance_scale=experiment.sampling.guidance_scale,
+        num_permutations=experiment.scoring.num_permutations,
+        num_floor_splits=experiment.scoring.num_floor_splits,
+        num_neighbours=experiment.scoring.num_neighbours,
+        num_bootstrap=experiment.sweep.num_bootstrap,
+        max_rest_drop=experiment.sweep.max_rest_drop,
+    )
+
+
+def _models(experiment: Experiment, classifier: ClassifierReport, learned: Sequence[Learned]) -> Models:
+    return Models(
+        base=experiment.base.path,
+        base_revision=experiment.base.revision,
+        base_sha256=next((one.base_sha256 for one in learned if not one.error), ""),
+        backbone=classifier.backbone,
+        backbone_sha256=classifier.weights_sha256,
+    )
+
+
+def _of_learned(learned: Sequence[Learned]) -> dict[str, Any]:
+    """All that was learnt; and once more the tokens that the sweep judges, and everything beside them."""
+    judged = SOURCES[judged_source()].technique
+    tokens = [one for one in learned if one.technique == judged]
+    return {
+        "learned": [_learned_row(one) for one in learned],
+        "concepts": [_concept_row(one) for one in tokens],
+        "adapters": [_adapter_row(one) for one in learned if one.technique != judged],
+        "neighbours": [
+            NeighbourRow(class_name=one.class_name, vector=n.vector, token=n.token, cosine=n.cosine)
+            for one in tokens
+            for n in one.neighbours
+        ],
+    }
+
+
+def _learned_row(one: Learned) -> LearnedRow:
+    return LearnedRow(
+        **_common(one),
+        technique=one.technique,
+        token=one.token,
+        num_vectors=one.num_vectors,
+        num_parameters=one.num_parameters,
+        files=one.files,
+        details=one.details,
+    )
+
+
+def _concept_row(one: Learned) -> ConceptRow:
+    return ConceptRow(
+        **_common(one),
+        token=one.token,
+        num_vectors=one.num_vectors,
+        initializer_token=str(one.details.get("initializer_token", "")),
+        embeddings_sha256=next(iter(one.files.values()), ""),
+    )
+
+
+def _adapter_row(one: Learned) -> AdapterRow:
+    return AdapterRow(
+        **_common(one),
+        rank=int(one.details.get("rank", 0)),
+        num_parameters=one.num_parameters,
+        weights_sha256=next(iter(one.files.values()), ""),
+    )
+
+
+def _common(one: Learned) -> dict[str, Any]:
+    return {
+        "class_name": one.class_name,
+        "num_images": one.num_images,
+        "num_steps": one.num_steps,
+        "best_step": one.best_step,
+        **_losses(one.loss_curve, one.best_step),
+        "seconds": one.seconds,
+        "error": one.error,
     }
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import jsonschema
 from jsonschema.exceptions import best_match
 
-FORMAT = "flowerti-summary-2"
-
+from flowerti.report.summary_record import FORMAT
 
 def validate_summary(summary: Mapping[str, Any]) -> None:
     """Check a summary against `summary.schema.json`.

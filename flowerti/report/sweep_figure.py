@@ -1,33 +1,20 @@
 """The sweep's chart: what each arm gains over real images only, by ratio, on validation and on test.
 
-An arm that has no plain name here is drawn under its own. This module computes no result: it only draws.
+This module computes no result: it only draws.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from flowerti.arms import Arm
 from flowerti.artifacts.records import SweepRow
-from flowerti.report.canvas import (
-    ADAPTER_COLOUR,
-    CLASS_NAME_COLOUR,
-    LATIN_NAME_COLOUR,
-    OTHER_NAME_COLOUR,
-    TOKEN_COLOUR,
-    drawable,
-    render,
-)
-from flowerti.report.names import ARM_NAMES, arm_name
+from flowerti.report.canvas import drawable, render
+from flowerti.sources import SOURCES
 
-_COLOURS = {
-    "token": TOKEN_COLOUR,
-    "lora": ADAPTER_COLOUR,
-    "raw": CLASS_NAME_COLOUR,
-    "alternative_name": OTHER_NAME_COLOUR,
-    "latin_name": LATIN_NAME_COLOUR,
-}
 _OTHER_COLOURS = ("#cc79a7", "#8c6d1f", "#7a5195", "#b2182b")
 _CONTROL_COLOUR = "#555555"
 _SPLIT_TITLES = {"validation": "validation", "test": "test, opened once"}
@@ -41,18 +28,23 @@ def has_gains(rows: Sequence[SweepRow]) -> bool:
     return any(_gains(rows, split) for split in _SPLIT_TITLES)
 
 
-def sweep_png(rows: Sequence[SweepRow]) -> bytes:
-    """Draw the gain in weak-class F1 over real images only, with 95 % intervals."""
+def sweep_png(rows: Sequence[SweepRow], arms: Sequence[Arm]) -> bytes:
+    """Draw the gain in weak-class F1 over real images only, with 95 % intervals.
+
+    Args:
+        rows: of both splits.
+        arms: every arm in them, in the order of the legend.
+    """
     by_split = {split: _gains(rows, split) for split in _SPLIT_TITLES}
     by_split = {split: found for split, found in by_split.items() if found}
-    colours = _colours_of(rows)
+    looks = _looks_of(arms)
 
     def draw(figure: Figure) -> None:
         slots = [max(2, len(_ratios(found)) + len(_controls(found))) for found in by_split.values()]
         grid = figure.subplots(1, len(by_split), sharey=True, squeeze=False, width_ratios=slots)
         labelled = {}
         for axes, (split, found) in zip(grid[0], by_split.items(), strict=True):
-            _draw_gains(axes, found, colours)
+            _draw_gains(axes, found, looks)
             axes.set_title(_SPLIT_TITLES[split])
             handles, labels = axes.get_legend_handles_labels()
             labelled = dict(zip(labels, handles, strict=True)) | labelled
@@ -82,21 +74,32 @@ def _controls(rows: Sequence[SweepRow]) -> list[str]:
     return list(dict.fromkeys(row.arm for row in rows if row.ratio == 0))
 
 
-def _colours_of(rows: Sequence[SweepRow]) -> dict[str, str]:
-    """A colour of each arm that is the same on both splits."""
-    others = list(dict.fromkeys(row.arm for row in rows if row.arm not in _COLOURS))
-    return _COLOURS | {arm: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, arm in enumerate(others)}
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How an arm is drawn, on both splits alike."""
+
+    label: str
+    colour: str
 
 
-def _draw_gains(axes: Axes, rows: Sequence[SweepRow], colours: dict[str, str]) -> None:
+def _looks_of(arms: Sequence[Arm]) -> dict[str, _Look]:
+    """Arms of single sources have the sources' colours, others take turns."""
+    others = [arm.name for arm in arms if arm.name not in SOURCES]
+    turns = {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
+    return {
+        arm.name: _Look(arm.label, turns.get(arm.name) or SOURCES[arm.name].colour) for arm in arms
+    }
+
+
+def _draw_gains(axes: Axes, rows: Sequence[SweepRow], looks: dict[str, _Look]) -> None:
     ratios, controls = _ratios(rows), _controls(rows)
     axes.axhline(0, color="#222222", linewidth=0.8)
-    _draw_arms(axes, [row for row in rows if row.ratio > 0], ratios, colours)
+    _draw_arms(axes, [row for row in rows if row.ratio > 0], ratios, looks)
     at_zero = [row for row in rows if row.ratio == 0]
     places = [float(len(ratios) + controls.index(row.arm)) for row in at_zero]
     _draw_points(axes, places, at_zero, fmt="s", color=_CONTROL_COLOUR, label=None)
     names = [f"{ratio:g}\N{MULTIPLICATION SIGN}" for ratio in ratios]
-    names += [drawable(arm_name(arm), 32) for arm in controls]
+    names += [drawable(looks[arm].label, 32) for arm in controls]
     if ratios and controls:
         axes.axvline(len(ratios) - 0.5, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(names)), names)
@@ -107,14 +110,15 @@ def _draw_gains(axes: Axes, rows: Sequence[SweepRow], colours: dict[str, str]) -
     axes.grid(axis="y", linewidth=0.4, color="#cccccc")
 
 
-def _draw_arms(axes: Axes, rows: Sequence[SweepRow], ratios: list[float], colours: dict[str, str]) -> None:
-    found = dict.fromkeys(row.arm for row in rows)
-    arms = [arm for arm in ARM_NAMES if arm in found] + [arm for arm in found if arm not in ARM_NAMES]
+def _draw_arms(axes: Axes, rows: Sequence[SweepRow], ratios: list[float], looks: dict[str, _Look]) -> None:
+    found = {row.arm for row in rows}
+    arms = [arm for arm in looks if arm in found]
     for index, arm in enumerate(arms):
         of_arm = sorted((row for row in rows if row.arm == arm), key=lambda row: row.ratio)
         shift = min(_MAX_SHIFT, 0.7 / len(arms)) * (index - (len(arms) - 1) / 2)
         places = [ratios.index(row.ratio) + shift for row in of_arm]
-        _draw_points(axes, places, of_arm, fmt="o-", color=colours[arm], label=drawable(arm_name(arm), 36))
+        look = looks[arm]
+        _draw_points(axes, places, of_arm, fmt="o-", color=look.colour, label=drawable(look.label, 36))
 
 
 def _draw_points(

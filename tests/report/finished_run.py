@@ -6,20 +6,21 @@ import math
 from html.parser import HTMLParser
 
 import numpy as np
-from finished_scores import FOURTEEN, SOURCES, scores
+from finished_scores import FOURTEEN, scores
+from finished_scores import SOURCES as DRAWN
 from PIL import Image
 
+from flowerti.arms import ARMS, source_arms, stacked
 from flowerti.artifacts.identity import slug
 from flowerti.artifacts.records import (
-    Adapter,
     Census,
     ClassCount,
     ClassifierReport,
     ClassScore,
-    Concept,
     ConceptNeighbour,
     EpochScore,
     ImageSet,
+    Learned,
     LossPoint,
     Neighbour,
     SelectedClass,
@@ -31,6 +32,7 @@ from flowerti.artifacts.records import (
 from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SelectionConfig
 from flowerti.report import Findings, build_summary, render_html, validate_summary
+from flowerti.sources import SOURCES
 
 HOSTILE = ('<script>alert("x")</script>', "\"><img src='http://evil.example/x.png' onerror=1>", "a & b's {{ 7*7 }}")
 
@@ -98,21 +100,23 @@ def selection(names):
 
 def concept(name, error=""):
     if error:
-        return Concept(class_name=name, token="<x>", error=error)
+        return Learned(class_name=name, technique="textual_inversion", token="<x>", error=error)
     curve = [LossPoint(step=step, loss=0.2 * math.exp(-step / 200) + 0.31) for step in range(0, 301, 25)]
     near = [
         Neighbour(vector=vector, token=token, cosine=cosine)
         for vector in (0, 1)
         for token, cosine in (("flower</w>", 0.71), ("hibiscus</w>", 0.43), ("planted</w>", 0.39))
     ]
-    return Concept(
+    return Learned(
         class_name=name,
+        technique="textual_inversion",
         token=f"<{name.replace(' ', '-')}>",
         num_vectors=2,
-        initializer_token="flower",
+        num_parameters=1536,
         base="demo",
         base_sha256="c" * 64,
-        embeddings_sha256="d" * 64,
+        files={"learned_embeds.safetensors": "d" * 64},
+        details={"initializer_token": "flower", "start": "initializer_token"},
         num_images=8,
         num_steps=300,
         best_step=275,
@@ -123,7 +127,7 @@ def concept(name, error=""):
     )
 
 
-def image_sets(names, sources=SOURCES):
+def image_sets(names, sources=DRAWN):
     return [
         ImageSet(
             class_name=n,
@@ -251,6 +255,7 @@ def sweep(recommended_ratio=2.0, failures=()):
         failures=list(failures),
         primary_contrast="Mean F1 of the weak classes on test, token minus real.",
         best_control="balanced_softmax",
+        arms=[*ARMS, *source_arms(), stacked(ARMS["balanced_softmax"], SOURCES["token"])],
         warnings=["Balanced softmax does as well without a single image."],
         class_ratios=[ClassRatio(class_name=name, ratio=0.0, reason="No ratio gains beyond chance.") for name in weak],
         contrasts=contrasts(),
@@ -285,12 +290,13 @@ def concept_neighbours(names):
 
 def adapter(name, error=""):
     if error:
-        return Adapter(class_name=name, error=error)
-    return Adapter(
+        return Learned(class_name=name, technique="lora", error=error)
+    return Learned(
         class_name=name,
-        rank=4,
+        technique="lora",
         num_parameters=51968,
-        weights_sha256="e" * 64,
+        files={"pytorch_lora_weights.safetensors": "e" * 64},
+        details={"rank": 4},
         num_images=8,
         num_steps=400,
         best_step=350,
@@ -300,7 +306,7 @@ def adapter(name, error=""):
 
 
 TIMINGS = [
-    Timing(stage=s, seconds=t, gpu_seconds=0.0) for s, t in (("classify", 9.3), ("invert", 130.0), ("sweep", 4000.0))
+    Timing(stage=s, seconds=t, gpu_seconds=0.0) for s, t in (("classify", 9.3), ("personalize.textual_inversion", 130.0), ("sweep", 4000.0))
 ]
 
 
@@ -312,9 +318,8 @@ def run(names=FOURTEEN, num_weak=3, **changed):
         "census": census(names),
         "classifier": classifier(names),
         "selection": selection(weak),
-        "concepts": [concept(name) for name in weak],
+        "learned": [concept(name) for name in weak],
         "concept_neighbours": concept_neighbours(weak),
-        "adapters": [],
         "sets": image_sets(weak),
         "scores": scores(weak, all_names=names),
         "sweep": sweep(),
@@ -324,7 +329,7 @@ def run(names=FOURTEEN, num_weak=3, **changed):
     } | changed
 
 
-def shown_images(names, sources=("real", *SOURCES)):
+def shown_images(names, sources=("real", *DRAWN)):
     rng = np.random.default_rng(1)
     return {n: {s: rng.integers(0, 256, (9, 64, 64, 3), dtype=np.uint8) for s in sources} for n in names}
 

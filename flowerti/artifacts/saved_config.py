@@ -1,0 +1,37 @@
+"""The config of a run, beside its results.
+
+This module does not know what the settings mean.
+"""
+
+from flowerti.artifacts import layout
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import Experiment, from_json, to_json
+
+
+def write_config(run: RunDirectory, experiment: Experiment) -> None:
+    """Write down the settings of a run."""
+    run.write_bytes(layout.CONFIG, to_json(experiment).encode())
+
+
+def find_config(run: RunDirectory) -> Experiment | None:
+    """The settings of the run in this directory; None where no run was started there.
+
+    Raises:
+        ValueError: the file is damaged or of another version; names it.
+    """
+    if not run.exists(layout.CONFIG):
+        return None
+    text = run.read_bytes(layout.CONFIG).decode(errors="replace")
+    return from_json(text, file_name=f"{run.uri}/{layout.CONFIG}")
+
+
+def read_config(run: RunDirectory) -> Experiment:
+    """The settings of the run in this directory.
+
+    Raises:
+        ValueError: no run was started there, or as `find_config`.
+    """
+    experiment = find_config(run)
+    if experiment is None:
+        raise ValueError(f"{run.uri}/{layout.CONFIG} is missing: no run was started in this directory")
+    return experiment

@@ -1,0 +1,56 @@
+"""The times of single steps, from what a finished run left behind.
+
+This module needs neither torch nor Ray.
+"""
+
+from flowerti.artifacts import layout
+from flowerti.artifacts.records import Learned, Selection, Timing
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.saved_config import find_config
+from flowerti.config.techniques import techniques_for
+from flowerti.plan import StepTimes
+from flowerti.sweep.rounds import num_trials
+
+
+def measured_times(run: RunDirectory, actor_start_s: float) -> StepTimes:
+    """Step times of a run that is over, on the workers that it had.
+
+    Raises:
+        ValueError: the run lacks a stage, or its last work on a stage was only a part of it; says which.
+    """
+    experiment = find_config(run)
+    if experiment is None:
+        raise ValueError(f"--from-run: {run.uri}/{layout.CONFIG} is missing: no run was started in this directory")
+    sampling, num_workers = experiment.sampling, experiment.cluster.num_workers
+    techniques = techniques_for(sampling.sources)
+    learned = {technique.name: _learned(run, technique.name) for technique in techniques}
+    num_classes = max((len(records) for records in learned.values()), default=0)
+    num_images = num_classes * len(sampling.sources) * sampling.num_per_class
+    spent = {stage: _seconds(run, stage) * num_workers for stage in ("sample", "score", "sweep")}
+    return StepTimes(
+        learning_step={
+            name: sum(r.seconds for r in records) / sum(r.num_steps for r in records)
+            for name, records in learned.items()
+        },
+        drawn_image=spent["sample"] / num_images,
+        scored_image=spent["score"] / num_images,
+        trial=spent["sweep"] / num_trials(experiment),
+        actor_start=actor_start_s,
+    )
+
+
+def _learned(run: RunDirectory, technique: str) -> list[Learned]:
+    """What a technique learnt, without classes that failed."""
+    selection = run.load(layout.SELECTION, Selection) or Selection(selected=[], by_evidence=[])
+    files = [layout.learned_record(selected.class_name, technique) for selected in selection.selected]
+    found = [record for file in files if (record := run.load(file, Learned)) and record.num_steps]
+    if not found:
+        raise ValueError(f"--from-run: {technique} learnt no class in {run.uri}: choose a finished run")
+    return found
+
+
+def _seconds(run: RunDirectory, stage: str) -> float:
+    timing = run.load(layout.timing(stage), Timing)
+    if timing is None:
+        raise ValueError(f"--from-run: {run.uri} has no time of the stage {stage}: choose a finished run")
+    return timing.seconds

@@ -1,0 +1,75 @@
+"""Tables: rows by name in their order, unknown and doubled names refused, and plugins that add rows once."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flowerti import tables
+from flowerti.tables import Table, load_plugins, plugins_environment
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    size: int = 0
+
+
+@pytest.fixture
+def table() -> Table[Kind]:
+    return Table("kind", [Kind("b", 2), Kind("a", 1)])
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that counts how often its function is called; the environment is put back afterwards."""
+    (tmp_path / "made_here.py").write_text("calls = []\ndef register():\n    calls.append(1)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("FLOWERTI_PLUGINS", "")
+    monkeypatch.setattr(tables, "_loaded", set())
+    return "made_here:register"
+
+
+def test_rows_are_found_by_name_and_keep_their_order(table: Table[Kind]):
+    assert table["a"] == Kind("a", 1)
+    assert table.names == ("b", "a")
+    assert [row.size for row in table] == [2, 1]
+    assert "a" in table
+    assert "c" not in table
+
+
+def test_an_unknown_name_is_refused_with_those_that_exist(table: Table[Kind]):
+    with pytest.raises(ValueError, match="^unknown kind 'c': choose among b, a$"):
+        table["c"]
+
+
+def test_a_name_is_given_once(table: Table[Kind]):
+    assert table.add(Kind("c")) == Kind("c")
+    with pytest.raises(ValueError, match="kind 'c' exists already"):
+        table.add(Kind("c", 5))
+    assert table.names == ("b", "a", "c")
+
+
+def test_rows_may_be_added_while_others_are_gone_through(table: Table[Kind]):
+    for row in table:
+        table.add(Kind(f"{row.name}{row.name}"))
+    assert table.names == ("b", "a", "bb", "aa")
+
+
+def test_a_plugin_is_called_once_and_named_to_other_processes(plugin: str, table: Table[Kind]):
+    assert plugins_environment() == {}
+    load_plugins([plugin])
+    load_plugins([plugin])
+    assert table["a"] == Kind("a", 1)
+    assert sys.modules["made_here"].calls == [1]
+    assert plugins_environment() == {"FLOWERTI_PLUGINS": plugin}
+
+
+def test_another_process_calls_the_plugin_when_it_first_asks_a_table(plugin: str, tmp_path: Path):
+    script = "import sys; from flowerti.tables import Table; t = Table('kind'); assert 'made_here' not in sys.modules; "
+    script += "t.names; assert sys.modules['made_here'].calls == [1]"
+    environment = os.environ | {"FLOWERTI_PLUGINS": plugin, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
