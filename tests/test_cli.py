@@ -13,6 +13,7 @@ from flowerti import cli
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import Experiment, to_json
 from flowerti.config.presets import PRESETS, demo, flowers102
+from flowerti.progress import Listener, Progress
 
 HEAVY = ("torch", "torchvision", "diffusers", "ray", "transformers", "matplotlib", "pyarrow", "scipy", "numpy")
 
@@ -55,7 +56,7 @@ def test_help_of_run_names_settings_and_presets(capsys: pytest.CaptureFixture[st
         cli.main(["run", "--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    for option in ("--inversion.num-steps", "--preset", "--config", "--run-dir", "--data.root", *PRESETS):
+    for option in ("--textual-inversion.num-steps", "--preset", "--config", "--run-dir", "--data.root", *PRESETS):
         assert option in out
 
 
@@ -98,9 +99,9 @@ def test_a_bad_config_file_is_one_line_that_names_it(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["run", "--inversion.num-stepz", "5"], "--inversion.num-stepz"),
-        (["run", "--inversion.num-steps", "many"], "--inversion.num-steps"),
-        (["run", "--inversion.num-steps", "0"], "inversion.num_steps must be at least 1"),
+        (["run", "--textual-inversion.num-stepz", "5"], "--textual-inversion.num-stepz"),
+        (["run", "--textual-inversion.num-steps", "many"], "--textual-inversion.num-steps"),
+        (["run", "--textual-inversion.num-steps", "0"], "textual_inversion.num_steps must be at least 1"),
         (["run", "--sweep.ratios", "1.0", "nan"], "sweep.ratios must be"),
         (["run", "--data.kind", "zip"], "--data.kind"),
         (["run", "--preset", "demo", "--config", "x.json"], "--config"),
@@ -121,8 +122,8 @@ def test_a_wrong_option_is_named_with_code_2(
     assert named in " ".join(capsys.readouterr().err.split())
 
 
-def test_without_options_the_demo_runs_in_results():
-    assert cli.parse_run([]) == (demo(), RunDirectory("results/demo"))
+def test_without_options_the_demo_runs_in_runs():
+    assert cli.parse_run([]) == (demo(), RunDirectory("runs/demo"))
 
 
 def test_a_preset_and_a_run_directory_are_taken():
@@ -132,10 +133,10 @@ def test_a_preset_and_a_run_directory_are_taken():
 
 
 def test_an_option_lands_in_the_experiment_and_nothing_else_moves():
-    experiment, _ = cli.parse_run(["--inversion.num-steps", "500", "--seed", "7"])
+    experiment, _ = cli.parse_run(["--textual-inversion.num-steps", "500", "--seed", "7"])
     assert (experiment.techniques["textual_inversion"].num_steps, experiment.seed) == (500, 7)
     values, expected = json.loads(to_json(experiment)), json.loads(to_json(demo()))
-    expected["inversion"]["num_steps"], expected["seed"] = 500, 7
+    expected["techniques"]["textual_inversion"]["num_steps"], expected["seed"] = 500, 7
     assert values == expected
 
 
@@ -150,14 +151,15 @@ def test_lists_choices_and_switches_are_taken():
 
 
 def test_a_run_starts_again_from_its_config_file(tmp_path: Path):
-    first, _ = cli.parse_run(["--preset", "flowers102_64", "--inversion.num-vectors", "3", "--name", "mine"])
+    first, _ = cli.parse_run(["--preset", "flowers102_64", "--textual-inversion.num-vectors", "3", "--name", "mine"])
     file = tmp_path / "config.json"
     file.write_text(to_json(first))
     again, run = cli.parse_run(["--config", str(file)])
     assert again == first
-    assert run.uri == "results/mine"
-    changed, _ = cli.parse_run(["--config", str(file), "--inversion.num-steps", "9"])
-    assert (changed.inversion.num_steps, changed.inversion.num_vectors) == (9, 3)
+    assert run.uri == "runs/mine"
+    changed, _ = cli.parse_run(["--config", str(file), "--textual-inversion.num-steps", "9"])
+    learning: Any = changed.techniques["textual_inversion"]
+    assert (learning.num_steps, learning.num_vectors) == (9, 3)
 
 
 def test_a_jobs_address_gives_way_to_an_option():
@@ -174,12 +176,13 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, RunDirec
 
     asked: list[tuple[Experiment, RunDirectory]] = []
 
-    def run_experiment(experiment: Experiment, run: RunDirectory, say: Any, until: str) -> None:
+    def run_experiment(experiment: Experiment, run: RunDirectory, listeners: list[Listener], until: str) -> None:
         asked.append((experiment, run))
+        progress = Progress("classify", listeners)
         if experiment.seed == 13:
             raise ValueError("data.root: images is missing")
-        say("[classify] [bold]not markup[/bold]")
-        say(f"ends after {until}")
+        progress.info("[bold]not markup[/bold]")
+        progress.info(f"ends after {until}")
         if until == "report":
             run.write_bytes("summary.json", b'{"recommended_ratio": 0.5, "recommendation": "because it helps"}')
 
@@ -191,22 +194,22 @@ def test_run_hands_the_experiment_to_the_pipeline_and_says_the_outcome(
     pipeline: list[tuple[Experiment, RunDirectory]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder = str(tmp_path / "run")
-    assert cli.main(["run", "--preset", "demo", "--run-dir", folder, "--inversion.num-steps", "500"]) == 0
+    assert cli.main(["run", "--preset", "demo", "--run-dir", folder, "--textual-inversion.num-steps", "500"]) == 0
     [(experiment, run)] = pipeline
     assert experiment.techniques["textual_inversion"].num_steps == 500
     assert run == RunDirectory(folder)
     out = capsys.readouterr().out
     assert "recommended ratio 0.5: because it helps" in out
     assert f"{folder}/report.html" in out
-    assert "[bold]not markup[/bold]" in out
+    assert "[classify] [bold]not markup[/bold]" in out
 
 
 def test_run_ends_after_the_stage_that_it_is_told(
     pipeline: list[tuple[Experiment, RunDirectory]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert cli.main(["run", "--run-dir", str(tmp_path / "run"), "--until", "invert"]) == 0
+    assert cli.main(["run", "--run-dir", str(tmp_path / "run"), "--until", "select"]) == 0
     out = capsys.readouterr().out
-    assert "ends after invert" in out
+    assert "ends after select" in out
     assert "recommended" not in out
     assert cli.run(["--run-dir", str(tmp_path / "run")], until="sample") == 0
     assert "ends after sample" in capsys.readouterr().out
@@ -239,7 +242,7 @@ def test_what_the_pipeline_refuses_is_one_line_and_code_2(
     assert capsys.readouterr().err == "flowerti: data.root: images is missing\n"
 
 
-def test_the_installed_command_is_the_same_door():
+def test_the_installed_command_is_the_same():
     script = Path(sys.executable).with_name("flowerti")
     if not script.exists():
         pytest.skip("flowerti is not installed beside this Python")

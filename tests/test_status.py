@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save
 
-from flowerti.artifacts.records import Adapter, Concept, SelectedClass, Selection
+from flowerti.artifacts.records import Learned, SelectedClass, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import to_json
 from flowerti.config.presets import demo
@@ -37,39 +38,42 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path):
         read_status(RunDirectory(str(tmp_path)))
 
 
+def learned(technique: str, class_name: str, **fields: Any) -> Learned:
+    return Learned(class_name=class_name, technique=technique, **fields)
+
+
 def test_each_class_has_its_own_line(run: RunDirectory):
     select(run)
-    run.save(
-        "concepts/sword_lily/concept.json", Concept(class_name=NAMES[0], token="<s>", num_steps=9, best_step=6), "k"
-    )
-    run.save("concepts/azalea/concept.json", Concept(class_name=NAMES[1], token="<a>", error="loss is nan"), "k")
+    tokens = "textual_inversion"
+    run.save(f"concepts/sword_lily/{tokens}.json", learned(tokens, NAMES[0], num_steps=9, best_step=6), "k")
+    run.save(f"concepts/azalea/{tokens}.json", learned(tokens, NAMES[1], error="loss is nan"), "k")
     checkpoint = save({"rows": torch.zeros(1)}, {"step": "50", "key": "k"})
-    run.write_bytes("concepts/canna_lily/checkpoints/last.safetensors", checkpoint)
+    run.write_bytes(f"concepts/canna_lily/checkpoints/{tokens}.safetensors", checkpoint)
     found = states(run)
     assert found["select"] == ("done", "sword lily, azalea, canna lily")
-    assert found["invert sword lily"] == ("done", "best at step 6 of 9")
-    assert found["invert azalea"] == ("failed", "loss is nan")
-    assert found["invert canna lily"] == ("begun", f"step 50 of {demo().inversion.num_steps}")
+    assert found[f"{tokens} sword lily"] == ("done", "best at step 6 of 9")
+    assert found[f"{tokens} azalea"] == ("failed", "loss is nan")
+    assert found[f"{tokens} canna lily"] == ("begun", f"step 50 of {demo().techniques[tokens].num_steps}")
 
 
-def test_adapters_have_lines_where_they_are_asked_for(run: RunDirectory):
+def test_other_techniques_have_lines_where_a_source_asks_for_them(run: RunDirectory):
     select(run)
-    assert not [stage for stage in states(run) if stage.startswith("adapt")]
+    assert not [stage for stage in states(run) if stage.startswith("lora")]
     asked = replace(demo(), sampling=replace(demo().sampling, sources=("token", "lora")))
     run.write_bytes("config.json", to_json(asked).encode())
-    run.save("concepts/sword_lily/adapter.json", Adapter(class_name=NAMES[0], num_steps=9, best_step=6), "k")
-    run.save("concepts/azalea/adapter.json", Adapter(class_name=NAMES[1], error="no token"), "k")
-    assert {stage: state for stage, state in states(run).items() if stage.startswith("adapt")} == {
-        "adapt sword lily": ("done", "best at step 6 of 9"),
-        "adapt azalea": ("failed", "no token"),
-        "adapt canna lily": ("waiting", ""),
+    run.save("concepts/sword_lily/lora.json", learned("lora", NAMES[0], num_steps=9, best_step=6), "k")
+    run.save("concepts/azalea/lora.json", learned("lora", NAMES[1], error="no token"), "k")
+    assert {stage: state for stage, state in states(run).items() if stage.startswith("lora")} == {
+        "lora sword lily": ("done", "best at step 6 of 9"),
+        "lora azalea": ("failed", "no token"),
+        "lora canna lily": ("waiting", ""),
     }
 
 
 def test_a_damaged_checkpoint_is_named(run: RunDirectory):
     select(run)
-    run.write_bytes("concepts/canna_lily/checkpoints/last.safetensors", b"half a file")
-    with pytest.raises(ValueError, match=r"concepts/canna_lily/checkpoints/last\.safetensors is damaged"):
+    run.write_bytes("concepts/canna_lily/checkpoints/textual_inversion.safetensors", b"half a file")
+    with pytest.raises(ValueError, match=r"concepts/canna_lily/checkpoints/textual_inversion\.safetensors is damaged"):
         read_status(run)
 
 

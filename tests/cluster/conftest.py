@@ -14,5 +14,5 @@ from tiny_run import tiny_experiment
 def quiet(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of an undisturbed run up to the tokens; further stages are made by those who need them."""
     folder = tmp_path_factory.mktemp("quiet") / "run"
-    Driver(tiny_experiment(tiny_base), folder, until="invert").finish()
+    Driver(tiny_experiment(tiny_base), folder, until="personalize").finish()
     return folder

@@ -183,7 +183,7 @@ def test_a_cluster_grows_from_nothing_for_its_actors_and_shrinks_to_nothing(head
         refused.finish()
     assert max(watch.counts) == 0
     folder = tmp_path / "run"
-    driver = Driver(on_nodes(tiny_experiment(tiny_base), address, MAX_NODES), folder, until="invert")
+    driver = Driver(on_nodes(tiny_experiment(tiny_base), address, MAX_NODES), folder, until="personalize")
     driver.finish(timeout_s=900)
     assert max(watch.counts) == MAX_NODES
     assert "waiting for 1 CPU and 1 GPU per worker" in driver.log()

@@ -16,12 +16,12 @@ from tiny_run import tiny_experiment, without_times
 from flowerti.config.experiment import Experiment
 
 pytestmark = pytest.mark.ray
-STAGES = ("classify", "invert", "adapt", "sample", "score", "sweep")
+TOKENS = "personalize.textual_inversion"
+STAGES = ("classify", TOKENS, "personalize.lora", "sample", "score", "sweep")
 VICTIMS = ("worker", "node", "driver", "worker")
 _FINISHED = (
     "classifier/report.json",
-    "concepts/*/concept.json",
-    "concepts/*/adapter.json",
+    "concepts/*/*.json",
     "synthetic/*.parquet",
     "sweep/trials/*.json",
 )
@@ -95,7 +95,7 @@ def test_two_kills_change_no_token(quiet, tiny_base, tmp_path):
     folder = tmp_path / "run"
     with several_nodes(num_workers=2) as cluster:
         experiment = on_nodes(tiny_experiment(tiny_base), cluster.address)
-        chaos = Chaos(cluster, experiment, folder, "invert", "short")
+        chaos = Chaos(cluster, experiment, folder, "personalize", "short")
         chaos.kill("worker", "classify")
         chaos.kill("driver", "select")
         chaos.finish()
@@ -115,8 +115,8 @@ def test_four_kills_in_a_stage_change_no_number(stage, quiet, tiny_base, tmp_pat
         experiment = on_nodes(tiny_experiment(tiny_base), cluster.address)
         chaos = Chaos(cluster, experiment, folder, "report", stage)
         for victim in VICTIMS:
-            # what the inversion says comes at its end, what the selection says at its beginning
-            chaos.kill(victim, "select" if stage == "invert" and victim != "worker" else stage)
+            # what the technique says comes at its end, what the selection says at its beginning
+            chaos.kill(victim, "select" if stage == TOKENS and victim != "worker" else stage)
         chaos.finish()
     found, expected = (without_times(json.loads((f / "summary.json").read_text())) for f in (folder, quiet))
     assert found == expected

@@ -15,7 +15,7 @@ def test_a_node_lost_during_inversion_changes_nothing(quiet, tiny_base, tmp_path
     folder = tmp_path / "run"
     with several_nodes(num_workers=3) as cluster:
         experiment = on_nodes(tiny_experiment(tiny_base), cluster.address, num_workers=3)
-        driver = Driver(experiment, folder, until="invert")
+        driver = Driver(experiment, folder, until="personalize")
         assert driver.wait_for("select")
         wait_for_first_checkpoint(driver, folder)
         cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)

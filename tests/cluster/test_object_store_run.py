@@ -41,7 +41,7 @@ def test_a_whole_run_lies_in_a_bucket(quiet, tiny_base, tmp_path: Path, monkeypa
         assert main(["status", uri]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert {line.split()[0] for line in lines} == {"done"}
-        assert [line.split()[1] for line in lines].count("invert") == 3
+        assert [line.split()[1] for line in lines].count("textual_inversion") == 3
         run = RunDirectory(uri)
         validate_summary(json.loads(run.read_bytes("summary.json")))
         tokens = {name: run.read_bytes(f"concepts/{name}/learned_embeds.safetensors") for name in learnt(quiet)}

@@ -25,11 +25,11 @@ from flowerti.report import validate_summary
 
 pytestmark = pytest.mark.ray
 _RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-STAGES = ("classify", "invert", "adapt", "sample", "score", "sweep")
+STAGES = ("classify", "personalize.textual_inversion", "personalize.lora", "sample", "score", "sweep")
 
 
 def run(experiment: Experiment, folder: Path) -> dict:
-    run_experiment(experiment, RunDirectory(str(folder)), lambda text: None)
+    run_experiment(experiment, RunDirectory(str(folder)))
     return json.loads((folder / "summary.json").read_text())
 
 
@@ -57,9 +57,9 @@ def test_a_run_leaves_everything_that_the_contract_names(finished):
     for name in weak:
         folder = finished / "concepts" / slug(name)
         assert {p.name for p in folder.iterdir() if p.is_file()} == {
-            "concept.json",
+            "textual_inversion.json",
             "learned_embeds.safetensors",
-            "adapter.json",
+            "lora.json",
             "pytorch_lora_weights.safetensors",
         }
     assert len(contents(finished, "synthetic/*.parquet")) >= 3 * 3 * 2
@@ -83,7 +83,7 @@ def test_a_run_leaves_everything_that_the_contract_names(finished):
 
 def test_the_same_command_again_does_nothing_and_says_the_same(copy, tiny_base, monkeypatch):
     monkeypatch.setattr(session, "connect", lambda config: pytest.fail("Ray was started"))
-    for stage in ("classify", "invert", "adapt", "sample", "features", "sweep"):
+    for stage in ("classify", "personalize", "sample", "features", "sweep"):
         monkeypatch.setattr(f"flowerti.cluster.{stage}.connect", lambda config: pytest.fail("Ray was started"))
     before = (copy / "summary.json").read_bytes()
     run(tiny_experiment(tiny_base), copy)
@@ -131,7 +131,7 @@ def test_one_worker_and_two_give_the_same_numbers_and_images(finished, tiny_base
 def test_a_class_that_fails_is_reported_and_the_others_finish(copy, tiny_base):
     names = [s["class_name"] for s in json.loads((copy / "summary.json").read_text())["selected"]]
     shutil.rmtree(copy / "concepts" / slug(names[0]))
-    broken = copy / "concepts" / slug(names[0]) / "checkpoints" / "last.safetensors"
+    broken = copy / "concepts" / slug(names[0]) / "checkpoints" / "textual_inversion.safetensors"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"not a checkpoint")
     summary = run(tiny_experiment(tiny_base), copy)
@@ -179,13 +179,13 @@ def _alive_in_session(session_id: int) -> dict[int, str]:
     return found
 
 
-@pytest.mark.parametrize("stage", [s if s == "invert" else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
+@pytest.mark.parametrize("stage", [s if s == STAGES[1] else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
 def test_a_killed_driver_loses_nothing_that_was_finished(stage, finished, tiny_base, tmp_path):
     experiment = tiny_experiment(tiny_base)
     folder = tmp_path / "run"
     kill_driver_in(stage, experiment, folder, delay_s=1.0)
     assert not (folder / "summary.json").exists()
-    kept = {p: p.stat().st_mtime_ns for name in ("concept", "adapter") for p in folder.glob(f"concepts/*/{name}.json")}
+    kept = {p: p.stat().st_mtime_ns for p in folder.glob("concepts/*/*.json")}
     kept |= {p: p.stat().st_mtime_ns for p in folder.glob("synthetic/*.parquet")}
     summary = run(experiment, folder)
     assert all(p.stat().st_mtime_ns == changed for p, changed in kept.items())

@@ -1,0 +1,70 @@
+"""Step times from a finished run, and the command that plans with them."""
+
+from pathlib import Path
+
+import pytest
+
+from flowerti.artifacts.records import Learned, SelectedClass, Selection, Timing
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.cli import main
+from flowerti.config.experiment import to_json
+from flowerti.config.presets import demo
+from flowerti.measured_times import measured_times
+from flowerti.sweep.rounds import num_trials
+
+TOKENS = "textual_inversion"
+
+
+def finished_run(folder: Path) -> RunDirectory:
+    run, experiment = RunDirectory(str(folder)), demo()
+    run.write_bytes("config.json", to_json(experiment).encode())
+    chosen = [SelectedClass(class_name=n, num_train=8, f1_validation=0.1, reason="weak") for n in "abc"]
+    run.save("selection.json", Selection(selected=chosen, by_evidence=chosen), "k")
+    for name, seconds in (("a", 30.0), ("b", 60.0)):
+        record = Learned(class_name=name, technique=TOKENS, num_steps=300, seconds=seconds)
+        run.save(f"concepts/{name}/{TOKENS}.json", record, "k")
+    run.save(f"concepts/c/{TOKENS}.json", Learned(class_name="c", technique=TOKENS, error="broken"), "k")
+    for stage, seconds in (("sample", 120.0), ("score", 12.0), ("sweep", 90.0)):
+        run.save(f"timings/{stage}.json", Timing(stage=stage, seconds=seconds, gpu_seconds=0.0), stage)
+    return run
+
+
+def test_times_are_taken_from_a_finished_run(tmp_path: Path):
+    times = measured_times(finished_run(tmp_path), actor_start_s=12.0)
+    assert times.learning_step == {TOKENS: pytest.approx(90 / 600)}
+    # two workers, two classes that were learnt, three sources, forty images
+    assert times.drawn_image == pytest.approx(2 * 120 / (2 * 3 * 40))
+    assert times.trial == pytest.approx(2 * 90 / num_trials(demo()))
+    assert times.actor_start == 12.0
+
+
+@pytest.mark.parametrize("lost", ["config.json", "timings/sweep.json", "concepts"])
+def test_an_unfinished_run_gives_no_times(lost: str, tmp_path: Path):
+    run = finished_run(tmp_path)
+    for name in [lost] if run.exists(lost) else run.names(lost):
+        run.delete(name)
+    with pytest.raises(ValueError, match="--from-run"):
+        measured_times(run, 1.0)
+
+
+def test_the_command_prints_a_line_a_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    finished_run(tmp_path)
+    asked = ["plan", "--preset", "demo", "--num-classes", "10", "--num-gpus", "4", "--price-per-gpu-hour", "1"]
+    assert main(asked) == 2
+    assert "--seconds-per-textual-inversion-step" in capsys.readouterr().err
+    assert main([*asked, "--from-run", str(tmp_path), "--seconds-per-trial", "7"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    stages = ["classify", "select", f"personalize.{TOKENS}", "sample", "score", "sweep", "confirm", "report"]
+    assert [row[0] for row in rows] == ["stage", *stages, "all"]
+    # a time that is given comes before the measured one: the sweep's hours, one worker start included
+    assert float(rows[6][2]) == pytest.approx((num_trials(demo()) * 7 + 4 * 15) / 3600, rel=0.2)
+
+
+def test_the_plan_takes_the_settings_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    finished_run(tmp_path)
+    asked = ["plan", "--preset", "demo", "--num-classes", "3", "--num-gpus", "1", "--from-run", str(tmp_path)]
+    asked += ["--sampling.sources", "token", "lora", "--seconds-per-lora-step", "0.5"]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "personalize.lora" in out
+    assert "token, lora" in out
