@@ -1,22 +1,121 @@
-"""What the README shows in Python runs as it stands there."""
+"""What README and docs show runs as it stands there; commands that take longer than a minute are parsed to their end."""
 
+import json
 import re
+import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+from flowerti.cli import main, parse_run
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FAST = ("status", "report", "presets", "plan")
+"""Commands of flowerti that are run here."""
+MADE_BY = {"make demo": "demo", "make test": "test"}
+"""Targets of the Makefile: CI runs the one, `tests/cluster/test_pipeline.py` and the reference runs the stages of the other."""
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of the page's blocks without a language, continued ones joined and comments left out."""
+    blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [" ".join(line.split("  #")[0].split()) for line in lines if line.strip()]
+
+
+ALL = [(page.name, command) for page in PAGES for command in commands(page)]
+
+
+def arguments_of(command: str) -> list[str]:
+    words = shlex.split(command)
+    assert words[0] in (".venv/bin/flowerti", "flowerti"), command
+    return words[1:]
+
+
+def test_there_are_commands():
+    assert len(ALL) > 12
+    assert {"make demo", "make test"} <= {command for _, command in ALL}
+
+
+@pytest.fixture
+def finished_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a finished run in runs/demo, as the commands expect."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests/report"))
+    from finished_run import FOURTEEN, census, classifier, run
+
+    from flowerti.artifacts.run_directory import RunDirectory
+    from flowerti.artifacts.saved_config import write_config
+    from flowerti.config.presets import demo
+    from flowerti.report import Findings, build_summary
+
+    started = RunDirectory(str(tmp_path / "runs/demo"))
+    write_config(started, demo())
+    started.save("data.json", census(FOURTEEN), "k")
+    started.save("classifier/report.json", classifier(FOURTEEN), "k")
+    started.write_bytes("summary.json", json.dumps(build_summary(Findings(**run()))).encode())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("page", "command"), [(p, c) for p, c in ALL if "flowerti " in c and c.split()[1] in FAST])
+def test_fast_commands_run(page: str, command: str, finished_demo: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(arguments_of(command)) == 0, page
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(("page", "command"), [(p, c) for p, c in ALL if re.search(r"flowerti run|pipeline\.py", c)])
+def test_options_of_runs_are_known(page: str, command: str, finished_demo: Path):
+    given = command.split("pipeline.py ")[1] if "pipeline.py" in command else command.split("flowerti run ")[1]
+    # a bucket that nobody has here
+    experiment, _ = parse_run(shlex.split(re.sub(r"s3://\S+", "elsewhere", given)))
+    assert experiment.name in ("demo", "flowers102", "flowers102_64", "flowers102_64_long_tail")
+
+
+def test_every_command_is_covered():
+    """Run here, parsed here, a target of the Makefile, or named as one that needs a cloud or hours."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for page, command in ALL:
+        words = command.split()
+        covered = (
+            (command in MADE_BY and MADE_BY[command] in targets)
+            or ("flowerti" in words[0] and words[1] in (*FAST, "run"))
+            or "pipeline.py" in command
+        )
+        assert covered, f"{page}: {command} is run by no test"
+
+
+def test_tests_and_files_that_the_pages_name_exist():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#:\s]+)\)", text)
+        assert [link for link in links if not (page.parent / link.replace("%25", "%")).exists()] == [], page.name
+        named = set(re.findall(r"`((?:tests|benchmarks|docs|flowerti)/[\w/]+\.py)`", text))
+        assert [name for name in named if not (ROOT / name).exists()] == [], page.name
+
+
+def test_the_table_of_results_is_that_of_the_summaries():
+    table = runpy.run_path(str(ROOT / "docs/tables.py"))["table"]()
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 130
+    assert len((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()) < 150
 
 
 def test_a_token_with_a_word_s_rows_draws_that_word_s_image(tmp_path, monkeypatch):
-    """The run that the README's lines read is no part of a fresh check-out: its file is written here, with rows whose
+    """The run that the page's lines read is no part of a fresh check-out: its file is written here, with rows whose
     image is known, those of a word that the base has."""
     import torch
 
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    page = (ROOT / "docs/tokens-elsewhere.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "flowerti").symlink_to(ROOT / "flowerti")
-    _write_token(tmp_path / "results/demo/concepts/velmora/learned_embeds.safetensors", "<velmora>", "sunflower")
+    _write_token(tmp_path / "runs/demo/concepts/velmora/learned_embeds.safetensors", "<velmora>", "sunflower")
     monkeypatch.chdir(tmp_path)
     shown: dict = {}
     with torch.random.fork_rng(devices=[]):
@@ -32,7 +131,7 @@ def test_a_token_with_a_word_s_rows_draws_that_word_s_image(tmp_path, monkeypatc
 def _write_token(path: Path, token: str, word: str) -> None:
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from flowerti.inversion.embedding_files import diffusers_bytes
+    from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes
 
     base = ROOT / "flowerti/demo/base"
     (word_id,) = CLIPTokenizer.from_pretrained(base / "tokenizer").encode(word, add_special_tokens=False)
