@@ -1,4 +1,4 @@
-"""What the report calls things: sources, arms, metrics and verdicts in plain words, figures by file name.
+"""What the report calls things: sources, arms and verdicts in plain words, figures by file name.
 
 Page and figures both take their words from here. This module knows nothing else.
 """
@@ -22,28 +22,6 @@ ARM_NAMES = SOURCE_NAMES | {
     "shuffled_token": "another class's token",
     "token_replace": "token instead of real",
 }
-METRIC_NAMES = {
-    "kernel": "kernel distance",
-    "cmmd": "CMMD",
-    "frechet": "Fréchet distance",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "vendi_ratio": "Vendi ratio",
-    "image_similarity": "image similarity",
-    "text_similarity": "text similarity",
-}
-KIND_NAMES = {
-    "kernel": "Kernel distance",
-    "cmmd": "CMMD",
-    "frechet": "Fréchet distance",
-    "overlap": "Overlap: precision, recall, density, coverage",
-    "variety": "Variety",
-    "likeness": "Likeness to real images",
-    "prompt": "Likeness to the description",
-}
-"""Kinds of metrics (`score_tables.KINDS`) as headings."""
 VERDICT_NAMES = {
     "token": "the token is needed",
     "better_name_is_enough": "a better name is enough",

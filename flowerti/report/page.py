@@ -78,8 +78,6 @@ def _template() -> jinja2.Template:
     environment.globals.update(
         sources=names.SOURCE_NAMES,
         arm_name=names.arm_name,
-        metrics=names.METRIC_NAMES,
-        kinds=names.KIND_NAMES,
         verdicts=names.VERDICT_NAMES,
         max_strips=_MAX_STRIPS,
         max_rows=_MAX_ROWS,
