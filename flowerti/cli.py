@@ -154,9 +154,7 @@ def _read_config(file_name: str) -> Experiment:
 def _override(experiment: Experiment, arguments: list[str], command: str) -> Experiment:
     import tyro
 
-    return tyro.cli(
-        Experiment, prog=command, description=_SETTINGS_HELP, default=experiment, args=arguments
-    )
+    return tyro.cli(Experiment, prog=command, description=_SETTINGS_HELP, default=experiment, args=arguments)
 
 
 def rewrite_report(run_dir: str) -> int:
@@ -185,7 +183,9 @@ def tell_plan(arguments: list[str]) -> int:
     values, rest = _split_plan(arguments)
     experiment = _override(_chosen(values, None), rest, "flowerti plan")
     given = {
-        name: value for name in ("drawn_image", "scored_image", "trial", "actor_start") if (value := getattr(values, name))
+        name: value
+        for name in ("drawn_image", "scored_image", "trial", "actor_start")
+        if (value := getattr(values, name))
     }
     times = StepTimes()
     if values.from_run:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from flowerti.sweep.rounds import num_trials
 
 from flowerti.artifacts.records import Learned, SelectedClass, Selection, Timing
 from flowerti.artifacts.run_directory import RunDirectory
@@ -10,7 +11,6 @@ from flowerti.cli import main
 from flowerti.config.experiment import to_json
 from flowerti.config.presets import demo
 from flowerti.measured_times import measured_times
-from flowerti.sweep.rounds import num_trials
 
 TOKENS = "textual_inversion"
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flowerti.sweep.rounds import num_trials
 
 from flowerti.config.experiment import Experiment
 from flowerti.config.presets import demo, flowers102
 from flowerti.plan import Request, StagePlan, StepTimes, estimate, schedule
-from flowerti.sweep.rounds import num_trials
 
 TIMES = StepTimes(
     learning_step={"textual_inversion": 0.4, "lora": 0.8},

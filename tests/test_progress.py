@@ -36,7 +36,10 @@ def test_words_are_no_work_and_work_needs_no_words():
     [
         (Info(stage="a", text="[bold]as it is[/bold]"), "[a] [bold]as it is[/bold]"),
         (Advance(stage="b", done=1, total=9, unit="images"), "[b] 1 of 9 images"),
-        (Metric(stage="c", name="rose/evaluation_loss", step=5, value=0.125), "[c] rose: evaluation loss 0.1250 at step 5"),
+        (
+            Metric(stage="c", name="rose/evaluation_loss", step=5, value=0.125),
+            "[c] rose: evaluation loss 0.1250 at step 5",
+        ),
     ],
 )
 def test_an_event_is_one_line(event: Event, line: str, capsys: pytest.CaptureFixture[str]):

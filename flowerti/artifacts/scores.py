@@ -23,15 +23,15 @@ class Distance:
     source: str
     extractor: str
     metric: str
-    """frechet, kernel, cmmd, precision, recall, density, coverage, vendi_ratio, image_similarity, text_similarity."""
+    """A row of `scoring.metric_table`."""
     value: float
     num_real: int
     num_synthetic: int
     floor: float | None
-    """Mean of the same metric between disjoint halves of the real images; of text_similarity the value of all real
-    images. None where there is no such number."""
+    """Mean of the same metric between disjoint halves of the real images; of a metric that is taken against a text the
+    value of all real images. None where there is no such number."""
     floor_num_images: int
-    """Images on each side of the floor's halves; of text_similarity all real images."""
+    """Images on each side of the floor's halves; of a metric that is taken against a text all real images."""
     p_value: float | None
     """Permutation test of "same distribution"; None where the metric has no such test."""
     low: float | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.scores import Extractor, Scores
@@ -18,12 +19,15 @@ from flowerti.cluster.image_sets import real_set, scoring_backbones, synthetic_s
 from flowerti.cluster.session import connect
 from flowerti.data.dataset import SPLITS, Record, Split
 from flowerti.features.files import StoredFeatures
+from flowerti.progress import Progress
+from flowerti.scoring.comparisons import comparison_pairs
+from flowerti.scoring.metric_table import METRICS
 from flowerti.scoring.name_verdicts import name_verdict
 from flowerti.scoring.tasks import StoredSets, copies_of, duplicates_of, matrix_of, recognition_of, score_one_class
 from flowerti.study import Study
 
 
-def score(study: Study, sets: list[ImageSet], reference: Split, say: Callable[[str], None]) -> Scores:
+def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progress) -> Scores:
     """All scores of all sets beside the real images of the `reference` split."""
     experiment, backbones = study.experiment, scoring_backbones(study)
     key = key_of(
@@ -34,18 +38,23 @@ def score(study: Study, sets: list[ImageSet], reference: Split, say: Callable[[s
         [[s.class_name, s.source, s.sha256] for s in sets],
         experiment.seed,
         experiment.data.image_size_px,
+        METRICS.names,
+        comparison_pairs({s.source for s in sets}),
     )
-    file = f"scores/{reference}.json"
+    file = layout.scores(reference)
     scores = study.run.load(file, Scores, key)
     if scores is None:
-        say(f"comparing {len(sets)} synthetic sets with real {reference} images")
+        progress.did_work()
+        progress.info(f"comparing {len(sets)} synthetic sets with real {reference} images")
         connect(experiment.cluster)
-        scores = _compare(study, sets, reference, backbones)
+        scores = _compare(study, sets, reference, backbones, progress)
         study.run.save(file, scores, key)
     return scores
 
 
-def _compare(study: Study, sets: list[ImageSet], reference: Split, backbones: list[BackboneChoice]) -> Scores:
+def _compare(
+    study: Study, sets: list[ImageSet], reference: Split, backbones: list[BackboneChoice], progress: Progress
+) -> Scores:
     empty = Scores(
         extractors=[
             Extractor(name=b.name, weights_sha256=weights_sha256(b), input_size_px=b.input_size_px) for b in backbones
@@ -56,37 +65,42 @@ def _compare(study: Study, sets: list[ImageSet], reference: Split, backbones: li
     )
     if not sets:
         return replace(empty, notes=["No class has synthetic images: there is nothing to compare."])
-    rooms = [_gather(study, sets, reference, backbone) for backbone in backbones]
+    stored = [_gather(study, sets, reference, backbone) for backbone in backbones]
     pixels = _gather(study, sets, reference, THUMBNAILS)
-    classes = [_ask(study, score_one_class, room, name) for room in rooms for name in room.selected]
-    matrices = [_ask(study, matrix_of, room) for room in rooms]
-    recognition = _ask(study, recognition_of, rooms[0])
-    copies = _ask(study, copies_of, rooms[0], pixels)
+    classes = [_ask(study, score_one_class, of_one, name) for of_one in stored for name in of_one.selected]
+    matrices = [_ask(study, matrix_of, of_one) for of_one in stored]
+    recognition = _ask(study, recognition_of, stored[0])
+    copies = _ask(study, copies_of, stored[0], pixels)
     splits = _every_split(study, reference)
-    doubles = _ask(study, duplicates_of, study.run, study.dataset.class_names, splits, study.census.duplicates)
-    distances, comparisons, class_notes = _joined(ray.get(classes), 3)
-    matrix, matrix_notes = _joined(ray.get(matrices), 2)
-    recognised, trained, notes = ray.get(recognition)
+    duplicates = _ask(study, duplicates_of, study.run, study.dataset.class_names, splits, study.census.duplicates)
+    _wait([*classes, *matrices, recognition, copies, duplicates], progress)
+    by_class, rows_and_notes, recognised = ray.get(classes), ray.get(matrices), ray.get(recognition)
+    comparisons = [comparison for found in by_class for comparison in found.comparisons]
+    judging = [comparison for comparison in comparisons if comparison.extractor == stored[0].extractor]
+    notes = [found.notes for found in by_class] + [notes for _, notes in rows_and_notes] + [recognised.notes]
     return replace(
         empty,
-        distances=distances,
+        distances=[distance for found in by_class for distance in found.distances],
         comparisons=comparisons,
-        matrix=matrix,
-        recognition=recognised,
-        trained_on_source=trained,
+        matrix=[row for rows, _ in rows_and_notes for row in rows],
+        recognition=recognised.recognition,
+        trained_on_source=recognised.trained_on_source,
         copies=ray.get(copies),
-        near_duplicates=ray.get(doubles),
-        verdicts=[
-            name_verdict(name, [c for c in comparisons if c.extractor == rooms[0].extractor], reference)
-            for name in rooms[0].selected
-        ],
-        notes=list(dict.fromkeys([*class_notes, *matrix_notes, *notes])),
+        near_duplicates=ray.get(duplicates),
+        verdicts=[name_verdict(name, judging, reference) for name in stored[0].selected],
+        notes=list(dict.fromkeys(note for of_one in notes for note in of_one)),
     )
 
 
-def _joined(answers: list[tuple[list[Any], ...]], num_parts: int) -> list[list[Any]]:
-    """The first parts of all answers as one list, then the second parts, and so on."""
-    return [[record for answer in answers for record in answer[part]] for part in range(num_parts)]
+def _wait(asked: list[ray.ObjectRef], progress: Progress) -> None:
+    """Wait until every question is answered, telling each tenth; a question that fails raises at once."""
+    waiting, total = asked, len(asked)
+    while waiting:
+        answered, waiting = ray.wait(waiting, num_returns=1)
+        ray.get(answered)
+        done = total - len(waiting)
+        if 10 * done // total > 10 * (done - 1) // total:
+            progress.advance(done, total, "questions")
 
 
 def _gather(study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice) -> StoredSets:

@@ -28,6 +28,7 @@ def thumbnails(images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.nd
     Returns:
         Pixels in [0, 1], row by row, with the three channels of a pixel side by side.
     """
+    # NHWC uint8 -> [num, 16, 16, 3] in [0, 1] -> [num, 768]
     down, across = (_cell_weights(size) for size in images.shape[1:3])
     cells = np.einsum("iy,nyxc,jx->nijc", down, images.astype(np.float32) / 255, across, optimize=True)
     return np.ascontiguousarray(cells.reshape(len(images), -1), dtype=np.float32)
@@ -46,7 +47,8 @@ def _descriptors(flat: Float[np.ndarray, "num pixels"]) -> Float32[np.ndarray, "
     cells = flat.astype(np.float32).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX, 3)
     padded = np.pad(cells, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     shifts = [padded[:, i : i + THUMBNAIL_PX, j : j + THUMBNAIL_PX] for i in range(3) for j in range(3)]
-    edges = cells - sum(shifts) / len(shifts)
+    edges = cells - sum(shifts) / len(shifts)  # each pixel less the mean of its 3 x 3 neighbourhood
+    # (u, e) / sqrt(2) for unit vectors u and e: the inner product of two is (u.u' + e.e') / 2
     return np.concatenate([_unit(cells), _unit(edges)], axis=1) / np.float32(np.sqrt(2))
 
 
@@ -85,6 +87,6 @@ def correlations(
     Returns:
         Values in [-1, 1]; 0 for an image of one colour.
     """
-    of_x = _descriptors(x)
+    of_x = _descriptors(x)  # [num_x, width] x [width, num_y], twice -> [num_x, num_y, 2]
     values = np.stack([of_x @ _descriptors(y).T, of_x @ _descriptors(_mirrored(y)).T], axis=2)
     return np.clip(values, -1, 1)

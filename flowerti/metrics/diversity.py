@@ -43,7 +43,9 @@ def vendi_ratio(real: Float[np.ndarray, "num dim_real"], synthetic: Float[np.nda
 
 def _score(rows: Float64[np.ndarray, "num dim"]) -> float:
     num, dim = rows.shape
+    # [num, num] or [dim, dim]: X X^T / n and X^T X / n share their eigenvalues
     matrix = rows @ rows.T if num <= dim else rows.T @ rows
     shares = np.linalg.eigvalsh(matrix / num)
     shares = shares[shares > 0]
+    # exp(-sum_i lambda_i log lambda_i), where 0 log 0 = 0
     return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -38,7 +38,8 @@ def frechet_distance(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     a = (x - mean_x) / np.sqrt(len(x) - 1)
     b = (y - mean_y) / np.sqrt(len(y) - 1)
-    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()  # tr sqrt(Sx Sy)
+    # |mx - my|^2 + tr Sx + tr Sy - 2 tr sqrt(Sx Sy)
     return float(((mean_x - mean_y) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * cross)
 
 
@@ -78,6 +79,7 @@ class FeatureStatistics:
                 f"other: features of width {len(other.mean)} beside {len(self.mean)}; use one extractor for both"
             )
         count, shift = self.count + other.count, other.mean - self.mean
+        # m = (n mx + k my) / (n + k);  S = Sx + Sy + d d^T n k / (n + k), where d = my - mx
         return FeatureStatistics(
             count=count,
             mean=(self.count * self.mean + other.count * other.mean) / count,
@@ -101,8 +103,10 @@ def frechet_from_statistics(x: FeatureStatistics, y: FeatureStatistics) -> float
         raise ValueError(f"y: features of width {len(y.mean)} beside {len(x.mean)}; use one extractor for both")
     covariance_x, covariance_y = x.scatter / (x.count - 1), y.scatter / (y.count - 1)
     values, vectors = np.linalg.eigh(covariance_x)
+    # R = V diag(sqrt(lambda)) V^T = sqrt(Sx);  tr sqrt(Sx Sy) = sum of the roots of the eigenvalues of R Sy R
     root = (vectors * np.sqrt(_no_less_than_zero("x", values))) @ vectors.T
     cross = np.sqrt(_no_less_than_zero("x and y", np.linalg.eigvalsh(root @ covariance_y @ root))).sum()
+    # |mx - my|^2 + tr Sx + tr Sy - 2 tr sqrt(Sx Sy)
     traces = np.trace(covariance_x) + np.trace(covariance_y)
     return float(((x.mean - y.mean) ** 2).sum() + traces - 2 * cross)
 

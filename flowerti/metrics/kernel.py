@@ -43,6 +43,7 @@ def kernel_distance(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "n
     """
     x, y = checked_sets(x=x, y=y)
     n, m = len(x), len(y)
+    # sum_{i != j} k(x_i, x_j) / (n (n - 1)) + sum_{i != j} k(y_i, y_j) / (m (m - 1)) - 2 sum_ij k(x_i, y_j) / (n m)
     within_x = _off_diagonal_gram(x).sum() / (n * (n - 1))
     within_y = _off_diagonal_gram(y).sum() / (m * (m - 1))
     return float(within_x + within_y - 2 * gram(x, y).mean())
@@ -61,6 +62,8 @@ def _pair_sums(
     off_diagonal: Float64[np.ndarray, "num num"], is_first: Bool[np.ndarray, "draws num"]
 ) -> tuple[Float64[np.ndarray, " draws"], Float64[np.ndarray, " draws"]]:
     """Kernel sums over ordered pairs within the first and the second set, for each labelling."""
+    # with a = 1 in the first set and b = 1 - a in the second:
+    # a^T K a, and b^T K b = 1^T K 1 - 2 a^T K 1 + a^T K a; [draws, num] x [num, num] -> [draws]
     first = is_first.astype(np.float64)
     within_first = ((first @ off_diagonal) * first).sum(axis=1)
     touching_first = first @ off_diagonal.sum(axis=1)
@@ -69,6 +72,7 @@ def _pair_sums(
 
 def _share_at_least_observed(statistics: Float64[np.ndarray, " draws"], scale: float) -> float:
     # Relabellings that are the observed one again must count as ties whatever their last digits.
+    # p = (1 + #{statistic >= observed}) / (1 + B)
     reached = statistics[1:] >= statistics[0] - 1e-12 * scale
     return float((1 + reached.sum()) / len(statistics))
 
@@ -102,7 +106,7 @@ def permutation_p_value(
     n, m = len(x), len(y)
     pooled = _off_diagonal_gram(np.concatenate([x, y]))
     within_x, within_y = _pair_sums(pooled, _relabellings(n, m, num_permutations, rng))
-    between = (pooled.sum() - within_x - within_y) / 2
+    between = (pooled.sum() - within_x - within_y) / 2  # a^T K b: each pair across the sets stands twice in K
     distances = within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * between / (n * m)
     return _share_at_least_observed(distances, np.abs(pooled).max())
 
@@ -140,8 +144,9 @@ def closer_p_value(
     off_diagonal, to_real = _off_diagonal_gram(pooled), gram(pooled, real).mean(axis=1)
     is_near = _relabellings(n, m, num_permutations, rng)
     within_near, within_far = _pair_sums(off_diagonal, is_near)
-    near_to_real = is_near @ to_real
+    near_to_real = is_near @ to_real  # [draws, num] x [num] -> [draws]
     far_to_real = to_real.sum() - near_to_real
+    # distance to the real images without their own term: sum_{i != j} k(x_i, x_j) / (n (n - 1)) - 2 mean k(x_i, r_j)
     near_distances = within_near / (n * (n - 1)) - 2 * near_to_real / n
     far_distances = within_far / (m * (m - 1)) - 2 * far_to_real / m
     differences = far_distances - near_distances
@@ -161,6 +166,7 @@ def kernel_standard_error(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarr
     x, y = checked_sets(x=x, y=y)
     _require_three(x=x, y=y)
     within_x, within_y, between = _off_diagonal_gram(x), _off_diagonal_gram(y), gram(x, y)
+    # leave-one-out values of the distance up to what does not change; then the variances of the samples add
     of_x = _without_each(within_x) - 2 * _means_without_each(between)
     of_y = _without_each(within_y) - 2 * _means_without_each(between.T)
     return float(np.sqrt(_jackknife_variance(of_x) + _jackknife_variance(of_y)))
@@ -196,15 +202,18 @@ def _require_three(**sets: Float64[np.ndarray, "_ _"]) -> None:
 def _without_each(off_diagonal: Float64[np.ndarray, "num num"]) -> Float64[np.ndarray, " num"]:
     """Mean over ordered pairs when one image is left out, for each image."""
     n = len(off_diagonal)
+    # (sum_{j != k} K_jk - 2 sum_k K_ik) / ((n - 1) (n - 2)) for each i
     return (off_diagonal.sum() - 2 * off_diagonal.sum(axis=1)) / ((n - 1) * (n - 2))
 
 
 def _means_without_each(between: Float64[np.ndarray, "num others"]) -> Float64[np.ndarray, " num"]:
     """Mean of a matrix when one row is left out, for each row."""
+    # (sum_jk K_jk - sum_k K_ik) / ((n - 1) m) for each i
     return (between.sum() - between.sum(axis=1)) / ((len(between) - 1) * between.shape[1])
 
 
 def _jackknife_variance(values: Float64[np.ndarray, " num"]) -> float:
+    # (n - 1) / n sum_i (v_i - mean)^2
     return float((len(values) - 1) / len(values) * ((values - values.mean()) ** 2).sum())
 
 
@@ -230,6 +239,7 @@ def cmmd(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "num_y dim_y"
         return np.expm1((a @ b.T - 1.0) / bandwidth**2)
 
     n, m = len(x), len(y)
+    # U-statistic as in kernel_distance: the constant 1 that the kernel lacks cancels, 1 + 1 - 2
     within_x = (kernel(x, x).sum() - np.trace(kernel(x, x))) / (n * (n - 1))
     within_y = (kernel(y, y).sum() - np.trace(kernel(y, y))) / (m * (m - 1))
     return float(1000.0 * (within_x + within_y - 2 * kernel(x, y).mean()))

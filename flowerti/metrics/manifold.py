@@ -43,10 +43,12 @@ def precision_recall_density_coverage(
     smallest = min(len(real), len(synthetic))
     if not 1 <= num_neighbours < smallest:
         raise ValueError(f"num_neighbours: {num_neighbours} for sets of {smallest} images; choose 1 to {smallest - 1}")
-    between = _distances(real, synthetic)
+    between = _distances(real, synthetic)  # [num_real, num_synthetic]
     real_radii, synthetic_radii = _radii(real, num_neighbours), _radii(synthetic, num_neighbours)
     in_real_ball = between <= real_radii[:, None]
     in_synthetic_ball = between <= synthetic_radii[None]
+    # precision: share of y in any B(x_i);  recall: share of x in any B(y_j)
+    # density: sum_j #{i: y_j in B(x_i)} / (k M);  coverage: share of i with any y_j in B(x_i)
     return ManifoldScores(
         precision=float(in_real_ball.any(axis=0).mean()),
         recall=float(in_synthetic_ball.any(axis=1).mean()),

@@ -18,6 +18,7 @@ def image_similarity(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "
         ValueError: a feature vector is zero, or as `kernel_distance`.
     """
     x, y = checked_sets(x=x, y=y)
+    # mean_ij u_i . v_j = (mean_i u_i) . (mean_j v_j)
     return float(unit_rows("x", x).mean(axis=0) @ unit_rows("y", y).mean(axis=0))
 
 
@@ -35,4 +36,5 @@ def text_similarity(
             f"text_feature: width {len(text_feature)} beside {images.shape[1]}; use the text tower of the same model"
         )
     text = unit_rows("text_feature", text_feature.astype(np.float64)[None])[0]
+    # mean_i u_i . t: [num, dim] x [dim] -> [num]
     return float((unit_rows("image_features", images) @ text).mean())

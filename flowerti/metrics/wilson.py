@@ -1,10 +1,8 @@
 """The interval of a share; this module does not know of what."""
 
-from typing import Any
-
 
 def wilson_interval(num_hits: int, num: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of a share (Wilson 1927, JASA 22).
+    """Interval of a share: all p with |num_hits / num - p| <= z sqrt(p (1 - p) / num); Wilson 1927, JASA 22.
 
     Args:
         num_hits: hits, at most `num`.
@@ -14,11 +12,11 @@ def wilson_interval(num_hits: int, num: int, level: float = 0.95) -> tuple[float
     Raises:
         ValueError: there are no trials, or hits outside [0, num].
     """
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.stats import binomtest
 
     if num < 1 or not 0 <= num_hits <= num:
         raise ValueError(
             f"num_hits: {num_hits} of {num}; a share needs at least one trial and no more hits than trials"
         )
-    bounds: Any = proportion_confint(num_hits, num, alpha=1 - level, method="wilson")
-    return float(bounds[0]), float(bounds[1])
+    interval = binomtest(num_hits, num).proportion_ci(confidence_level=level, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from flowerti.artifacts.scores import MatrixRow
 from flowerti.report.canvas import MARK_COLOUR, drawable, render
-from flowerti.report.names import SOURCE_NAMES
+from flowerti.report.names import REAL, source_label
 from flowerti.report.score_tables import MAX_DRAWN_SETS, in_set_order
 
 CLASSES_IN_A_BAND = 34
@@ -81,10 +81,9 @@ def _colours() -> Colormap:
 def _label(axes: Axes, rows: Sequence[MatrixRow], names: Sequence[str]) -> None:
     axes.set_xticks(range(len(names)), [drawable(name, _MAX_NAME) for name in names], rotation=90, fontsize=7)
     axes.xaxis.tick_top()
-    sources = SOURCE_NAMES | {"real": "real training"}
-    labels = [
-        f"{drawable(row.class_name, _MAX_NAME)} · {sources.get(row.source, drawable(row.source, 16))}" for row in rows
-    ]
+    sources = {source: drawable(source_label(source), 24) for source in {row.source for row in rows}}
+    sources[REAL] = "real training"
+    labels = [f"{drawable(row.class_name, _MAX_NAME)} · {sources[row.source]}" for row in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=7)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -11,28 +11,6 @@ from flowerti.sources import SOURCES
 REAL = "real"
 """What records have in place of a source for real images."""
 
-METRIC_NAMES = {
-    "kernel": "kernel distance",
-    "cmmd": "CMMD",
-    "frechet": "Fréchet distance",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "vendi_ratio": "Vendi ratio",
-    "image_similarity": "image similarity",
-    "text_similarity": "text similarity",
-}
-KIND_NAMES = {
-    "kernel": "Kernel distance",
-    "cmmd": "CMMD",
-    "frechet": "Fréchet distance",
-    "overlap": "Overlap: precision, recall, density, coverage",
-    "variety": "Variety",
-    "likeness": "Likeness to real images",
-    "prompt": "Likeness to the description",
-}
-"""Kinds of metrics (`score_tables.KINDS`) as headings."""
 VERDICT_NAMES = {
     "token": "the token is needed",
     "better_name_is_enough": "a better name is enough",

@@ -94,7 +94,6 @@ def _template() -> jinja2.Template:
         strip_file=names.strip_file,
     )
     environment.globals.update(
-        kinds=names.KIND_NAMES,
         verdicts=names.VERDICT_NAMES,
         max_strips=_MAX_STRIPS,
         max_rows=_MAX_ROWS,

@@ -12,6 +12,7 @@ import numpy as np
 from flowerti.artifacts import layout
 from flowerti.artifacts.records import Census, ClassifierReport, ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.saved_config import find_config
 from flowerti.artifacts.scores import Scores
 from flowerti.data.dataset import read_image, read_images
 from flowerti.data.shards import read_rows, read_synthetic, synthetic_address
@@ -93,6 +94,7 @@ def republish(run: RunDirectory) -> None:
             raise ValueError(
                 f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
             )
+    find_config(run)  # its plugins name the rows that the summary has
     summary = json.loads(run.read_bytes(layout.SUMMARY))
     validate_summary(summary)
     classifier, census = run.load(layout.CLASSIFIER_REPORT, ClassifierReport), run.load(layout.CENSUS, Census)

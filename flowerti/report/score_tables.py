@@ -4,28 +4,19 @@ Numbers share a column only where metric, feature extractor and split of the rea
 sorts and joins; it knows nothing about how the page looks, and computes no result.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from flowerti.report.names import METRIC_NAMES, SOURCE_NAMES, VERDICT_NAMES, copies_file, matrix_file
+from flowerti.report.names import VERDICT_NAMES, copies_file, matrix_file, source_order
+from flowerti.scoring.metric_table import COMPARISON_METRIC, heading_of, metric_label, metrics_by_kind
+from flowerti.sources import SOURCES, judged_source
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "kernel": ("kernel",),
-    "cmmd": ("cmmd",),
-    "frechet": ("frechet",),
-    "overlap": ("precision", "recall", "density", "coverage"),
-    "variety": ("vendi_ratio",),
-    "likeness": ("image_similarity",),
-    "prompt": ("text_similarity",),
-}
-"""Metrics that are explained together, in the order of the page."""
 MAX_DRAWN_SETS = 48
 """Sets in a figure of the matrix; the table and the summary hold all."""
 _REFERENCES = ("test", "validation")
-_VERDICT_METRIC = "kernel"
 
 
 def held_out_split(summary: Row) -> str:
@@ -34,7 +25,7 @@ def held_out_split(summary: Row) -> str:
 
 
 def name_tables(summary: Row) -> list[dict[str, Any]]:
-    """Names beside tokens, a table for each split: a class with its verdict and a row for each source."""
+    """Names beside the judged source, a table for each split: a class with its verdict and a row for each source."""
     extractor = _verdict_extractor(summary)
     tables = []
     for reference in _REFERENCES:
@@ -42,14 +33,15 @@ def name_tables(summary: Row) -> list[dict[str, Any]]:
         distances = {
             (row["class_name"], row["source"]): row
             for row in summary["distances"]
-            if (row["extractor"], row["metric"], row["reference"]) == (extractor, _VERDICT_METRIC, reference)
+            if (row["extractor"], row["metric"], row["reference"]) == (extractor, COMPARISON_METRIC, reference)
         }
         comparisons = {
-            (row["class_name"], row["than"]): row for row in _token_against(summary) if row["reference"] == reference
+            (row["class_name"], row["than"]): row for row in _of_judged(summary) if row["reference"] == reference
         }
         classes = [_name_rows(name, verdicts, distances, comparisons) for name in _classes(verdicts, distances)]
         if classes:
-            tables.append({"reference": reference, "extractor": extractor, "classes": classes})
+            label = metric_label(COMPARISON_METRIC)
+            tables.append({"reference": reference, "extractor": extractor, "metric_label": label, "classes": classes})
     return tables
 
 
@@ -61,11 +53,12 @@ def comparison_tables(summary: Row) -> list[dict[str, Any]]:
         for of_class in table["classes"]
         for row in of_class["rows"]
     }
-    joined = [row for row in _token_against(summary) if (row["reference"], row["class_name"], row["than"]) in shown]
+    joined = [row for row in _of_judged(summary) if (row["reference"], row["class_name"], row["than"]) in shown]
     others = [row for row in summary["comparisons"] if row not in joined]
     kinds = dict.fromkeys((row["extractor"], row["metric"], row["reference"]) for row in others)
     return [
         dict(zip(("extractor", "metric", "reference"), kind, strict=True))
+        | {"heading": heading_of(kind[1])}
         | {"rows": [row for row in others if (row["extractor"], row["metric"], row["reference"]) == kind]}
         for kind in sorted(kinds, key=lambda kind: _REFERENCES.index(kind[2]))
     ]
@@ -75,9 +68,9 @@ def _verdict_extractor(summary: Row) -> str:
     return summary["extractors"][0]["name"] if summary["extractors"] else ""
 
 
-def _token_against(summary: Row) -> list[Row]:
-    """Comparisons of tokens with names, of the extractor and metric that verdicts rest on."""
-    wanted = ("token", _VERDICT_METRIC, _verdict_extractor(summary))
+def _of_judged(summary: Row) -> list[Row]:
+    """Comparisons of the judged source with names, of the extractor and metric that verdicts rest on."""
+    wanted = (judged_source(), COMPARISON_METRIC, _verdict_extractor(summary))
     return [row for row in summary["comparisons"] if (row["closer"], row["metric"], row["extractor"]) == wanted]
 
 
@@ -91,7 +84,7 @@ def _name_rows(
     distances: Mapping[tuple[str, str], Row],
     comparisons: Mapping[tuple[str, str], Row],
 ) -> dict[str, Any]:
-    sources = _in_reading_order(source for name, source in distances if name == class_name)
+    sources = source_order(source for name, source in distances if name == class_name)
     return {
         "class_name": class_name,
         "verdict": verdicts.get(class_name),
@@ -106,11 +99,6 @@ def _name_rows(
     }
 
 
-def _in_reading_order(sources: Iterable[str]) -> list[str]:
-    found = list(dict.fromkeys(sources))
-    return [source for source in SOURCE_NAMES if source in found] + [s for s in found if s not in SOURCE_NAMES]
-
-
 def verdict_counts(summary: Row) -> dict[str, int]:
     """How many classes got each verdict on the held-out split, by its plain name; no zeros."""
     given = [row["verdict"] for row in summary["verdicts"] if row["reference"] == held_out_split(summary)]
@@ -118,12 +106,10 @@ def verdict_counts(summary: Row) -> dict[str, int]:
 
 
 def distance_tables(summary: Row) -> list[dict[str, Any]]:
-    """Kinds of metrics in the order of the page, each with a table for every extractor and split."""
+    """Kinds of metrics in the order of the page, each with its heading and a table for every extractor and split."""
     distances = summary["distances"]
-    known = {metric for metrics in KINDS.values() for metric in metrics}
-    kinds = KINDS | {row["metric"]: (row["metric"],) for row in distances if row["metric"] not in known}
     found = []
-    for kind, metrics in kinds.items():
+    for kind, metrics in metrics_by_kind(list(dict.fromkeys(row["metric"] for row in distances))).items():
         of_kind = [row for row in distances if row["metric"] in metrics]
         extractors = dict.fromkeys(row["extractor"] for row in of_kind)
         tables = [
@@ -132,8 +118,7 @@ def distance_tables(summary: Row) -> list[dict[str, Any]]:
             for reference in _REFERENCES
             if (rows := [r for r in of_kind if (r["extractor"], r["reference"]) == (extractor, reference)])
         ]
-        if tables:
-            found.append({"kind": kind, "tables": tables})
+        found.append({"kind": kind, "heading": heading_of(kind), "tables": tables})
     return found
 
 
@@ -158,7 +143,7 @@ def _column(metric: str, rows: Sequence[Row]) -> dict[str, Any]:
 
     return {
         "metric": metric,
-        "name": METRIC_NAMES.get(metric, metric),
+        "name": metric_label(metric),
         "has_interval": is_there("low") or is_there("high"),
         "has_floor": is_there("floor"),
         "has_p": is_there("p_value"),
@@ -179,6 +164,7 @@ def matrix_tables(summary: Row) -> list[dict[str, Any]]:
         {
             "extractor": extractor,
             "metric": metric,
+            "heading": heading_of(metric),
             "file": matrix_file(extractor, metric),
             "rows": [row for row in rows if (row["extractor"], row["metric"]) == (extractor, metric)],
         }
@@ -188,7 +174,7 @@ def matrix_tables(summary: Row) -> list[dict[str, Any]]:
 
 def in_set_order(rows: Sequence[T], key: Callable[[T], tuple[str, str]]) -> list[T]:
     """Rows by class, in the order in which classes come first, and by source; `key` gives both."""
-    classes, known = list(dict.fromkeys(key(row)[0] for row in rows)), list(SOURCE_NAMES)
+    classes, known = list(dict.fromkeys(key(row)[0] for row in rows)), ["real", *SOURCES.names]
     place = {source: i for i, source in enumerate(known)}
     return sorted(rows, key=lambda row: (classes.index(key(row)[0]), place.get(key(row)[1], len(known))))
 

@@ -99,9 +99,7 @@ def _named(found: Findings) -> dict[str, Any]:
             SourceRow(name=s.name, label=s.label, colour=s.colour, technique=s.technique, is_judged=s.is_judged)
             for s in sources
         ],
-        "techniques": [
-            NamedRow(name=t.name, label=t.label) for t in techniques_for(found.experiment.sampling.sources)
-        ],
+        "techniques": [NamedRow(name=t.name, label=t.label) for t in techniques_for(found.experiment.sampling.sources)],
         "arms": found.sweep.arms,
         "metrics": [MetricRow(name=m.name, label=m.label, kind=m.kind) for m in METRICS if m.name in measured],
     }

@@ -14,6 +14,7 @@ from jsonschema.exceptions import best_match
 
 from flowerti.report.summary_record import FORMAT
 
+
 def validate_summary(summary: Mapping[str, Any]) -> None:
     """Check a summary against `summary.schema.json`.
 

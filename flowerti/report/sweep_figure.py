@@ -86,9 +86,7 @@ def _looks_of(arms: Sequence[Arm]) -> dict[str, _Look]:
     """Arms of single sources have the sources' colours, others take turns."""
     others = [arm.name for arm in arms if arm.name not in SOURCES]
     turns = {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
-    return {
-        arm.name: _Look(arm.label, turns.get(arm.name) or SOURCES[arm.name].colour) for arm in arms
-    }
+    return {arm.name: _Look(arm.label, turns.get(arm.name) or SOURCES[arm.name].colour) for arm in arms}
 
 
 def _draw_gains(axes: Axes, rows: Sequence[SweepRow], looks: dict[str, _Look]) -> None:

@@ -7,6 +7,7 @@ images, files, or how the work is spread over machines.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -20,6 +21,16 @@ _MIN_REAL = 4
 
 Sets = Mapping[tuple[str, str], Float[np.ndarray, "_ _"]]
 """Features by (class name, source)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Columns:
+    """What all rows of a matrix share."""
+
+    extractor: str
+    class_names: Sequence[str]
+    kept: list[str]
+    """The classes that have enough images, in the order of the values."""
 
 
 def class_matrix(
@@ -61,18 +72,8 @@ def class_matrix(
     ranked = {key: features for key, features in all_sets.items() if key[0] in kept}
     if not ranked:
         return [], notes
-    kernel = _kernel_values(ranked, kept)
-    size = min(len(features) for features in (*ranked.values(), *kept.values()))
-    frechet = _frechet_values(
-        {key: _subsample(ranked[key], size, seed, *key) for key in ranked},
-        {name: _subsample(kept[name], size, seed, name, "held_out") for name in kept},
-    )
-    rows = []
-    all_real = [len(features) for features in kept.values()]
-    for i, key in enumerate(ranked):
-        rows.append(_row(key, extractor, "kernel", class_names, list(kept), kernel[i], all_real, len(ranked[key])))
-        rows.append(_row(key, extractor, "frechet", class_names, list(kept), frechet[i], [size] * len(kept), size))
-    return rows, notes
+    columns = _Columns(extractor=extractor, class_names=class_names, kept=list(kept))
+    return _rows(columns, ranked, kept, seed), notes
 
 
 def _checked_sets(
@@ -91,6 +92,26 @@ def _checked_sets(
         checked_sets[name, source] = _checked(where, features, dim)
     kept = [name for name in class_names if len(real[name]) >= _MIN_REAL]
     return checked_sets, {name: _checked(f"class {name!r}, held-out real images", real[name], dim) for name in kept}
+
+
+def _rows(
+    columns: _Columns,
+    sets: Mapping[tuple[str, str], Float64[np.ndarray, "_ dim"]],
+    real: Mapping[str, Float64[np.ndarray, "_ dim"]],
+    seed: int,
+) -> list[MatrixRow]:
+    kernel = _kernel_values(sets, real)
+    size = min(len(features) for features in (*sets.values(), *real.values()))
+    frechet = _frechet_values(
+        {key: _subsample(features, size, seed, *key) for key, features in sets.items()},
+        {name: _subsample(features, size, seed, name, "held_out") for name, features in real.items()},
+    )
+    all_real = [len(features) for features in real.values()]
+    rows = []
+    for i, (key, features) in enumerate(sets.items()):
+        rows.append(_row(columns, key, "kernel", kernel[i], all_real, len(features)))
+        rows.append(_row(columns, key, "frechet", frechet[i], [size] * len(real), size))
+    return rows
 
 
 def _checked(where: str, features: Float[np.ndarray, "_ _"], dim: int) -> Float64[np.ndarray, "_ _"]:
@@ -116,7 +137,9 @@ def _kernel_values(
     of_sets = np.array([_mean_within(features) for features in sets.values()])
     values = np.empty((len(sets), len(real)))
     for j, features in enumerate(real.values()):
+        # mean k(x, y) of each set with the class: row means of the stacked sets, added up set by set
         between = np.add.reduceat(gram(stacked, features).mean(axis=1), starts) / sizes
+        # mean k(x, x') + mean k(y, y') - 2 mean k(x, y), without the pairs of an image with itself
         values[:, j] = of_sets + _mean_within(features) - 2 * between
     return values
 
@@ -136,14 +159,16 @@ def _frechet_values(
     """
     means = np.stack([features.mean(axis=0) for features in sets.values()])
     centred = np.stack([_centred(features) for features in sets.values()])
-    spreads = (centred**2).sum(axis=(1, 2))
+    spreads = (centred**2).sum(axis=(1, 2))  # tr Sx
     num_sets, size, dim = centred.shape
     values = np.empty((num_sets, len(real)))
     for j, features in enumerate(real.values()):
         own = _centred(features)
+        # [sets * size, dim] x [dim, size] -> A B^T of all sets: [sets, size, size]
         products = (centred.reshape(-1, dim) @ own.T).reshape(num_sets, size, len(own))
-        cross = np.linalg.svd(products, compute_uv=False).sum(axis=1)
+        cross = np.linalg.svd(products, compute_uv=False).sum(axis=1)  # tr sqrt(Sx Sy)
         shifts = ((means - features.mean(axis=0)) ** 2).sum(axis=1)
+        # |mx - my|^2 + tr Sx + tr Sy - 2 tr sqrt(Sx Sy)
         values[:, j] = shifts + spreads + (own**2).sum() - 2 * cross
     return values
 
@@ -153,24 +178,23 @@ def _centred(features: Float64[np.ndarray, "num dim"]) -> Float64[np.ndarray, "n
 
 
 def _row(
+    columns: _Columns,
     key: tuple[str, str],
-    extractor: str,
     metric: str,
-    class_names: Sequence[str],
-    kept: list[str],
     values: Float64[np.ndarray, " kept"],
     num_real: list[int],
     num_synthetic: int,
 ) -> MatrixRow:
+    kept = columns.kept
     value_of, num_of = dict(zip(kept, values.tolist(), strict=True)), dict(zip(kept, num_real, strict=True))
     class_name, source = key
     return MatrixRow(
         class_name=class_name,
         source=source,
-        extractor=extractor,
+        extractor=columns.extractor,
         metric=metric,
-        values=[value_of.get(name) for name in class_names],
-        num_real=[num_of.get(name, 0) for name in class_names],
+        values=[value_of.get(name) for name in columns.class_names],
+        num_real=[num_of.get(name, 0) for name in columns.class_names],
         num_synthetic=num_synthetic,
         rank=1 + int((values < value_of[class_name]).sum()),
         nearest=kept[int(values.argmin())],

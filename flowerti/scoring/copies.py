@@ -4,7 +4,7 @@ Pixels decide (`thumbnails.correlations` above its limit, plain or mirrored); fe
 deserve a look. This module knows nothing about files, models or where features come from.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -13,17 +13,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from flowerti.artifacts.scores import CopyCheck, CopyPair, NearDuplicate
 from flowerti.data.dataset import SPLITS, Record
-from flowerti.data.thumbnails import CORRELATION_LIMIT, THUMBNAIL_PX, check_thumbnails, correlations, thumbnails
-
-__all__ = [
-    "CORRELATION_LIMIT",
-    "THUMBNAIL_PX",
-    "Images",
-    "check_copies",
-    "held_out_similarities",
-    "near_duplicates",
-    "thumbnails",
-]
+from flowerti.data.thumbnails import CORRELATION_LIMIT, check_thumbnails, correlations
 
 SIMILARITY_QUANTILE = 0.95
 """Share of held-out images below the similarity limit.
@@ -45,7 +35,17 @@ class Images:
     features: Float[np.ndarray, "_ _ _"]
     """[num, views, dim]: one plain view; of training images the mirrored view as well."""
     thumbnails: Float[np.ndarray, "_ _"]
-    """As `thumbnails` gives them."""
+    """As `data.thumbnails.thumbnails` gives them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Match:
+    """Two records, by their places in the list, that show the same."""
+
+    first: int
+    second: int
+    correlation: float
+    is_mirrored: bool
 
 
 def near_duplicates(
@@ -71,36 +71,49 @@ def near_duplicates(
         ValueError: thumbnails do not fit the records, or a group names an unknown id.
     """
     check_thumbnails("near duplicates", flat, len(records))
-    places = {record.id: i for i, record in enumerate(records)}
-    unknown = sorted({name for group in identical for name in group} - set(places))
+    known = {record.id for record in records}
+    unknown = sorted({name for group in identical for name in group} - known)
     if unknown:
         raise ValueError(f"near duplicates: identical names {unknown[0]!r}, which is not among the records")
     same_bytes = {frozenset(pair) for group in identical for pair in combinations(group, 2)}
-    found = {
-        frozenset((records[i].id, records[j].id)): (i, j, value, view) for i, j, value, view in _pairs(records, flat)
-    }
-    for pair in same_bytes - set(found):
-        i, j = sorted((places[name] for name in pair), key=lambda place: SPLITS.index(records[place].split))
-        if records[i].split != records[j].split:
-            found[pair] = (i, j, 1.0, False)
+    found = {frozenset((records[m.first].id, records[m.second].id)): m for m in _matches(records, flat)}
+    found |= _same_bytes_matches(records, same_bytes - set(found))
     pairs = [
-        NearDuplicate(
-            first_id=records[i].id,
-            first_split=records[i].split,
-            first_class=class_names[records[i].class_id],
-            second_id=records[j].id,
-            second_split=records[j].split,
-            second_class=class_names[records[j].class_id],
-            is_identical=pair in same_bytes,
-            is_mirrored=is_mirrored,
-            pixel_correlation=value,
-        )
-        for pair, (i, j, value, is_mirrored) in found.items()
+        _near_duplicate(records, class_names, match, is_identical=ids in same_bytes) for ids, match in found.items()
     ]
     return sorted(pairs, key=lambda p: (not p.is_identical, -p.pixel_correlation, p.first_id, p.second_id))
 
 
-def _pairs(records: Sequence[Record], flat: Float[np.ndarray, "num pixels"]) -> Iterator[tuple[int, int, float, bool]]:
+def _same_bytes_matches(records: Sequence[Record], pairs: Collection[frozenset[str]]) -> dict[frozenset[str], _Match]:
+    """Pairs of byte-identical images of different splits whose thumbnails do not tell, such as images of one colour."""
+    places = {record.id: i for i, record in enumerate(records)}
+    found = {}
+    for pair in pairs:
+        i, j = sorted((places[name] for name in pair), key=lambda place: SPLITS.index(records[place].split))
+        if records[i].split != records[j].split:
+            found[pair] = _Match(first=i, second=j, correlation=1.0, is_mirrored=False)
+    return found
+
+
+def _near_duplicate(
+    records: Sequence[Record], class_names: Sequence[str], match: _Match, *, is_identical: bool
+) -> NearDuplicate:
+    first, second = records[match.first], records[match.second]
+    return NearDuplicate(
+        first_id=first.id,
+        first_split=first.split,
+        first_class=class_names[first.class_id],
+        second_id=second.id,
+        second_split=second.split,
+        second_class=class_names[second.class_id],
+        is_identical=is_identical,
+        is_mirrored=match.is_mirrored,
+        pixel_correlation=match.correlation,
+    )
+
+
+def _matches(records: Sequence[Record], flat: Float[np.ndarray, "num pixels"]) -> Iterator[_Match]:
+    """Images of different splits whose thumbnails correlate above the limit."""
     members = {split: np.array([i for i, r in enumerate(records) if r.split == split], np.int64) for split in SPLITS}
     for first, second in combinations(SPLITS, 2):
         for block in _blocks(members[first]):
@@ -108,7 +121,12 @@ def _pairs(records: Sequence[Record], flat: Float[np.ndarray, "num pixels"]) -> 
                 values = correlations(flat[block], flat[others])
                 best = values.max(axis=2)
                 for i, j in np.argwhere(best > CORRELATION_LIMIT):
-                    yield int(block[i]), int(others[j]), float(best[i, j]), bool(values[i, j, 1] > values[i, j, 0])
+                    yield _Match(
+                        first=int(block[i]),
+                        second=int(others[j]),
+                        correlation=float(best[i, j]),
+                        is_mirrored=bool(values[i, j, 1] > values[i, j, 0]),
+                    )
 
 
 def _blocks(places: Int64[np.ndarray, " num"]) -> list[Int64[np.ndarray, " _"]]:
@@ -132,10 +150,11 @@ def _check(name: str, images: Images, dim: int | None = None) -> None:
 def _similarities(
     x: Float[np.ndarray, "num_x views_x dim"], train: Float[np.ndarray, "num_train views dim"]
 ) -> Float64[np.ndarray, "num_x num_train views"]:
-    """Cosines of the plain views with all views of the training images."""
+    """Cosines x.y / (|x| |y|) of the plain views with all views of the training images."""
     plain, views = x[:, 0].astype(np.float64), train.reshape(-1, train.shape[2]).astype(np.float64)
     plain /= np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12)
     views /= np.maximum(np.linalg.norm(views, axis=1, keepdims=True), 1e-12)
+    # [num_x, dim] x [dim, num_train * views] -> [num_x, num_train, views]
     return (plain @ views.T).reshape(len(x), len(train), -1)
 
 
@@ -157,6 +176,21 @@ def held_out_similarities(class_name: str, train: Images, held_out: Images) -> F
     _check(f"class {class_name!r}, held-out images", held_out, train.features.shape[2])
     is_new = correlations(held_out.thumbnails, train.thumbnails).max(axis=(1, 2)) <= CORRELATION_LIMIT
     return _similarities(held_out.features, train.features).max(axis=(1, 2))[is_new]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """Synthetic images beside training images, in the order of the synthetic ones."""
+
+    pairs: list[CopyPair]
+    is_copy: Bool[np.ndarray, " num"]
+    highest: Float64[np.ndarray, " num"]
+    """Highest cosine of each synthetic image with a training image."""
+
+    @property
+    def copies(self) -> list[CopyPair]:
+        """The pairs that show the same."""
+        return [pair for pair, is_copy in zip(self.pairs, self.is_copy, strict=True) if is_copy]
 
 
 def check_copies(
@@ -190,29 +224,38 @@ def check_copies(
     """
     where = f"class {class_name!r}, source {source!r}"
     _check(f"class {class_name!r}, training images", train)
-    _check(where, synthetic, train.features.shape[2])
-    if class_name not in held_out:
-        raise ValueError(f"{where}: no held-out similarities of the class; compute them first")
-    pool = np.concatenate(list(held_out.values()))
-    if len(pool) == 0:
-        raise ValueError(f"{where}: no held-out image is new to the training images; the check needs some")
-    similarity = _similarities(synthetic.features, train.features)
-    correlation = correlations(synthetic.thumbnails, train.thumbnails)
-    is_copy = correlation.max(axis=(1, 2)) > CORRELATION_LIMIT
-    pairs = _nearest_pairs(synthetic, train, similarity, correlation, is_copy)
-    copies = [pair for pair, found in zip(pairs, is_copy, strict=True) if found]
+    found = _look(where, synthetic, train)
+    pool = _pooled(where, class_name, held_out)
     own = held_out[class_name] if len(held_out[class_name]) else pool
     return CopyCheck(
         class_name=class_name,
         source=source,
         extractor=extractor,
-        num_images=len(pairs),
+        num_images=len(found.pairs),
         similarity_limit=float(np.quantile(pool, SIMILARITY_QUANTILE)),
         correlation_limit=CORRELATION_LIMIT,
-        copies=sorted(copies, key=lambda pair: -pair.pixel_correlation),
-        closest=sorted(pairs, key=lambda pair: -pair.similarity)[:num_closest],
-        p_value=_nearer_p_value(similarity.max(axis=(1, 2)), own),
+        copies=sorted(found.copies, key=lambda pair: -pair.pixel_correlation),
+        closest=sorted(found.pairs, key=lambda pair: -pair.similarity)[:num_closest],
+        p_value=_nearer_p_value(found.highest, own),
     )
+
+
+def _pooled(where: str, class_name: str, held_out: Mapping[str, Float[np.ndarray, " _"]]) -> Float[np.ndarray, " num"]:
+    if class_name not in held_out:
+        raise ValueError(f"{where}: no held-out similarities of the class; compute them first")
+    pool = np.concatenate(list(held_out.values()))
+    if len(pool) == 0:
+        raise ValueError(f"{where}: no held-out image is new to the training images; the check needs some")
+    return pool
+
+
+def _look(where: str, synthetic: Images, train: Images) -> _Look:
+    _check(where, synthetic, train.features.shape[2])
+    similarity = _similarities(synthetic.features, train.features)
+    correlation = correlations(synthetic.thumbnails, train.thumbnails)
+    is_copy = correlation.max(axis=(1, 2)) > CORRELATION_LIMIT
+    pairs = _nearest_pairs(synthetic, train, similarity, correlation, is_copy)
+    return _Look(pairs=pairs, is_copy=is_copy, highest=similarity.max(axis=(1, 2)))
 
 
 def _nearest_pairs(

@@ -1,15 +1,35 @@
-"""Whether a class needs a learnt token, or a name is enough: a rule on the comparisons of one class.
+"""Whether a class needs what is learnt for it, or a name is enough: a rule on the comparisons of one class.
 
-This module reads records; it does not know how anything is computed.
+Which source is judged and which are names is said by the table of sources. This module reads records; it does not know
+how anything is computed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from flowerti.artifacts.scores import Comparison, NameVerdict
+from flowerti.scoring.metric_table import COMPARISON_METRIC
+from flowerti.sources import SOURCES, judged_source
 
-_METRIC = "kernel"
-_OTHER_NAMES = ("alternative_name", "latin_name")
-_WORDS = {"raw": "class name", "alternative_name": "other name", "latin_name": "Latin name", "token": "token"}
+_Found = Mapping[tuple[str, str], Comparison]
+"""Comparisons of one class by (closer, than)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Roles:
+    """Who is who among the sources."""
+
+    judged: str
+    class_name: str
+    """The first name that has no rivals."""
+    other_names: tuple[str, ...]
+
+
+def _roles() -> _Roles:
+    names = [source for source in SOURCES if source.is_name]
+    class_name = next(source.name for source in names if not source.rivals)
+    others = tuple(source.name for source in names if source.name != class_name)
+    return _Roles(judged=judged_source(), class_name=class_name, other_names=others)
 
 
 def name_verdict(class_name: str, comparisons: Sequence[Comparison], reference: str) -> NameVerdict:
@@ -39,7 +59,7 @@ def name_verdict(class_name: str, comparisons: Sequence[Comparison], reference: 
     """
     found: dict[tuple[str, str], Comparison] = {}
     for one in comparisons:
-        if (one.class_name, one.metric, one.reference) != (class_name, _METRIC, reference):
+        if (one.class_name, one.metric, one.reference) != (class_name, COMPARISON_METRIC, reference):
             continue
         if (one.closer, one.than) in found:
             raise ValueError(
@@ -47,18 +67,22 @@ def name_verdict(class_name: str, comparisons: Sequence[Comparison], reference: 
                 "pass the comparisons of one feature extractor"
             )
         found[one.closer, one.than] = one
-    verdict = _decide(found)
-    return NameVerdict(class_name=class_name, verdict=verdict, reason=_reason(verdict, found), reference=reference)
+    roles = _roles()
+    verdict = _decide(roles, found)
+    reason = _reason(roles, verdict, found)
+    return NameVerdict(class_name=class_name, verdict=verdict, reason=reason, reference=reference)
 
 
-def _decide(found: dict[tuple[str, str], Comparison]) -> str:
-    to_class_name = found.get(("token", "raw"))
-    tried = [name for name in _OTHER_NAMES if (name, "raw") in found or ("token", name) in found]
-    if _is_nearer(to_class_name) and all(_is_nearer(found.get(("token", name))) for name in tried):
+def _decide(roles: _Roles, found: _Found) -> str:
+    judged, class_name = roles.judged, roles.class_name
+    to_class_name = found.get((judged, class_name))
+    tried = [name for name in roles.other_names if (name, class_name) in found or (judged, name) in found]
+    if _is_nearer(to_class_name) and all(_is_nearer(found.get((judged, name))) for name in tried):
         return "token"
     for name in tried:
-        to_other_name = found.get(("token", name))
-        if _is_nearer(found.get((name, "raw"))) and _has_interval(to_other_name) and not _is_nearer(to_other_name):
+        to_other_name = found.get((judged, name))
+        is_better = _is_nearer(found.get((name, class_name)))
+        if is_better and _has_interval(to_other_name) and not _is_nearer(to_other_name):
             return "better_name_is_enough"
     if to_class_name is not None and to_class_name.high is not None and to_class_name.high <= 0:
         return "class_name_is_enough"
@@ -73,24 +97,27 @@ def _has_interval(comparison: Comparison | None) -> bool:
     return comparison is not None and comparison.low is not None and comparison.high is not None
 
 
-def _reason(verdict: str, found: dict[tuple[str, str], Comparison]) -> str:
+def _reason(roles: _Roles, verdict: str, found: _Found) -> str:
+    judged, plain = SOURCES[roles.judged].label, SOURCES[roles.class_name].label
     heads = {
-        "token": "The token lies nearer to the real images than every name that was tried",
-        "better_name_is_enough": "Another name lies nearer to the real images than the class name, and the token is "
+        "token": f"The {judged} lies nearer to the real images than every name that was tried",
+        "better_name_is_enough": f"Another name lies nearer to the real images than the {plain}, and the {judged} is "
         "not shown to be nearer than it",
-        "class_name_is_enough": "The token lies no nearer to the real images than the class name",
-        "undecided": "The intervals do not decide between token and names",
+        "class_name_is_enough": f"The {judged} lies no nearer to the real images than the {plain}",
+        "undecided": f"The intervals do not decide between {judged} and names",
     }
-    others = [("token", name) for name in _OTHER_NAMES] + [(name, "raw") for name in _OTHER_NAMES]
-    order = (("token", "raw"), *others)
+    others = [(roles.judged, name) for name in roles.other_names]
+    others += [(name, roles.class_name) for name in roles.other_names]
+    order = ((roles.judged, roles.class_name), *others)
     numbers = [_numbers(found[pair]) for pair in order if pair in found]
     if not numbers:
-        return "There is no comparison of a token with a name."
+        return f"There is no comparison of a {judged} with a name."
     return f"{heads[verdict]}: {'; '.join(numbers)}."
 
 
 def _numbers(comparison: Comparison) -> str:
-    pair = f"{_WORDS[comparison.closer]} nearer than {_WORDS[comparison.than]} by {comparison.difference:.3g}"
+    closer, than = SOURCES[comparison.closer].label, SOURCES[comparison.than].label
+    pair = f"{closer} nearer than {than} by {comparison.difference:.3g}"
     if comparison.low is None or comparison.high is None:
         return f"{pair} (no interval)"
     return f"{pair} (95 % interval {comparison.low:.3g} to {comparison.high:.3g})"

@@ -5,6 +5,7 @@ of the run's classifier. This module does not know the images, files, or how the
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -20,6 +21,16 @@ _CONFIG = ClassifierConfig()
 _NUM_PASSES = 30
 _MIN_STEPS = 300
 _MIN_CLASSES = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Exam:
+    """Held-out real images of the selected classes, one class after the other."""
+
+    class_names: list[str]
+    images: Float32[np.ndarray, "num dim"]
+    class_of: Int64[np.ndarray, " num"]
+    """Place of each image's class in `class_names`."""
 
 
 def num_head_steps(num_images: int) -> int:
@@ -133,6 +144,31 @@ def train_on_source(
     class_names = list(held_out)
     if len(class_names) < _MIN_CLASSES:
         return [], [f"{len(class_names)} class(es) selected: a classifier among them alone needs at least 2."]
+    complete, notes = _complete_sources(train, class_names)
+    if not complete:
+        return [], notes
+    _check_sources(complete, held_out)
+    exam = _exam(held_out)
+    size = min(len(features) for of_source in complete.values() for features in of_source)
+    records = []
+    for source, of_source in complete.items():
+        tried = [_fit_and_test(exam, source, of_source, size, seed, index) for index in range(num_seeds)]
+        records.append(_trained_on_source(exam, source, size, np.stack(tried), num_bootstrap, seed))
+    return records, notes
+
+
+def _exam(held_out: Mapping[str, Float32[np.ndarray, "_ _"]]) -> _Exam:
+    return _Exam(
+        class_names=list(held_out),
+        images=np.concatenate(list(held_out.values())),
+        class_of=np.repeat(np.arange(len(held_out)), [len(features) for features in held_out.values()]),
+    )
+
+
+def _complete_sources(
+    train: Mapping[tuple[str, str], Float32[np.ndarray, "_ _ _"]], class_names: list[str]
+) -> tuple[dict[str, list[Float32[np.ndarray, "_ _ _"]]], list[str]]:
+    """The sets of each source that has all classes, in their order, and a note on each other source."""
     sources = dict.fromkeys(source for _, source in train)
     missing = {source: [name for name in class_names if (name, source) not in train] for source in sources}
     notes = [
@@ -140,31 +176,24 @@ def train_on_source(
         for source, lacking in missing.items()
         if lacking
     ]
-    complete = {s: [train[name, s] for name in class_names] for s in sources if not missing[s]}
-    if not complete:
-        return [], notes
-    _check_sources(complete, held_out)
-    size = min(len(features) for of_source in complete.values() for features in of_source)
-    class_of = np.repeat(np.arange(len(class_names)), [len(held_out[name]) for name in class_names])
-    images = np.concatenate([held_out[name] for name in class_names])
-    records = []
-    for source, of_source in complete.items():
-        hits = np.stack(
-            [_fit_and_test(class_names, source, of_source, size, images, class_of, seed, i) for i in range(num_seeds)]
-        )
-        low, high = _interval(hits, class_of, num_bootstrap, seed)
-        records.append(
-            TrainedOnSource(
-                source=source,
-                class_names=class_names,
-                num_per_class=size,
-                num_seeds=num_seeds,
-                accuracy=float(np.mean([hits[:, class_of == i].mean() for i in range(len(class_names))])),
-                low=low,
-                high=high,
-            )
-        )
-    return records, notes
+    return {s: [train[name, s] for name in class_names] for s in sources if not missing[s]}, notes
+
+
+def _trained_on_source(
+    exam: _Exam, source: str, size: int, hits: Bool[np.ndarray, "seeds num"], num_bootstrap: int, seed: int
+) -> TrainedOnSource:
+    low, high = _interval(hits, exam.class_of, num_bootstrap, seed)
+    # balanced accuracy: mean over classes of the share of their images that are recognised, over all seeds
+    recalls = [hits[:, exam.class_of == i].mean() for i in range(len(exam.class_names))]
+    return TrainedOnSource(
+        source=source,
+        class_names=exam.class_names,
+        num_per_class=size,
+        num_seeds=len(hits),
+        accuracy=float(np.mean(recalls)),
+        low=low,
+        high=high,
+    )
 
 
 def _check_sources(
@@ -181,24 +210,18 @@ def _check_sources(
 
 
 def _fit_and_test(
-    class_names: list[str],
-    source: str,
-    of_source: list[Float32[np.ndarray, "_ views dim"]],
-    size: int,
-    images: Float32[np.ndarray, "num dim"],
-    class_of: Int64[np.ndarray, " num"],
-    seed: int,
-    index: int,
+    exam: _Exam, source: str, of_source: list[Float32[np.ndarray, "_ views dim"]], size: int, seed: int, index: int
 ) -> Bool[np.ndarray, " num"]:
+    """Whether a head that learnt from one source recognises each image of the exam."""
     chosen = []
-    for name, features in zip(class_names, of_source, strict=True):
+    for name, features in zip(exam.class_names, of_source, strict=True):
         rng = np.random.default_rng(seed_for(seed, name, f"train_on_source/{source}", index))
         chosen.append(features[np.sort(rng.permutation(len(features))[:size])])
-    train, num_classes = np.concatenate(chosen), len(class_names)
+    train, num_classes = np.concatenate(chosen), len(exam.class_names)
     ids = np.repeat(np.arange(num_classes), size)
     head_seed = seed_for(seed, "", "train_on_source/head", index)
     head = fit_head(train, ids, num_classes, _CONFIG, head_seed, num_head_steps(len(train)))
-    return head.logits(images).argmax(axis=1) == class_of
+    return head.logits(exam.images).argmax(axis=1) == exam.class_of
 
 
 def _interval(
@@ -213,6 +236,7 @@ def _interval(
         members = hits[:, class_of == class_id].astype(np.float64)
         num = members.shape[1]
         drawn = rng.multinomial(num, np.full(num, 1 / num), num_bootstrap) / num
+        # sum over seeds s and images i of w_s hit_si v_i, with weights that add up to 1: [replicates]
         recalls.append(((seeds @ members) * drawn).sum(axis=1))
     low, high = np.quantile(np.mean(recalls, axis=0), [0.025, 0.975])
     return float(low), float(high)

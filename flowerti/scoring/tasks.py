@@ -7,24 +7,18 @@ does not know about Ray, nor how features are computed.
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.artifacts.scores import (
-    Comparison,
-    CopyCheck,
-    Distance,
-    MatrixRow,
-    NearDuplicate,
-    Recognition,
-    TrainedOnSource,
-)
+from flowerti.artifacts.scores import CopyCheck, MatrixRow, NearDuplicate, Recognition, TrainedOnSource
 from flowerti.config.experiment import ScoringConfig
 from flowerti.data.dataset import Record, Split
 from flowerti.features.files import StoredFeatures
+from flowerti.scoring.class_features import ClassFeatures
 from flowerti.scoring.class_matrix import class_matrix
 from flowerti.scoring.copies import Images, check_copies, held_out_similarities, near_duplicates
-from flowerti.scoring.distances import score_class
+from flowerti.scoring.distances import ClassScores, score_class
 from flowerti.scoring.recognition import recognise, train_independent_head, train_on_source
 
 
@@ -54,94 +48,107 @@ class StoredSets:
         """The classes that have synthetic images."""
         return list(dict.fromkeys(class_name for class_name, _ in self.synthetic))
 
-    def sources(self, class_name: str) -> dict[str, np.ndarray]:
+    def sources(self, class_name: str) -> dict[str, Float[np.ndarray, "_ _"]]:
         """Features [num, dim] of a class's synthetic sets."""
         found = {source: of for (name, source), of in self.synthetic.items() if name == class_name}
         return {source: of.read(self.run)[:, 0] for source, of in found.items()}
 
-    def held_out_by_class(self) -> dict[str, np.ndarray]:
+    def held_out_by_class(self) -> dict[str, Float[np.ndarray, "_ _"]]:
         """Features [num, dim] of the held-out real images of every class."""
         return _by_class(self.held_out.read(self.run)[:, 0], self.held_out_records, self.class_names)
 
-    def train_by_class(self) -> dict[str, np.ndarray]:
+    def train_by_class(self) -> dict[str, Float[np.ndarray, "_ _ _"]]:
         """Features [num, views, dim] of the training images of every class."""
         return _by_class(self.train.read(self.run), self.train_records, self.class_names)
 
 
-def _by_class(rows: np.ndarray, records: tuple[Record, ...], class_names: tuple[str, ...]) -> dict[str, np.ndarray]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecognitionScores:
+    """What classifiers say of all sets."""
+
+    recognition: list[Recognition]
+    trained_on_source: list[TrainedOnSource]
+    notes: list[str]
+    """What could not be computed, and why."""
+
+
+def _by_class(
+    rows: Float[np.ndarray, "num *rest"], records: tuple[Record, ...], class_names: tuple[str, ...]
+) -> dict[str, Float[np.ndarray, "_ *rest"]]:
     ids = np.array([record.class_id for record in records])
     return {name: rows[ids == class_id] for class_id, name in enumerate(class_names)}
 
 
-def score_one_class(room: StoredSets, class_name: str) -> tuple[list[Distance], list[Comparison], list[str]]:
+def score_one_class(stored: StoredSets, class_name: str) -> ClassScores:
     """Distances and comparisons of one class's sets, and notes on what is missing."""
-    return score_class(
-        class_name,
-        room.held_out_by_class()[class_name],
-        room.sources(class_name),
-        room.extractor,
-        room.config,
-        seed_for(room.seed, class_name, f"score/{room.reference}", 0),
-        room.reference,
-        _text_feature(room, class_name),
+    features = ClassFeatures(
+        class_name=class_name,
+        extractor=stored.extractor,
+        reference=stored.reference,
+        real=stored.held_out_by_class()[class_name],
+        synthetic=stored.sources(class_name),
+        text=_text_feature(stored, class_name),
     )
+    seed = seed_for(stored.seed, class_name, f"score/{stored.reference}", 0)
+    return score_class(features, stored.config, seed)
 
 
-def _text_feature(room: StoredSets, class_name: str) -> np.ndarray | None:
-    if not room.text_prompt:
+def _text_feature(stored: StoredSets, class_name: str) -> Float[np.ndarray, " _"] | None:
+    if not stored.text_prompt:
         return None
     from flowerti.features.transformer_backbones import folder_of, text_features
 
-    folder = folder_of(room.extractor, room.text_weights)
-    return text_features([room.text_prompt.format(class_name)], folder)[0].numpy()
+    folder = folder_of(stored.extractor, stored.text_weights)
+    return text_features([stored.text_prompt.format(class_name)], folder)[0].numpy()
 
 
-def matrix_of(room: StoredSets) -> tuple[list[MatrixRow], list[str]]:
+def matrix_of(stored: StoredSets) -> tuple[list[MatrixRow], list[str]]:
     """Every set, and the selected classes' training images, against every class."""
-    train = room.train_by_class()
+    train = stored.train_by_class()
     sets = {}
-    for name in room.selected:
-        sets |= {(name, source): features for source, features in room.sources(name).items()}
+    for name in stored.selected:
+        sets |= {(name, source): features for source, features in stored.sources(name).items()}
         if len(train[name]) > 1:
             sets[name, "real"] = train[name][:, 0]
-    return class_matrix(sets, room.held_out_by_class(), room.class_names, room.extractor, room.seed)
+    return class_matrix(sets, stored.held_out_by_class(), stored.class_names, stored.extractor, stored.seed)
 
 
-def recognition_of(room: StoredSets) -> tuple[list[Recognition], list[TrainedOnSource], list[str]]:
+def recognition_of(stored: StoredSets) -> RecognitionScores:
     """What a classifier of real images says of the sets, and what one that learnt from each source is worth."""
-    train, held_out = room.train_by_class(), room.held_out_by_class()
-    class_ids = np.array([record.class_id for record in room.train_records], dtype=np.int64)
-    head = train_independent_head(room.train.read(room.run), class_ids, len(room.class_names), room.seed)
-    synthetic = {(n, source): features for n in room.selected for source, features in room.sources(n).items()}
-    real = {(name, "real"): held_out[name] for name in room.selected}
+    train, held_out = stored.train_by_class(), stored.held_out_by_class()
+    class_ids = np.array([record.class_id for record in stored.train_records], dtype=np.int64)
+    head = train_independent_head(stored.train.read(stored.run), class_ids, len(stored.class_names), stored.seed)
+    synthetic = {(n, source): features for n in stored.selected for source, features in stored.sources(n).items()}
+    real = {(name, "real"): held_out[name] for name in stored.selected}
     learnt_from = {key: features[:, None] for key, features in synthetic.items()}
-    learnt_from |= {(name, "real"): train[name][:, :1] for name in room.selected}
-    trained, notes = train_on_source(learnt_from, {name: held_out[name] for name in room.selected}, room.seed)
-    return recognise(head, room.class_names, real | synthetic), trained, notes
+    learnt_from |= {(name, "real"): train[name][:, :1] for name in stored.selected}
+    trained, notes = train_on_source(learnt_from, {name: held_out[name] for name in stored.selected}, stored.seed)
+    recognised = recognise(head, stored.class_names, real | synthetic)
+    return RecognitionScores(recognition=recognised, trained_on_source=trained, notes=notes)
 
 
-def copies_of(room: StoredSets, pixels: StoredSets) -> list[CopyCheck]:
+def copies_of(stored: StoredSets, pixels: StoredSets) -> list[CopyCheck]:
     """Training images among the synthetic ones; `pixels` holds the same sets as thumbnails."""
-    train = _images(room.train_by_class(), pixels.train_by_class(), room.train_records, room.class_names)
-    plain = {name: rows[:, None] for name, rows in room.held_out_by_class().items()}
+    train = _images(stored.train_by_class(), pixels.train_by_class(), stored.train_records, stored.class_names)
+    plain = {name: rows[:, None] for name, rows in stored.held_out_by_class().items()}
     shown = {name: rows[:, None] for name, rows in pixels.held_out_by_class().items()}
-    held_out = _images(plain, shown, room.held_out_records, room.class_names)
-    similarities = {name: held_out_similarities(name, train[name], held_out[name]) for name in room.class_names}
+    held_out = _images(plain, shown, stored.held_out_records, stored.class_names)
+    similarities = {name: held_out_similarities(name, train[name], held_out[name]) for name in stored.class_names}
     checks = []
-    for (name, source), stored in room.synthetic.items():
+    for (name, source), of_set in stored.synthetic.items():
         drawn = Images(
-            ids=room.addresses[name, source],
-            features=stored.read(room.run),
-            thumbnails=pixels.synthetic[name, source].read(room.run)[:, 0],
+            ids=stored.addresses[name, source],
+            features=of_set.read(stored.run),
+            thumbnails=pixels.synthetic[name, source].read(stored.run)[:, 0],
         )
-        num_closest = room.config.num_closest_pairs
-        checks.append(check_copies(name, source, room.extractor, drawn, train[name], similarities, num_closest))
+        num_closest = stored.config.num_closest_pairs
+        checks.append(check_copies(name, source, stored.extractor, drawn, train[name], similarities, num_closest))
     return checks
 
 
 def _images(
-    features: dict[str, np.ndarray],
-    thumbnails: dict[str, np.ndarray],
+    features: dict[str, Float[np.ndarray, "_ _ _"]],
+    thumbnails: dict[str, Float[np.ndarray, "_ _ _"]],
     records: tuple[Record, ...],
     class_names: tuple[str, ...],
 ) -> dict[str, Images]:

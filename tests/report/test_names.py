@@ -8,25 +8,17 @@ from finished_run import HOSTILE
 from flowerti.config.experiment import FreeArm, Source
 from flowerti.report.names import (
     ARM_NAMES,
-    KIND_NAMES,
-    METRIC_NAMES,
     SOURCE_NAMES,
     VERDICT_NAMES,
     copies_file,
     matrix_file,
     strip_file,
 )
-from flowerti.report.score_tables import KINDS
 
 
 def test_every_source_and_arm_of_the_settings_has_a_name():
     assert set(get_args(Source)) <= set(SOURCE_NAMES)
     assert {*get_args(FreeArm), *get_args(Source)} <= set(ARM_NAMES)
-
-
-def test_every_kind_of_metric_has_a_heading_and_every_metric_a_name():
-    assert set(KIND_NAMES) == set(KINDS)
-    assert set(METRIC_NAMES) == {metric for metrics in KINDS.values() for metric in metrics}
 
 
 def test_every_verdict_has_a_name():

@@ -19,6 +19,8 @@ from finished_scores import (
 from flowerti.artifacts.scores import Extractor
 from flowerti.report import Findings, build_summary
 from flowerti.report import score_tables as tables
+from flowerti.report.page import render_html
+from flowerti.scoring.metric_table import METRICS, Metric
 
 WEAK = FOURTEEN[:3]
 
@@ -58,7 +60,7 @@ def test_each_distance_stands_in_one_cell_of_its_own_extractor_split_and_metric(
 
 def test_kinds_stand_in_the_order_of_the_page_and_test_before_validation():
     found = tables.distance_tables(summary_of(two_extractors_on_two_splits()))
-    assert [of_kind["kind"] for of_kind in found] == ["kernel", "frechet", "overlap", "variety", "likeness"]
+    assert [of_kind["kind"] for of_kind in found] == ["kernel", "frechet", "overlap", "diversity", "similarity"]
     places = [(table["extractor"], table["reference"]) for table in found[0]["tables"]]
     assert places == [(e, split) for e in (EXTRACTOR, "dinov2") for split in ("test", "validation")]
 
@@ -66,6 +68,42 @@ def test_kinds_stand_in_the_order_of_the_page_and_test_before_validation():
 def test_a_metric_that_nobody_knows_gets_a_table_of_its_own():
     given = dataclasses.replace(scores(WEAK), distances=[distance(WEAK[0], "token", "sinkhorn", 3.0)])
     assert [of_kind["kind"] for of_kind in tables.distance_tables(summary_of(given))] == ["sinkhorn"]
+
+
+def test_a_metric_from_outside_has_its_label_and_stands_with_its_kind_or_by_itself(monkeypatch):
+    for row in (
+        Metric(name="sinkhorn", label="Sinkhorn divergence", function=lambda x, y: 0.0),
+        Metric(name="spread", label="mean spread", kind="diversity", function=lambda x, y: 0.0),
+    ):
+        monkeypatch.setitem(METRICS._rows, row.name, row)
+    known = scores(WEAK)
+    more = [distance(WEAK[0], "token", metric, 3.25) for metric in ("sinkhorn", "spread")]
+    given = dataclasses.replace(known, distances=[*more, *known.distances])
+    summary = summary_of(given)
+    assert {row["metric"] for row in summary["distances"]} >= {"sinkhorn", "spread"}
+    found = {of_kind["kind"]: of_kind for of_kind in tables.distance_tables(summary)}
+    assert list(found)[-1] == "sinkhorn"
+    assert found["sinkhorn"]["heading"] == "Sinkhorn divergence"
+    assert [column["name"] for column in found["sinkhorn"]["tables"][0]["columns"]] == ["Sinkhorn divergence"]
+    columns = found["diversity"]["tables"][0]["columns"]
+    assert [column["name"] for column in columns] == ["Vendi ratio", "mean spread"]
+    run_of = run(scores=given)
+    html = render_html(summary, run_of["classifier"], run_of["census"], {})
+    assert "<h3>Sinkhorn divergence</h3>" in html
+    assert "mean spread</th>" in html
+
+
+def test_headings_are_in_plain_words():
+    found = tables.distance_tables(summary_of(scores(WEAK)))
+    assert [of_kind["heading"] for of_kind in found][:3] == [
+        "Kernel distance",
+        "Fréchet distance",
+        "Overlap: precision, recall, density, coverage",
+    ]
+    assert [table["heading"] for table in tables.matrix_tables(summary_of(scores(WEAK)))] == [
+        "Kernel distance",
+        "Fréchet distance",
+    ]
 
 
 def test_sets_of_different_sizes_do_not_share_a_row():

@@ -9,14 +9,13 @@ from PIL import Image
 
 from flowerti.config.presets import flowers102_64
 from flowerti.data.dataset import SPLITS, Record, list_records, read_images
+from flowerti.data.thumbnails import CORRELATION_LIMIT, thumbnails
 from flowerti.scoring.copies import (
-    CORRELATION_LIMIT,
     SIMILARITY_QUANTILE,
     Images,
     check_copies,
     held_out_similarities,
     near_duplicates,
-    thumbnails,
 )
 
 

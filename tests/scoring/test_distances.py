@@ -8,10 +8,20 @@ import pytest
 from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import ScoringConfig
 from flowerti.metrics.diversity import vendi_ratio
-from flowerti.metrics.kernel import closer_standard_error, cmmd, kernel_distance, kernel_standard_error
+from flowerti.metrics.kernel import (
+    closer_p_value,
+    closer_standard_error,
+    cmmd,
+    kernel_distance,
+    kernel_standard_error,
+)
 from flowerti.metrics.manifold import precision_recall_density_coverage
 from flowerti.metrics.similarity import image_similarity, text_similarity
-from flowerti.scoring import distances as scoring
+from flowerti.scoring.class_features import ClassFeatures
+from flowerti.scoring.comparisons import comparison_pairs
+from flowerti.scoring.distances import score_class
+from flowerti.scoring.metric_table import KINDS, METRICS, Metric
+from flowerti.sources import SOURCES, Source
 
 CONFIG = ScoringConfig(num_permutations=199, num_floor_splits=5)
 
@@ -21,11 +31,13 @@ def _features(num, shift, seed, dim=6):
 
 
 def _score_all(real, synthetic, seed=0, extractor="efficientnet_lite0", **settings):
-    return scoring.score_class("ball moss", real, synthetic, extractor, CONFIG, seed, **settings)
+    features = ClassFeatures(class_name="ball moss", extractor=extractor, real=real, synthetic=synthetic, **settings)
+    return score_class(features, CONFIG, seed)
 
 
 def _score(real, synthetic, seed=0):
-    return _score_all(real, synthetic, seed)[:2]
+    scores = _score_all(real, synthetic, seed)
+    return scores.distances, scores.comparisons
 
 
 def _value(distances, source, metric):
@@ -44,7 +56,18 @@ def test_kernel_distance_uses_sets_of_equal_size_whole():
         assert _value(distances, source, "frechet").p_value is None
 
 
-def test_kernel_distance_cuts_all_sets_to_the_smallest_without_repeating_a_image(monkeypatch):
+@pytest.fixture
+def add_metric(monkeypatch):
+    """Adds a row to the table of metrics for the length of a test, as a plugin does."""
+
+    def add(**fields):
+        row = Metric(**fields)
+        monkeypatch.setitem(METRICS._rows, row.name, row)
+
+    return add
+
+
+def test_matched_metrics_cut_all_sets_to_the_smallest_without_repeating_an_image(add_metric):
     sets = {name: _features(n, i, i) for i, (name, n) in enumerate([("raw", 30), ("token", 9)])}
     real, seen = _features(20, 0, 5), []
 
@@ -52,15 +75,78 @@ def test_kernel_distance_cuts_all_sets_to_the_smallest_without_repeating_a_image
         seen.append((x, y))
         return 0.0
 
-    monkeypatch.setattr(scoring, "kernel_distance", record)
+    add_metric(name="recorded", label="recorded", taken="matched", function=record)
     distances, _ = _score(real, sets)
-    assert {(d.num_real, d.num_synthetic) for d in distances if d.metric == "kernel"} == {(9, 9)}
+    for metric in ("kernel", "recorded"):
+        assert {(d.num_real, d.num_synthetic) for d in distances if d.metric == metric} == {(9, 9)}
     pairs = seen[CONFIG.num_floor_splits :]
     for (x, y), name in zip(pairs, sets, strict=True):
         for subset, whole in ((x, real), (y, sets[name])):
             rows = {tuple(row) for row in subset.tolist()}
             assert len(rows) == 9
             assert rows <= {tuple(row) for row in whole.tolist()}
+
+
+def _shift(x, y):
+    return float(np.abs(x.mean(axis=0) - y.mean(axis=0)).sum())
+
+
+def test_a_metric_from_outside_is_taken_as_it_says_and_moves_no_other_number(add_metric):
+    real, token = _features(21, 0, 0), _features(16, 0.5, 1)
+    before = _score(real, {"token": token}, seed=3)
+    add_metric(name="shift", label="shift of the mean", function=_shift)
+    add_metric(name="shift_of_all", label="shift", taken="all", function=_shift)
+    add_metric(name="for_others", label="for others", function=_shift, extractor="inception")
+    after = _score(real, {"token": token}, seed=3)
+    assert [d for d in after[0] if not d.metric.startswith("shift")] == before[0]
+    assert after[1] == before[1]
+    at_halves, of_all = (_value(after[0], "token", name) for name in ("shift", "shift_of_all"))
+    halves = list(_halves(21, 16, "token", 3))
+    assert at_halves.value == pytest.approx(np.mean([_shift(real[a], token[b]) for a, b, _ in halves]))
+    assert at_halves.floor == pytest.approx(np.mean([_shift(real[a], real[c]) for a, _, c in halves]))
+    assert (at_halves.num_real, at_halves.p_value, at_halves.low) == (10, None, None)
+    assert of_all.value == pytest.approx(_shift(real, token))
+    assert (of_all.num_real, of_all.num_synthetic, of_all.floor_num_images) == (21, 16, 10)
+
+
+def test_a_metric_from_outside_may_have_a_test_and_an_interval(add_metric):
+    add_metric(
+        name="shift",
+        label="shift",
+        taken="matched",
+        function=_shift,
+        p_value=lambda x, y, num, rng: float(rng.permutation(num)[0]),
+        standard_error=lambda x, y: 0.5,
+    )
+    found = _value(_score(_features(12, 0, 0), {"token": _features(9, 1, 1)}, seed=4)[0], "token", "shift")
+    rng = np.random.default_rng(seed_for(4, "ball moss", "scoring/permute/token", 0))
+    assert found.p_value == rng.permutation(CONFIG.num_permutations)[0]
+    assert (found.low, found.high) == pytest.approx((found.value - 0.98, found.value + 0.98))
+
+
+@pytest.mark.parametrize("taken", ["halves", "matched", "all"])
+def test_a_metric_that_needs_more_images_is_left_out_and_noted(add_metric, taken):
+    add_metric(name="greedy", label="greedy number", function=_shift, taken=taken, min_images=7)
+    for num, is_there in ((14, True), (13, False)):
+        scores = _score_all(_features(num, 0, 0), {"token": _features(20, 0, 1)})
+        assert ("greedy" in {d.metric for d in scores.distances}) == is_there
+        note = "ball moss, token, efficientnet_lite0: no greedy number, since 6 images on each side are too few"
+        assert scores.notes == ([] if is_there else [f"{note} (at least 7)."])
+
+
+def test_rows_that_make_no_sense_are_refused(add_metric):
+    with pytest.raises(ValueError, match="metric 'few': min_images is 1"):
+        Metric(name="few", label="few", function=_shift, min_images=1)
+    for taken in ("halves", "text"):
+        with pytest.raises(ValueError, match=f"metric 'odd': .* not '{taken}'"):
+            Metric(name="odd", label="odd", function=_shift, taken=taken, standard_error=_shift)
+    add_metric(name="lost", label="lost", function=_shift, kind="nowhere")
+    with pytest.raises(ValueError, match="metric 'lost': unknown kind 'nowhere': choose among kernel"):
+        _score(_features(9, 0, 0), {"token": _features(9, 0, 1)})
+
+
+def test_every_metric_has_a_kind_of_the_page_and_every_kind_a_metric():
+    assert {metric.kind for metric in METRICS} == set(KINDS.names)
 
 
 @pytest.mark.parametrize(("num_real", "num_synthetic", "size"), [(21, 30, 10), (21, 8, 8), (16, 16, 8)])
@@ -103,15 +189,15 @@ def test_comparisons_set_the_token_against_every_name():
     }
     distances, comparisons = _score(real, sets)
     assert [(c.closer, c.than) for c in comparisons] == [
+        ("alternative_name", "raw"),
         ("token", "raw"),
         ("token", "alternative_name"),
-        ("alternative_name", "raw"),
     ]
     for comparison in comparisons:
         closer, than = (_value(distances, source, "kernel").value for source in (comparison.closer, comparison.than))
         table = than - closer
         assert comparison.difference == pytest.approx(table, rel=1e-9)
-    assert comparisons[0].p_value == 1 / 200
+    assert comparisons[1].p_value == 1 / 200
     assert {c.extractor for c in comparisons} == {"efficientnet_lite0"}
 
 
@@ -121,6 +207,47 @@ def test_an_adapter_is_set_against_its_token():
     assert [(c.closer, c.than) for c in comparisons] == [("token", "raw"), ("lora", "token")]
     assert comparisons[1].difference > 0
     assert comparisons[1].p_value == 1 / 200
+
+
+def test_pairs_are_those_of_the_table_of_sources(monkeypatch):
+    assert comparison_pairs(["latin_name", "lora", "token", "alternative_name", "raw"]) == [
+        ("alternative_name", "raw"),
+        ("latin_name", "raw"),
+        ("token", "raw"),
+        ("token", "alternative_name"),
+        ("token", "latin_name"),
+        ("lora", "token"),
+    ]
+    fields = {"colour": "#123456", "words": lambda names: "words"}
+    for row in (
+        Source(name="sketch", label="sketch", rivals=("lora",), **fields),
+        Source(name="nickname", label="nickname", is_name=True, **fields),
+    ):
+        monkeypatch.setitem(SOURCES._rows, row.name, row)
+    # what is judged must hold out against a name that its row has never heard of
+    assert comparison_pairs(["sketch", "lora", "nickname", "token"]) == [
+        ("token", "nickname"),
+        ("lora", "token"),
+        ("sketch", "lora"),
+    ]
+
+
+def test_seeds_of_comparisons_are_those_of_the_rows(monkeypatch):
+    real, near, far = _features(12, 0, 0), _features(9, 0.4, 1), _features(9, 0.5, 2)
+    sketch = Source(
+        name="sketch", label="s", colour="#1", words=lambda n: "", rivals=("raw",), comparison_seed="own seed"
+    )
+    monkeypatch.setitem(SOURCES._rows, "sketch", sketch)
+    for closer, than, purpose in (
+        ("token", "raw", "exchange/raw"),
+        ("lora", "token", "exchange/lora/token"),
+        ("latin_name", "raw", "exchange/latin_name/raw"),
+        ("sketch", "raw", "own seed/raw"),
+    ):
+        (comparison,) = _score(real[:9], {closer: near, than: far}, seed=5)[1]
+        rng = np.random.default_rng(seed_for(5, "ball moss", f"scoring/{purpose}", 0))
+        # sets of one size are not cut, but shuffled and sorted again: the same rows in the same order
+        assert (comparison.difference, comparison.p_value) == closer_p_value(real[:9], near, far, 199, rng)
 
 
 def test_a_source_that_lies_nearer_than_the_token_gives_a_large_p_value():
@@ -202,18 +329,19 @@ def test_too_few_images_for_the_neighbours_are_noted_and_nothing_else_is_lost():
     neighbours = CONFIG.num_neighbours
     enough, few = 2 * neighbours + 2, 2 * neighbours + 1
     for num, is_there in ((enough, True), (few, False)):
-        distances, _, notes = _score_all(_features(num, 0, 0), {"token": _features(20, 0, 1)})
-        names = {d.metric for d in distances}
+        scores = _score_all(_features(num, 0, 0), {"token": _features(20, 0, 1)})
+        names, notes = {d.metric for d in scores.distances}, scores.notes
         assert ({"precision", "recall", "density", "coverage"} <= names) == is_there
         assert {"frechet", "kernel", "vendi_ratio", "image_similarity"} <= names
         assert len(notes) == (not is_there)
-        assert all(note.startswith("ball moss, token, efficientnet_lite0: no precision") for note in notes)
+        where = "ball moss, token, efficientnet_lite0: no precision, recall, density and coverage, since "
+        assert all(note == f"{where}5 images on each side are too few for 5 neighbours." for note in notes)
 
 
 def test_similarities_take_all_images():
     real, token = _features(9, 1, 0), _features(14, 1, 1)
     text = np.arange(1, 7, dtype=np.float32)
-    distances, _, _ = _score_all(real, {"token": token}, text_feature=text)
+    distances = _score_all(real, {"token": token}, text=text).distances
     images, words = _value(distances, "token", "image_similarity"), _value(distances, "token", "text_similarity")
     assert images.value == pytest.approx(image_similarity(real, token))
     assert (images.num_real, images.num_synthetic, images.floor_num_images) == (9, 14, 4)
@@ -224,10 +352,12 @@ def test_similarities_take_all_images():
 
 def test_cmmd_is_for_clip_and_text_similarity_for_those_who_give_a_text():
     real, token = _features(9, 1, 0), _features(9, 1.5, 1)
-    plain, of_clip = ({d.metric for d in _score_all(real, {"token": token}, extractor=e)[0]} for e in ("net", "clip"))
+    plain, of_clip = (
+        {d.metric for d in _score_all(real, {"token": token}, extractor=e).distances} for e in ("net", "clip")
+    )
     assert of_clip - plain == {"cmmd"}
     assert "text_similarity" not in of_clip
-    found = _value(_score_all(real, {"token": token}, extractor="clip")[0], "token", "cmmd")
+    found = _value(_score_all(real, {"token": token}, extractor="clip").distances, "token", "cmmd")
     assert found.value == pytest.approx(cmmd(real, token))
     assert found.floor is not None
     assert (found.num_real, found.floor_num_images) == (9, 4)
@@ -265,6 +395,7 @@ NAN = np.full((6, 6), np.nan, dtype=np.float32)
         (_features(6, 0, 0), {"token": _features(1, 0, 1)}, "'token': 1 image"),
         (_features(6, 0, 0), {"raw": _features(6, 0, 1, dim=5)}, "'raw'.* width 5"),
         (_features(6, 0, 0), {"raw": NAN}, "'raw'.* NaN"),
+        (_features(6, 0, 0), {"wax": _features(6, 0, 1)}, "unknown source of images 'wax': choose among raw"),
         (_features(6, 0, 0), {"raw": np.ones((6, 6), np.float32)}, "'raw'.* equal"),
         (NAN, {"raw": _features(6, 0, 0)}, "NaN"),
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from flowerti.artifacts.scores import Comparison
 from flowerti.scoring.name_verdicts import name_verdict
+from flowerti.sources import SOURCES, Source
 
 NEARER, FARTHER, OPEN = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.2)
 
@@ -85,15 +86,29 @@ def test_every_name_that_was_tried_counts(to_latin, latin_to_class_name, verdict
     assert name_verdict("ball moss", comparisons, "validation").verdict == verdict
 
 
+def test_a_name_from_outside_counts_like_the_others(monkeypatch):
+    nickname = Source(name="nickname", label="nickname", colour="#123456", words=lambda names: "", is_name=True)
+    monkeypatch.setitem(SOURCES._rows, "nickname", nickname)
+    beaten = [_comparison("token", "raw", NEARER), _comparison("token", "nickname", NEARER)]
+    assert name_verdict("ball moss", beaten, "validation").verdict == "token"
+    as_good = [_comparison("token", "raw", NEARER), _comparison("token", "nickname", OPEN)]
+    found = name_verdict("ball moss", as_good, "validation")
+    assert found.verdict == "undecided"
+    assert "learnt token nearer than nickname" in found.reason
+    better = [*as_good, _comparison("nickname", "raw", NEARER)]
+    assert name_verdict("ball moss", better, "validation").verdict == "better_name_is_enough"
+
+
 def test_the_reason_is_one_sentence_with_the_numbers():
     found = _verdict((0.1, 0.3), (-0.1, 0.2), (0.25, 0.75))
     assert found.reason == (
-        "Another name lies nearer to the real images than the class name, and the token is not shown to be nearer "
-        "than it: token nearer than class name by 0.2 (95 % interval 0.1 to 0.3); token nearer than other name by 0.05 "
-        "(95 % interval -0.1 to 0.2); other name nearer than class name by 0.5 (95 % interval 0.25 to 0.75)."
+        "Another name lies nearer to the real images than the class name, and the learnt token is not shown to be "
+        "nearer than it: learnt token nearer than class name by 0.2 (95 % interval 0.1 to 0.3); learnt token nearer "
+        "than other name by 0.05 (95 % interval -0.1 to 0.2); other name nearer than class name by 0.5 "
+        "(95 % interval 0.25 to 0.75)."
     )
     assert (found.class_name, found.reference) == ("ball moss", "validation")
-    assert _verdict().reason == "There is no comparison of a token with a name."
+    assert _verdict().reason == "There is no comparison of a learnt token with a name."
     assert "(no interval)" in _verdict((None, None)).reason
 
 

@@ -1,0 +1,76 @@
+"""Whether one source lies nearer to the real images than another, by the kernel distance.
+
+Which sources are compared is said by the table of sources. This module knows nothing about other metrics.
+"""
+
+from collections.abc import Collection
+
+from flowerti.artifacts.scores import Comparison
+from flowerti.config.experiment import ScoringConfig
+from flowerti.metrics.kernel import closer_p_value, closer_standard_error
+from flowerti.scoring.class_features import ClassFeatures, generator
+from flowerti.scoring.metric_table import COMPARISON_METRIC
+from flowerti.sources import SOURCES, Source
+
+MIN_JACKKNIFE = 3
+"""Images of each set below which there is no interval."""
+_NORMAL_95 = 1.96
+
+
+def compare_sources(matched: ClassFeatures, config: ScoringConfig, seed: int) -> list[Comparison]:
+    """Compare each source with those of its rivals that have images.
+
+    Args:
+        matched: features of one class, all sets of one size.
+        config: number of permutations.
+        seed: run seed.
+
+    Raises:
+        ValueError: features are not finite, do not vary or differ in width.
+    """
+    return [_compare(matched, closer, than, config, seed) for closer, than in comparison_pairs(matched.synthetic)]
+
+
+def comparison_pairs(sources: Collection[str]) -> list[tuple[str, str]]:
+    """Each source that has images with each rival that has some, in the order of the table."""
+    return [
+        (source.name, rival)
+        for source in SOURCES
+        if source.name in sources
+        for rival in rivals_of(source)
+        if rival in sources
+    ]
+
+
+def rivals_of(source: Source) -> tuple[str, ...]:
+    """The sources than which it may lie nearer; of the source that is judged these are all names as well."""
+    names = tuple(other.name for other in SOURCES if other.is_name) if source.is_judged else ()
+    return tuple(dict.fromkeys((*source.rivals, *names)))
+
+
+def _compare(matched: ClassFeatures, closer: str, than: str, config: ScoringConfig, seed: int) -> Comparison:
+    real, near, far = matched.real, matched.synthetic[closer], matched.synthetic[than]
+    purpose = f"{SOURCES[closer].comparison_seed or f'exchange/{closer}'}/{than}"
+    rng = generator(seed, matched.class_name, purpose)
+    difference, p_value = closer_p_value(real, near, far, config.num_permutations, rng)
+    error = closer_standard_error(real, near, far) if len(real) >= MIN_JACKKNIFE else None
+    low, high = interval_95(difference, error)
+    return Comparison(
+        class_name=matched.class_name,
+        closer=closer,
+        than=than,
+        extractor=matched.extractor,
+        metric=COMPARISON_METRIC,
+        difference=difference,
+        p_value=p_value,
+        low=low,
+        high=high,
+        reference=matched.reference,
+    )
+
+
+def interval_95(value: float, standard_error: float | None) -> tuple[float | None, float | None]:
+    """Normal 95 % interval, value -+ 1.96 standard errors; None and None where the error is unknown."""
+    if standard_error is None:
+        return None, None
+    return value - _NORMAL_95 * standard_error, value + _NORMAL_95 * standard_error

@@ -1,0 +1,120 @@
+"""Questions answered from stored features say what the modules say of the same arrays."""
+
+import numpy as np
+import pytest
+
+from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import ScoringConfig
+from flowerti.data.dataset import Record
+from flowerti.data.thumbnails import thumbnails
+from flowerti.features.files import StoredFeatures, write_features
+from flowerti.metrics.similarity import image_similarity
+from flowerti.scoring.class_features import ClassFeatures
+from flowerti.scoring.class_matrix import class_matrix
+from flowerti.scoring.distances import score_class
+from flowerti.scoring.metric_table import METRICS, Metric
+from flowerti.scoring.tasks import (
+    StoredSets,
+    copies_of,
+    duplicates_of,
+    matrix_of,
+    recognition_of,
+    score_one_class,
+)
+
+NAMES = ("rose", "lily")
+CONFIG = ScoringConfig(num_permutations=99, num_floor_splits=3, num_closest_pairs=3)
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+TRAIN, HELD_OUT, ROSE = slice(0, 12), slice(12, 28), slice(28, 36)
+"""Images of the training split, of the validation split, and those drawn for the rose by its token."""
+IMAGES[28] = IMAGES[4]  # of the rose
+IMAGES[29] = IMAGES[3]  # of the lily
+
+
+def _records(split, num):
+    """Records that take turns between the classes."""
+    return tuple(Record(f"{split}/{i}", i % 2, split, f"{split}/{i}.png") for i in range(num))
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """The same images as features of a network and as thumbnails, the training images in two views."""
+    run = RunDirectory(str(tmp_path))
+    rng = np.random.default_rng(1)
+    of_network = (IMAGES.reshape(40, -1) / 255 @ rng.normal(size=(768, 8))).astype(np.float32)
+
+    def sets(name, rows, extractor):
+        def write(what, features):
+            write_features(run, f"{name}/{what}.0", features)
+            return StoredFeatures(files=(f"{name}/{what}.0",))
+
+        plain = rows[:, None]
+        return StoredSets(
+            run=run,
+            extractor=extractor,
+            config=CONFIG,
+            seed=5,
+            reference="validation",
+            class_names=NAMES,
+            train=write("train", np.concatenate([plain, plain], axis=1)[TRAIN]),
+            train_records=_records("train", 12),
+            held_out=write("held_out", plain[HELD_OUT]),
+            held_out_records=_records("validation", 16),
+            synthetic={("rose", "token"): write("token", plain[ROSE]), ("rose", "raw"): write("raw", plain[36:])},
+            addresses={("rose", "token"): [f"t{i}" for i in range(8)], ("rose", "raw"): [f"r{i}" for i in range(4)]},
+            text_prompt="",
+            text_weights="",
+        )
+
+    return sets("net", of_network, "net"), sets("pixels", thumbnails(IMAGES), "thumbnails"), of_network
+
+
+def test_scores_of_a_class_are_those_of_its_arrays_with_metrics_from_outside(stored, monkeypatch):
+    sets, _, features = stored
+    row = Metric(name="twice", label="twice", taken="all", function=lambda x, y: 2 * image_similarity(x, y))
+    monkeypatch.setitem(METRICS._rows, "twice", row)
+    found = score_one_class(sets, "rose")
+    arrays = ClassFeatures(
+        class_name="rose",
+        extractor="net",
+        real=features[HELD_OUT][::2],
+        synthetic={"token": features[ROSE], "raw": features[36:]},
+    )
+    assert found == score_class(arrays, CONFIG, seed_for(5, "rose", "score/validation", 0))
+    values = {d.metric: d.value for d in found.distances if d.source == "token"}
+    assert values["twice"] == pytest.approx(2 * values["image_similarity"])
+
+
+def test_the_matrix_holds_the_sets_and_the_training_images(stored):
+    sets, _, features = stored
+    rows, notes = matrix_of(sets)
+    real = {name: features[HELD_OUT][i::2] for i, name in enumerate(NAMES)}
+    given = {("rose", "token"): features[ROSE], ("rose", "raw"): features[36:], ("rose", "real"): features[TRAIN][::2]}
+    assert (rows, notes) == class_matrix(given, real, NAMES, "net", 5)
+
+
+def test_recognition_counts_every_set_and_needs_two_classes_for_training_on_a_source(stored):
+    found = recognition_of(stored[0])
+    counted = [(row.class_name, row.source, row.num_images) for row in found.recognition]
+    assert counted == [("rose", "real", 8), ("rose", "token", 8), ("rose", "raw", 4)]
+    assert found.trained_on_source == []
+    assert found.notes == ["1 class(es) selected: a classifier among them alone needs at least 2."]
+
+
+def test_a_copied_training_image_of_the_class_is_found_by_its_pixels(stored):
+    sets, pixels, _ = stored
+    # what is drawn for the rose is held against the rose's images only
+    token, raw = copies_of(sets, pixels)
+    assert [(pair.image, pair.train_id) for pair in token.copies] == [("t0", "train/4")]
+    assert (token.source, token.num_images, len(token.closest)) == ("token", 8, 3)
+    assert (raw.source, raw.copies) == ("raw", [])
+
+
+def test_duplicates_are_looked_for_across_splits_and_among_known_images_only(stored):
+    _, pixels, _ = stored
+    splits = [(pixels.train, pixels.train_records), (pixels.held_out, pixels.held_out_records)]
+    assert duplicates_of(pixels.run, NAMES, splits, []) == []
+    (found,) = duplicates_of(pixels.run, NAMES, splits, [["train/1", "validation/2"], ["train/0", "test/0"]])
+    assert (found.first_id, found.second_id, found.is_identical) == ("train/1", "validation/2", True)
+    assert (found.first_class, found.second_class) == ("lily", "rose")
