@@ -14,7 +14,7 @@ RUNS = {
     "flowers102-64-long-tail": "Oxford 102 at 64 px, long tail",
 }
 _HEAD = """\
-| run | weak-class F1 on test, real only | with token images, change | best free control, change | token nearer than name | ratio |
+| run | weak-class F1, real only | with token images | best free control | token nearer than name | ratio |
 |---|---|---|---|---|---|"""
 
 
