@@ -28,6 +28,8 @@ _SETTINGS_HELP = (
     "s3://... or gs://...; with neither preset nor config, a run that was started there goes on), --until STAGE "
     "ends after a stage; every setting below can be changed. Presets: " + ", ".join(PRESETS)
 )
+_TIMES = ("drawn_image", "scored_image", "trial", "actor_start")
+"""Times of single steps that no technique has for itself."""
 _PLAN_HELP = "Estimate a run from the times of its steps; takes the settings of `flowerti run` as well."
 
 
@@ -182,11 +184,7 @@ def tell_plan(arguments: list[str]) -> int:
 
     values, rest = _split_plan(arguments)
     experiment = _override(_chosen(values, None), rest, "flowerti plan")
-    given = {
-        name: value
-        for name in ("drawn_image", "scored_image", "trial", "actor_start")
-        if (value := getattr(values, name))
-    }
+    given = {name: value for name in _TIMES if (value := getattr(values, name))}
     times = StepTimes()
     if values.from_run:
         times = measured_times(RunDirectory(values.from_run), times.actor_start)
@@ -214,7 +212,7 @@ def _split_plan(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for technique in TECHNIQUES:
         option = f"--seconds-per-{technique.name.replace('_', '-')}-step"
         parser.add_argument(option, dest=technique.name, type=float, default=0.0)
-    for name in ("drawn_image", "scored_image", "trial", "actor_start"):
+    for name in _TIMES:
         parser.add_argument(f"--seconds-per-{name.replace('_', '-')}", dest=name, type=float, default=0.0)
     return parser.parse_known_args(arguments)
 

@@ -1,4 +1,4 @@
-"""What README and docs show runs as it stands there; commands that take longer than a minute are parsed to their end."""
+"""What README and docs show runs as it stands there; of commands that take long the options are parsed."""
 
 import json
 import re
@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FAST = ("status", "report", "presets", "plan")
 """Commands of flowerti that are run here."""
 MADE_BY = {"make demo": "demo", "make test": "test"}
-"""Targets of the Makefile: CI runs the one, `tests/cluster/test_pipeline.py` and the reference runs the stages of the other."""
+"""Targets of the Makefile: one is what CI runs, the other the preset whose reference run is kept."""
 
 
 def commands(page: Path) -> list[str]:

@@ -42,7 +42,7 @@ def test_rows_are_found_by_name_and_keep_their_order(table: Table[Kind]):
 
 
 def test_an_unknown_name_is_refused_with_those_that_exist(table: Table[Kind]):
-    with pytest.raises(ValueError, match="^unknown kind 'c': choose among b, a$"):
+    with pytest.raises(ValueError, match=r"^unknown kind 'c': choose among b, a$"):
         table["c"]
 
 

@@ -1,6 +1,6 @@
 """What `summary.json` holds, as one record: its schema is generated from this class and from the records in it.
 
-A field whose key in the file is older than its name is translated (`PUBLISHED_NAMES`), because programs rely on the key.
+A field whose key in the file is older than its name is translated (`PUBLISHED_NAMES`): programs rely on the key.
 This module computes nothing.
 """
 

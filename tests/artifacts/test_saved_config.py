@@ -39,6 +39,6 @@ def test_the_config_of_a_run_before_the_techniques_had_a_table_is_refused_in_one
     values["inversion"] = values.pop("techniques")["textual_inversion"]
     run = RunDirectory(str(tmp_path))
     run.write_bytes("config.json", json.dumps(values).encode())
-    with pytest.raises(ValueError, match="not a config of this version.*inversion") as caught:
+    with pytest.raises(ValueError, match=r"not a config of this version.*inversion") as caught:
         read_config(run)
     assert "\n" not in str(caught.value)

@@ -306,8 +306,8 @@ def adapter(name, error=""):
 
 
 TIMINGS = [
-    Timing(stage=s, seconds=t, gpu_seconds=0.0)
-    for s, t in (("classify", 9.3), ("personalize.textual_inversion", 130.0), ("sweep", 4000.0))
+    Timing(stage=stage, seconds=seconds, gpu_seconds=0.0)
+    for stage, seconds in (("classify", 9.3), ("personalize.textual_inversion", 130.0), ("sweep", 4000.0))
 ]
 
 
