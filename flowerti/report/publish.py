@@ -12,7 +12,7 @@ import numpy as np
 from flowerti.artifacts.records import Census, ClassifierReport, ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
-from flowerti.data.dataset import read_image, read_images
+from flowerti.data.access import read_image, read_images
 from flowerti.data.shards import read_rows, read_synthetic, synthetic_address
 from flowerti.report import Findings, build_summary, render_html, validate_summary
 from flowerti.report.copies_figure import shown_pairs
