@@ -20,8 +20,10 @@ _FILE_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val",
 
 def _list_records(config: DataConfig, _seed: int) -> Dataset:
     folder = Path(config.root)
-    labels = [(split, file, _labels(file)) for split in SPLITS for file in _files(folder, split)]
-    names = _class_names([of_file for *_, of_file in labels])
+    labels: list[tuple[Split, Path, _Labels]] = []
+    for split in SPLITS:
+        labels.extend((split, file, _labels(file)) for file in _files(folder, split))
+    names = _class_names([of_file for _, _, of_file in labels])
     records = []
     for split, file, of_file in labels:
         for row, name in enumerate(of_file.names):

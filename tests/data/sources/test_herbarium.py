@@ -7,13 +7,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from flowerti.data.sources.herbarium.herbarium import SPECIES, draw, draw_traits
+from flowerti.data.sources.herbarium.herbarium import draw, draw_traits
 from flowerti.data.sources.herbarium.species import (
     ARRANGEMENTS,
     CENTRES,
     COLOURS,
     PATTERNS,
     PETAL_SHAPES,
+    SPECIES,
     has_rare_form,
     random_traits,
     sample_traits,

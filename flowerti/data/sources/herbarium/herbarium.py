@@ -16,16 +16,8 @@ from PIL import Image, ImageFilter
 
 from flowerti.data.sources.herbarium import scenery
 from flowerti.data.sources.herbarium.drawing import Canvas, Grid, Look, bell, blossom, hsv_to_rgb, sample_look
-from flowerti.data.sources.herbarium.species import (
-    SPECIES,
-    Species,
-    Traits,
-    random_traits,
-    sample_traits,
-    species_named,
-)
+from flowerti.data.sources.herbarium.species import Traits, random_traits, sample_traits, species_named
 
-__all__ = ["SPECIES", "Species", "draw", "draw_traits", "fingerprint"]
 _OVERSAMPLING = 2
 
 
@@ -42,7 +34,7 @@ def draw(species_name: str, seed: int, size_px: int = 64) -> UInt8[np.ndarray, "
     """One image of a species, always the same for the same arguments.
 
     Args:
-        species_name: one of the names in `SPECIES`.
+        species_name: one of the names in `species.SPECIES`.
         seed: any non-negative integer.
         size_px: width and height of the image.
 
