@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.paired import print_result
 from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import SamplingConfig
+from flowerti.data.sources.herbarium.herbarium import draw
+from flowerti.data.sources.herbarium.species import SPECIES, Species, sample_traits
 from flowerti.demo.captions import NUMBER_WORDS
-from flowerti.demo.herbarium import draw
-from flowerti.demo.species import SPECIES, Species, sample_traits
 from flowerti.diffusion import Base, load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract

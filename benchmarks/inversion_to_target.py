@@ -28,7 +28,7 @@ from benchmarks.paired import ratio_of
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import LossPoint
 from flowerti.config.experiment import DataConfig, TextualInversionConfig
-from flowerti.data.dataset import list_records, read_images
+from flowerti.data.access import list_records, read_images
 from flowerti.diffusion import Base
 from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, evaluate, prepare
 from flowerti.inversion.engine import Course, Lesson, start, take_step

@@ -25,7 +25,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_features
 from flowerti.cluster.session import close
 from flowerti.config.experiment import ClusterConfig, DataConfig
-from flowerti.data.dataset import list_records, read_images
+from flowerti.data.access import list_records, read_images
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
 from flowerti.metrics.frechet import frechet_distance

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.paired import print_result, ratio_of
 from flowerti.classifier.training import fit_head_end_to_end, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
-from flowerti.data.dataset import Split, list_records, read_images
+from flowerti.data.access import list_records, read_images
+from flowerti.data.dataset import Split
 from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.features.extraction import extract
 from flowerti.sweep.mixing import TrialData

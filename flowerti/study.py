@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowerti.artifacts.identity import key_of, num_synthetic
+from flowerti.artifacts import layout
+from flowerti.artifacts.identity import num_synthetic
 from flowerti.artifacts.records import Census, SplitLists
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import Experiment, from_json, to_json
-from flowerti.data.census import listing_key, split_lists, take_census
-from flowerti.data.dataset import Dataset, list_records, without
-from flowerti.data.long_tail import imbalanced
+from flowerti.data.access import list_records
+from flowerti.data.census import census_key, split_lists, take_census
+from flowerti.data.class_names import alternative_names, latin_names
+from flowerti.data.dataset import Dataset, check_class_name, without
+from flowerti.data.imbalance import imbalanced
 
 _MIN_FREE_BYTES = 500_000_000
 _MIN_HELD_OUT = 4
@@ -47,7 +50,6 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     from flowerti.adapters.lora import check_rank
     from flowerti.diffusion import hash_base, verify_base
     from flowerti.features.backbones import verify_weights
-    from flowerti.prompts import alternative_names, latin_names
 
     _refuse_other_config(experiment, run)
     _check_disk(run)
@@ -58,31 +60,33 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     listed = list_records(experiment.data, experiment.seed)
     dataset = imbalanced(listed, experiment.imbalance, experiment.seed)
     _check_selection(experiment, dataset)
-    names = alternative_names(dataset.class_names, experiment.sampling.alternative_names_file)
+    names = alternative_names(experiment.data.kind, dataset.class_names, experiment.sampling.alternative_names_file)
     folder = verify_base(experiment.base)
     _check_initializer(experiment, folder)
     if "lora" in experiment.sampling.sources:
         check_rank(folder / "unet", experiment.techniques["lora"].rank)
     census = _census(experiment, run, dataset)
-    run.write_bytes("config.json", to_json(experiment).encode())
-    splits = split_lists(without(dataset, census.unreadable))
-    if run.load("splits.json", SplitLists, splits.sha256) is None:
-        run.save("splits.json", splits, splits.sha256)
+    dataset = without(dataset, census.unreadable)
+    run.write_bytes(layout.CONFIG, to_json(experiment).encode())
+    splits = split_lists(dataset)
+    if run.load(layout.SPLITS, SplitLists, splits.sha256) is None:
+        run.save(layout.SPLITS, splits, splits.sha256)
     return Study(
         experiment=experiment,
         run=run,
-        dataset=without(dataset, census.unreadable),
+        dataset=dataset,
         census=census,
         base_sha256=hash_base(folder),
         alternative_names=names,
-        latin_names=latin_names(dataset.class_names),
+        latin_names=latin_names(experiment.data.kind, dataset.class_names),
     )
 
 
 def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
-    if not run.exists("config.json"):
+    if not run.exists(layout.CONFIG):
         return
-    earlier = from_json(run.read_bytes("config.json").decode(errors="replace"), file_name=f"{run.uri}/config.json")
+    text = run.read_bytes(layout.CONFIG).decode(errors="replace")
+    earlier = from_json(text, file_name=f"{run.uri}/{layout.CONFIG}")
     before, now = _identity(earlier), _identity(experiment)
     changed = [name for name in _IDENTITY if before[name] != now[name]]
     if changed:
@@ -101,7 +105,7 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
 def _check_disk(run: RunDirectory) -> None:
     if not run.is_local:
         return
-    folder = Path(run.path("config.json")).parent
+    folder = Path(run.path(layout.CONFIG)).parent
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"run directory {run.uri}: {existing} is not a folder that can be written to: choose another")
@@ -114,12 +118,8 @@ def _check_disk(run: RunDirectory) -> None:
 
 
 def _check_selection(experiment: Experiment, dataset: Dataset) -> None:
-    import difflib
-
     for name in experiment.selection.class_names:
-        if name not in dataset.class_names:
-            close = difflib.get_close_matches(name, dataset.class_names) or dataset.class_names[:5]
-            raise ValueError(f"selection.class_names: unknown class {name!r}: did you mean {', '.join(close)}?")
+        check_class_name(dataset, "selection.class_names", name)
     selection = experiment.selection
     num_selected = len(selection.class_names) if selection.rule == "fixed" else selection.num_classes
     if num_selected >= len(dataset.class_names):
@@ -183,9 +183,9 @@ def _check_initializer(experiment: Experiment, folder: Path) -> None:
 
 
 def _census(experiment: Experiment, run: RunDirectory, dataset: Dataset) -> Census:
-    key = key_of(listing_key(dataset), experiment.data.skip_unreadable)
-    census = run.load("data.json", Census, key)
+    key = census_key(dataset, experiment.data)
+    census = run.load(layout.CENSUS, Census, key)
     if census is None:
         census = take_census(dataset, experiment.data)
-        run.save("data.json", census, key)
+        run.save(layout.CENSUS, census, key)
     return census

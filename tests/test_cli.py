@@ -103,7 +103,7 @@ def test_a_bad_config_file_is_one_line_that_names_it(
         (["run", "--textual-inversion.num-steps", "many"], "--textual-inversion.num-steps"),
         (["run", "--textual-inversion.num-steps", "0"], "textual_inversion.num_steps must be at least 1"),
         (["run", "--sweep.ratios", "1.0", "nan"], "sweep.ratios must be"),
-        (["run", "--data.kind", "zip"], "--data.kind"),
+        (["run", "--data.kind", "zip"], "data.kind"),
         (["run", "--preset", "demo", "--config", "x.json"], "--config"),
         (["run", "stray"], "stray"),
         (["presets", "--colour"], "--colour"),

@@ -1,6 +1,7 @@
 """Preflight: each bad input is refused by name before any work, and a good one is established once."""
 
 import dataclasses
+import json
 import shutil
 import urllib.error
 from collections import namedtuple
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from flowerti import study
+from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import (
     BaseConfig,
@@ -25,7 +27,7 @@ from flowerti.config.experiment import (
     from_json,
 )
 from flowerti.config.presets import flowers102
-from flowerti.data import dataset as data
+from flowerti.data.census import listing_key
 from flowerti.data.dataset import SPLITS
 from flowerti.diffusion import PARTS
 
@@ -101,6 +103,17 @@ def test_a_changed_folder_is_counted_again(experiment: Experiment, run: RunDirec
     second = study.prepare(experiment, run)
     assert second.census.fingerprint != first.census.fingerprint
     assert second.census.duplicates == [["test/azalea/9.png", "train/azalea/0.png"]]
+
+
+def test_a_census_of_an_earlier_version_is_taken_again(experiment: Experiment, run: RunDirectory):
+    first = study.prepare(experiment, run)
+    record = json.loads(run.read_bytes("data.json"))
+    listing = listing_key(first.dataset)
+    old = {name: value for name, value in record.items() if name != "train_sha256"}
+    old["key"] = key_of(listing, experiment.data.skip_unreadable)
+    run.write_bytes("data.json", json.dumps(old).encode())
+    assert study.prepare(experiment, run) == first
+    assert json.loads(run.read_bytes("data.json")) == record
 
 
 def test_a_missing_data_folder(experiment: Experiment, run: RunDirectory, images: Path):
@@ -258,7 +271,7 @@ def test_a_run_directory_with_a_damaged_config(experiment: Experiment, run: RunD
 
 @pytest.mark.parametrize(
     ("stage", "values"),
-    [("inversion", {"num_steps": 7}), ("cluster", {"num_workers": 1}), ("sweep", {"num_seeds": 9})],
+    [("sampling", {"num_per_class": 70}), ("cluster", {"num_workers": 1}), ("sweep", {"num_seeds": 9})],
 )
 def test_a_changed_setting_is_accepted_and_written_down(
     experiment: Experiment, run: RunDirectory, stage: str, values: dict[str, Any]
@@ -342,19 +355,18 @@ def test_the_full_study_says_step_by_step_what_to_fetch(images: Path, run: RunDi
     assert "hf download stable-diffusion-v1-5/stable-diffusion-v1-5" in message
 
 
-def test_what_is_cheap_to_check_comes_before_images_are_opened(
-    experiment: Experiment, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(data, "read_bytes", lambda _address: pytest.fail("an image was opened"))
+def test_what_is_cheap_to_check_comes_before_images_are_opened(experiment: Experiment, run: RunDirectory, images: Path):
+    for file in images.rglob("*.png"):
+        file.write_bytes(b"not an image")
+    assert refusal(experiment, run).startswith("image ")
     bad = [
         changed(experiment, "selection", num_classes=3),
         changed(experiment, "base", path="./none"),
-        changed(experiment, "inversion", initializer_token="sword lily"),
         changed(experiment, "classifier", backbone="none"),
         changed(experiment, "sampling", alternative_names_file="none.json"),
     ]
     for one in bad:
-        refusal(one, run)
+        assert not refusal(one, run).startswith("image ")
 
 
 def test_settings_that_are_refused_when_built_never_get_here(experiment: Experiment):

@@ -24,6 +24,8 @@ class Census:
 
     fingerprint: str
     counts: list[ClassCount]
+    train_sha256: dict[str, str]
+    """By class: hash over the digests of its training images, in the order of the data set."""
     unreadable: list[str]
     duplicates: list[list[str]]
     """Groups of ids of byte-identical images that straddle splits."""

@@ -13,12 +13,12 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
+from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of, seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.experiment import ClusterConfig
-from flowerti.data.dataset import read_image
-from flowerti.data.shards import read_synthetic
+from flowerti.data.access import read_images
 from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import augment, extract
@@ -89,17 +89,12 @@ class FeatureWorker:
 
     def _extract(self, chunk: dict[str, Any], begin: int) -> np.ndarray:
         addresses = chunk["addresses"][begin : begin + _BATCH_SIZE]
-        images = np.stack([self._read(address, chunk["image_size_px"]) for address in addresses])
+        images = read_images(addresses, chunk["image_size_px"], self._run)
         views = self._views(images, chunk, chunk["begin"] + begin)
         return np.stack([self._features(views[:, i]) for i in range(views.shape[1])], axis=1)
 
     def _features(self, images: np.ndarray) -> np.ndarray:
         return thumbnails(images) if self._backbone is None else extract(self._backbone, images)
-
-    def _read(self, address: str, size_px: int) -> np.ndarray:
-        if address.startswith("synthetic:"):
-            return read_synthetic(self._run, address, size_px)
-        return read_image(address, size_px)
 
     @staticmethod
     def _views(images: np.ndarray, chunk: dict[str, Any], begin: int) -> np.ndarray:
@@ -115,7 +110,7 @@ def compute_features(
     sets: list[FeatureSet], backbone: BackboneChoice, weights_sha256: str, run: RunDirectory, cluster: ClusterConfig
 ) -> dict[str, StoredFeatures]:
     """Where the features of every set lie, by the set's name; what is missing is computed."""
-    root = f"features/{backbone.name}-{backbone.input_size_px}"
+    root = layout.features(backbone.name, backbone.input_size_px)
     chunks = {s.name: _chunks(s, f"{root}/{s.name}", s.key(backbone, weights_sha256)) for s in sets}
     present = set(run.names(root))
     missing = [chunk for of_set in chunks.values() for chunk in of_set if chunk["file"] not in present]

@@ -13,8 +13,9 @@ from flowerti.artifacts.identity import slug
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import THUMBNAILS, BackboneChoice, FeatureSet, compute_features
-from flowerti.data.dataset import Split, read_images
-from flowerti.data.shards import addresses_of, read_synthetic
+from flowerti.data.access import read_images
+from flowerti.data.dataset import Split
+from flowerti.data.shards import addresses_of
 from flowerti.features.files import StoredFeatures
 from flowerti.study import Study
 
@@ -82,9 +83,7 @@ class ClassifierInput:
         """Features [num, views, dim], or images [num, height, width, 3]."""
         if self.features is not None:
             return self.features.read(run)
-        if self.addresses and self.addresses[0].startswith("synthetic:"):
-            return np.stack([read_synthetic(run, address, self.image_size_px) for address in self.addresses])
-        return read_images(list(self.addresses), self.image_size_px)
+        return read_images(self.addresses, self.image_size_px, run)
 
 
 def classifier_inputs(study: Study, sets: list[FeatureSet]) -> list[ClassifierInput]:

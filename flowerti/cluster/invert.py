@@ -4,13 +4,12 @@ A group is one class unless `cluster.classes_per_actor` says more. What an actor
 are run is `fan_out`'s.
 """
 
-import hashlib
 from collections.abc import Callable
 
 from flowerti.artifacts.records import Concept, Selection
 from flowerti.cluster.fan_out import Craft, FanOut
 from flowerti.cluster.session import connect
-from flowerti.data.dataset import read_bytes
+from flowerti.data.census import digest_of_class
 from flowerti.inversion.concepts import (
     InversionTask,
     Inverter,
@@ -42,10 +41,7 @@ def plan(study: Study, class_name: str) -> InversionTask:
     """The task of one class; only training images enter it."""
     experiment = study.experiment
     addresses = [record.address for record in study.dataset.of("train", class_name)]
-    digest = hashlib.sha256()
-    for address in addresses:
-        digest.update(hashlib.sha256(read_bytes(address)).digest())
-    images = f"{digest.hexdigest()}/{class_name}/{experiment.data.image_size_px}"
+    images = f"{digest_of_class(study.census, class_name)}/{class_name}/{experiment.data.image_size_px}"
     return InversionTask(
         class_name=class_name,
         addresses=tuple(addresses),

@@ -4,47 +4,55 @@ This module knows nothing about files of images or how a split is made.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
+
+import tyro
 
 from flowerti.config.checks import check_kinds, require
+from flowerti.config.data_sources import DATA_SOURCES
+
+
+def _choices(default: str) -> str:
+    """What help says of data.kind; called when help is asked for, so that rows of plugins are there."""
+    return f"(default: {default}; {', '.join(f'{row.name}: {row.label}' for row in DATA_SOURCES)})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
     """Where labelled images come from."""
 
-    kind: Literal["herbarium", "flowers102", "image_folder", "parquet"]
-    """Drawn demo data, Oxford 102 as torchvision lays it out, folders split/class/image, or Parquet as on the Hub."""
+    kind: Annotated[str, tyro.conf.arg(help_behavior_hint=_choices)]
+    """The data source, a row of `config.data_sources`."""
     root: str = ""
-    """Folder of the data set; empty for the herbarium."""
+    """Folder of the data set; empty for drawn data."""
     image_size_px: int = 64
     """Side of the square to which every image is cropped and scaled, in pixels."""
     download: bool = False
-    """Let torchvision download Oxford 102 into root where it is missing."""
+    """Fetch a data set that is missing in root, where its data source can."""
     skip_unreadable: bool = False
     """Leave out images that cannot be opened, and list them, instead of stopping."""
     show_images: bool = True
     """Whether real images may appear in the report."""
     num_train_common: int = 100
-    """Herbarium only: training images of each common species."""
+    """Drawn data only: training images of each common class."""
     num_train_rare: int = 8
-    """Herbarium only: training images of each rare species."""
+    """Drawn data only: training images of each rare class."""
     num_validation: int = 25
-    """Herbarium only: validation images of each species."""
+    """Drawn data only: validation images of each class."""
     num_test: int = 40
-    """Herbarium only: test images of each species."""
+    """Drawn data only: test images of each class."""
 
     def __post_init__(self) -> None:
         """Check the fields against each other."""
         check_kinds(self, "data.")
         require(self.image_size_px >= 8, "data.image_size_px", "must be at least 8 pixels")
-        require(
-            self.kind == "herbarium" or bool(self.root),
-            "data.root",
-            f"is empty: name the folder of the {self.kind} data set",
-        )
+        known = ", ".join(DATA_SOURCES.names)
+        require(self.kind in DATA_SOURCES, "data.kind", f"must be one of {known}, not {self.kind!r}")
+        source = DATA_SOURCES[self.kind]
+        has_root = bool(self.root) or not source.needs_root
+        require(has_root, "data.root", f"is empty: name the folder of the {self.kind} data set")
         for name in ("num_train_common", "num_train_rare", "num_validation", "num_test"):
-            enough = self.kind != "herbarium" or getattr(self, name) >= 2
+            enough = not source.is_drawn or getattr(self, name) >= 2
             require(enough, f"data.{name}", "must be at least 2")
 
 
@@ -57,11 +65,11 @@ class ImbalanceConfig:
     minority_classes: tuple[str, ...] = ()
     """Classes that are put at the end of the tail, so that they are the few-shot ones."""
     resplit: bool = False
-    """Pool all splits and cut them anew, class by class, by the shares below."""
+    """Pool all splits and re-split them, class by class, by the shares below."""
     validation_share: float = 0.2
-    """Share of each class's images that a new split sets aside for validation, in (0, 1)."""
+    """Share of each class's images that a re-split sets aside for validation, in (0, 1)."""
     test_share: float = 0.25
-    """Share of each class's images that a new split sets aside for test, in (0, 1)."""
+    """Share of each class's images that a re-split sets aside for test, in (0, 1)."""
     positive_classes: tuple[str, ...] = ()
     """Binary task: these classes as one against all others as one; empty keeps all classes apart."""
 

@@ -1,1 +1,1 @@
-"""Labelled images: where they come from, their census, long tails made on purpose, and synthetic ones on disk."""
+"""Labelled images: where they come from, their census, imbalance made on purpose, and synthetic ones on disk."""

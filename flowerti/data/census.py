@@ -1,43 +1,36 @@
 """The census of a data set: every image opened once, counted, hashed, and byte-identical ones across splits found.
 
-Its fingerprint is what artifacts that depend on the images are keyed by; it follows their content and not where they
-lie. This module does not know where a data set comes from.
+Its fingerprint is what artifacts that depend on all images are keyed by, its digest of a class what those are that
+depend on the class's training images alone; both follow the images' content and not where they lie. This module does
+not know where a data set comes from.
 """
 
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import Census, ClassCount, SplitLists
-from flowerti.config.experiment import DataConfig
-from flowerti.data.dataset import (
-    SPLITS,
-    Dataset,
-    Record,
-    check_counts,
-    count_by_split,
-    decode_image,
-    read_bytes,
-    without,
-)
+from flowerti.config.data import DataConfig
+from flowerti.data.access import reader_of
+from flowerti.data.dataset import SPLITS, Dataset, Record, check_counts, count_by_split, without
+from flowerti.data.images import decode_image
+
+_VERSION = 2
+"""Another one makes every census anew: raise it when the record changes."""
+
+
+def census_key(dataset: Dataset, config: DataConfig) -> str:
+    """What a census is kept under: it is taken again where a listing, a size or what is skipped has changed."""
+    return key_of(_VERSION, listing_key(dataset), config.skip_unreadable)
 
 
 def listing_key(dataset: Dataset) -> str:
     """Hash of which images there are and how large their files are; cheap, for noticing a changed folder."""
-    rows = [(r.id, r.class_id, r.split, _size_of(r.address)) for r in dataset.records]
+    rows = [(r.id, r.class_id, r.split, reader_of(r.address).size_of(r.address)) for r in dataset.records]
     return hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest()
-
-
-def _size_of(address: str) -> int | str:
-    if address.startswith("herbarium:"):
-        return read_bytes(address).decode()
-    file = address.removeprefix("parquet:").rpartition("#")[0] if address.startswith("parquet:") else address
-    try:
-        return Path(file).stat().st_size
-    except OSError:  # the census names it
-        return -1
 
 
 def split_lists(dataset: Dataset) -> SplitLists:
@@ -53,33 +46,42 @@ def take_census(dataset: Dataset, config: DataConfig) -> Census:
         ValueError: an image cannot be read and config.skip_unreadable is off, or too few are left; names it.
     """
     with ThreadPoolExecutor() as threads:
-        verdicts = list(threads.map(lambda r: _inspect(r, config.skip_unreadable), dataset.records))
-    digests = {r.id: digest for r, digest in zip(dataset.records, verdicts, strict=True) if digest}
+        found = list(threads.map(lambda r: _digest(r, config.skip_unreadable), dataset.records))
+    digests = {r.id: digest for r, digest in zip(dataset.records, found, strict=True) if digest}
     unreadable = [r.id for r in dataset.records if r.id not in digests]
     kept = without(dataset, unreadable)
     check_counts(kept)
-    counts = count_by_split(kept)
     rows = sorted((r.id, r.class_id, r.split, digests[r.id]) for r in kept.records)
     return Census(
         fingerprint=hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest(),
-        counts=[
-            ClassCount(
-                class_name=name,
-                num_train=counts[i, "train"],
-                num_validation=counts[i, "validation"],
-                num_test=counts[i, "test"],
-            )
-            for i, name in enumerate(dataset.class_names)
-        ],
+        counts=_counts(kept),
+        train_sha256=_train_digests(kept, digests),
         unreadable=unreadable,
         duplicates=_straddling_duplicates(kept, digests),
     )
 
 
-def _inspect(record: Record, skip_unreadable: bool) -> str:
+def digest_of_class(census: Census, class_name: str) -> str:
+    """What artifacts that depend on a class's training images are keyed by.
+
+    Returns:
+        SHA-256, as 64 hexadecimal digits, over the SHA-256 digests (32 bytes each) of what identifies each image, in
+        the order of the data set.
+
+    Raises:
+        ValueError: the census has no such class.
+    """
+    if class_name not in census.train_sha256:
+        raise ValueError(f"class {class_name!r} is not in the census: it has {', '.join(census.train_sha256)}")
+    return census.train_sha256[class_name]
+
+
+def _digest(record: Record, skip_unreadable: bool) -> str:
+    """SHA-256 of what identifies an image, after it was decoded; empty where it cannot be read and may be skipped."""
     try:
-        content = read_bytes(record.address)
-        if not record.address.startswith("herbarium:"):
+        reader = reader_of(record.address)
+        content = reader.identify(record.address)
+        if reader.draw is None:
             decode_image(content, 8, record.address)
     except ValueError:
         if not skip_unreadable:
@@ -88,7 +90,27 @@ def _inspect(record: Record, skip_unreadable: bool) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _straddling_duplicates(dataset: Dataset, digests: dict[str, str]) -> list[list[str]]:
+def _train_digests(dataset: Dataset, digests: Mapping[str, str]) -> dict[str, str]:
+    of_class = [hashlib.sha256() for _ in dataset.class_names]
+    for record in dataset.of("train"):
+        of_class[record.class_id].update(bytes.fromhex(digests[record.id]))
+    return {name: of_class[i].hexdigest() for i, name in enumerate(dataset.class_names)}
+
+
+def _counts(dataset: Dataset) -> list[ClassCount]:
+    counts = count_by_split(dataset)
+    return [
+        ClassCount(
+            class_name=name,
+            num_train=counts[i, "train"],
+            num_validation=counts[i, "validation"],
+            num_test=counts[i, "test"],
+        )
+        for i, name in enumerate(dataset.class_names)
+    ]
+
+
+def _straddling_duplicates(dataset: Dataset, digests: Mapping[str, str]) -> list[list[str]]:
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in dataset.records:
         groups[digests[record.id]].append(record)

@@ -17,7 +17,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Float64, UInt8
 
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.data.dataset import decode_image
+from flowerti.data.images import decode_image
+
+SYNTHETIC_PREFIX = "synthetic:"
+"""What the address of a synthetic image begins with."""
 
 _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("class_name", pa.string(), "string"),
@@ -106,7 +109,7 @@ def read_weights(run: RunDirectory, names: list[str]) -> Float64[np.ndarray, " n
 
 def synthetic_address(name: str, row: int) -> str:
     """The address of one synthetic image: "synthetic:<shard>#<row>"."""
-    return f"synthetic:{name}#{row}"
+    return f"{SYNTHETIC_PREFIX}{name}#{row}"
 
 
 def addresses_of(run: RunDirectory, names: list[str]) -> list[str]:
@@ -121,5 +124,5 @@ def addresses_of(run: RunDirectory, names: list[str]) -> list[str]:
 
 def read_synthetic(run: RunDirectory, address: str, size_px: int) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
     """Read the image at a `synthetic_address`."""
-    name, _, row = address.removeprefix("synthetic:").rpartition("#")
+    name, _, row = address.removeprefix(SYNTHETIC_PREFIX).rpartition("#")
     return decode_image(read_rows(run, name)[int(row)]["image"]["bytes"], size_px, address)

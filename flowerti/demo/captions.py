@@ -7,7 +7,7 @@ knows nothing about pixels, tokenizers or training.
 
 import numpy as np
 
-from flowerti.demo.species import Species, Traits
+from flowerti.data.sources.herbarium.species import Species, Traits
 from flowerti.prompts import TEMPLATES
 
 NUMBER_WORDS = (

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowerti.data.sources.herbarium.herbarium import draw_traits
+from flowerti.data.sources.herbarium.species import COMMON, random_traits, sample_traits
 from flowerti.demo.captions import sample_caption
-from flowerti.demo.herbarium import draw_traits
 from flowerti.demo.recipe import PretrainConfig
-from flowerti.demo.species import COMMON, random_traits, sample_traits
 
 
 @dataclass(kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from flowerti.artifacts.records import Census, ClassifierReport, ImageSet, Selec
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config
 from flowerti.artifacts.scores import Scores
-from flowerti.data.dataset import read_image, read_images
+from flowerti.data.access import read_image, read_images
 from flowerti.data.shards import read_rows, read_synthetic, synthetic_address
 from flowerti.report import Findings, build_summary, render_html, validate_summary
 from flowerti.report.copies_figure import shown_pairs

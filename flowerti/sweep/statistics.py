@@ -17,7 +17,7 @@ from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import SweepRow, Trial
 from flowerti.artifacts.sweep import SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.config.experiment import SweepConfig
-from flowerti.data.long_tail import SHOT_GROUPS, ShotGroup, shot_group
+from flowerti.data.imbalance import SHOT_GROUPS, ShotGroup, shot_group
 from flowerti.sweep.bootstrap import LEVEL, Estimate, Replicates, draw_resamples, estimate, resampled_f1
 from flowerti.sweep.mixing import REPEATED_ARM
 from flowerti.sweep.trial_layout import lay_out

@@ -215,6 +215,7 @@ def test_an_artifact_comes_back_under_its_key_only(run: RunDirectory):
     census = Census(
         fingerprint="f" * 64,
         counts=[ClassCount(class_name="é rose", num_train=1, num_validation=2, num_test=3)],
+        train_sha256={"é rose": "d" * 64},
         unreadable=[],
         duplicates=[["a", "b"]],
     )

@@ -19,8 +19,8 @@ from flowerti.cluster import session
 from flowerti.cluster.classify import classify
 from flowerti.cluster.data_parallel import part_of_worker, train_together
 from flowerti.config.experiment import BaseConfig, ClassifierConfig, ClusterConfig, DataConfig, Experiment
+from flowerti.data.access import list_records
 from flowerti.data.census import take_census
-from flowerti.data.dataset import list_records
 from flowerti.features.backbones import Backbone
 from flowerti.shares import WHOLE, Part
 from flowerti.study import Study

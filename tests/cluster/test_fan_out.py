@@ -77,7 +77,9 @@ def _study(run: RunDirectory, names: str, cluster: ClusterConfig, sampling: Samp
         experiment=experiment,
         run=run,
         dataset=Dataset(class_names=tuple(names), records=()),
-        census=Census(fingerprint="", counts=[], unreadable=[], duplicates=[]),
+        census=Census(
+            fingerprint="", counts=[], train_sha256=dict.fromkeys(names, "d" * 64), unreadable=[], duplicates=[]
+        ),
         base_sha256="b" * 64,
         alternative_names={},
         latin_names={},

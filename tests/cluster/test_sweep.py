@@ -25,10 +25,10 @@ from flowerti.config.experiment import (
     Experiment,
     SweepConfig,
 )
+from flowerti.data.access import list_records, read_image
 from flowerti.data.census import take_census
-from flowerti.data.dataset import list_records, read_image
 from flowerti.data.shards import write_shard
-from flowerti.demo.herbarium import SPECIES
+from flowerti.data.sources.herbarium.species import SPECIES
 from flowerti.sampling import encode_png
 from flowerti.study import Study
 

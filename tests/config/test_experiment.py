@@ -375,4 +375,4 @@ def test_configs_are_frozen_and_named_by_keyword():
 def test_choices_are_literals():
     fields = all_fields()
     literals = {name for name, f in fields.items() if get_origin(f.type) is Literal}
-    assert {"data.kind", "base.dtype", "classifier.mode", "selection.rule"} <= literals
+    assert {"base.dtype", "classifier.mode", "selection.rule"} <= literals

@@ -16,8 +16,8 @@ from flowerti.config.presets import (
     flowers102_64_long_tail,
     preset,
 )
-from flowerti.data.dataset import list_records
-from flowerti.data.long_tail import imbalanced, shot_group
+from flowerti.data.access import list_records
+from flowerti.data.imbalance import imbalanced, shot_group
 
 REPOSITORY = Path(__file__).parents[2]
 

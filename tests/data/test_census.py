@@ -1,6 +1,7 @@
 """The census: what it counts, names and refuses, and what its fingerprint follows."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 
 from flowerti.config.experiment import DataConfig
-from flowerti.data.census import listing_key, take_census
-from flowerti.data.dataset import SPLITS, list_records, without
+from flowerti.data.access import list_records
+from flowerti.data.census import census_key, digest_of_class, listing_key, take_census
+from flowerti.data.dataset import SPLITS, Dataset, without
 
 
 def save_noise(path: Path, seed: int, side_px: int = 12) -> None:
@@ -83,7 +85,7 @@ def test_an_unreadable_image_can_be_left_out_and_is_listed(folder: Path, how: st
 def test_a_class_that_is_all_unreadable_is_named_even_when_skipping(folder: Path):
     for file in (folder / "test" / "azalea").iterdir():
         break_image(file, "text")
-    with pytest.raises(ValueError, match=r"'azalea' has no images .* in the test split"):
+    with pytest.raises(ValueError, match=r"'azalea' has no images in the test split"):
         take_census(list_records(config_of(folder), 0), config_of(folder, skip_unreadable=True))
 
 
@@ -120,6 +122,45 @@ def test_the_fingerprint_does_not_name_the_machine(folder: Path, tmp_path: Path)
     censuses = [take_census(list_records(config_of(f), 0), config_of(f)) for f in (folder, moved)]
     assert censuses[0] == censuses[1]
     assert str(tmp_path) not in json.dumps(dataclasses.asdict(censuses[0]))
+
+
+def test_a_class_is_kept_under_the_digest_of_its_training_images_in_their_order(folder: Path):
+    dataset = list_records(config_of(folder), 0)
+    census = take_census(dataset, config_of(folder))
+    assert set(census.train_sha256) == set(dataset.class_names)
+    for name in dataset.class_names:
+        files = sorted((folder / "train" / name).iterdir())
+        parts = b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
+        assert digest_of_class(census, name) == hashlib.sha256(parts).hexdigest()
+    with pytest.raises(ValueError, match=r"^class 'tulip' is not in the census: it has Zinnia, azalea, sword lily"):
+        digest_of_class(census, "tulip")
+    turned = take_census(Dataset(dataset.class_names, dataset.records[::-1]), config_of(folder))
+    assert turned.fingerprint == census.fingerprint
+    assert digest_of_class(turned, "azalea") != digest_of_class(census, "azalea")
+
+
+def test_a_new_image_of_one_class_leaves_the_digests_of_the_others(folder: Path):
+    before = take_census(list_records(config_of(folder), 0), config_of(folder))
+    save_noise(folder / "train" / "azalea" / "9.png", 900)
+    after = take_census(list_records(config_of(folder), 0), config_of(folder))
+    changed = {name for name in before.train_sha256 if after.train_sha256[name] != before.train_sha256[name]}
+    assert changed == {"azalea"}
+
+
+def test_an_unreadable_image_has_no_part_in_a_digest(folder: Path):
+    break_image(folder / "train" / "azalea" / "1.png", "text")
+    skipping = config_of(folder, skip_unreadable=True)
+    broken = take_census(list_records(skipping, 0), skipping)
+    (folder / "train" / "azalea" / "1.png").unlink()
+    assert take_census(list_records(skipping, 0), skipping).train_sha256 == broken.train_sha256
+
+
+def test_a_census_is_taken_again_where_a_listing_or_what_is_skipped_changes(folder: Path):
+    dataset, config = list_records(config_of(folder), 0), config_of(folder)
+    key = census_key(dataset, config)
+    assert census_key(dataset, config) == key
+    assert census_key(dataset, config_of(folder, skip_unreadable=True)) != key
+    assert census_key(Dataset(dataset.class_names, dataset.records[::-1]), config) != key
 
 
 def test_drawn_images_are_all_different():

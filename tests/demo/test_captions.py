@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from flowerti.data.sources.herbarium.species import COMMON, RARE, random_traits, sample_traits
 from flowerti.demo.captions import NUMBER_WORDS, sample_caption
-from flowerti.demo.species import COMMON, RARE, random_traits, sample_traits
 from flowerti.prompts import TEMPLATES
 
 

@@ -6,10 +6,10 @@ from tiny_base import SIZES
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from flowerti.data.sources.herbarium.species import RARE
 from flowerti.demo.examples import draw_examples
 from flowerti.demo.networks import build_tokenizer, byte_alphabet
 from flowerti.demo.recipe import PretrainConfig
-from flowerti.demo.species import RARE
 
 
 def test_the_byte_alphabet_is_that_of_clip():

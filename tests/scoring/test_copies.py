@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from flowerti.config.presets import flowers102_64
-from flowerti.data.dataset import SPLITS, Record, list_records, read_images
+from flowerti.data.access import list_records, read_images
+from flowerti.data.dataset import SPLITS, Record
 from flowerti.data.thumbnails import CORRELATION_LIMIT, thumbnails
 from flowerti.scoring.copies import (
     SIMILARITY_QUANTILE,

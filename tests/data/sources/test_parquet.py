@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from flowerti.config.experiment import DataConfig
+from flowerti.data.access import list_records, read_image
 from flowerti.data.census import take_census
-from flowerti.data.dataset import SPLITS, list_records, read_image
+from flowerti.data.dataset import SPLITS
 
 COUNTS = {"train": 6, "validation": 4, "test": 4}
 

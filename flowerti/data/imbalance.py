@@ -1,25 +1,24 @@
-"""Makes a data set imbalanced on purpose: a new split, an exponential long tail, classes put at its end, a binary task.
+"""Makes a data set imbalanced on purpose: a re-split, an exponential long tail, classes put at its end, a binary task.
 
 Oxford 102's official training split holds exactly 10 images of every class, so a factor of 0.1 on it would leave
 between 10 and 1: nothing that could be called frequent, and single images to learn a token from. Imbalance exists
-only over all 8,189 images (40 to 258 a class). So the splits can be pooled and cut anew, class by class: test and
+only over all 8,189 images (40 to 258 a class). So the splits can be pooled and re-split, class by class: test and
 validation are set aside first, in the same shares for every class, and the tail is cut into what remains. A class is
 then few-shot in training only, and is still judged on as many images as any other. Every choice is a seeded
-permutation of ids, and what was chosen is written down by the study. Numbers on such a split do not compare with those
+permutation of ids, and what was chosen is written down by the study. Numbers on a re-split do not compare with those
 on the official one, nor with other projects' private splits.
 
 This module opens no image and does not know about models or synthetic images.
 """
 
-import difflib
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from flowerti.artifacts.identity import seed_for
-from flowerti.config.experiment import ImbalanceConfig
-from flowerti.data.dataset import Dataset, Record, Split, check_counts
+from flowerti.config.data import ImbalanceConfig
+from flowerti.data.dataset import Dataset, Record, Split, check_class_name, check_counts
 
 ShotGroup = Literal["many", "medium", "few"]
 SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
@@ -43,7 +42,7 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
     """
     for field, names in (("minority_classes", config.minority_classes), ("positive_classes", config.positive_classes)):
         for name in names:
-            _check_name(dataset, f"imbalance.{field}", name)
+            check_class_name(dataset, f"imbalance.{field}", name)
     if config.resplit:
         dataset = _resplit(dataset, config, seed)
     if config.factor < 1:
@@ -78,12 +77,6 @@ def tail_sizes(num_available: Sequence[int], factor: float, minority: Sequence[i
         wanted = round(largest * factor ** (place / (num_classes - 1)))
         sizes[i] = max(1, min(num_available[i], wanted))
     return sizes
-
-
-def _check_name(dataset: Dataset, field: str, name: str) -> None:
-    if name not in dataset.class_names:
-        close = difflib.get_close_matches(name, dataset.class_names) or dataset.class_names[:5]
-        raise ValueError(f"{field}: unknown class {name!r}: did you mean {', '.join(close)}?")
 
 
 def _of_class(dataset: Dataset, class_id: int, split: Split | None = None) -> list[Record]:

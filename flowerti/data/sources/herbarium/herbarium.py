@@ -7,24 +7,17 @@ background and clutter. numpy and Pillow only. It knows nothing about splits, ca
 import functools
 import hashlib
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageFilter
 
-from flowerti.demo import scenery
-from flowerti.demo.drawing import Array, Look, bell, blossom, hsv_to_rgb, sample_look
-from flowerti.demo.species import (
-    SPECIES,
-    Species,
-    Traits,
-    random_traits,
-    sample_traits,
-    species_named,
-)
+from flowerti.data.sources.herbarium import scenery
+from flowerti.data.sources.herbarium.drawing import Canvas, Grid, Look, bell, blossom, hsv_to_rgb, sample_look
+from flowerti.data.sources.herbarium.species import Traits, random_traits, sample_traits, species_named
 
-__all__ = ["SPECIES", "Species", "draw", "draw_traits", "fingerprint"]
 _OVERSAMPLING = 2
 
 
@@ -37,16 +30,13 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def draw(species_name: str, seed: int, size_px: int = 64) -> np.ndarray:
+def draw(species_name: str, seed: int, size_px: int = 64) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
     """One image of a species, always the same for the same arguments.
 
     Args:
-        species_name: one of the names in `SPECIES`.
+        species_name: one of the names in `species.SPECIES`.
         seed: any non-negative integer.
         size_px: width and height of the image.
-
-    Returns:
-        uint8 [size_px, size_px, 3].
 
     Raises:
         ValueError: if the herbarium has no such species, or the seed or size is out of range.
@@ -58,43 +48,50 @@ def draw(species_name: str, seed: int, size_px: int = 64) -> np.ndarray:
     return draw_traits(sample_traits(species, rng), rng, size_px)
 
 
-def draw_traits(traits: Traits, rng: np.random.Generator, size_px: int = 64) -> np.ndarray:
-    """One image, uint8 [size_px, size_px, 3], of a blossom with the given traits."""
+def draw_traits(
+    traits: Traits, rng: np.random.Generator, size_px: int = 64
+) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
+    """One image of a blossom with the given traits.
+
+    Raises:
+        ValueError: the size is below 8 pixels.
+    """
     if size_px < 8:
         raise ValueError(f"size_px is {size_px}; it must be at least 8")
     size = size_px * _OVERSAMPLING
     canvas = _soften(_backdrop(rng, size_px), rng.uniform(0.4, 2.0) * size_px / 64, size)
-    x, y, pixel = _grid(size)
-    _plant(canvas, rng, x, y, pixel, traits)
+    grid = _grid(size)
+    _plant(canvas, rng, grid, traits)
     for _ in range(int(rng.integers(0, 3))):
-        scenery.blade(canvas, rng, x, y, pixel)
+        scenery.blade(canvas, rng, grid)
     return _develop(canvas, rng, size_px)
 
 
-def _grid(size: int) -> tuple[Array, Array, float]:
-    """Image coordinates x and y in [-1, 1], float32 [size, size], and the width of a cell."""
+def _grid(size: int) -> Grid:
+    """Image coordinates of a square canvas."""
     axis = ((np.arange(size, dtype=np.float32) + 0.5) * 2.0 / size - 1.0).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
-    return x, y, 2.0 / size
+    return Grid(x, y, 2.0 / size)
 
 
-def _backdrop(rng: np.random.Generator, size: int) -> Array:
-    """Ground, leaves, blades and other blossoms that will be out of focus, float32 [size, size, 3]."""
-    x, y, pixel = _grid(size)
-    canvas = scenery.ground(rng, size, x, y)
+def _backdrop(rng: np.random.Generator, size: int) -> Float[np.ndarray, "{size} {size} 3"]:
+    """Ground, leaves, blades and other blossoms that will be out of focus."""
+    grid = _grid(size)
+    canvas = scenery.ground(rng, grid)
     for _ in range(int(rng.integers(0, 4))):
-        scenery.leaf(canvas, rng, x, y, pixel)
+        scenery.leaf(canvas, rng, grid)
     for _ in range(int(rng.integers(0, 4))):
-        scenery.blade(canvas, rng, x, y, pixel)
+        scenery.blade(canvas, rng, grid)
     for _ in range(int(rng.integers(0, 3))):
         other = replace(random_traits(rng), arrangement="single")
         look, place = sample_look(other, rng), rng.uniform(-1.0, 1.0, 2)
-        _bloom(canvas, x, y, pixel, place, rng.uniform(0.15, 0.32), _camera(rng, 0.7), other, look)
+        view = _View(place, rng.uniform(0.15, 0.32), _camera(rng, 0.7))
+        _bloom(canvas, grid, view, other, look)
     return canvas
 
 
-def _soften(canvas: Array, radius: float, size: int) -> Array:
-    """The canvas blurred over `radius` of its pixels, then brought to [size, size, 3]."""
+def _soften(canvas: Canvas, radius: float, size: int) -> Float[np.ndarray, "{size} {size} 3"]:
+    """The canvas blurred over `radius` of its pixels, then scaled."""
     image = Image.fromarray((canvas * 255.0 + 0.5).astype(np.uint8))
     blurred = image.filter(ImageFilter.BoxBlur(radius))
     if size != len(canvas):
@@ -102,26 +99,38 @@ def _soften(canvas: Array, radius: float, size: int) -> Array:
     return np.asarray(blurred, dtype=np.float32) / 255.0
 
 
-def _camera(rng: np.random.Generator, squash: float) -> Array:
-    """A [2, 2] map of image offsets to flower coordinates: foreshortening along a random axis."""
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How a blossom stands in the image."""
+
+    place: Float[np.ndarray, "2"]
+    """Its middle, in image coordinates."""
+    size: float
+    """Its radius, in image coordinates."""
+    camera: Float[np.ndarray, "2 2"]
+    """Maps image offsets, as shares of the size, to flower coordinates."""
+
+
+def _camera(rng: np.random.Generator, squash: float) -> Float[np.ndarray, "2 2"]:
+    """Foreshortening along a random axis."""
     turn, narrow = rng.uniform(0.0, np.pi), rng.uniform(squash, 1.0)
     axis = np.array([np.cos(turn), np.sin(turn)])
     return np.eye(2) + (1.0 / narrow - 1.0) * np.outer(axis, axis)
 
 
-def _plant(canvas: Array, rng: np.random.Generator, x: Array, y: Array, pixel: float, traits: Traits) -> None:
+def _plant(canvas: Canvas, rng: np.random.Generator, grid: Grid, traits: Traits) -> None:
     """The flower that the image is of, with its stem, in place."""
     place, size = rng.uniform(-0.2, 0.2, 2), rng.uniform(0.6, 0.98)
     look, camera = sample_look(traits, rng), _camera(rng, 0.6)
     green = hsv_to_rgb(rng.uniform(0.22, 0.34), rng.uniform(0.35, 0.6), rng.uniform(0.3, 0.6))
     florets = _florets(traits.arrangement, rng)
     top = (float(place[0]), float(place[1] + size * min(0.0, min(f[1] for f in florets))))
-    scenery.stem(canvas, x, y, pixel, top, float(rng.normal(0.0, 0.25)), green)
+    scenery.stem(canvas, grid, top, float(rng.normal(0.0, 0.25)), green)
     for dx, dy, scale in florets:
         spot = place + size * np.array([dx, dy])
-        view = camera if len(florets) == 1 else _camera(rng, 0.7)
+        view = _View(spot, float(size * scale), camera if len(florets) == 1 else _camera(rng, 0.7))
         mine = replace(look, phase=look.phase if len(florets) == 1 else rng.uniform(0.0, 6.3))
-        _bloom(canvas, x, y, pixel, spot, float(size * scale), view, traits, mine)
+        _bloom(canvas, grid, view, traits, mine)
 
 
 def _florets(arrangement: str, rng: np.random.Generator) -> list[tuple[float, float, float]]:
@@ -149,31 +158,22 @@ def _florets(arrangement: str, rng: np.random.Generator) -> list[tuple[float, fl
     return [(0.0, 0.0, 1.0)]
 
 
-def _bloom(
-    canvas: Array,
-    x: Array,
-    y: Array,
-    pixel: float,
-    place: Array,
-    size: float,
-    camera: Array,
-    traits: Traits,
-    look: Look,
-) -> None:
-    """Paints one blossom into the window of the canvas that it covers, in place."""
-    lo = np.clip(((place - size * 1.06 + 1.0) / pixel).astype(int), 0, len(x))
-    hi = np.clip(((place + size * 1.06 + 1.0) / pixel).astype(int) + 1, 0, len(x))
+def _bloom(canvas: Canvas, grid: Grid, view: _View, traits: Traits, look: Look) -> None:
+    """Paint one blossom into the window of the canvas that it covers, in place."""
+    place, size, camera = view.place, view.size, view.camera
+    lo = np.clip(((place - size * 1.06 + 1.0) / grid.cell).astype(int), 0, len(grid.x))
+    hi = np.clip(((place + size * 1.06 + 1.0) / grid.cell).astype(int) + 1, 0, len(grid.x))
     window = (slice(int(lo[1]), int(hi[1])), slice(int(lo[0]), int(hi[0])))
     if min(hi - lo) <= 0:
         return
-    dx, dy = (x[window] - float(place[0])) / size, (y[window] - float(place[1])) / size
+    dx, dy = (grid.x[window] - float(place[0])) / size, (grid.y[window] - float(place[1])) / size
     u = float(camera[0, 0]) * dx + float(camera[0, 1]) * dy
     v = float(camera[1, 0]) * dx + float(camera[1, 1]) * dy
     one = bell if traits.arrangement == "bell" else blossom
-    scenery.paint(canvas[window], *one(u, v, pixel / size, traits, look))
+    scenery.paint(canvas[window], *one(Grid(u, v, grid.cell / size), traits, look))
 
 
-def _develop(canvas: Array, rng: np.random.Generator, size_px: int) -> np.ndarray:
+def _develop(canvas: Canvas, rng: np.random.Generator, size_px: int) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
     """Camera and light: exposure, colour cast, contrast, blur, downsampling and grain."""
     size = len(canvas)
     cast = rng.normal(0.0, 0.06, 3).astype(np.float32)

@@ -7,13 +7,14 @@ from itertools import product
 import numpy as np
 import pytest
 
-from flowerti.demo.herbarium import SPECIES, draw, draw_traits
-from flowerti.demo.species import (
+from flowerti.data.sources.herbarium.herbarium import draw, draw_traits
+from flowerti.data.sources.herbarium.species import (
     ARRANGEMENTS,
     CENTRES,
     COLOURS,
     PATTERNS,
     PETAL_SHAPES,
+    SPECIES,
     has_rare_form,
     random_traits,
     sample_traits,
@@ -52,7 +53,7 @@ def test_other_sizes(size_px):
 
 def test_another_process_draws_the_same_bytes():
     code = (
-        "import hashlib; from flowerti.demo.herbarium import draw; "
+        "import hashlib; from flowerti.data.sources.herbarium.herbarium import draw; "
         "print(hashlib.sha256(draw('lily', 2**62 + 5).tobytes()).hexdigest())"
     )
     import hashlib

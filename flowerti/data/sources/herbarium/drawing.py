@@ -1,17 +1,23 @@
 """Draws one blossom by rule: petal rings, centres and colour patterns on a coordinate grid, in numpy.
 
 Everything is a function of flower coordinates (x, y), where the blossom fills the unit circle; a layer is a pair of
-rgb float32 [h, w, 3] and opacity float32 [h, w], both in [0, 1]. It knows nothing about species, cameras or scenery.
+rgb and opacity, both in [0, 1]. It knows nothing about species, cameras or scenery.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
-from flowerti.demo.species import COLOURS, Traits
+from flowerti.data.sources.herbarium.species import COLOURS, Traits
 
-Array = np.ndarray
+Plane = Float[np.ndarray, "height width"]
+Canvas = Float[np.ndarray, "height width 3"]
+Colour = Float[np.ndarray, "3"]
+Layer = tuple[Canvas, Plane]
+"""rgb, not premultiplied, and opacity."""
+
 _KNOTS = np.linspace(0.0, 1.0, 11, dtype=np.float32)
 # Half width of a petal along its axis, in tenths of its length, as a share of its greatest half width.
 _PROFILES: dict[str, tuple[float, ...]] = {
@@ -25,31 +31,43 @@ _PROFILES: dict[str, tuple[float, ...]] = {
 _WIDTH = {"round": 1.06, "pointed": 0.86, "strap": 0.82, "heart": 1.02, "fringed": 1.0, "spoon": 1.0}
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the cells of a canvas lie."""
+
+    x: Plane
+    """In [-1, 1] from left to right on the canvas of an image; in flower coordinates for a blossom."""
+    y: Plane
+    """The same from top to bottom."""
+    cell: float
+    """Width of a cell; edges fade over this."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
     """The free variation of one blossom that its traits leave open."""
 
-    petal_rgb: Array
-    mark_rgb: Array
-    centre_rgb: Array
+    petal_rgb: Colour
+    mark_rgb: Colour
+    centre_rgb: Colour
     width: float
     light_angle: float
     light_strength: float
     phase: float
-    lengths: Array
-    bends: Array
+    lengths: Float[np.ndarray, "32"]
+    bends: Float[np.ndarray, "32"]
     pattern_scale: float
     gradient: float
 
 
-def hsv_to_rgb(hue: float, saturation: float, value: float) -> Array:
+def hsv_to_rgb(hue: float, saturation: float, value: float) -> Colour:
     """Float32 [3] rgb in [0, 1] of one colour; the hue wraps round, the others are clipped."""
     s, v = np.clip((saturation, value), 0.0, 1.0)
     k = (np.array([5.0, 3.0, 1.0]) + (hue % 1.0) * 6.0) % 6.0
     return (v - v * s * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0)).astype(np.float32)
 
 
-def colour_rgb(name: str, rng: np.random.Generator) -> Array:
+def colour_rgb(name: str, rng: np.random.Generator) -> Colour:
     """A named colour with its spread of hue, saturation and value."""
     hue, saturation, value = COLOURS[name]
     return hsv_to_rgb(
@@ -76,35 +94,31 @@ def sample_look(traits: Traits, rng: np.random.Generator) -> Look:
     )
 
 
-def over(rgb: Array, alpha: Array, top_rgb: Array, top_alpha: Array) -> tuple[Array, Array]:
-    """Lays one layer over another (both with straight, not premultiplied, colour)."""
+def over(layer: Layer, top: Layer) -> Layer:
+    """Lay one layer over another."""
+    (rgb, alpha), (top_rgb, top_alpha) = layer, top
     keep = alpha * (1.0 - top_alpha)
     total = np.maximum(keep + top_alpha, 1e-6)
     mixed = (rgb * keep[..., None] + top_rgb * top_alpha[..., None]) / total[..., None]
     return mixed, keep + top_alpha
 
 
-def blossom(x: Array, y: Array, pixel: float, traits: Traits, look: Look) -> tuple[Array, Array]:
+def blossom(grid: Grid, traits: Traits, look: Look) -> Layer:
     """One open blossom (single, double or full) seen from above.
 
     Args:
-        x: float32 [h, w] flower coordinate, the blossom fills the unit circle.
-        y: the same for the other axis.
-        pixel: width of a grid cell in flower coordinates; edges fade over this.
+        grid: in flower coordinates: the blossom fills the unit circle.
         traits: form and colours; arrangements of many florets count as single here.
         look: free variation.
-
-    Returns:
-        rgb float32 [h, w, 3] and opacity float32 [h, w].
     """
-    radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    rgb, alpha = None, None
+    radius, angle = np.hypot(grid.x, grid.y), np.arctan2(grid.y, grid.x)
+    layer = None
     for i, scale in enumerate(_ring_scales(traits.arrangement)):
-        ring = petal_ring(radius / scale, angle, pixel / scale, i, traits, look)
-        ring = (np.clip(ring[0] * (1.0 + 0.07 * i), 0.0, 1.0), ring[1])
-        rgb, alpha = ring if rgb is None or alpha is None else over(rgb, alpha, *ring)
-    assert rgb is not None and alpha is not None
-    return over(rgb, alpha, *_centre(radius, angle, pixel, traits, look))
+        rgb, alpha = petal_ring(radius / scale, angle, grid.cell / scale, i, traits, look)
+        ring = (np.clip(rgb * (1.0 + 0.07 * i), 0.0, 1.0), alpha)
+        layer = ring if layer is None else over(layer, ring)
+    assert layer is not None
+    return over(layer, _centre(radius, angle, grid.cell, traits, look))
 
 
 def _ring_scales(arrangement: str) -> tuple[float, ...]:
@@ -113,8 +127,8 @@ def _ring_scales(arrangement: str) -> tuple[float, ...]:
     return (1.0, 0.66) if arrangement == "double" else (1.0,)
 
 
-def petal_ring(radius: Array, angle: Array, pixel: float, ring: int, traits: Traits, look: Look) -> tuple[Array, Array]:
-    """One ring of petals; `ring` 0 is the outermost, odd rings stand in the gaps of even ones."""
+def petal_ring(radius: Plane, angle: Plane, cell: float, ring: int, traits: Traits, look: Look) -> Layer:
+    """One ring of petals in polar coordinates; `ring` 0 is the outermost, odd rings stand in the gaps of even ones."""
     num = traits.num_petals
     step = 2.0 * np.pi / num
     turned = (angle + look.phase) / step + 0.5 * (ring % 2)
@@ -126,7 +140,7 @@ def petal_ring(radius: Array, angle: Array, pixel: float, ring: int, traits: Tra
     widest = min(0.62 * math.tan(math.pi / max(num, 4)), 0.5) * _WIDTH[traits.petal_shape] * look.width
     reach = along / _tip(across / widest, traits.petal_shape)
     half = widest * np.interp(reach, _KNOTS, _PROFILES[traits.petal_shape]).astype(np.float32)
-    inside = np.minimum((half - np.abs(across)) / pixel, (1.0 - reach) / pixel) * 0.7 + 0.5
+    inside = np.minimum((half - np.abs(across)) / cell, (1.0 - reach) / cell) * 0.7 + 0.5
     alpha = np.clip(inside, 0.0, 1.0) * (along > 0.0)
     side = np.clip(across / np.maximum(half, 1e-3), -1.0, 1.0)
     facing = np.cos(index * step - look.phase - look.light_angle).astype(np.float32)
@@ -136,7 +150,7 @@ def petal_ring(radius: Array, angle: Array, pixel: float, ring: int, traits: Tra
     return np.clip(rgb * shade[..., None], 0.0, 1.0), alpha.astype(np.float32)
 
 
-def _tip(across: Array, shape: str) -> Array | float:
+def _tip(across: Plane, shape: str) -> Plane | float:
     """How far a petal reaches at this place across it: hearts are notched, fringes toothed."""
     if shape == "heart":
         return 1.0 - 0.30 * np.exp(-np.square(across / 0.34))
@@ -145,7 +159,7 @@ def _tip(across: Array, shape: str) -> Array | float:
     return 1.0
 
 
-def _petal_colour(along: Array, across: Array, traits: Traits, look: Look) -> Array:
+def _petal_colour(along: Plane, across: Plane, traits: Traits, look: Look) -> Canvas:
     """Petal rgb before light: a gradient from base to tip under the pattern of the marks."""
     tone = 1.0 + look.gradient * (along - 0.5)
     mark = _mark(along, across, traits.pattern, look.pattern_scale)[..., None]
@@ -153,8 +167,8 @@ def _petal_colour(along: Array, across: Array, traits: Traits, look: Look) -> Ar
     return petal * (1.0 - mark) + look.mark_rgb * mark
 
 
-def _mark(along: Array, across: Array, pattern: str, scale: float) -> Array:
-    """Float32 share of the mark colour at each place of a petal, in [0, 1]."""
+def _mark(along: Plane, across: Plane, pattern: str, scale: float) -> Plane:
+    """Share of the mark colour at each place of a petal, in [0, 1]."""
     if pattern == "edged":
         rim = np.maximum((along - 0.80) * 10.0, (np.abs(across) - 0.66) * 9.0)
         return np.clip(rim * scale + 0.3, 0.0, 1.0)
@@ -168,7 +182,7 @@ def _mark(along: Array, across: Array, pattern: str, scale: float) -> Array:
     return np.zeros_like(along)
 
 
-def _centre(radius: Array, angle: Array, pixel: float, traits: Traits, look: Look) -> tuple[Array, Array]:
+def _centre(radius: Plane, angle: Plane, cell: float, traits: Traits, look: Look) -> Layer:
     """The middle of the blossom: a dome, a ring of stamens, rays, or a small throat."""
     size = traits.centre_size
     if traits.centre == "stamens":
@@ -181,11 +195,11 @@ def _centre(radius: Array, angle: Array, pixel: float, traits: Traits, look: Loo
     else:
         grain = np.cos(radius / size * 14.0) * np.cos(angle * 11.0)
         reach, light = size - radius, 1.08 - 0.4 * np.square(radius / size) + 0.1 * grain
-    alpha = np.clip(reach / pixel * 0.7 + 0.5, 0.0, 1.0)
+    alpha = np.clip(reach / cell * 0.7 + 0.5, 0.0, 1.0)
     return np.clip(look.centre_rgb * np.clip(light, 0.3, 1.2)[..., None], 0.0, 1.0), alpha
 
 
-def _stamens(radius: Array, angle: Array, size: float, look: Look) -> Array:
+def _stamens(radius: Plane, angle: Plane, size: float, look: Look) -> Plane:
     """Depth inside the nearest of nine anthers or inside the pistil, positive within."""
     step = 2.0 * np.pi / 9.0
     turned = (angle - look.phase) / step
@@ -194,15 +208,15 @@ def _stamens(radius: Array, angle: Array, size: float, look: Look) -> Array:
     return np.maximum(anther, 0.42 * size - radius)
 
 
-def bell(x: Array, y: Array, pixel: float, traits: Traits, look: Look) -> tuple[Array, Array]:
-    """A hanging bell seen from the side: stalk end at y = -1, lobed mouth at y = +1."""
-    down = (y + 1.0) / 2.0
+def bell(grid: Grid, traits: Traits, look: Look) -> Layer:
+    """A hanging bell seen from the side, in flower coordinates: stalk end at y = -1, lobed mouth at y = +1."""
+    down = (grid.y + 1.0) / 2.0
     half = 0.74 * look.width * (0.32 + 0.68 * np.square(np.clip(down, 0.0, 1.0)))
     half = half * np.clip(np.sqrt(np.clip(down * 6.0, 0.0, 1.0)), 0.0, 1.0)
-    side = x / np.maximum(half, 1e-3)
+    side = grid.x / np.maximum(half, 1e-3)
     lobes = np.abs(np.sin(np.clip(side, -1.0, 1.0) * traits.num_petals * 0.5 * np.pi / 2.0 + np.pi / 2))
     rim = 0.74 + 0.24 * (lobes if traits.petal_shape != "pointed" else lobes * lobes)
-    inside = np.minimum((half - np.abs(x)) / pixel, (rim - down) * 2.0 / pixel) * 0.7 + 0.5
+    inside = np.minimum((half - np.abs(grid.x)) / grid.cell, (rim - down) * 2.0 / grid.cell) * 0.7 + 0.5
     alpha = np.clip(inside, 0.0, 1.0) * (down > 0.0)
     rgb = _petal_colour(down, side * 0.9, traits, look)
     shade = (0.95 + look.light_strength * math.cos(look.light_angle) * side) * (1.0 - 0.3 * side * side)

@@ -2,57 +2,34 @@
 
 Files are named after their split (`train-00000-of-00002.parquet`, `validation.parquet`, `val/...`); a row holds the
 image in a column `image` of {bytes, path} and its class in `label`, a number with names in the file's own metadata
-or a text. This module does not decode images and knows nothing about models.
+or a text. The address of an image is "parquet:<file>#<row>". This module does not decode images.
 """
 
 import functools
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple
 
-Split = Literal["train", "validation", "test"]
+from flowerti.config.data import DataConfig
+from flowerti.data.dataset import SPLITS, Dataset, Record, Split
+from flowerti.data.sources.files import size_of_file
+from flowerti.data.sources.implementation import ImageReader, Implementation
+
 _FILE_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
 
-class ParquetRow(NamedTuple):
-    """One labelled image of a Parquet file."""
-
-    id: str
-    class_id: int
-    split: Split
-    address: str
-
-
-def list_parquet(root: str, splits: Sequence[str]) -> tuple[tuple[str, ...], list[ParquetRow]]:
-    """Read the labels of all rows, and no image.
-
-    Returns:
-        The class names in the order of their ids, and the rows.
-
-    Raises:
-        ValueError: a split has no file, a file is damaged or lacks a column, or a label has no name; names the file.
-    """
-    folder, labels = Path(root), []
-    for split in splits:
-        files = _files(folder, split)
-        if not files:
-            raise ValueError(
-                f"data.root: no Parquet file of the {split} split in {folder}: name files after their split, such as "
-                f"{split}-00000-of-00001.parquet"
-            )
-        labels += [(split, file, label) for file in files for label in [_labels(file)]]
-    names = tuple(sorted({name for *_, of_file in labels for name in of_file.names}))
-    declared = {of_file.declared for *_, of_file in labels}
-    if len(declared) == 1 and (known := declared.pop()):
-        names = known
-    rows = []
+def _list_records(config: DataConfig, _seed: int) -> Dataset:
+    folder = Path(config.root)
+    labels: list[tuple[Split, Path, _Labels]] = []
+    for split in SPLITS:
+        labels.extend((split, file, _labels(file)) for file in _files(folder, split))
+    names = _class_names([of_file for _, _, of_file in labels])
+    records = []
     for split, file, of_file in labels:
         for row, name in enumerate(of_file.names):
             id_ = f"{file.relative_to(folder).as_posix()}#{row}"
-            address = f"parquet:{file.resolve()}#{row}"
-            rows.append(ParquetRow(id_, names.index(name), cast(Split, split), address))
-    return names, rows
+            records.append(Record(id_, names.index(name), split, f"parquet:{file.resolve()}#{row}"))
+    return Dataset(names, tuple(records))
 
 
 class _Labels(NamedTuple):
@@ -62,12 +39,25 @@ class _Labels(NamedTuple):
     """All class names, in their order, as the file's metadata gives them; empty where it does not."""
 
 
-def _files(folder: Path, split: str) -> list[Path]:
+def _class_names(labels: list[_Labels]) -> tuple[str, ...]:
+    """The declared names where all files agree on them, otherwise those that occur, sorted."""
+    declared = {of_file.declared for of_file in labels}
+    if len(declared) == 1 and (known := declared.pop()):
+        return known
+    return tuple(sorted({name for of_file in labels for name in of_file.names}))
+
+
+def _files(folder: Path, split: Split) -> list[Path]:
     found = []
     for file in sorted(folder.rglob("*.parquet")):
         word = file.relative_to(folder).parts[0].split(".")[0].split("-")[0]
         if word in _FILE_NAMES[split]:
             found.append(file)
+    if not found:
+        raise ValueError(
+            f"data.root: no Parquet file of the {split} split in {folder}: name files after their split, such as "
+            f"{split}-00000-of-00001.parquet"
+        )
     return found
 
 
@@ -107,20 +97,20 @@ def _declared_names(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
         return ()
 
 
-def read_parquet_image(address: str) -> bytes:
-    """The encoded image at "parquet:<file>#<row>".
-
-    Raises:
-        ValueError: the file cannot be read, or the row holds no image bytes; names it.
-    """
-    file, _, row = address.removeprefix("parquet:").rpartition("#")
+def _read(address: str) -> bytes:
+    file, row = _file_and_row(address)
     try:
-        content = _images(file, Path(file).stat().st_mtime_ns)[int(row)]
+        content = _images(file, Path(file).stat().st_mtime_ns)[row]
     except (OSError, IndexError) as error:
         raise ValueError(f"image {address} cannot be read ({error}): fetch the file again") from error
     if not content:
         raise ValueError(f"image {address} holds no bytes: embed the images in the Parquet file")
     return content
+
+
+def _file_and_row(address: str) -> tuple[str, int]:
+    file, _, row = address.removeprefix("parquet:").rpartition("#")
+    return file, int(row)
 
 
 @functools.lru_cache(maxsize=4)
@@ -129,3 +119,9 @@ def _images(file: str, _modified_ns: int) -> list[bytes | None]:
 
     column = pq.read_table(file, columns=["image"]).column("image")
     return [value["bytes"] if value else None for value in column.to_pylist()]
+
+
+PARQUET = Implementation(
+    list_records=_list_records,
+    images=ImageReader(identify=_read, size_of=lambda address: size_of_file(_file_and_row(address)[0])),
+)

@@ -1,0 +1,73 @@
+"""Lists a data set by its kind and reads an image by its address: the one place that tells kinds and prefixes apart.
+
+An address is a path, begins with the prefix of a data source, or is that of a synthetic image; a worker reads images by
+their addresses, so that images never travel through the driver. This module knows no data source by name.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.data import DataConfig
+from flowerti.config.data_sources import DATA_SOURCES
+from flowerti.data.dataset import Dataset, check_counts
+from flowerti.data.images import decode_image
+from flowerti.data.shards import SYNTHETIC_PREFIX, read_synthetic
+from flowerti.data.sources.files import FILES
+from flowerti.data.sources.implementation import ImageReader, implementation_of
+
+
+def list_records(config: DataConfig, seed: int) -> Dataset:
+    """List a data set without opening an image.
+
+    Raises:
+        ValueError: a folder is missing or empty, or a class has no images in a split; names it.
+    """
+    dataset = implementation_of(DATA_SOURCES[config.kind]).list_records(config, seed)
+    check_counts(dataset)
+    return dataset
+
+
+def reader_of(address: str) -> ImageReader:
+    """How the real image at an address is read: as the data source of its prefix says, or as a file.
+
+    Raises:
+        ValueError: several data sources have a prefix of the address; names them.
+    """
+    rows = [row for row in DATA_SOURCES if row.prefix and address.startswith(row.prefix)]
+    if len(rows) > 1:
+        names = " and ".join(row.name for row in rows)
+        raise ValueError(f"image {address} is claimed by the data sources {names}: give one of them another prefix")
+    return implementation_of(rows[0]).images if rows else FILES
+
+
+def read_image(
+    address: str, size_px: int, run: RunDirectory | None = None
+) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
+    """Read one image as RGB; an encoded one is turned upright, cropped to its central square and scaled.
+
+    Args:
+        address: of a real or synthetic image.
+        size_px: side of the square, in pixels.
+        run: where synthetic images lie; real ones do not need it.
+
+    Raises:
+        ValueError: the image cannot be opened; names it.
+    """
+    if address.startswith(SYNTHETIC_PREFIX):
+        if run is None:
+            raise ValueError(f"image {address} lies in a run directory: name it")
+        return read_synthetic(run, address, size_px)
+    reader = reader_of(address)
+    if reader.draw is not None:
+        return reader.draw(address, size_px)
+    return decode_image(reader.identify(address), size_px, address)
+
+
+def read_images(
+    addresses: Sequence[str], size_px: int, run: RunDirectory | None = None
+) -> UInt8[np.ndarray, "num {size_px} {size_px} 3"]:
+    """Read at least one image into one array, each as `read_image` does."""
+    return np.stack([read_image(address, size_px, run) for address in addresses])

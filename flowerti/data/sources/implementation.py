@@ -1,0 +1,72 @@
+"""What the code of a data source provides, and how it is found from its row in `config.data_sources`.
+
+This module does not know any data source.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from flowerti.config.data import DataConfig
+from flowerti.config.data_sources import DataSource
+from flowerti.data.dataset import Dataset
+from flowerti.sources import ClassNames
+
+Draw = Callable[[str, int], UInt8[np.ndarray, "height width 3"]]
+
+
+def _no_names() -> Mapping[str, ClassNames]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageReader:
+    """How the image at an address is read; every function raises a `ValueError` that names an address it cannot read.
+
+    A worker on another machine calls these, so that an address alone must say all.
+    """
+
+    identify: Callable[[str], bytes]
+    """The bytes that identify an image, which the census hashes: the encoded image itself, or of a drawn one whatever
+    fixes its pixels, such as its address and a hash of the rules."""
+    size_of: Callable[[str], int | str]
+    """What changes when the image is likely to have changed, without opening it: the size of its file in bytes, or of
+    a drawn image what identifies it. Never raises: the census does, and names the image."""
+    draw: Draw | None = None
+    """Of data sources that draw: the image at an address as a square of a given side in pixels. None where `identify`
+    gives an encoded image."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Implementation:
+    """The code of a data source."""
+
+    list_records: Callable[[DataConfig, int], Dataset]
+    """All images by the data's settings and the run seed, without opening one; raises a `ValueError` that begins with
+    "data." where something is missing."""
+    images: ImageReader
+    """How its images are read."""
+    known_names: Callable[[], Mapping[str, ClassNames]] = _no_names
+    """What its classes are called besides, by class name; classes without another name may be left out."""
+
+
+def implementation_of(row: DataSource) -> Implementation:
+    """Import the code of a data source.
+
+    Raises:
+        ValueError: it cannot be imported, is not an `Implementation`, or draws where its row says that it does not, or
+            the other way round; names the row.
+    """
+    module, _, name = row.implementation.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"data source {row.name!r}: {row.implementation!r} cannot be imported ({error})") from error
+    if not isinstance(found, Implementation):
+        raise ValueError(f"data source {row.name!r}: {row.implementation!r} must be an Implementation, not {found!r}")
+    if row.is_drawn != (found.images.draw is not None):
+        raise ValueError(f"data source {row.name!r}: is_drawn must say whether its images have a `draw`")
+    return found
