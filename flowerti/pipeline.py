@@ -18,6 +18,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
 from flowerti.artifacts.sweep import ArmCost, SweepCosts
 from flowerti.config.experiment import Experiment
+from flowerti.progress import Progress, line_of
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
 
 STAGES = ("classify", "select", "invert", "adapt", "sample", "score", "sweep", "confirm", "report")
@@ -72,7 +73,7 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
     from flowerti.report.publish import publish
 
     with clock.stage("classify") as tell:
-        report = classify(study, tell)
+        report = classify(study, Progress("classify", [lambda event: tell(line_of(event))]))
     yield "classify"
     with clock.stage("select") as tell:
         selection = choose(study, report, tell)
