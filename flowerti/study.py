@@ -45,7 +45,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
         ValueError: something is missing or wrong; names it and says what to do.
     """
     from flowerti.adapters.lora import check_rank
-    from flowerti.diffusion import hash_base, verify_base
+    from flowerti.base_files import hash_base, verify_base
     from flowerti.features.backbones import verify_weights
     from flowerti.prompts import alternative_names, latin_names
 

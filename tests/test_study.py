@@ -13,6 +13,7 @@ from PIL import Image
 
 from flowerti import study
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import PARTS
 from flowerti.config.experiment import (
     BaseConfig,
     ClassifierConfig,
@@ -27,7 +28,6 @@ from flowerti.config.experiment import (
 from flowerti.config.presets import flowers102
 from flowerti.data import dataset as data
 from flowerti.data.dataset import SPLITS
-from flowerti.diffusion import PARTS
 
 CLASSES = ("azalea", "sword lily", "zinnia")
 
