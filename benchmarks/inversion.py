@@ -36,8 +36,9 @@ from benchmarks.inversion_steps import (
 )
 from benchmarks.inversion_to_target import Race, default_data, race
 from benchmarks.paired import print_result, ratio_of
+from flowerti.base_files import DEMO_BASE
 from flowerti.config.experiment import TextualInversionConfig
-from flowerti.diffusion import DEMO_BASE, Base
+from flowerti.diffusion import Base
 from flowerti.inversion.checkpoints import to_bytes
 from flowerti.inversion.denoising import denoising_losses, draw, prepare
 from flowerti.inversion.engine import start

@@ -19,8 +19,10 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.end_to_end_head import fit_head_end_to_end
 from benchmarks.paired import print_result, ratio_of
-from flowerti.classifier.training import fit_head_end_to_end, steps_per_epoch
+from flowerti.classifier.batches import LabelledInputs, TrainingRun
+from flowerti.classifier.training import steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
 from flowerti.data.access import list_records, read_images
 from flowerti.data.dataset import Split
@@ -96,10 +98,9 @@ class Setting:
 
     def end_to_end_s(self, num_steps: int) -> float:
         """Seconds of one end-to-end trial, scaled from num_steps steps and one evaluation."""
-        ids, config = self.train_ids, self.classifier
-        steps = seconds(
-            lambda: fit_head_end_to_end(self.backbone, self.views, ids, self.num_classes, config, 0, num_steps)
-        )
+        train = LabelledInputs(inputs=self.views, class_ids=self.train_ids, num_classes=self.num_classes)
+        run = TrainingRun(config=self.classifier, seed=0, num_steps=num_steps)
+        steps = seconds(lambda: fit_head_end_to_end(self.backbone, train, run))
         evaluation = seconds(lambda: features_of(self.backbone, self.evaluation))
         return steps * self.num_steps / num_steps + evaluation
 

@@ -23,9 +23,10 @@ from flowerti.adapters.classes import load_parameters
 from flowerti.adapters.lora import adapted
 from flowerti.artifacts.identity import key_of, seed_for, slug
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, SamplingConfig
 from flowerti.data.shards import ShardFile, read_shard_key, write_shard
-from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
+from flowerti.diffusion import Base, load_base
 from flowerti.inversion.concepts import load_concept, load_rows
 from flowerti.inversion.encoding import TextStates, encode_empty_prompt, encode_text, tokenise
 

@@ -48,7 +48,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
         ValueError: something is missing or wrong; names it and says what to do.
     """
     from flowerti.adapters.lora import check_rank
-    from flowerti.diffusion import hash_base, verify_base
+    from flowerti.base_files import hash_base, verify_base
     from flowerti.features.backbones import verify_weights
 
     _refuse_other_config(experiment, run)

@@ -1,42 +1,51 @@
-"""The shape of the house: who may import whom, how large a room may be, and what must not lie around."""
+"""The shape of the package: who may import whom, how large functions and files may be, and what must not lie around."""
 
 import ast
 import os
 import re
+import statistics
 import subprocess
-from collections.abc import Iterator
-from graphlib import TopologicalSorter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "flowerti"
-DOORS = ROOT / "ray_jobs"
+FOLDERS = ("flowerti", "ray_jobs", "benchmarks", "pretraining")
+"""Whose modules keep the shape; those outside the package may import all of it, and it imports none of them."""
 
 LAYERS: list[set[str]] = [
-    {"flowerti", "config", "artifacts", "metrics", "oxford_names", "shares"},
-    {"prompts", "demo", "data", "features", "diffusion"},
-    {"inversion", "classifier"},
-    {"adapters"},
+    {"flowerti", "tables"},
+    {"sources", "arms"},
+    {"config", "metrics"},
+    {"artifacts", "progress", "oxford_names"},
+    {"prompts", "demo", "data", "features", "diffusion", "base_files"},
+    {"inversion", "classifier", "adapters"},
     {"sampling", "scoring"},
     {"study", "sweep"},
     {"cluster"},
-    {"report", "plan", "status"},
-    {"pipeline"},
-    {"cli"},
-    {"ray_jobs"},
+    {"report", "plan", "status", "pipeline", "cli"},
 ]
-"""A module imports from its own layer and those before it; the demo's drawing and networks stand with the data."""
+"""Modules and folders of the package. A module imports from those of its own layer that do not import it, directly or
+through others, and from the layers before it."""
 
-MAX_LINES = 400
+MAX_LAYERS = 10
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES, MAX_MEDIAN_LINES, MAX_P90_LINES = 45, 10, 25
+MAX_PARAMETERS = 7
+BANNED_WORDS = ("picture", "room", "door", "house")
+ALLOWED_PHRASES = ("a picture of a {}",)
+"""A prompt template that all numbers depend on."""
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".j2", ".cfg", ".ini", ".sh", ".html", ""}
 
 
 def modules() -> dict[str, Path]:
-    """Dotted name -> file, for the package and the doors."""
+    """Dotted name -> file, for the package and what stands beside it."""
     found = {}
-    for path in sorted([*PACKAGE.rglob("*.py"), *DOORS.rglob("*.py")]):
+    for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -44,58 +53,100 @@ def modules() -> dict[str, Path]:
 
 MODULES = modules()
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+PACKAGED = [name for name in MODULES if name.split(".")[0] == "flowerti"]
 
 
-def imported(name: str) -> Iterator[str]:
-    """Dotted names that a module imports anywhere in it, relative ones resolved."""
-    for node in ast.walk(TREES[name]):
+def imports_of(tree: ast.Module) -> Iterator[str]:
+    """Dotted names that a module imports anywhere in it; a module that is imported from its folder by its own name."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} imports relatively"
+            assert node.level == 0, f"line {node.lineno} imports relatively"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 yield full if full in MODULES else str(node.module)
 
 
-def layer_of(name: str) -> int:
+IMPORTS = {name: set(imports_of(tree)) for name, tree in TREES.items()}
+
+
+def member_of(name: str) -> str:
+    """Which entry of LAYERS a module of the package belongs to."""
     parts = name.split(".")
-    room = parts[0] if parts[0] == "ray_jobs" or len(parts) == 1 else parts[1]
-    found = [i for i, rooms in enumerate(LAYERS) if room in rooms]
+    return parts[0] if len(parts) == 1 else parts[1]
+
+
+def layer_of(name: str) -> int:
+    found = [i for i, members in enumerate(LAYERS) if member_of(name) in members]
     assert len(found) == 1, f"{name} stands in {len(found)} layers: give it one place in LAYERS"
     return found[0]
 
 
-def test_the_rooms_are_found():
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """The nodes of one circle, in order; none where there is no circle."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_the_modules_are_found():
     assert {"flowerti", "flowerti.config.experiment", "flowerti.cluster.sweep", "ray_jobs.pipeline"} <= set(MODULES)
-    assert "flowerti.config.experiment" in set(imported("flowerti.config.presets"))
-    assert "flowerti.pipeline" in set(imported("flowerti.cli")), "imports inside functions count"
+    assert "benchmarks.paired" in MODULES
+    assert "flowerti.config.experiment" in IMPORTS["flowerti.config.presets"]
+    assert "flowerti.pipeline" in IMPORTS["flowerti.cli"], "imports inside functions count"
 
 
-@pytest.mark.parametrize("name", list(MODULES))
+def test_there_are_few_layers_and_nothing_in_them_is_gone():
+    assert len(LAYERS) <= MAX_LAYERS
+    assert set().union(*LAYERS) == {member_of(name) for name in PACKAGED}
+
+
+@pytest.mark.parametrize("name", PACKAGED)
 def test_imports_run_one_way(name: str):
     here = layer_of(name)
-    for other in imported(name):
-        if other.split(".")[0] in ("flowerti", "ray_jobs"):
-            assert layer_of(other) <= here, f"{name} imports {other}, which stands above it"
+    outside = [other for other in IMPORTS[name] if other.split(".")[0] in FOLDERS[1:]]
+    assert not outside, f"{name} imports {outside[0]}, which is not part of the package"
+    above = [o for o in IMPORTS[name] if o.split(".")[0] == "flowerti" and layer_of(o) > here]
+    assert not above, f"{name} imports {', '.join(above)}, which stand above it"
 
 
-def test_no_imports_run_in_a_circle():
-    graph = {name: {other for other in imported(name) if other in MODULES} - {name} for name in MODULES}
-    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+def test_no_imports_of_modules_run_in_a_circle():
+    assert circle_in({name: {o for o in IMPORTS[name] if o in MODULES} - {name} for name in MODULES}) == []
 
 
-@pytest.mark.parametrize("name", list(MODULES))
-def test_ray_is_imported_by_the_cluster_and_the_doors_only(name: str):
-    if not name.startswith(("flowerti.cluster", "ray_jobs")):
-        assert not [other for other in imported(name) if other.split(".")[0] == "ray"]
+def test_no_imports_of_folders_run_in_a_circle():
+    graph: dict[str, set[str]] = {}
+    for name in PACKAGED:
+        members = {member_of(o) for o in IMPORTS[name] if o.split(".")[0] == "flowerti" and o != "flowerti"}
+        graph.setdefault(member_of(name), set()).update(members - {member_of(name)})
+    assert circle_in(graph) == []
+
+
+def test_a_circle_would_be_seen():
+    assert set(circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}})) == {"b", "c"}
+
+
+def imports_ray(name: str) -> bool:
+    return "ray" in {other.split(".")[0] for other in IMPORTS[name]}
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGED if not name.startswith("flowerti.cluster")])
+def test_the_cluster_alone_imports_ray(name: str):
+    assert not imports_ray(name)
+
+
+def test_one_module_of_the_pretraining_imports_ray():
+    assert len([name for name in MODULES if name.split(".")[0] == "pretraining" and imports_ray(name)]) <= 1
 
 
 def test_the_report_does_not_know_the_cluster():
-    rooms = [n for n in MODULES if n.startswith(("flowerti.report", "flowerti.report.publish", "flowerti.status"))]
-    assert len(rooms) > 3
-    for name in rooms:
-        assert not [other for other in imported(name) if other.startswith("flowerti.cluster")]
+    names = [n for n in MODULES if n.startswith(("flowerti.report", "flowerti.status"))]
+    assert len(names) > 3
+    for name in names:
+        assert not [other for other in IMPORTS[name] if other.startswith("flowerti.cluster")]
 
 
 @pytest.mark.parametrize("name", list(MODULES))
@@ -116,9 +167,86 @@ def test_each_function_is_annotated(name: str):
             assert not bare, f"{where}: {', '.join(bare)} not annotated"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """How large a function is."""
+
+    where: str
+    num_lines: int
+    """Decorators and docstring included."""
+    num_parameters: int
+    """Without self and cls."""
+
+
+def shapes_of(name: str, tree: ast.Module) -> Iterator[Shape]:
+    """The shape of each function of a module, nested ones and methods included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            yield Shape(
+                where=f"{name}.{node.name} (line {node.lineno})",
+                num_lines=(node.end_lineno or node.lineno) - first + 1,
+                num_parameters=len([a for a in given if a is not None and a.arg not in ("self", "cls")]),
+            )
+
+
+SHAPES = [shape for name, tree in TREES.items() for shape in shapes_of(name, tree)]
+
+
+def too_large(measure: Callable[[Shape], int], most: int) -> list[str]:
+    return [f"{shape.where}: {measure(shape)}" for shape in SHAPES if measure(shape) > most]
+
+
+def test_shapes_are_measured():
+    code = "class A:\n    @property\n    def f(self, a, *, b=1, **c):\n        def g(): ...\n        return g\n"
+    found = {shape.where.split(" ")[0]: shape for shape in shapes_of("m", ast.parse(code))}
+    assert (found["m.f"].num_lines, found["m.f"].num_parameters) == (4, 3)
+    assert (found["m.g"].num_lines, found["m.g"].num_parameters) == (1, 0)
+
+
+def test_no_function_grows_too_long():
+    assert too_large(lambda shape: shape.num_lines, MAX_FUNCTION_LINES) == []
+
+
+def test_most_functions_are_short():
+    lengths = sorted(shape.num_lines for shape in SHAPES)
+    assert statistics.median(lengths) <= MAX_MEDIAN_LINES
+    assert statistics.quantiles(lengths, n=10)[-1] <= MAX_P90_LINES
+
+
+def test_no_function_takes_too_much():
+    assert too_large(lambda shape: shape.num_parameters, MAX_PARAMETERS) == []
+
+
 @pytest.mark.parametrize("name", list(MODULES))
 def test_no_file_grows_too_long(name: str):
-    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+def banned_words_in(text: str) -> list[str]:
+    """Where a text uses one of the banned words or its plural, as a word or as a part of a name such as a_word."""
+    for phrase in ALLOWED_PHRASES:
+        text = text.replace(phrase, "")
+    pattern = re.compile(rf"(?<![a-z])({'|'.join(BANNED_WORDS)})s?(?![a-z])", re.IGNORECASE)
+    return [f"{i}: {line.strip()}" for i, line in enumerate(text.splitlines(), start=1) if pattern.search(line)]
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_no_metaphors(name: str):
+    assert banned_words_in(MODULES[name].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["the Room = 1", "doors.open()", "a picture of a lily", 'x = {"house": 1}', "read_room()"]
+)
+def test_metaphors_would_be_seen(text: str):
+    assert banned_words_in(text)
+
+
+@pytest.mark.parametrize("text", ["headroom", 'TEMPLATE = "a picture of a {}"', "indoor", "greenhouse"])
+def test_other_words_are_free(text: str):
+    assert banned_words_in(text) == []
 
 
 def unsafe_reads(tree: ast.Module) -> Iterator[str]:

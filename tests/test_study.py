@@ -15,6 +15,7 @@ from PIL import Image
 from flowerti import study
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import PARTS
 from flowerti.config.experiment import (
     BaseConfig,
     ClassifierConfig,
@@ -29,7 +30,6 @@ from flowerti.config.experiment import (
 from flowerti.config.presets import flowers102
 from flowerti.data.census import listing_key
 from flowerti.data.dataset import SPLITS
-from flowerti.diffusion import PARTS
 
 CLASSES = ("azalea", "sword lily", "zinnia")
 

@@ -20,9 +20,10 @@ from flowerti.adapters.lora import adapter_bytes, read_adapter
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import Adapter, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, LoraConfig
-from flowerti.data.access import read_images
-from flowerti.diffusion import load_base, resolve_folder, verify_base
+from flowerti.data.dataset import read_images
+from flowerti.diffusion import load_base
 from flowerti.inversion import checkpoints
 from flowerti.inversion.concepts import InversionTask, concept_folder, load_concept, load_rows
 from flowerti.inversion.denoising import prepare

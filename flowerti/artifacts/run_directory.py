@@ -1,4 +1,4 @@
-"""The run directory: the whole memory of a run, on a local disk or on S3 or GCS through pyarrow.
+"""The run directory: everything that a run keeps, on a local disk or on S3 or GCS through pyarrow.
 
 Files appear whole or not at all: on a local disk they are written to a temporary name and moved into place, an object
 store commits a file when its upload ends. A JSON artifact carries the key of what it was made from; asking for it with
@@ -26,7 +26,7 @@ _MAX_NAME_BYTES = 255
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """A folder named by a path or an s3:// or gs:// address; small, so that it can travel to workers."""
+    """A folder named by a path or an s3:// or gs:// address; small, as it is sent to workers."""
 
     uri: str
 

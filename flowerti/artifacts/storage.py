@@ -1,8 +1,8 @@
 """Opens the place where a run directory lies: a local disk, S3 or GCS, all through pyarrow.
 
-An object store is asked for its bucket once, when a process first opens it, so that a wrong name, a missing permission
-or an unreachable network is told in one sentence within seconds. Credentials come from the environment, never from an
-address, which is printed and kept in files. This module does not know what is stored.
+Object stores are validated when a process first opens them, so that a wrong name, a missing permission or an
+unreachable network ends a run within seconds and with one sentence. Credentials come from the environment, never from
+an address, which is printed and kept in files. This module does not know what is stored.
 """
 
 import datetime
@@ -19,17 +19,17 @@ _TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Patience:
-    """How long a store's silence is borne."""
+class _Retries:
+    """How long a store that does not answer is tried again."""
 
     s3_num_attempts: int
     gcs_limit_s: int
 
 
-_AT_THE_DOOR = _Patience(s3_num_attempts=3, gcs_limit_s=4)
+_AT_START_UP = _Retries(s3_num_attempts=3, gcs_limit_s=4)
 """A person waits for the first answer."""
-_IN_A_RUN = _Patience(s3_num_attempts=6, gcs_limit_s=60)
-"""A hiccup of the store must not end a run."""
+_DURING_A_RUN = _Retries(s3_num_attempts=6, gcs_limit_s=60)
+"""A short outage of the store must not end a run."""
 _OPTIONS = {"s3": {"endpoint_override", "scheme", "region"}, "gs": {"endpoint_override", "scheme", "anonymous"}}
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role",
@@ -38,14 +38,14 @@ _CREDENTIALS = {
 
 
 def open_storage(uri: str) -> "tuple[FileSystem, str]":
-    """The file system of a path or address, and the path in it; asks an object store whether its bucket is there.
+    """The file system of a path or address, and the path in it; checks that an object store has the bucket.
 
     Args:
         uri: a local path, file://..., s3://bucket/path or gs://bucket/path. Object stores take `endpoint_override`,
             `scheme` and, on S3, `region` as options: s3://bucket/path?endpoint_override=host:port&scheme=http.
 
     Raises:
-        ValueError: the address is malformed, or its bucket is missing, closed to us or out of reach.
+        ValueError: the address is malformed, or its bucket is missing, may not be read or cannot be reached.
     """
     from pyarrow import fs
 
@@ -65,8 +65,8 @@ def _open_address(uri: str) -> "tuple[FileSystem, str]":
         parts = urlsplit(uri)
         bucket, options = _bucket_of(parts), _options_of(parts)
         open_with = functools.partial(_open_s3, bucket) if scheme == "s3" else _open_gcs
-        is_there = open_with(options, _AT_THE_DOOR).get_file_info(bucket).type != fs.FileType.NotFound
-        filesystem = open_with(options, _IN_A_RUN)
+        is_there = open_with(options, _AT_START_UP).get_file_info(bucket).type != fs.FileType.NotFound
+        filesystem = open_with(options, _DURING_A_RUN)
     except (ValueError, OSError) as error:
         raise ValueError(f"run directory {uri!r} cannot be opened: {reason_of(scheme, error)}") from error
     if not is_there:
@@ -76,7 +76,7 @@ def _open_address(uri: str) -> "tuple[FileSystem, str]":
 
 def _bucket_of(parts: SplitResult) -> str:
     if "@" in parts.netloc:
-        raise ValueError(f"credentials do not belong into an address: set {_CREDENTIALS[parts.scheme]}")
+        raise ValueError(f"credentials do not belong in an address: set {_CREDENTIALS[parts.scheme]}")
     if not parts.netloc or parts.fragment:
         raise ValueError(f"it must read {parts.scheme}://bucket/path")
     return parts.netloc
@@ -91,19 +91,19 @@ def _options_of(parts: SplitResult) -> dict[str, str]:
     return options
 
 
-def _open_s3(bucket: str, options: dict[str, str], patience: _Patience) -> "FileSystem":
+def _open_s3(bucket: str, options: dict[str, str], retries: _Retries) -> "FileSystem":
     from pyarrow import fs
 
     endpoint = _endpoint_of_environment() | options
-    asked = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     is_amazon = "endpoint_override" not in endpoint
     return fs.S3FileSystem(
-        region=asked or (fs.resolve_s3_region(bucket) if is_amazon else "us-east-1"),
+        region=region or (fs.resolve_s3_region(bucket) if is_amazon else "us-east-1"),
         endpoint_override=endpoint.get("endpoint_override"),
         scheme=endpoint.get("scheme"),
         connect_timeout=_TIMEOUT_S / 2,
         request_timeout=_TIMEOUT_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=patience.s3_num_attempts),
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=retries.s3_num_attempts),
     )
 
 
@@ -118,7 +118,7 @@ def _endpoint_of_environment() -> dict[str, str]:
     return {"scheme": scheme, "endpoint_override": host.rstrip("/")}
 
 
-def _open_gcs(options: dict[str, str], patience: _Patience) -> "FileSystem":
+def _open_gcs(options: dict[str, str], retries: _Retries) -> "FileSystem":
     from pyarrow import fs
 
     return fs.GcsFileSystem(
@@ -126,7 +126,7 @@ def _open_gcs(options: dict[str, str], patience: _Patience) -> "FileSystem":
         endpoint_override=options.get("endpoint_override"),
         scheme=options.get("scheme"),
         # the client's own limit is a quarter of an hour
-        retry_time_limit=datetime.timedelta(seconds=patience.gcs_limit_s),
+        retry_time_limit=datetime.timedelta(seconds=retries.gcs_limit_s),
     )
 
 
@@ -136,12 +136,12 @@ _NO_TOKEN = ("Could not create a OAuth2 access token", "UNAUTHENTICATED")
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether an object store refused what the credentials at hand asked for."""
+    """Whether an object store refused a request for want of permission."""
     return any(word in str(error) for word in _DENIED)
 
 
 def reason_of(scheme: str, error: Exception) -> str:
-    """One sentence for what an object store answered: what is wrong, what to do, and its own words."""
+    """An object store's error in one sentence: what is wrong, what to do, and the store's own words."""
     text = " ".join(str(error).split())
     where = _CREDENTIALS.get(scheme, "")
     if is_denied(error):

@@ -1,21 +1,60 @@
-"""What a step of training sees: which images a batch holds, how they are mixed, and the loss over them.
+"""What a step of training sees: which images a batch holds, and how they are mixed.
 
-The arms of the sweep differ here only: class-balanced sampling, Balanced Softmax, replaced images, weights, softened
-targets. All draws of a training are made before its first step from one generator. This module does not know about
-networks or optimisers.
+The arms of the sweep differ in the treatment of images: class-balanced sampling, Balanced Softmax, replaced images,
+weights, softened targets. All draws of a training are made before its first step from one generator. This module does
+not know about networks, losses or optimisers.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
-from torch import Tensor, nn
+from jaxtyping import Float, Float32, Int64, Num
+from torch import Tensor
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import ClassifierConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelledInputs:
+    """What a classifier learns from, or is judged by, with the class of each image."""
+
+    inputs: Num[np.ndarray, "num *shape"]
+    """Features [num, views, dim], images [num, height, width, 3], or several views of images [num, views, height,
+    width, 3]; images are uint8."""
+    class_ids: Int64[np.ndarray, " any"]
+    """One for each image, in [0, num_classes); its length is checked below, with an error for a person."""
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        """Check that it fits together.
+
+        Raises:
+            ValueError: there are no images, lengths differ, or a class id is out of range.
+        """
+        num, ids = len(self.inputs), self.class_ids
+        if num == 0 or len(ids) != num:
+            raise ValueError(f"class_ids has {len(ids)} entries for {num} images: give one for each of at least one")
+        if ids.min() < 0 or ids.max() >= self.num_classes:
+            raise ValueError(f"class_ids must lie in [0, {self.num_classes}), but span {ids.min()} to {ids.max()}")
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.class_ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRun:
+    """How one training goes, whatever it trains on."""
+
+    config: ClassifierConfig
+    seed: int
+    """Seed of all draws."""
+    num_steps: int
+    """Optimiser steps, each on a full batch; 0 leaves everything at its start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +77,18 @@ class Treatment:
     replace_probability: float = 0.0
     """Probability that a drawn image gives way to an image of its class beyond num_drawn."""
 
+    def check(self, num_images: int) -> None:
+        """Refuse weights and smoothing that do not fit a training set.
+
+        Raises:
+            ValueError: a length differs, a weight is not positive, or a share to spread is not in [0, 1).
+        """
+        weights, smoothing = self.weights, self.smoothing
+        if weights is not None and not (len(weights) == num_images and np.isfinite(weights).all() and min(weights) > 0):
+            raise ValueError(f"weights must be {num_images} positive finite numbers, one for each training image")
+        if smoothing is not None and not (len(smoothing) == num_images and ((smoothing >= 0) & (smoothing < 1)).all()):
+            raise ValueError(f"smoothing must be {num_images} numbers in [0, 1), one for each training image")
+
 
 PLAIN = Treatment()
 
@@ -51,53 +102,27 @@ class Draws:
     flips: Int64[Tensor, "steps batch"]
 
 
-def plan_batches(
-    num_images: int,
-    num_views: int,
-    class_ids: Int64[np.ndarray, " any"],
-    num_classes: int,
-    config: ClassifierConfig,
-    treatment: Treatment,
-    seed: int,
-    num_steps: int,
-    device: torch.device,
-) -> tuple[Draws, "BatchLoss"]:
-    """All draws of a training and the loss over them.
+def draw_batches(train: LabelledInputs, run: TrainingRun, treatment: Treatment) -> Draws:
+    """Draw all batches of a training: new orders of all images, or classes equally often with replacement.
 
     Args:
-        num_images: training images.
-        num_views: views of each.
-        class_ids: class of each image, in [0, num_classes).
-        num_classes: number of classes.
-        config: batch size and label smoothing.
+        train: training inputs with an axis of views behind the first one.
+        run: batch size, seed and steps.
         treatment: what is done with the images.
-        seed: seed of all draws.
-        num_steps: batches.
-        device: where logits will lie.
 
     Raises:
-        ValueError: as `check_training_set`, or Balanced Softmax meets a class without an image.
+        ValueError: as `Treatment.check`.
     """
-    check_training_set(num_images, class_ids, num_classes, treatment)
-    num_drawn, probability = treatment.num_drawn, treatment.replace_probability
-    draws = draw(class_ids[:num_drawn], config.batch_size, num_steps, num_views, treatment.balanced, seed)
-    images = replace_draws(draws.images, class_ids, num_drawn, probability, seed)
-    loss = BatchLoss(class_ids, num_classes, config.label_smoothing, treatment, device)
-    return replace(draws, images=images), loss
-
-
-def draw(
-    class_ids: Int64[np.ndarray, " num"], batch_size: int, num_steps: int, num_views: int, balanced: bool, seed: int
-) -> Draws:
-    """Draw all batches of a training: new orders of all images, or classes equally often with replacement."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (num_steps, batch_size)
-    order = (_balanced_order if balanced else _shuffled_order)(class_ids, num_steps * batch_size, generator)
-    return Draws(
-        images=order.reshape(shape),
-        views=torch.randint(num_views, shape, generator=generator),
-        flips=torch.randint(2, shape, generator=generator),
-    )
+    treatment.check(len(train))
+    generator = torch.Generator().manual_seed(run.seed)
+    shape = (run.num_steps, run.config.batch_size)
+    order = _balanced_order if treatment.balanced else _shuffled_order
+    images = order(train.class_ids[: treatment.num_drawn], math.prod(shape), generator).reshape(shape)
+    views = torch.randint(train.inputs.shape[1], shape, generator=generator)
+    flips = torch.randint(2, shape, generator=generator)
+    probability = treatment.replace_probability
+    images = replace_draws(images, train.class_ids, treatment.num_drawn, probability, run.seed)
+    return Draws(images=images, views=views, flips=flips)
 
 
 def _shuffled_order(
@@ -115,6 +140,7 @@ def _balanced_order(
     """A class first, each that has images equally likely, then one of its images."""
     present, counts = np.unique(class_ids, return_counts=True)
     starts, sizes = torch.from_numpy(np.cumsum(counts) - counts), torch.from_numpy(counts)
+    # c uniform over the classes that are there, then image number floor(u n_c) of class c, u ~ U[0, 1)
     classes = torch.randint(len(present), (num_draws,), generator=generator)
     places = (torch.rand(num_draws, generator=generator, dtype=torch.float64) * sizes[classes]).long()
     return torch.from_numpy(np.argsort(class_ids, kind="stable"))[starts[classes] + places]
@@ -149,6 +175,7 @@ def replace_draws(
     for class_id in np.unique(class_ids[num_drawn:]):
         pool = torch.from_numpy(num_drawn + np.flatnonzero(class_ids[num_drawn:] == class_id))
         chosen = is_replaced & (classes == int(class_id))
+        # image number floor(u m) of the m replacements of the class, u ~ U[0, 1)
         replaced[chosen] = pool[(places[chosen] * len(pool)).long()]
     return replaced
 
@@ -166,87 +193,11 @@ def mix_batch(
     """
     from torchvision.transforms import v2
 
+    # l ~ Beta(1, 1), one for the batch; x_(i-1) is the image before, y a distribution over the classes
+    # mixup:  x_i <- l x_i + (1 - l) x_(i-1)          y_i <- l y_i + (1 - l) y_(i-1)
+    # CutMix: x_i <- m * x_i + (1 - m) * x_(i-1)      the same, with l the share of pixels outside the box, mean(m)
     transform = (v2.MixUp if how == "mixup" else v2.CutMix)(num_classes=num_classes)
     # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return transform(inputs, targets)
-
-
-class BatchLoss:
-    """Mean cross-entropy of a batch, with label smoothing, Balanced Softmax, weights and soft targets as asked for."""
-
-    def __init__(
-        self,
-        class_ids: Int64[np.ndarray, " num"],
-        num_classes: int,
-        label_smoothing: float,
-        treatment: Treatment,
-        device: torch.device,
-    ) -> None:
-        weights, smoothing = treatment.weights, treatment.smoothing
-        self._class_ids = torch.from_numpy(np.array(class_ids)).to(device)
-        self._num_classes = num_classes
-        self._label_smoothing = label_smoothing
-        self._log_counts = _log_counts(class_ids, num_classes).to(device) if treatment.balanced_softmax else None
-        self._weights = None if weights is None else torch.from_numpy(weights / weights.mean()).to(device)
-        self._smoothing = None if smoothing is None else torch.from_numpy(np.array(smoothing)).to(device)
-
-    def __call__(self, logits: Float[Tensor, "batch classes"], image_ids: Int64[Tensor, " batch"]) -> Float[Tensor, ""]:
-        """The loss of the images with these ids, in nats."""
-        return self.of_targets(logits, self.targets(image_ids), image_ids)
-
-    def targets(self, image_ids: Int64[Tensor, " batch"]) -> Int64[Tensor, " batch"] | Float[Tensor, "batch classes"]:
-        """The classes of these images; where single images are smoothed, distributions over the classes.
-
-        Source: Szegedy et al. 2016, section 7, with a share of its own for each image.
-        """
-        image_ids = image_ids.to(self._class_ids.device)
-        class_ids = self._class_ids[image_ids]
-        if self._smoothing is None:
-            return class_ids
-        spread = self._smoothing[image_ids][:, None]
-        return (1 - spread) * nn.functional.one_hot(class_ids, self._num_classes) + spread / self._num_classes
-
-    def of_targets(
-        self,
-        logits: Float[Tensor, "batch classes"],
-        targets: Int64[Tensor, " batch"] | Float[Tensor, "batch classes"],
-        image_ids: Int64[Tensor, " batch"],
-    ) -> Float[Tensor, ""]:
-        """The loss towards other targets: class ids, or a distribution over the classes for each image."""
-        image_ids = image_ids.to(logits.device)
-        if self._log_counts is not None:
-            logits = logits + self._log_counts
-        losses = nn.functional.cross_entropy(logits, targets, label_smoothing=self._label_smoothing, reduction="none")
-        return (losses if self._weights is None else losses * self._weights[image_ids]).mean()
-
-
-def _log_counts(class_ids: Int64[np.ndarray, " num"], num_classes: int) -> Float32[Tensor, " classes"]:
-    counts = np.bincount(class_ids, minlength=num_classes)
-    if counts.min() == 0:
-        raise ValueError(f"class {counts.argmin()} has no training image: Balanced Softmax needs one of each class")
-    return torch.from_numpy(np.log(counts).astype(np.float32))
-
-
-def check_training_set(
-    num_images: int,
-    class_ids: Int64[np.ndarray, " any"],
-    num_classes: int,
-    treatment: Treatment,
-) -> None:
-    """Refuse a training set that does not fit together.
-
-    Raises:
-        ValueError: there are no images, lengths differ, a class id is out of range, a weight is not positive, or a
-            share to spread is not in [0, 1).
-    """
-    if num_images == 0 or len(class_ids) != num_images:
-        raise ValueError(f"class_ids has {len(class_ids)} entries for {num_images} training images: give one each")
-    if class_ids.min() < 0 or class_ids.max() >= num_classes:
-        raise ValueError(f"class_ids must lie in [0, {num_classes}), but span {class_ids.min()} to {class_ids.max()}")
-    weights, smoothing = treatment.weights, treatment.smoothing
-    if weights is not None and not (len(weights) == num_images and np.isfinite(weights).all() and min(weights) > 0):
-        raise ValueError(f"weights must be {num_images} positive finite numbers, one for each training image")
-    if smoothing is not None and not (len(smoothing) == num_images and ((smoothing >= 0) & (smoothing < 1)).all()):
-        raise ValueError(f"smoothing must be {num_images} numbers in [0, 1), one for each training image")

@@ -14,12 +14,12 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from flowerti.artifacts.identity import seed_for
-from flowerti.classifier.batches import PLAIN, BatchLoss, Draws, Treatment, mix_batch, plan_batches
+from flowerti.classifier.batch_loss import BatchLoss
+from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
+from flowerti.classifier.batches import PLAIN, Draws, LabelledInputs, TrainingRun, Treatment, draw_batches, mix_batch
 from flowerti.classifier.training import Head, detached, new_head, steps_per_epoch, take_steps
-from flowerti.config.experiment import ClassifierConfig
 from flowerti.features.backbones import Backbone
 from flowerti.features.extraction import augment, preprocess
-from flowerti.shares import WHOLE, Part
 
 
 @dataclass(frozen=True)
@@ -50,90 +50,102 @@ class FineTuned:
 
 def fine_tune(
     backbone: Backbone,
-    images: UInt8[np.ndarray, "num *views height width 3"],
-    class_ids: Int64[np.ndarray, " num"],
-    num_classes: int,
-    config: ClassifierConfig,
-    seed: int,
-    num_steps: int,
+    train: LabelledInputs,
+    run: TrainingRun,
     treatment: Treatment = PLAIN,
     *,
     on_epoch: Callable[[int, FineTuned], None] | None = None,
-    part: Part = WHOLE,
+    share: BatchShare = WHOLE_BATCH,
 ) -> FineTuned:
     """Train a copy of the whole backbone under a new head, with random horizontal flips and what the config adds.
 
     The network stays in eval mode: batch norm keeps the statistics of its weights, because those of a few images are
     worse, and dropout is off. So an image's gradient does not depend on the others of its batch, and the mean over
-    equally large parts of a batch is the batch's.
+    equally large shares of a batch is the batch's.
 
     Args:
         backbone: where to start; it is not changed.
-        images: training images; with an axis of views behind the first one, a draw takes a random view.
-        class_ids: as in `fit_head`.
-        num_classes: as in `fit_head`.
-        config: as in `fit_head`; and rand_augment, batch_mixing.
-        seed: as in `fit_head`.
-        num_steps: as in `fit_head`.
+        train: images uint8 [num, height, width, 3], or [num, views, height, width, 3] of which a draw takes a view.
+        run: as in `fit_head`; and rand_augment, batch_mixing.
         treatment: as in `fit_head`; of a mixed pair the weight counts of the image whose place it is.
         on_epoch: as in `fit_head`; the network that it is given goes on changing afterwards.
-        part: this process's share of every batch; all processes get the same other arguments and end with the same
+        share: this process's share of every batch; all processes get the same other arguments and end with the same
             network, which is that of one process up to rounding.
 
     Raises:
-        ValueError: a batch cannot be cut into equal parts, or as `fit_head`.
+        ValueError: a batch cannot be cut into equal shares, or as `draw_batches` and `BatchLoss`.
     """
-    if config.batch_size % part.size:
-        raise ValueError(f"classifier.batch_size is {config.batch_size}: must be a multiple of {part.size} processes")
-    views = images[:, None] if images.ndim == 4 else images
-    draws, loss = plan_batches(
-        len(views), views.shape[1], class_ids, num_classes, config, treatment, seed, num_steps, backbone.device
-    )
+    if run.config.batch_size % share.size:
+        raise ValueError(
+            f"classifier.batch_size is {run.config.batch_size}: must be a multiple of {share.size} processes"
+        )
     trained = replace(backbone, module=copy.deepcopy(backbone.module).eval().requires_grad_(True))
-    head = new_head(num_classes, backbone.dim, backbone.device, None)
-
-    def step_loss(step: int) -> Float[Tensor, ""]:
-        inputs, targets, image_ids = _batch(trained, views, draws, loss, num_classes, config, seed, step, part)
-        return loss.of_targets(_logits(trained, head, inputs), targets, image_ids)
-
+    head = new_head(train.num_classes, backbone.dim, backbone.device, None)
+    batches = _batches_of(train, run, treatment, share, backbone.device)
     parameters = [head.weight, head.bias, *trained.module.parameters()]
-    epoch_steps = steps_per_epoch(len(images), config.batch_size)
-    for epoch in take_steps(step_loss, parameters, config, num_steps, epoch_steps, part):
+    epoch_steps = steps_per_epoch(len(train), run.config.batch_size)
+    for epoch in take_steps(lambda step: batches.mean_loss(trained, head, step), parameters, run, epoch_steps, share):
         if on_epoch is not None:
-            on_epoch(epoch, FineTuned(trained, detached(head), config.batch_size))
+            on_epoch(epoch, FineTuned(trained, detached(head), run.config.batch_size))
     trained.module.zero_grad()
     trained.module.requires_grad_(False)
-    return FineTuned(trained, detached(head), config.batch_size)
+    return FineTuned(trained, detached(head), run.config.batch_size)
 
 
-def _batch(
-    backbone: Backbone,
-    views: UInt8[np.ndarray, "num views height width 3"],
-    draws: Draws,
-    loss: BatchLoss,
-    num_classes: int,
-    config: ClassifierConfig,
-    seed: int,
-    step: int,
-    part: Part,
-) -> tuple[Float32[Tensor, "part 3 s s"], Tensor, Int64[Tensor, " part"]]:
-    """What the network sees of a step's batch, the targets, and whose they are."""
-    is_mixed = config.batch_mixing != "none"
-    places = torch.arange(config.batch_size)
-    # a mixed image needs its neighbour, so there the whole batch is made before it is cut
-    places = places if is_mixed else part.cut(places)
-    image_ids = draws.images[step][places]
-    batch = views[image_ids.numpy(), draws.views[step][places].numpy()]
-    flipped = draws.flips[step][places].numpy() == 1
-    batch[flipped] = batch[flipped, :, ::-1]
-    if config.rand_augment:
-        batch = augment(batch, 1, seed_for(seed, "", "fine_tune/augment", step), places.numpy())[:, 0]
-    inputs, targets = preprocess(backbone, batch), loss.targets(image_ids)
-    if config.batch_mixing == "none":
-        return inputs, targets, image_ids
-    mixing_seed = seed_for(seed, "", "fine_tune/mix", step)
-    inputs, targets = mix_batch(inputs, targets, num_classes, config.batch_mixing, mixing_seed)
-    return part.cut(inputs), part.cut(targets), part.cut(image_ids)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Batches:
+    """All batches of a training, made step by step from what was drawn, and the loss over them."""
+
+    train: LabelledInputs
+    """Images with an axis of views."""
+    run: TrainingRun
+    draws: Draws
+    loss: BatchLoss
+    share: BatchShare
+
+    def mean_loss(self, backbone: Backbone, head: Head, step: int) -> Float[Tensor, ""]:
+        """The loss of a network over this process's share of a step's batch."""
+        inputs, targets, image_ids = self._of_step(backbone, step)
+        return self.loss.of_targets(_logits(backbone, head, inputs), targets, image_ids)
+
+    def _of_step(
+        self, backbone: Backbone, step: int
+    ) -> tuple[Float32[Tensor, "share 3 s s"], Tensor, Int64[Tensor, " share"]]:
+        """What the network sees of a step's batch, the targets, and whose they are."""
+        mixing = self.run.config.batch_mixing
+        places = torch.arange(self.run.config.batch_size)
+        # a mixed image needs its neighbour, so there the whole batch is made before it is cut
+        places = places if mixing != "none" else self.share.cut(places)
+        image_ids = self.draws.images[step][places]
+        inputs = preprocess(backbone, self._images(step, places))  # share h w 3 uint8 -> share 3 s s float32
+        targets = self.loss.targets(image_ids)
+        if mixing == "none":
+            return inputs, targets, image_ids
+        mixing_seed = seed_for(self.run.seed, "", "fine_tune/mix", step)
+        inputs, targets = mix_batch(inputs, targets, self.train.num_classes, mixing, mixing_seed)
+        return self.share.cut(inputs), self.share.cut(targets), self.share.cut(image_ids)
+
+    def _images(self, step: int, places: Int64[Tensor, " share"]) -> UInt8[np.ndarray, "share height width 3"]:
+        """The drawn views at some places of a step's batch, flipped and augmented as drawn."""
+        draws = self.draws
+        image_ids, view_ids = draws.images[step][places].numpy(), draws.views[step][places].numpy()
+        images = self.train.inputs[image_ids, view_ids]  # num views h w 3 -> share h w 3
+        flipped = draws.flips[step][places].numpy() == 1
+        images[flipped] = images[flipped, :, ::-1]
+        if not self.run.config.rand_augment:
+            return images
+        seed = seed_for(self.run.seed, "", "fine_tune/augment", step)
+        return augment(images, 1, seed, places.numpy())[:, 0]
+
+
+def _batches_of(
+    train: LabelledInputs, run: TrainingRun, treatment: Treatment, share: BatchShare, device: torch.device
+) -> _Batches:
+    if train.inputs.ndim == 4:
+        train = replace(train, inputs=train.inputs[:, None])  # num h w 3 -> num 1 h w 3
+    draws = draw_batches(train, run, treatment)
+    loss = BatchLoss(train, run.config.label_smoothing, treatment, device)
+    return _Batches(train=train, run=run, draws=draws, loss=loss, share=share)
 
 
 def _logits(

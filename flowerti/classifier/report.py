@@ -4,34 +4,45 @@ Scores come from torchmetrics; the curves from training once while both splits a
 module does not know which classes count as weak, nor where its inputs come from.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Num
 from torch.nn.functional import cross_entropy
 
 from flowerti.artifacts.records import ClassScore, EpochScore
+from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
+from flowerti.classifier.batches import LabelledInputs, TrainingRun
 from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
 from flowerti.features.backbones import Backbone
-from flowerti.shares import WHOLE, Part
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassifierScores:
+    """How good predictions are."""
+
+    accuracy: float
+    """In [0, 1]."""
+    macro_f1: float
+    """The plain mean of the F1 of all classes."""
+    classes: list[ClassScore]
+    """Precision, recall and F1 of each class, 0 where a quotient has no denominator."""
+    confusion: list[list[int]]
+    """Row: true class, column: predicted class."""
 
 
 def score(
-    class_names: tuple[str, ...],
-    true_ids: Int64[np.ndarray, " num"],
-    logits: Float32[np.ndarray, "rows columns"],
-) -> tuple[float, float, list[ClassScore], list[list[int]]]:
+    class_names: tuple[str, ...], true_ids: Int64[np.ndarray, " num"], logits: Float32[np.ndarray, "rows columns"]
+) -> ClassifierScores:
     """Score predictions, the class of the largest logit.
 
     Args:
         class_names: all classes, in the order of their ids.
         true_ids: true class of each image.
         logits: one row for each image, one column for each class.
-
-    Returns:
-        Accuracy in [0, 1]; macro-F1, the plain mean of the F1 of all classes; precision, recall and F1 of each class,
-        0 where a quotient has no denominator; the confusion matrix, row: true class, column: predicted class.
 
     Raises:
         ValueError: there are no images, lengths differ, a class id is out of range, or logits are not finite.
@@ -47,6 +58,7 @@ def score(
     num_classes = len(class_names)
     _check(num_classes, true_ids, logits)
     truth, predicted = torch.from_numpy(np.array(true_ids)), torch.from_numpy(logits.argmax(axis=1))
+    # with the counts TP, FP and FN of a class: TP / (TP + FP), TP / (TP + FN), and 2 TP / (2 TP + FP + FN)
     precision, recall, f1 = (
         metric(predicted, truth, num_classes=num_classes, average="none").tolist()
         for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
@@ -56,10 +68,13 @@ def score(
         ClassScore(class_name=name, precision=precision[i], recall=recall[i], f1=f1[i], support=int(support[i]))
         for i, name in enumerate(class_names)
     ]
-    accuracy = multiclass_accuracy(predicted, truth, num_classes=num_classes, average="micro")
-    confusion = multiclass_confusion_matrix(predicted, truth, num_classes=num_classes)
-    # torchmetrics' own macro average leaves out classes that are neither true nor predicted; here they count as 0.
-    return float(accuracy), float(np.mean(f1)), classes, confusion.tolist()
+    return ClassifierScores(
+        accuracy=float(multiclass_accuracy(predicted, truth, num_classes=num_classes, average="micro")),
+        # torchmetrics' own macro average leaves out classes that are neither true nor predicted; here they count as 0
+        macro_f1=float(np.mean(f1)),
+        classes=classes,
+        confusion=multiclass_confusion_matrix(predicted, truth, num_classes=num_classes).tolist(),
+    )
 
 
 def _check(num_classes: int, true_ids: Int64[np.ndarray, " num"], logits: Float32[np.ndarray, "rows columns"]) -> None:
@@ -72,64 +87,63 @@ def _check(num_classes: int, true_ids: Int64[np.ndarray, " num"], logits: Float3
 
 
 def train_with_curves(
-    train: Num[np.ndarray, "num_train *shape"],
-    train_ids: Int64[np.ndarray, " num_train"],
-    validation: Num[np.ndarray, "num_validation *validation_shape"],
-    validation_ids: Int64[np.ndarray, " num_validation"],
-    num_classes: int,
+    train: LabelledInputs,
+    validation: LabelledInputs,
     config: ClassifierConfig,
     seed: int,
     backbone: Backbone | None = None,
-    part: Part = WHOLE,
+    share: BatchShare = WHOLE_BATCH,
 ) -> tuple[Head | FineTuned, list[EpochScore]]:
     """Train for config.num_epochs and look at both splits after each epoch.
 
     Args:
         train: features [num, views, dim] in mode "head", images [num, height, width, 3] in mode "full".
-        train_ids: class of each training input.
         validation: as train; of several views the first counts.
-        validation_ids: class of each validation input.
-        num_classes: number of classes.
         config: mode and training settings.
         seed: seed of all draws.
         backbone: where to start in mode "full".
-        part: this process's share of every batch in mode "full"; the first one looks at the splits for all.
+        share: this process's share of every batch in mode "full"; the first one looks at the splits for all.
 
     Returns:
         The model after the last epoch, and (from the first process only) losses (cross-entropy without smoothing, in
         nats) and accuracies, both taken on all inputs after the epoch, so that the two splits can be compared.
 
     Raises:
-        ValueError: mode "full" without a backbone; and as `fit_head`.
+        ValueError: mode "full" without a backbone; and as `fit_head` and `fine_tune`.
     """
     curves: list[EpochScore] = []
 
     def look(epoch: int, model: Head | FineTuned) -> None:
-        train_loss, train_accuracy = _loss_and_accuracy(model, train, train_ids)
-        validation_loss, validation_accuracy = _loss_and_accuracy(model, validation, validation_ids)
-        curves.append(
-            EpochScore(
-                epoch=epoch,
-                train_loss=train_loss,
-                train_accuracy=train_accuracy,
-                validation_loss=validation_loss,
-                validation_accuracy=validation_accuracy,
-            )
-        )
+        curves.append(_epoch_score(epoch, model, train, validation))
 
     num_steps = config.num_epochs * steps_per_epoch(len(train), config.batch_size)
+    run = TrainingRun(config=config, seed=seed, num_steps=num_steps)
     if config.mode == "head":
-        return fit_head(train, train_ids, num_classes, config, seed, num_steps, on_epoch=look), curves
+        return fit_head(train, run, on_epoch=look), curves
     if backbone is None:
         raise ValueError("classifier.mode is 'full': give the backbone to start from")
-    on_epoch = look if part.rank == 0 else None
-    model = fine_tune(backbone, train, train_ids, num_classes, config, seed, num_steps, on_epoch=on_epoch, part=part)
-    return model, curves
+    return fine_tune(backbone, train, run, on_epoch=look if share.rank == 0 else None, share=share), curves
 
 
-def _loss_and_accuracy(
-    model: Head | FineTuned, inputs: Num[np.ndarray, "num *shape"], class_ids: Int64[np.ndarray, " num"]
-) -> tuple[float, float]:
-    logits = model.logits(inputs[:, 0]) if isinstance(model, Head) else model.logits(inputs)
-    loss = cross_entropy(torch.from_numpy(logits), torch.from_numpy(np.array(class_ids)))
-    return float(loss), float((logits.argmax(axis=1) == class_ids).mean())
+def _epoch_score(epoch: int, model: Head | FineTuned, train: LabelledInputs, validation: LabelledInputs) -> EpochScore:
+    train_loss, train_accuracy = _loss_and_accuracy(model, train)
+    validation_loss, validation_accuracy = _loss_and_accuracy(model, validation)
+    return EpochScore(
+        epoch=epoch,
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        validation_loss=validation_loss,
+        validation_accuracy=validation_accuracy,
+    )
+
+
+def _loss_and_accuracy(model: Head | FineTuned, images: LabelledInputs) -> tuple[float, float]:
+    logits = logits_of(model, images.inputs)
+    # mean of -log p(y), without label smoothing
+    loss = cross_entropy(torch.from_numpy(logits), torch.from_numpy(np.array(images.class_ids)))
+    return float(loss), float((logits.argmax(axis=1) == images.class_ids).mean())
+
+
+def logits_of(model: Head | FineTuned, inputs: Num[np.ndarray, "num *shape"]) -> Float32[np.ndarray, "num classes"]:
+    """Unnormalised log-probabilities of features [num, views, dim], of which the first view counts, or of images."""
+    return model.logits(inputs[:, 0]) if isinstance(model, Head) else model.logits(inputs)

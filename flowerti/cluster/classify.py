@@ -4,17 +4,20 @@ Full fine-tuning may be shared by several processes. It never asks for a test im
 """
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import ray
 import torch
+from jaxtyping import Int64
 
+from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of, seed_for
 from flowerti.artifacts.records import ClassifierReport
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.classifier.report import score, train_with_curves
+from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
+from flowerti.classifier.batches import LabelledInputs
+from flowerti.classifier.report import logits_of, score, train_with_curves
 from flowerti.cluster.features import BackboneChoice
 from flowerti.cluster.image_sets import (
     ClassifierInput,
@@ -24,17 +27,16 @@ from flowerti.cluster.image_sets import (
     weights_sha256,
 )
 from flowerti.cluster.session import connect, device_of, notes_place
-from flowerti.config.experiment import ClassifierConfig
+from flowerti.config.experiment import ClassifierConfig, ClusterConfig
 from flowerti.data.dataset import Split
-from flowerti.features.backbones import load_backbone
-from flowerti.shares import WHOLE, Part
+from flowerti.features.backbones import Backbone, load_backbone
+from flowerti.progress import Progress
 from flowerti.study import Study
 
-_FILE = "classifier/report.json"
 _SPLITS: list[Split] = ["train", "validation"]
 
 
-def classify(study: Study, say: Callable[[str], None]) -> ClassifierReport:
+def classify(study: Study, progress: Progress) -> ClassifierReport:
     """The report of a classifier trained on the training split, judged on the validation split."""
     experiment = study.experiment
     key = key_of(
@@ -44,26 +46,31 @@ def classify(study: Study, say: Callable[[str], None]) -> ClassifierReport:
         experiment.data.image_size_px,
         experiment.seed,
     )
-    report = study.run.load(_FILE, ClassifierReport, key)
+    report = study.run.load(layout.CLASSIFIER_REPORT, ClassifierReport, key)
     if report is None:
         connect(experiment.cluster)
-        say(f"training on {len(study.dataset.of('train'))} images of {len(study.dataset.class_names)} classes")
-        _train(study, key)
-        report = study.run.load(_FILE, ClassifierReport, key)
+        progress.did_work()
+        num_images, num_classes = len(study.dataset.of("train")), len(study.dataset.class_names)
+        progress.info(f"training on {num_images} images of {num_classes} classes")
+        _train(_training_of(study, key), experiment.cluster)
+        report = study.run.load(layout.CLASSIFIER_REPORT, ClassifierReport, key)
         assert report is not None
+        for point in report.curves:
+            progress.metric("classifier/validation_accuracy", point.epoch, point.validation_accuracy)
     return report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    """What a training needs, wherever it runs."""
+class _ClassifierTraining:
+    """What the training of the first classifier needs, wherever it runs."""
 
     run: RunDirectory
     key: str
+    """Of the report."""
     class_names: tuple[str, ...]
     inputs: list[ClassifierInput]
     """Of the training and the validation split, as the ids are."""
-    class_ids: list[np.ndarray]
+    class_ids: list[Int64[np.ndarray, "_"]]
     config: ClassifierConfig
     seed: int
     backbone: BackboneChoice
@@ -71,10 +78,17 @@ class _Job:
     device: str
     """"cpu" or "cuda"."""
 
+    def read(self) -> list[LabelledInputs]:
+        """The training and the validation split."""
+        return [
+            LabelledInputs(inputs=inputs.read(self.run), class_ids=ids, num_classes=len(self.class_names))
+            for inputs, ids in zip(self.inputs, self.class_ids, strict=True)
+        ]
 
-def _train(study: Study, key: str) -> None:
-    experiment, cluster = study.experiment, study.experiment.cluster
-    job = _Job(
+
+def _training_of(study: Study, key: str) -> _ClassifierTraining:
+    experiment = study.experiment
+    return _ClassifierTraining(
         run=study.run,
         key=key,
         class_names=study.dataset.class_names,
@@ -83,59 +97,68 @@ def _train(study: Study, key: str) -> None:
         config=experiment.classifier,
         seed=seed_for(experiment.seed, "", "classify", 0),
         backbone=classifier_backbone(study),
-        num_threads=cluster.num_threads_per_worker,
-        device=device_of(cluster),
+        num_threads=experiment.cluster.num_threads_per_worker,
+        device=device_of(experiment.cluster),
     )
+
+
+def _train(training: _ClassifierTraining, cluster: ClusterConfig) -> None:
+    """Train in one task, or in several processes together, and wait."""
     if cluster.num_workers_per_classifier > 1:
         from flowerti.cluster.data_parallel import train_together
 
         with tempfile.TemporaryDirectory(prefix="flowerti-train-") as scratch:
-            notes = notes_place(study.run, scratch, "classifier/train")
-            train_together(_train_a_part, {"job": job}, cluster.num_workers_per_classifier, cluster, *notes)
+            notes = notes_place(training.run, scratch, layout.CLASSIFIER_NOTES)
+            given = {"training": training}
+            train_together(_train_share, given, cluster.num_workers_per_classifier, cluster, *notes)
         return
     task = ray.remote(_train_on_worker).options(
         num_cpus=cluster.num_cpus_per_worker, num_gpus=cluster.num_gpus_per_worker, max_retries=-1
     )
-    ray.get(task.remote(job, WHOLE, job.device))
+    ray.get(task.remote(training, WHOLE_BATCH, training.device))
 
 
-def _train_a_part(given: dict[str, _Job]) -> None:
+def _train_share(given: dict[str, _ClassifierTraining]) -> None:
     """What each process of a shared training does."""
     from ray.train.torch import get_device
 
     from flowerti.cluster.data_parallel import part_of_worker
 
-    job = given["job"]
+    training = given["training"]
     # Train's processes on a node see all its GPUs, so that "cuda" alone would be the same one for all
-    _train_on_worker(job, part_of_worker(), str(get_device()) if job.device == "cuda" else job.device)
+    device = str(get_device()) if training.device == "cuda" else training.device
+    _train_on_worker(training, part_of_worker(), device)
 
 
-def _train_on_worker(job: _Job, part: Part, device: str) -> None:
+def _train_on_worker(training: _ClassifierTraining, share: BatchShare, device: str) -> None:
     """Train, and write the report, which the first of several processes does."""
-    torch.set_num_threads(job.num_threads)
-    choice, is_full = job.backbone, job.config.mode == "full"
-    backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
-    if backbone is not None:
-        backbone.module.to(device)
-    train, validation = (inputs.read(job.run) for inputs in job.inputs)
-    train_ids, validation_ids = job.class_ids
-    model, curves = train_with_curves(
-        train, train_ids, validation, validation_ids, len(job.class_names), job.config, job.seed, backbone, part
-    )
-    if part.rank > 0:
+    torch.set_num_threads(training.num_threads)
+    train, validation = training.read()
+    backbone = _load_for_tuning(training, device)
+    model, curves = train_with_curves(train, validation, training.config, training.seed, backbone, share)
+    if share.rank > 0:
         return
-    logits = model.logits(validation if is_full else validation[:, 0])
-    accuracy, macro_f1, classes, confusion = score(job.class_names, validation_ids, logits)
+    scores = score(training.class_names, validation.class_ids, logits_of(model, validation.inputs))
     report = ClassifierReport(
-        backbone=choice.name,
-        weights_sha256=weights_sha256(choice),
-        accuracy=accuracy,
-        macro_f1=macro_f1,
+        backbone=training.backbone.name,
+        weights_sha256=weights_sha256(training.backbone),
+        accuracy=scores.accuracy,
+        macro_f1=scores.macro_f1,
         curves=curves,
-        classes=classes,
-        confusion=confusion,
+        classes=scores.classes,
+        confusion=scores.confusion,
     )
-    job.run.save(_FILE, report, job.key)
+    training.run.save(layout.CLASSIFIER_REPORT, report, training.key)
+
+
+def _load_for_tuning(training: _ClassifierTraining, device: str) -> Backbone | None:
+    """The network where all of it is trained; none where a head learns from stored features."""
+    if training.config.mode != "full":
+        return None
+    choice = training.backbone
+    backbone = load_backbone(choice.name, choice.weights, choice.input_size_px)
+    backbone.module.to(device)
+    return backbone
 
 
 def inputs_of(study: Study, splits: list[Split]) -> list[ClassifierInput]:
@@ -144,6 +167,6 @@ def inputs_of(study: Study, splits: list[Split]) -> list[ClassifierInput]:
     return classifier_inputs(study, [real_set(study, split, views=views[split]) for split in splits])
 
 
-def class_ids(study: Study, split: Split) -> np.ndarray:
-    """True class ids of a split, int64, in the order of the data set."""
+def class_ids(study: Study, split: Split) -> Int64[np.ndarray, " num"]:
+    """True class ids of a split, in the order of the data set."""
     return np.array([record.class_id for record in study.dataset.of(split)], dtype=np.int64)

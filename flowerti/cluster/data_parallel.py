@@ -1,6 +1,6 @@
 """Several processes that train one network together through Ray Train, each on its share of every batch.
 
-What is trained is a plain function that is given its `Part`. This module does not know what that is.
+What is trained is a plain function that is given its `BatchShare`. This module does not know what that is.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 from torch.distributed import all_reduce, get_world_size
 
+from flowerti.classifier.batch_share import BatchShare
 from flowerti.cluster.resources import needs_of
 from flowerti.cluster.session import device_of
 from flowerti.config.experiment import ClusterConfig
-from flowerti.shares import Part
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -59,10 +59,10 @@ def train_together(
     ).fit()
 
 
-def part_of_worker() -> Part:
+def part_of_worker() -> BatchShare:
     """The share of the process that asks, which Ray Train has started."""
     context = ray.train.get_context()
-    return Part(rank=context.get_world_rank(), size=context.get_world_size(), average=average)
+    return BatchShare(rank=context.get_world_rank(), size=context.get_world_size(), average=average)
 
 
 def average(gradients: Sequence[Tensor]) -> None:

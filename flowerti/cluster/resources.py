@@ -1,8 +1,8 @@
 """Whether the cluster can hold a stage's workers.
 
 A node is a dictionary of its resources, as Ray counts them. A cluster that grows by itself may lack a node now and have
-it later, so it is judged by what its config lets it grow to, or, where that is not told, by what its autoscaler answers
-to a first demand. This module starts no work beyond that.
+it later, so it is judged by what its config lets it grow to, or, where that is not known, by what its autoscaler
+answers to a first demand. This module starts no work beyond that.
 """
 
 import math
@@ -68,7 +68,7 @@ def check_fit(config: ClusterConfig, nodes: Sequence[Resources], growth: Resourc
 
 
 def _check_together(config: ClusterConfig, nodes: Sequence[Resources], growth: Resources | None) -> None:
-    """Workers that train together wait for each other, so all of them must find room; others take turns."""
+    """Workers that train together wait for each other, so all of them must fit at once; others take turns."""
     needs, num = needs_of(config), config.num_workers_per_classifier
     num_slots = sum(slots(needs, node) for node in nodes)
     num_later = 0 if growth is None else slots(needs, growth)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.resources import check_fit, check_local_fit, check_startable, cluster_growth, cluster_nodes
 from flowerti.config.experiment import ClusterConfig
+from flowerti.tables import plugins_environment
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 _OBJECT_STORE_BYTES = 1_000_000_000
 _CONNECT_TIMEOUT_S = 10.0
 _ENVIRONMENT = {
-    # no reports home, and no actor that lands on a GPU it did not ask for
+    # no usage reports to Ray's makers, and no actor that sees a GPU it did not ask for
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    # Tune's own output and result files; progress is told by the stages, results are in the run directory
+    # Tune's own output and result files: stages report their progress, results are in the run directory
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # every actor pool of Ray Data makes the core print an error about arguments that cannot be lost here
@@ -50,7 +51,7 @@ def connect(config: ClusterConfig) -> None:
     """Start Ray on this machine, or join the cluster that this job runs on; does nothing where it is connected.
 
     Raises:
-        ValueError: no cluster is at the address, it has other versions or wants a token, or the workers never fit.
+        ValueError: no cluster is at the address, it has other versions or asks for a token, or the workers never fit.
     """
     set_environment(config)
     import ray
@@ -78,6 +79,7 @@ def _start_local(config: ClusterConfig) -> None:
         include_dashboard=False,
         # no logging_level: with a quieter one Ray's agents outlive a driver that was killed
         log_to_driver=False,
+        runtime_env=_runtime_environment(),
     )
 
 
@@ -88,7 +90,7 @@ def _join(config: ClusterConfig) -> None:
     address = os.environ.get("RAY_ADDRESS", config.address)
     _check_reachable(address)
     try:
-        ray.init(address=address, log_to_driver=False)
+        ray.init(address=address, log_to_driver=False, runtime_env=_runtime_environment())
     except ConnectionError as error:
         raise ValueError(
             f"cluster.address: no Ray cluster at {address!r} ({_one_line(error)}): submit the run with "
@@ -96,8 +98,8 @@ def _join(config: ClusterConfig) -> None:
         ) from error
     except AuthenticationError as error:
         raise ValueError(
-            f"cluster.address: the cluster at {address!r} wants its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
-            f"({_one_line(error)})"
+            f"cluster.address: the cluster at {address!r} asks for its token: set RAY_AUTH_MODE=token and "
+            f"RAY_AUTH_TOKEN ({_one_line(error)})"
         ) from error
     except RuntimeError as error:
         if "Version mismatch" not in str(error):
@@ -111,6 +113,12 @@ def _join(config: ClusterConfig) -> None:
     except ValueError:
         ray.shutdown()
         raise
+
+
+def _runtime_environment() -> dict[str, dict[str, str]] | None:
+    """What workers are started with: the plugins whose rows they add to their tables."""
+    plugins = plugins_environment()
+    return {"env_vars": plugins} if plugins else None
 
 
 def _check_reachable(address: str) -> None:
@@ -156,6 +164,11 @@ def notes_place(run: RunDirectory, scratch: str, name: str) -> "tuple[str, FileS
     """Path and file system where Tune and Train may keep notes of their own; no file system means the local disk.
 
     Nothing of them is read back, but several nodes need a place that they share.
+
+    Args:
+        run: the run directory, which holds them where there are several nodes.
+        scratch: a local folder, which holds them on one node.
+        name: their path in the run directory.
     """
     import ray
 
@@ -166,7 +179,5 @@ def notes_place(run: RunDirectory, scratch: str, name: str) -> "tuple[str, FileS
 
 def close() -> None:
     """Leave the cluster, ending it where it was started here."""
-    import sys
-
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()

@@ -11,10 +11,10 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.demo.descent import Report, descend, rate_at, set_rate
 from flowerti.demo.networks import build_vae
 from flowerti.demo.recipe import PretrainConfig
-from flowerti.shares import WHOLE, Part
 
 
 def to_unit(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
@@ -36,7 +36,9 @@ def autoencoder_loss(
     return 4.0 * error.square().mean() + 8.0 * colours.square().mean() + 1e-6 * posterior.kl().mean()
 
 
-def train_autoencoder(config: PretrainConfig, images: np.ndarray, report: Report, part: Part = WHOLE) -> AutoencoderKL:
+def train_autoencoder(
+    config: PretrainConfig, images: np.ndarray, report: Report, part: BatchShare = WHOLE_BATCH
+) -> AutoencoderKL:
     """Trains the autoencoder and measures its scaling factor.
 
     Args:

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.demo.descent import AveragedWeights, Report, descend, rate_at, set_rate
 from flowerti.demo.networks import Base, build_scheduler, tokenize
 from flowerti.demo.recipe import PretrainConfig
 from flowerti.demo.standing import load_standing, save_standing
-from flowerti.shares import WHOLE, Part
 
 _STANDING_EVERY_STEPS = 250
 
@@ -31,7 +31,7 @@ class Batch:
     timesteps: Int64[Tensor, " n"]
     token_ids: Int64[Tensor, "n tokens"]
 
-    def cut(self, part: Part) -> "Batch":
+    def cut(self, part: BatchShare) -> "Batch":
         """The rows of one process."""
         return Batch(
             latents=part.cut(self.latents),
@@ -72,7 +72,7 @@ def train_denoiser(
     moments: Float[Tensor, "n 2 c h w"],
     report: Report,
     save: Callable[[Base], None],
-    part: Part = WHOLE,
+    part: BatchShare = WHOLE_BATCH,
     course: int = 0,
     standing: Path | None = None,
 ) -> None:

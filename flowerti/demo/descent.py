@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flowerti.shares import Part
+from flowerti.classifier.batch_share import BatchShare
 
 Report = Callable[[dict[str, float | int | str]], None]
 """What a training tells on its way: what it is, its step and its loss."""
@@ -30,7 +30,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("share", 1.0)
 
 
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], part: Part) -> None:
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], part: BatchShare) -> None:
     """One step down the gradient of the whole batch, clipped to a norm of 1."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowerti.demo.autoencoder import to_unit
-from flowerti.features.backbones import load_lite1
+from flowerti.features.efficientnet_lite import load_lite1
 
 _BLOCKS = (0, 3, 6, 10, 14)
 """Blocks whose outputs are compared: 2 to 16 pixels wide fields."""

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.demo.descent import AveragedWeights, Report, descend, rate_at, set_rate
 from flowerti.demo.discriminator import FeatureDiscriminator, discriminator_loss, generator_loss
 from flowerti.demo.lite_features import LiteFeatures
 from flowerti.demo.recipe import SharpeningConfig
-from flowerti.shares import WHOLE, Part
 
 _LATENT_JITTER = 0.1
 """Deviation of the noise on training latents, as a share of their own: drawn latents are never exact."""
@@ -40,7 +40,7 @@ def sharpen_decoder(
     drawings: Float[Tensor, "m c h w"],
     seed: int,
     report: Report,
-    part: Part = WHOLE,
+    part: BatchShare = WHOLE_BATCH,
 ) -> None:
     """Trains the decoder in place, and leaves its averaged weights there, mixed; the encoder is not touched.
 

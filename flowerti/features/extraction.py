@@ -4,6 +4,8 @@ A backbone runs on whatever device its module lies on. This module does not know
 how images are cut into batches: a caller who wants the same digits anywhere cuts the same batches.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
@@ -21,11 +23,13 @@ def preprocess(backbone: Backbone, images: UInt8[np.ndarray, "num height width 3
     Returns:
         Normalised images on the backbone's device.
     """
-    # A copy, because torch refuses the read-only arrays that Ray and Pillow hand out.
+    # num h w 3 uint8 -> num 3 h w float32 in 0..255; a copy, as torch refuses the read-only arrays of Ray and Pillow
     levels = torch.from_numpy(np.array(images)).to(backbone.device).permute(0, 3, 1, 2).float()
     size = (backbone.input_size_px,) * 2
     if tuple(levels.shape[2:]) != size:
+        # num 3 h w -> num 3 s s; bicubic weights are negative in places and overshoot, hence the clamp
         levels = nn.functional.interpolate(levels, size=size, mode="bicubic", antialias=True).clamp(0, 255)
+    # x / 255 in [0, 1], then (x / 255 - mean) / std for each channel
     mean, std = (levels.new_tensor(values)[:, None, None] for values in (backbone.mean, backbone.std))
     return (levels / 255 - mean) / std
 
@@ -33,6 +37,7 @@ def preprocess(backbone: Backbone, images: UInt8[np.ndarray, "num height width 3
 def extract(backbone: Backbone, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num dim"]:
     """Compute the features of images in one batch; cutting batches is the caller's business."""
     with torch.inference_mode():
+        # num h w 3 uint8 -> num 3 s s -> num dim float32
         return backbone.module(preprocess(backbone, images)).float().cpu().numpy()
 
 
@@ -55,24 +60,22 @@ def augment(
     Raises:
         ValueError: num_views is below 1.
     """
-    from torchvision.transforms import v2
-
     if num_views < 1:
         raise ValueError(f"num_views is {num_views}: at least one view of an image is needed")
-    height, width = images.shape[1:3]
-    transform = v2.Compose(
-        [
-            v2.RandomResizedCrop((height, width), scale=(0.5, 1.0), antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.RandAugment(),
-        ]
-    )
+    transform = _random_view(*images.shape[1:3])
     places = np.arange(len(images)) if places is None else places
-    views = np.empty((len(images), num_views, height, width, 3), dtype=np.uint8)
-    # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards.
+    views = np.empty((len(images), num_views, *images.shape[1:]), dtype=np.uint8)
+    # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards
     with torch.random.fork_rng(devices=[]):
         for i, j in np.ndindex(len(images), num_views):
             torch.default_generator.manual_seed(seed_for(seed, str(places[i]), "augment", j))
-            image = torch.from_numpy(np.array(images[i])).permute(2, 0, 1)
-            views[i, j] = transform(image).permute(1, 2, 0).numpy()
+            image = torch.from_numpy(np.array(images[i])).permute(2, 0, 1)  # h w 3 -> 3 h w
+            views[i, j] = transform(image).permute(1, 2, 0).numpy()  # 3 h w -> h w 3
     return views
+
+
+def _random_view(height: int, width: int) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2
+
+    crop = v2.RandomResizedCrop((height, width), scale=(0.5, 1.0), antialias=True)
+    return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.RandAugment()])

@@ -14,9 +14,10 @@ import torch
 from flowerti.artifacts.identity import key_of, seed_for, slug
 from flowerti.artifacts.records import Concept, ConceptNeighbour, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, TextualInversionConfig
-from flowerti.data.access import read_images
-from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
+from flowerti.data.dataset import read_images
+from flowerti.diffusion import Base, load_base
 from flowerti.inversion import checkpoints
 from flowerti.inversion.denoising import prepare
 from flowerti.inversion.embedding_files import diffusers_bytes, read_parts, web_bytes

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.scores import Recognition, TrainedOnSource
-from flowerti.classifier.batches import Treatment
+from flowerti.classifier.batches import LabelledInputs, TrainingRun, Treatment
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
 from flowerti.metrics.wilson import wilson_interval
@@ -58,9 +58,12 @@ def train_independent_head(
     missing = sorted(set(range(num_classes)) - set(class_ids.tolist()))
     if missing:
         raise ValueError(f"class {missing[0]} has no real training image: a head that judges needs some of each class")
-    head_seed = seed_for(seed, "", "recognition/head", 0)
-    steps = num_head_steps(len(features))
-    return fit_head(features, class_ids, num_classes, _CONFIG, head_seed, steps, Treatment(balanced=True))
+    train = LabelledInputs(inputs=features, class_ids=class_ids, num_classes=num_classes)
+    return fit_head(train, _head_run(len(train), seed_for(seed, "", "recognition/head", 0)), Treatment(balanced=True))
+
+
+def _head_run(num_images: int, seed: int) -> TrainingRun:
+    return TrainingRun(config=_CONFIG, seed=seed, num_steps=num_head_steps(num_images))
 
 
 def recognise(
@@ -217,10 +220,10 @@ def _fit_and_test(
     for name, features in zip(exam.class_names, of_source, strict=True):
         rng = np.random.default_rng(seed_for(seed, name, f"train_on_source/{source}", index))
         chosen.append(features[np.sort(rng.permutation(len(features))[:size])])
-    train, num_classes = np.concatenate(chosen), len(exam.class_names)
+    num_classes = len(exam.class_names)
     ids = np.repeat(np.arange(num_classes), size)
-    head_seed = seed_for(seed, "", "train_on_source/head", index)
-    head = fit_head(train, ids, num_classes, _CONFIG, head_seed, num_head_steps(len(train)))
+    train = LabelledInputs(inputs=np.concatenate(chosen), class_ids=ids, num_classes=num_classes)
+    head = fit_head(train, _head_run(len(train), seed_for(seed, "", "train_on_source/head", index)))
     return head.logits(exam.images).argmax(axis=1) == exam.class_of
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import Trial
-from flowerti.classifier.batches import Treatment
+from flowerti.classifier.batches import LabelledInputs, TrainingRun, Treatment
 from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, SweepConfig
@@ -100,13 +100,14 @@ def _train(
         num_drawn=images.num_real if replacing else None,
         replace_probability=plan.ratio if replacing else 0.0,
     )
-    num_classes = data.num_classes
+    train = LabelledInputs(inputs=images.inputs, class_ids=images.class_ids, num_classes=data.num_classes)
+    run = TrainingRun(config=config, seed=seed, num_steps=num_steps)
     if config.mode == "head":
-        return fit_head(images.inputs, images.class_ids, num_classes, config, seed, num_steps, treatment)
+        return fit_head(train, run, treatment)
     if control == "augmented":
-        config = replace(config, rand_augment=True)
+        run = replace(run, config=replace(config, rand_augment=True))
     assert backbone is not None
-    return fine_tune(backbone, images.inputs, images.class_ids, num_classes, config, seed, num_steps, treatment)
+    return fine_tune(backbone, train, run, treatment)
 
 
 def _refit(
@@ -117,9 +118,9 @@ def _refit(
     features: Float32[np.ndarray, "num views dim"]
     features = data.train if isinstance(model, Head) else model.features(data.train)[:, None]
     start = model if isinstance(model, Head) else model.head
-    refit_seed = seed_for(seed, "", "sweep/refit", 0)
-    balanced = Treatment(balanced=True)
-    head = fit_head(features, data.train_ids, data.num_classes, config, refit_seed, num_steps, balanced, start=start)
+    train = LabelledInputs(inputs=features, class_ids=data.train_ids, num_classes=data.num_classes)
+    run = TrainingRun(config=config, seed=seed_for(seed, "", "sweep/refit", 0), num_steps=num_steps)
+    head = fit_head(train, run, Treatment(balanced=True), start=start)
     if isinstance(model, Head):
         return head
     device = model.backbone.device

@@ -180,8 +180,8 @@ def test_gcs_without_credentials_says_which_to_set(keys: None, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("s3://key:secret@bucket/run", "credentials do not belong into an address"),
-        ("gs://token@bucket/run", "credentials do not belong into an address"),
+        ("s3://key:secret@bucket/run", "credentials do not belong in an address"),
+        ("gs://token@bucket/run", "credentials do not belong in an address"),
         ("s3:///run", "must read s3://bucket/path"),
         ("s3://bucket/run?access_key=1", "unknown option access_key: choose among endpoint_override, region, scheme"),
         ("s3://bucket/run?region", "bad query field"),

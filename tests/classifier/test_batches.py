@@ -1,13 +1,31 @@
-"""How often each image is drawn, and the loss against its formula."""
+"""How often each image is drawn, replaced and mixed, and what does not fit together."""
 
 import numpy as np
 import pytest
 import torch
-from scipy import special, stats
+from scipy import stats
 
-from flowerti.classifier.batches import BatchLoss, Treatment, check_training_set, draw, mix_batch, replace_draws
+from flowerti.classifier.batches import (
+    Draws,
+    LabelledInputs,
+    TrainingRun,
+    Treatment,
+    draw_batches,
+    mix_batch,
+    replace_draws,
+)
+from flowerti.config.experiment import ClassifierConfig
 
 LONG_TAIL = np.repeat(np.arange(4), [60, 3, 10, 1])
+
+
+def draw(class_ids: np.ndarray, batch_size: int, num_steps: int, num_views: int, *, balanced: bool, seed: int) -> Draws:
+    num_classes = int(class_ids.max()) + 1
+    train = LabelledInputs(
+        inputs=np.zeros((len(class_ids), num_views, 2), np.float32), class_ids=class_ids, num_classes=num_classes
+    )
+    run = TrainingRun(config=ClassifierConfig(batch_size=batch_size), seed=seed, num_steps=num_steps)
+    return draw_batches(train, run, Treatment(balanced=balanced))
 
 
 def test_uniform_draws_are_whole_orders() -> None:
@@ -51,83 +69,32 @@ def test_seed_decides() -> None:
     assert not torch.equal(first.images, other.images)
 
 
-def test_balanced_softmax_is_the_formula() -> None:
-    """Ren et al. 2020, eq. 4: -log(n_y exp(z_y) / sum_j n_j exp(z_j))."""
-    logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    image_ids = np.array([0, 61, 65, 73, 30])
-    loss = BatchLoss(LONG_TAIL, 4, 0.0, Treatment(balanced_softmax=True), torch.device("cpu"))
-    counts, true_ids = np.array([60, 3, 10, 1]), LONG_TAIL[image_ids]
-    likelihood = counts * np.exp(logits.astype(float))
-    expected = -np.log(likelihood[np.arange(5), true_ids] / likelihood.sum(axis=1)).mean()
-    assert float(loss(torch.from_numpy(logits), torch.from_numpy(image_ids))) == pytest.approx(expected, rel=1e-5)
-
-
-def test_smoothing_and_weights_are_the_formula() -> None:
-    logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    image_ids = np.array([0, 61, 73])
-    weights = np.random.default_rng(1).uniform(0.1, 3, len(LONG_TAIL)).astype(np.float32)
-    loss = BatchLoss(LONG_TAIL, 4, 0.2, Treatment(weights=weights), torch.device("cpu"))
-    target = 0.8 * np.eye(4)[LONG_TAIL[image_ids]] + 0.2 / 4
-    losses = -(target * special.log_softmax(logits.astype(float), axis=1)).sum(axis=1)
-    expected = (losses * weights[image_ids] / weights.mean()).mean()
-    assert float(loss(torch.from_numpy(logits), torch.from_numpy(image_ids))) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
-def test_soft_targets_are_the_formula(label_smoothing: float) -> None:
-    """Target of image i: (1 - s_i) on its class and s_i spread over all; the config's smoothing on top of that."""
-    logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    image_ids = np.array([0, 61, 73])
-    smoothing = np.random.default_rng(1).uniform(0, 0.9, len(LONG_TAIL)).astype(np.float32)
-    loss = BatchLoss(LONG_TAIL, 4, label_smoothing, Treatment(smoothing=smoothing), torch.device("cpu"))
-    own = smoothing[image_ids, None].astype(float)
-    target = (1 - own) * np.eye(4)[LONG_TAIL[image_ids]] + own / 4
-    np.testing.assert_allclose(loss.targets(torch.from_numpy(image_ids)).numpy(), target, atol=1e-6)
-    target = (1 - label_smoothing) * target + label_smoothing / 4
-    expected = -(target * special.log_softmax(logits.astype(float), axis=1)).sum(axis=1).mean()
-    assert float(loss(torch.from_numpy(logits), torch.from_numpy(image_ids))) == pytest.approx(expected, rel=1e-5)
-
-
-def test_soft_targets_are_mixed_like_hard_ones() -> None:
-    """Mixing is linear: softening before it is softening after it, with the shares of both images."""
-    smoothing = np.array([0.0, 0.6, 0.2, 0.0], np.float32)
-    soft = BatchLoss(np.arange(4), 4, 0.0, Treatment(smoothing=smoothing), torch.device("cpu"))
-    inputs = torch.zeros(4, 3, 6, 6)
-    _, mixed = mix_batch(inputs, soft.targets(torch.arange(4)), 4, "mixup", 5)
-    _, hard = mix_batch(inputs, torch.arange(4), 4, "mixup", 5)
-    share = float(hard[0, 0])
-    spread = share * smoothing + (1 - share) * np.roll(smoothing, 1)
-    expected = hard.numpy() * (1 - smoothing) + spread[:, None] / 4
-    np.testing.assert_allclose(mixed.numpy(), expected, atol=1e-6)
-
-
 @pytest.mark.parametrize("smoothing", [[0.0], [0.0, 1.0], [0.0, -0.1], [0.0, float("nan")]])
 def test_unfit_smoothing_is_refused(smoothing: list[float]) -> None:
     with pytest.raises(ValueError, match=r"smoothing must be 2 numbers in \[0, 1\)"):
-        check_training_set(2, np.array([0, 1]), 4, Treatment(smoothing=np.array(smoothing, np.float32)))
+        Treatment(smoothing=np.array(smoothing, np.float32)).check(2)
 
 
-def test_balanced_softmax_refuses_a_class_without_images() -> None:
-    with pytest.raises(ValueError, match="class 2 has no training image"):
-        BatchLoss(np.array([0, 1, 3]), 4, 0.0, Treatment(balanced_softmax=True), torch.device("cpu"))
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, float("nan")]])
+def test_unfit_weights_are_refused(weights: list[float]) -> None:
+    treatment = Treatment(weights=np.array(weights, np.float32))
+    train = LabelledInputs(inputs=np.zeros((2, 1, 3), np.float32), class_ids=np.array([0, 1]), num_classes=2)
+    with pytest.raises(ValueError, match="weights must be 2 positive"):
+        draw_batches(train, TrainingRun(config=ClassifierConfig(), seed=0, num_steps=1), treatment)
 
 
 @pytest.mark.parametrize(
-    ("num", "class_ids", "weights", "message"),
+    ("num", "class_ids", "message"),
     [
-        (0, [], None, "0 entries for 0 training images"),
-        (3, [0, 1], None, "2 entries for 3 training images"),
-        (2, [0, 4], None, r"must lie in \[0, 4\), but span 0 to 4"),
-        (2, [-1, 3], None, "span -1 to 3"),
-        (2, [0, 1], [1.0], "weights must be 2 positive"),
-        (2, [0, 1], [1.0, 0.0], "weights must be 2 positive"),
-        (2, [0, 1], [1.0, float("nan")], "weights must be 2 positive"),
+        (0, [], "0 entries for 0 images"),
+        (3, [0, 1], "2 entries for 3 images"),
+        (2, [0, 4], r"must lie in \[0, 4\), but span 0 to 4"),
+        (2, [-1, 3], "span -1 to 3"),
     ],
 )
-def test_misfits_are_refused(num: int, class_ids: list[int], weights: list[float] | None, message: str) -> None:
-    array = None if weights is None else np.array(weights, np.float32)
+def test_inputs_and_classes_that_do_not_fit_are_refused(num: int, class_ids: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_training_set(num, np.array(class_ids, np.int64), 4, Treatment(weights=array))
+        LabelledInputs(inputs=np.zeros((num, 1, 3)), class_ids=np.array(class_ids, np.int64), num_classes=4)
 
 
 def test_replaced_draws_keep_their_class_and_come_as_often_as_asked() -> None:
@@ -163,15 +130,3 @@ def test_targets_are_mixed_in_the_shares_of_the_pixels(how: str) -> None:
     torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
     assert ((targets > 0).sum(dim=1) == 2).all()
-
-
-def test_the_loss_of_a_mixed_target_is_the_mixture_of_losses() -> None:
-    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32))
-    loss = BatchLoss(LONG_TAIL, 4, 0.0, Treatment(balanced_softmax=True), torch.device("cpu"))
-    ids = torch.tensor([0, 61])
-    mixed = torch.tensor([[0.3, 0.7, 0, 0], [0.7, 0.3, 0, 0]])
-    own, other = loss.of_targets(logits, loss.targets(ids), ids), loss.of_targets(logits, torch.tensor([1, 0]), ids)
-    one_by_one = [loss.of_targets(logits[i : i + 1], mixed[i : i + 1], ids[i : i + 1]) for i in range(2)]
-    parts = [loss.of_targets(logits[i : i + 1], torch.tensor([t]), ids[i : i + 1]) for i in range(2) for t in (0, 1)]
-    assert float(sum(one_by_one)) == pytest.approx(float(0.3 * parts[0] + 0.7 * (parts[1] + parts[2]) + 0.3 * parts[3]))
-    assert float(own) != pytest.approx(float(other))

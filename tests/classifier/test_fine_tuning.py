@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from flowerti.classifier.batches import Treatment
+from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
+from flowerti.classifier.batches import LabelledInputs, TrainingRun, Treatment
 from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.config.experiment import ClassifierConfig, SweepConfig
 from flowerti.features.backbones import Backbone
 from flowerti.features.extraction import preprocess
-from flowerti.shares import WHOLE, Part
 from flowerti.sweep.mixing import TrialData
 from flowerti.sweep.trial import TrialPlan, run_trial
 
@@ -57,6 +57,14 @@ def images_of(num_views: int = 0) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
 
 
+def labelled(images: np.ndarray, class_ids: np.ndarray = CLASS_IDS, num_classes: int = 3) -> LabelledInputs:
+    return LabelledInputs(inputs=images, class_ids=class_ids, num_classes=num_classes)
+
+
+def run_of(config: ClassifierConfig, seed: int, num_steps: int) -> TrainingRun:
+    return TrainingRun(config=config, seed=seed, num_steps=num_steps)
+
+
 def symmetric_images() -> np.ndarray:
     images = images_of()
     images[:, :, 4:] = images[:, :, 3::-1]
@@ -67,7 +75,7 @@ def test_fine_tuning_is_plain_torch(tiny: Backbone) -> None:
     """Images that are their own mirror images make flips invisible, full batches the order."""
     config, num_steps = config_of(learning_rate=0.01, label_smoothing=0.1), 6
     images = symmetric_images()
-    model = fine_tune(tiny, images, CLASS_IDS, 3, config, 0, num_steps, Treatment(balanced_softmax=True))
+    model = fine_tune(tiny, labelled(images), run_of(config, 0, num_steps), Treatment(balanced_softmax=True))
     module, linear = Tiny().eval(), nn.Linear(4, 3)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -91,7 +99,7 @@ def test_fine_tuning_is_plain_torch(tiny: Backbone) -> None:
 
 def test_soft_targets_of_a_network_are_plain_torch(tiny: Backbone) -> None:
     images, smoothing = symmetric_images(), np.linspace(0, 0.8, len(CLASS_IDS), dtype=np.float32)
-    model = fine_tune(tiny, images, CLASS_IDS, 3, config_of(weight_decay=0.0), 0, 1, Treatment(smoothing=smoothing))
+    model = fine_tune(tiny, labelled(images), run_of(config_of(weight_decay=0.0), 0, 1), Treatment(smoothing=smoothing))
     module, linear = Tiny().eval(), nn.Linear(4, 3)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -108,7 +116,7 @@ def test_soft_targets_of_a_network_are_plain_torch(tiny: Backbone) -> None:
 
 def test_fine_tuning_leaves_the_backbone_and_the_statistics_alone(tiny: Backbone) -> None:
     before = {name: value.clone() for name, value in tiny.module.state_dict().items()}
-    model = fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
+    model = fine_tune(tiny, labelled(images_of()), run_of(config_of(batch_size=5), 0, 4))
     after, trained = tiny.module.state_dict(), model.backbone.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(parameter.requires_grad for parameter in tiny.module.parameters())
@@ -120,7 +128,7 @@ def test_fine_tuning_leaves_the_backbone_and_the_statistics_alone(tiny: Backbone
 def test_fine_tuning_flips_half_of_the_images_sideways(tiny: Backbone) -> None:
     images = images_of()
     plain = preprocess(tiny, images)
-    fine_tune(tiny, images, CLASS_IDS, 3, config_of(batch_size=6), 0, 40)
+    fine_tune(tiny, labelled(images), run_of(config_of(batch_size=6), 0, 40))
     seen = torch.cat(SEEN)
     is_plain = (seen[:, None] == plain).flatten(2).all(dim=2).any(dim=1)
     is_mirrored = (seen[:, None] == plain.flip(3)).flatten(2).all(dim=2).any(dim=1)
@@ -130,7 +138,7 @@ def test_fine_tuning_flips_half_of_the_images_sideways(tiny: Backbone) -> None:
 
 def test_fine_tuning_draws_views(tiny: Backbone) -> None:
     views = images_of(num_views=3)
-    fine_tune(tiny, views, CLASS_IDS, 3, config_of(batch_size=6), 0, 40)
+    fine_tune(tiny, labelled(views), run_of(config_of(batch_size=6), 0, 40))
     seen = torch.cat([torch.cat(SEEN), torch.cat(SEEN).flip(3)])
     for view in range(3):
         plain = preprocess(tiny, views[:, view])
@@ -145,7 +153,7 @@ def test_fine_tuning_repeats_itself_and_reports_epochs(tiny: Backbone) -> None:
 
     config = config_of(batch_size=5)
     first, again, other = (
-        fine_tune(tiny, images_of(), CLASS_IDS, 3, config, seed, 6, Treatment(balanced=True), on_epoch=look).logits(
+        fine_tune(tiny, labelled(images_of()), run_of(config, seed, 6), Treatment(balanced=True), on_epoch=look).logits(
             images_of()
         )
         for seed in (3, 3, 4)
@@ -156,7 +164,7 @@ def test_fine_tuning_repeats_itself_and_reports_epochs(tiny: Backbone) -> None:
 
 
 def test_logits_do_not_depend_on_how_batches_are_cut(tiny: Backbone) -> None:
-    model = fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
+    model = fine_tune(tiny, labelled(images_of()), run_of(config_of(batch_size=5), 0, 4))
     single = np.concatenate([model.logits(image[None]) for image in images_of()])
     np.testing.assert_allclose(model.logits(images_of()), single, atol=1e-5)
     assert model.logits(images_of()[:0]).shape == (0, 3)
@@ -164,11 +172,11 @@ def test_logits_do_not_depend_on_how_batches_are_cut(tiny: Backbone) -> None:
 
 def test_fine_tuning_refuses_misfits(tiny: Backbone) -> None:
     with pytest.raises(ValueError, match=r"must lie in \[0, 2\), but span 0 to 2"):
-        fine_tune(tiny, images_of(), CLASS_IDS, 2, config_of(), 0, 1)
+        fine_tune(tiny, labelled(images_of(), CLASS_IDS, 2), run_of(config_of(), 0, 1))
 
 
 def test_features_are_what_the_head_sees(tiny: Backbone) -> None:
-    model = fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 4)
+    model = fine_tune(tiny, labelled(images_of()), run_of(config_of(batch_size=5), 0, 4))
     np.testing.assert_allclose(model.head.logits(model.features(images_of())), model.logits(images_of()), atol=1e-5)
 
 
@@ -178,7 +186,7 @@ class Meeting:
     def __init__(self) -> None:
         self.barrier, self.brought = threading.Barrier(2, timeout=60), {}
 
-    def part(self, rank: int) -> Part:
+    def share(self, rank: int) -> BatchShare:
         def average(gradients: Sequence[torch.Tensor]) -> None:
             self.brought[rank] = [gradient.clone() for gradient in gradients]
             self.barrier.wait()
@@ -186,29 +194,31 @@ class Meeting:
                 gradient.copy_((self.brought[0][i] + self.brought[1][i]) / 2)
             self.barrier.wait()
 
-        return Part(rank=rank, size=2, average=average)
+        return BatchShare(rank=rank, size=2, average=average)
 
 
-def test_two_parts_make_the_same_network_as_one(tiny: Backbone) -> None:
+def test_two_shares_make_the_same_network_as_one(tiny: Backbone) -> None:
     config = config_of(batch_size=6, learning_rate=0.01)
 
-    def logits(part: Part) -> np.ndarray:
-        return fine_tune(tiny, images_of(), CLASS_IDS, 3, config, 0, 5, part=part).logits(images_of())
+    def logits(share: BatchShare) -> np.ndarray:
+        return fine_tune(tiny, labelled(images_of()), run_of(config, 0, 5), share=share).logits(images_of())
 
     meeting = Meeting()
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda rank: logits(meeting.part(rank)), range(2))
+        first, second = pool.map(lambda rank: logits(meeting.share(rank)), range(2))
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_allclose(first, logits(WHOLE), atol=1e-5)
-    assert np.abs(logits(Part(rank=0, size=2)) - logits(WHOLE)).max() > 1e-3, "a part alone is another training"
+    np.testing.assert_allclose(first, logits(WHOLE_BATCH), atol=1e-5)
+    assert np.abs(logits(BatchShare(rank=0, size=2)) - logits(WHOLE_BATCH)).max() > 1e-3, (
+        "a share alone is another training"
+    )
 
 
-def test_each_part_sees_its_rows_of_the_batch(tiny: Backbone) -> None:
+def test_each_share_sees_its_rows_of_the_batch(tiny: Backbone) -> None:
     for changes in ({}, {"batch_mixing": "mixup"}, {"rand_augment": True}):
         config, seen = config_of(batch_size=6, **changes), []
-        for part in (WHOLE, Part(rank=0, size=3), Part(rank=1, size=3), Part(rank=2, size=3)):
+        for share in (WHOLE_BATCH, BatchShare(rank=0, size=3), BatchShare(rank=1, size=3), BatchShare(rank=2, size=3)):
             SEEN.clear()
-            fine_tune(tiny, images_of(), CLASS_IDS, 3, config, 0, 1, part=part)
+            fine_tune(tiny, labelled(images_of()), run_of(config, 0, 1), share=share)
             seen.append(SEEN[0])
         for rank in range(3):
             torch.testing.assert_close(seen[rank + 1], seen[0][rank::3], atol=0, rtol=0)
@@ -216,14 +226,15 @@ def test_each_part_sees_its_rows_of_the_batch(tiny: Backbone) -> None:
 
 def test_a_batch_that_cannot_be_cut_evenly_is_refused(tiny: Backbone) -> None:
     with pytest.raises(ValueError, match=r"classifier\.batch_size is 5: must be a multiple of 2 processes"):
-        fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 0, 1, part=Part(rank=0, size=2))
+        fine_tune(tiny, labelled(images_of()), run_of(config_of(batch_size=5), 0, 1), share=BatchShare(rank=0, size=2))
 
 
 def test_mixup_mixes_every_image_with_its_neighbour(tiny: Backbone) -> None:
     """torchvision's mixup adds a share of the image before; with two flat colours the shares can be read off."""
     images = np.zeros((2, 8, 8, 3), np.uint8)
     images[1] = 255
-    fine_tune(tiny, images, np.array([0, 1]), 2, config_of(batch_size=2, batch_mixing="mixup"), 0, 30)
+    config = config_of(batch_size=2, batch_mixing="mixup")
+    fine_tune(tiny, labelled(images, np.array([0, 1]), 2), run_of(config, 0, 30))
     levels = torch.stack([seen[:, 0, 0, 0] for seen in SEEN]) / 2 + 0.5
     torch.testing.assert_close(levels.sum(dim=1), torch.ones(30), atol=1e-5, rtol=0)
     assert len(set(levels[:, 0].tolist())) > 20, "a share for every step"
@@ -233,7 +244,9 @@ def test_mixup_mixes_every_image_with_its_neighbour(tiny: Backbone) -> None:
 def test_cutmix_pastes_boxes(tiny: Backbone) -> None:
     images = np.zeros((2, 8, 8, 3), np.uint8)
     images[1] = 255
-    fine_tune(tiny, images, np.array([0, 1]), 2, config_of(batch_size=2, batch_mixing="cutmix"), 0, 30)
+    fine_tune(
+        tiny, labelled(images, np.array([0, 1]), 2), run_of(config_of(batch_size=2, batch_mixing="cutmix"), 0, 30)
+    )
     seen = torch.stack(SEEN)
     assert set(seen.unique().tolist()) == {-1.0, 1.0}, "pixels are taken whole"
     shares = (seen[:, 0] > 0).float().mean(dim=(1, 2, 3))
@@ -243,15 +256,15 @@ def test_cutmix_pastes_boxes(tiny: Backbone) -> None:
 @pytest.mark.parametrize("changes", [{"batch_mixing": "mixup"}, {"batch_mixing": "cutmix"}, {"rand_augment": True}])
 def test_augmented_training_repeats_itself_and_leaves_the_global_generator(tiny: Backbone, changes: dict) -> None:
     config, state = config_of(batch_size=5, **changes), torch.random.get_rng_state()
-    first, again = (fine_tune(tiny, images_of(), CLASS_IDS, 3, config, 3, 4).logits(images_of()) for _ in range(2))
-    plain = fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(batch_size=5), 3, 4).logits(images_of())
+    first, again = (fine_tune(tiny, labelled(images_of()), run_of(config, 3, 4)).logits(images_of()) for _ in range(2))
+    plain = fine_tune(tiny, labelled(images_of()), run_of(config_of(batch_size=5), 3, 4)).logits(images_of())
     assert torch.equal(state, torch.random.get_rng_state())
     np.testing.assert_array_equal(first, again)
     assert (first != plain).any()
 
 
 def test_rand_augment_shows_new_views_in_every_step(tiny: Backbone) -> None:
-    fine_tune(tiny, images_of(), CLASS_IDS, 3, config_of(rand_augment=True), 0, 6)
+    fine_tune(tiny, labelled(images_of()), run_of(config_of(rand_augment=True), 0, 6))
     seen = torch.cat(SEEN).flatten(1)
     assert len(torch.unique(seen, dim=0)) > 0.9 * len(seen)
 

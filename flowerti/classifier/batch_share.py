@@ -16,14 +16,15 @@ def _leave(gradients: Sequence[Tensor]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """Which share of every batch a process works on, and how gradients become the whole batch's.
+class BatchShare:
+    """The rows of every batch that one of several processes works on.
 
     All processes draw the same whole batch and cut their rows out of it, so their number changes the last digits only.
     """
 
     rank: int = 0
     size: int = 1
+    """Number of processes."""
     average: Average = _leave
     """Replaces gradients by their mean over the processes, in place."""
 
@@ -32,4 +33,4 @@ class Part:
         return rows[self.rank :: self.size]
 
 
-WHOLE = Part()
+WHOLE_BATCH = BatchShare()
