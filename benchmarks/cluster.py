@@ -25,14 +25,14 @@ from benchmarks.paired import print_result, ratio_of
 from benchmarks.scoring import ray_pipeline
 from flowerti.artifacts.records import Concept, SelectedClass, Selection
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.invert import invert
+from flowerti.cluster.personalize import invert
 from flowerti.cluster.sample import plan_sets, sample
 from flowerti.cluster.session import close, connect, device_of
 from flowerti.config.experiment import BaseConfig, SamplingConfig
 from flowerti.config.presets import demo
-from flowerti.inversion.concepts import Inverter, failed_concept
+from flowerti.generation.sampler import Sampler, ShardTask
+from flowerti.personalization.worker import Inverter, failed_concept
 from flowerti.plan import schedule
-from flowerti.sampling import Sampler, ShardTask
 from flowerti.study import Study, prepare
 
 NUM_CLASSES, NUM_WORKERS = 3, 2

@@ -38,9 +38,9 @@ from benchmarks.inversion_to_target import Race, default_data, race
 from benchmarks.paired import print_result, ratio_of
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import DEMO_BASE, Base
-from flowerti.inversion.checkpoints import to_bytes
-from flowerti.inversion.denoising import denoising_losses, draw, prepare
-from flowerti.inversion.engine import start
+from flowerti.personalization.checkpoints import to_bytes
+from flowerti.personalization.denoising import denoising_losses, draw, prepare
+from flowerti.personalization.trainer import start
 
 _FLOWERS_BASE = Path("../shared/models/flowers64-base")
 _FLOWERS_DATA = Path("../shared/data/flowers102-64")

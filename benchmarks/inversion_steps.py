@@ -18,8 +18,8 @@ from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
 from flowerti.artifacts.records import LossPoint
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base, load_base
-from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, draw, prepare
-from flowerti.inversion.engine import Course, Lesson, start, take_step
+from flowerti.personalization.denoising import Draw, TrainingSet, denoising_losses, draw, prepare
+from flowerti.personalization.trainer import Course, Lesson, start, take_step
 from flowerti.prompts import TEMPLATES
 
 Step = Callable[[], Any]

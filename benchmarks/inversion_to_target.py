@@ -30,8 +30,8 @@ from flowerti.artifacts.records import LossPoint
 from flowerti.config.experiment import DataConfig, TextualInversionConfig
 from flowerti.data.dataset import list_records, read_images
 from flowerti.diffusion import Base
-from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, evaluate, prepare
-from flowerti.inversion.engine import Course, Lesson, start, take_step
+from flowerti.personalization.denoising import Draw, TrainingSet, denoising_losses, evaluate, prepare
+from flowerti.personalization.trainer import Course, Lesson, start, take_step
 
 _EVAL_LATENTS = 128
 _EVAL_BATCH_SIZE = 64

@@ -63,11 +63,11 @@ def _stages(study: Study, clock: "StageClock") -> Iterator[str]:
     """Do one stage after the other, and yield the name of each when it is done."""
     from flowerti.cluster.adapt import adapt
     from flowerti.cluster.classify import classify
-    from flowerti.cluster.invert import invert
+    from flowerti.cluster.personalize import invert
     from flowerti.cluster.sample import sample
     from flowerti.cluster.score import score
     from flowerti.cluster.sweep import sweep
-    from flowerti.inversion.concepts import neighbours_among
+    from flowerti.personalization.worker import neighbours_among
     from flowerti.report.findings import Findings
     from flowerti.report.publish import publish
 

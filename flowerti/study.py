@@ -44,9 +44,9 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     Raises:
         ValueError: something is missing or wrong; names it and says what to do.
     """
-    from flowerti.adapters.lora import check_rank
     from flowerti.diffusion import hash_base, verify_base
     from flowerti.features.backbones import verify_weights
+    from flowerti.personalization.lora.low_rank import check_rank
     from flowerti.prompts import alternative_names, latin_names
 
     _refuse_other_config(experiment, run)

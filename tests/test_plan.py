@@ -171,7 +171,7 @@ class Simulation:
 
 def simulate(patch: pytest.MonkeyPatch, num_classes: int, num_workers: int, classes_per_actor: int = 1) -> Simulation:
     from flowerti.cluster import fan_out, invert
-    from flowerti.inversion.concepts import InversionTask
+    from flowerti.personalization.worker import InversionTask
     from flowerti.study import Study
 
     rng = np.random.default_rng(5)

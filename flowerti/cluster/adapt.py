@@ -5,17 +5,17 @@ What an actor does is `adapters.classes.AdapterLearner`, how actors are run is `
 
 from collections.abc import Callable
 
-from flowerti.adapters.classes import (
+from flowerti.artifacts.records import Adapter, Concept
+from flowerti.cluster.fan_out import Craft, FanOut
+from flowerti.cluster.session import connect
+from flowerti.personalization.lora.classes import (
     AdapterLearner,
     adapter_key,
     last_checkpoint,
     load_adapter,
     store_failure,
 )
-from flowerti.artifacts.records import Adapter, Concept
-from flowerti.cluster.fan_out import Craft, FanOut
-from flowerti.cluster.session import connect
-from flowerti.inversion.concepts import InversionTask
+from flowerti.personalization.worker import InversionTask
 from flowerti.study import Study
 
 _SOURCE = "lora"

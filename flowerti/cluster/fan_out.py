@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from flowerti.artifacts.records import Adapter, Concept, LossPoint
 from flowerti.cluster.session import device_of
 from flowerti.config.experiment import ClusterConfig
-from flowerti.inversion.concepts import InversionTask
+from flowerti.personalization.worker import InversionTask
 
 _TELL_EVERY_S = 10.0
 

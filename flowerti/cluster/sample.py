@@ -15,7 +15,7 @@ from ray.data import ActorPoolStrategy
 from flowerti.artifacts.records import Adapter, Concept, ImageSet, SelectedClass, Selection
 from flowerti.cluster.session import connect, device_of
 from flowerti.data.shards import read_shard_key
-from flowerti.sampling import Sampler, ShardTask, plan_shards
+from flowerti.generation.sampler import Sampler, ShardTask, plan_shards
 from flowerti.study import Study
 
 

@@ -11,7 +11,7 @@ from benchmarks import cluster
 from flowerti.artifacts.records import Concept
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, SamplingConfig
-from flowerti.sampling import plan_shards
+from flowerti.generation.sampler import plan_shards
 
 
 def concepts(*seconds: float) -> list[Concept]:

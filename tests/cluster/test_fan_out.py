@@ -12,10 +12,11 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts.records import Adapter, Census, Concept
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster import adapt, fan_out, invert
+from flowerti.cluster import adapt, fan_out
+from flowerti.cluster import personalize as invert
 from flowerti.config.experiment import BaseConfig, ClusterConfig, DataConfig, Experiment, SamplingConfig
 from flowerti.data.dataset import Dataset
-from flowerti.inversion.concepts import InversionTask, failed_concept
+from flowerti.personalization.worker import InversionTask, failed_concept
 from flowerti.study import Study
 
 Answer = Callable[[list[InversionTask]], Sequence[Concept | Adapter]]
