@@ -14,6 +14,7 @@ from flowerti.artifacts.identity import key_of, num_synthetic
 from flowerti.artifacts.records import Census, SplitLists
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import Experiment, from_json, to_json
+from flowerti.config.techniques import techniques_for
 from flowerti.data.census import listing_key, split_lists, take_census
 from flowerti.data.dataset import Dataset, list_records, without
 from flowerti.data.long_tail import imbalanced
@@ -46,7 +47,6 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     """
     from flowerti.diffusion import hash_base, verify_base
     from flowerti.features.backbones import verify_weights
-    from flowerti.personalization.lora.low_rank import check_rank
     from flowerti.prompts import alternative_names, latin_names
 
     _refuse_other_config(experiment, run)
@@ -60,9 +60,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     _check_selection(experiment, dataset)
     names = alternative_names(dataset.class_names, experiment.sampling.alternative_names_file)
     folder = verify_base(experiment.base)
-    _check_initializer(experiment, folder)
-    if "lora" in experiment.sampling.sources:
-        check_rank(folder / "unet", experiment.techniques["lora"].rank)
+    _check_techniques(experiment, folder)
     census = _census(experiment, run, dataset)
     run.write_bytes("config.json", to_json(experiment).encode())
     splits = split_lists(without(dataset, census.unreadable))
@@ -168,18 +166,11 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
             )
 
 
-def _check_initializer(experiment: Experiment, folder: Path) -> None:
-    if experiment.techniques["textual_inversion"].start != "initializer_token":
-        return
-    from transformers import CLIPTokenizer
+def _check_techniques(experiment: Experiment, folder: Path) -> None:
+    from flowerti.personalization.technique import implementation_of
 
-    word = experiment.techniques["textual_inversion"].initializer_token
-    pieces = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer").tokenize(word)
-    if len(pieces) != 1:
-        raise ValueError(
-            f"inversion.initializer_token: {word!r} is {len(pieces)} tokens in this base ({' '.join(pieces)}): "
-            "choose a word that is one token"
-        )
+    for technique in techniques_for(experiment.sampling.sources):
+        implementation_of(technique).check(folder, experiment.techniques[technique.name])
 
 
 def _census(experiment: Experiment, run: RunDirectory, dataset: Dataset) -> Census:

@@ -17,9 +17,8 @@ DOORS = ROOT / "ray_jobs"
 LAYERS: list[set[str]] = [
     {"flowerti", "config", "artifacts", "metrics", "oxford_names", "shares"},
     {"prompts", "demo", "data", "features", "diffusion"},
-    {"inversion", "classifier"},
-    {"adapters"},
-    {"sampling", "scoring"},
+    {"personalization", "classifier"},
+    {"generation", "scoring"},
     {"study", "sweep"},
     {"cluster"},
     {"report", "plan", "status"},

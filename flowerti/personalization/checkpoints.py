@@ -1,4 +1,4 @@
-"""A class's training as bytes: rows, optimiser moments, curve and position, in one safetensors file.
+"""A class's training as bytes: its tensor, optimiser moments, curve and position, in one safetensors file.
 
 Random numbers need no state here, because each step's come from its number. This module does not know what checkpoints
 are called or when they are written.
@@ -12,25 +12,25 @@ from safetensors.torch import load, save
 from flowerti.artifacts.records import LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.tensor_files import metadata_in, metadata_of
-from flowerti.personalization.trainer import Progress
+from flowerti.personalization.train_state import TrainState
 
-_TENSORS = ("rows", "first_moment", "second_moment", "best_rows", "start_norms")
+_TENSORS = ("learnt", "first_moment", "second_moment", "best", "start")
 
 
-def to_bytes(progress: Progress, key: str) -> bytes:
-    """Write a checkpoint; `key` says what the concept is made from."""
-    tensors = {name: getattr(progress, name).detach().cpu().contiguous() for name in _TENSORS}
-    curve = [[point.step, point.loss, point.seconds] for point in progress.curve]
+def to_bytes(state: TrainState, key: str) -> bytes:
+    """Write a checkpoint; `key` says what the class is learnt from."""
+    tensors = {name: getattr(state, name).detach().cpu().contiguous() for name in _TENSORS}
+    curve = [[point.step, point.loss, point.seconds] for point in state.curve]
     metadata = {
         "key": key,
-        "step": str(progress.step),
-        "seconds": repr(progress.seconds),
+        "step": str(state.step),
+        "seconds": repr(state.seconds),
         "curve": json.dumps(curve),
     }
     return save(tensors, metadata)
 
 
-def from_bytes(content: bytes, key: str, device: str) -> Progress | None:
+def from_bytes(content: bytes, key: str, device: str) -> TrainState | None:
     """Read a checkpoint; None where it was made from something else.
 
     Raises:
@@ -43,12 +43,12 @@ def from_bytes(content: bytes, key: str, device: str) -> Progress | None:
     metadata = metadata_of(content)
     if metadata["key"] != key:
         return None
-    return Progress(
+    return TrainState(
         step=int(metadata["step"]), seconds=float(metadata["seconds"]), curve=_curve(metadata["curve"]), **tensors
     )
 
 
-def load_from(run: RunDirectory, name: str, key: str, device: str) -> Progress | None:
+def load_from(run: RunDirectory, name: str, key: str, device: str) -> TrainState | None:
     """Read a checkpoint of a run; None where there is none, or it was made from something else.
 
     Raises:

@@ -1,8 +1,8 @@
 """Prompts and images as the frozen networks see them: token ids, text states with learnt rows, latent posteriors.
 
 Learnt rows enter a text encoder at the embedding's output, so that the vocabulary table is never resized or touched.
-For SDXL a row holds its part for the first text encoder, then that for the second. This module does not know about
-classes or training.
+For SDXL a row holds its part for the first text encoder, then that for the second. This module does not know how
+anything is learnt.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from flowerti.artifacts.identity import slug
 from flowerti.diffusion import Base
 
 
@@ -22,6 +23,11 @@ class TextStates:
     hidden: Float[Tensor, "num length width"]
     pooled: Float[Tensor, "num pooled_width"] | None
     """SDXL only: the projected state of the end token in the second text encoder."""
+
+
+def token_of(class_name: str) -> str:
+    """The placeholder token of a class."""
+    return f"<{slug(class_name)}>"
 
 
 def placeholder_tokens(token: str, num_vectors: int) -> list[str]:
@@ -90,6 +96,16 @@ def encode_text(
     return TextStates(hidden=hidden, pooled=second.text_embeds)
 
 
+def encode_prompts(base: Base, prompts: list[str]) -> TextStates:
+    """Encode prompts, which may hold the base's placeholder token.
+
+    Raises:
+        ValueError: as `tokenise`.
+    """
+    num_vectors = 0 if base.token_rows is None else len(base.token_rows)
+    return encode_text(base, tokenise(base, prompts, base.token, num_vectors), base.token_rows)
+
+
 def encode_empty_prompt(base: Base) -> TextStates:
     """What guidance compares with: the encoded empty prompt, or zeros where the base asks for them."""
     states = encode_text(base, tokenise(base, [""]))
@@ -127,34 +143,20 @@ def _padded_like(tokenizer: Any, ids: Int64[Tensor, "num length"], end_id: int) 
 def encode_images(
     base: Base, images: UInt8[Tensor, "num height width 3"], batch_size: int = 8
 ) -> tuple[Float[Tensor, "num channels h w"], Float[Tensor, "num channels h w"]]:
-    """Mean and standard deviation of the scaled latents' posterior, on the base's device; AutoencoderTiny has none: 0.
+    """Mean and standard deviation of the scaled latents' posterior, on the base's device.
 
-    Both come in the autoencoder's precision, which is float32.
+    Both come in the autoencoder's precision, which is float32. AutoencoderTiny has no posterior: the deviation is 0.
     """
-    means, deviations = [], []
+    means, stds = [], []
     for batch in images.split(batch_size):
+        # NHWC uint8 in [0, 255] -> NCHW in [-1, 1]
         scaled = batch.to(base.device).permute(0, 3, 1, 2).to(base.vae.dtype) / 127.5 - 1
         encoded = base.vae.encode(scaled)
         if hasattr(encoded, "latents"):
-            mean, deviation = encoded.latents, torch.zeros_like(encoded.latents)
+            mean, std = encoded.latents, torch.zeros_like(encoded.latents)
         else:
-            mean, deviation = encoded.latent_dist.mean, encoded.latent_dist.std
+            mean, std = encoded.latent_dist.mean, encoded.latent_dist.std
+        # the factor by which the U-Net's latents are the autoencoder's
         means.append(mean * base.vae.config.scaling_factor)
-        deviations.append(deviation * base.vae.config.scaling_factor)
-    return torch.cat(means), torch.cat(deviations)
-
-
-def word_id(base: Base, word: str) -> int:
-    """The id of a word that is one token of the base's vocabulary.
-
-    Raises:
-        ValueError: the word is not exactly one token; says which pieces it falls into.
-    """
-    ids = base.tokenizer(word, add_special_tokens=False).input_ids
-    if len(ids) != 1:
-        pieces = base.tokenizer.convert_ids_to_tokens(ids)
-        raise ValueError(
-            f"inversion.initializer_token: {word!r} is {len(ids)} tokens in this base ({' '.join(pieces)}): "
-            "choose a word that is one token"
-        )
-    return ids[0]
+        stds.append(std * base.vae.config.scaling_factor)
+    return torch.cat(means), torch.cat(stds)

@@ -1,218 +1,203 @@
-"""Classes from training images to stored concepts: checkpoints, the embeddings files, and the record.
+"""Classes from training images to what a technique learns of them: checkpoints, files, and the record.
 
-`Inverter` is the plain class that the cluster wraps into an actor. The record is written last: a concept without it is
-unfinished. This module does not know about Ray, the files' insides or what is done with a concept.
+`Worker` is the plain class that the cluster wraps into an actor. This module does not know about Ray, which techniques
+there are, or what is done with what was learnt.
 """
 
-import hashlib
 import time
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
-from flowerti.artifacts.identity import key_of, seed_for, slug
-from flowerti.artifacts.records import Concept, ConceptNeighbour, LossPoint
+from flowerti.artifacts import layout
+from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import BaseConfig, TextualInversionConfig
+from flowerti.config.experiment import BaseConfig, ScheduleConfig
+from flowerti.config.techniques import TECHNIQUES, with_needs
 from flowerti.data.dataset import read_images
 from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
 from flowerti.personalization import checkpoints
 from flowerti.personalization.denoising import prepare
-from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes, read_parts, web_bytes
-from flowerti.personalization.textual_inversion.neighbours import nearest_concepts, nearest_tokens
-from flowerti.personalization.trainer import Lesson, Progress, learn_together, start
+from flowerti.personalization.encoding import token_of
+from flowerti.personalization.store import applied, save_learned
+from flowerti.personalization.technique import Implementation, implementation_of
+from flowerti.personalization.train_state import TrainState, state_from
+from flowerti.personalization.trainer import ClassTraining, Procedure, learn_together
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class InversionTask:
+class LearningTask:
     """All that a worker needs to learn one class."""
 
+    technique: str
     class_name: str
     addresses: tuple[str, ...]
     """Training images."""
     image_size_px: int
     run_seed: int
     key: str
-    """What the concept is made from: config, base and images."""
+    """What it is learnt from: config, base, images and what is built upon."""
+
+    @property
+    def checkpoint_file(self) -> str:
+        """Where its last checkpoint lies."""
+        return layout.checkpoint(self.class_name, self.technique)
+
+    def failed(self, reason: str) -> Learned:
+        """The record of a class that could not be learnt."""
+        return Learned(class_name=self.class_name, technique=self.technique, error=reason)
 
 
-def token_of(class_name: str) -> str:
-    """The placeholder token of a class."""
-    return f"<{slug(class_name)}>"
-
-
-def concept_folder(class_name: str) -> str:
-    """Where a class's concept lies in the run directory."""
-    return f"concepts/{slug(class_name)}"
-
-
-def web_file(class_name: str) -> str:
-    """Where a class's embeddings for AUTOMATIC1111 and ComfyUI lie; the file's name is the word to write there."""
-    return f"{concept_folder(class_name)}/web/{slug(class_name)}.safetensors"
-
-
-def failed_concept(class_name: str, reason: str) -> Concept:
-    """The record of a class that could not be learnt."""
-    return Concept(class_name=class_name, token=token_of(class_name), error=reason)
-
-
-def store_failure(run: RunDirectory, task: InversionTask, reason: str) -> Concept:
-    """Write down that a class could not be learnt."""
-    concept = failed_concept(task.class_name, reason)
-    run.save(f"{concept_folder(task.class_name)}/concept.json", concept, task.key)
-    return concept
-
-
-def load_concept(run: RunDirectory, class_name: str, key: str | None = None) -> Concept | None:
-    """The finished concept of a class; None where there is none of that key, or its embeddings were changed."""
-    folder = concept_folder(class_name)
-    concept = run.load(f"{folder}/concept.json", Concept, key)
-    if concept is None or concept.error:
-        return None
-    embeddings = f"{folder}/learned_embeds.safetensors"
-    if not run.exists(embeddings) or _sha256(run.read_bytes(embeddings)) != concept.embeddings_sha256:
-        return None
-    return concept
-
-
-def load_rows(run: RunDirectory, concept: Concept) -> torch.Tensor:
-    """The learnt rows of a concept, float32 [vectors, width]."""
-    return torch.cat(_load_parts(run, concept), dim=1)
-
-
-def _load_parts(run: RunDirectory, concept: Concept) -> list[torch.Tensor]:
-    content = run.read_bytes(f"{concept_folder(concept.class_name)}/learned_embeds.safetensors")
-    return read_parts(content, concept.token)
-
-
-def neighbours_among(run: RunDirectory, concepts: list[Concept]) -> list[ConceptNeighbour]:
-    """The nearest rows of other classes for each row of the concepts that were learnt."""
-    parts = {concept.class_name: _load_parts(run, concept) for concept in concepts if not concept.error}
-    # all come from one base
-    row_widths = [part.shape[1] for part in next(iter(parts.values()), [])]
-    return nearest_concepts({name: torch.cat(of_class, dim=1) for name, of_class in parts.items()}, row_widths)
-
-
-def concept_key(
-    config: TextualInversionConfig, base: BaseConfig, base_sha256: str, images_sha256: str, seed: int
-) -> str:
-    """Key of a concept; how often checkpoints are written does not enter it."""
-    settings = {
-        name: getattr(config, name) for name in (f.name for f in fields(config)) if name != "checkpoint_every_steps"
-    }
-    return key_of(settings, base.dtype, base_sha256, images_sha256, seed)
-
-
-def last_checkpoint(run: RunDirectory, task: InversionTask) -> LossPoint | None:
+def last_point(run: RunDirectory, task: LearningTask) -> LossPoint | None:
     """Step of a class's last checkpoint and the evaluation loss known there; None where there is no checkpoint."""
-    return checkpoints.last_point_in(run, _checkpoint_name(task), task.key)
+    return checkpoints.last_point_in(run, task.checkpoint_file, task.key)
 
 
-class Inverter:
-    """Learns classes on one loaded base, one after another or several in one batch."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What a worker learns on, and where the outcome goes."""
 
-    def __init__(
-        self,
-        base: BaseConfig,
-        base_sha256: str,
-        config: TextualInversionConfig,
-        run: RunDirectory,
-        num_threads: int,
-        device: str,
-    ) -> None:
+    base: BaseConfig
+    base_sha256: str
+    run: RunDirectory
+
+
+class Worker:
+    """Learns classes by one technique on one loaded base, one after another or several in one batch."""
+
+    def __init__(self, technique: str, config: ScheduleConfig, origin: Origin, num_threads: int, device: str) -> None:
         """Load the base once; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
-        self._base_config, self._base_sha256 = base, base_sha256
-        self._config, self._run = config, run
-        folder = resolve_folder(base) or verify_base(base)
+        self._technique, self._config = TECHNIQUES[technique], config
+        self._origin, self._run = origin, origin.run
+        self._code: Implementation[Any] = implementation_of(self._technique)
+        base = origin.base
+        can_compile = all(implementation_of(used).can_compile for used in with_needs(technique))
         self._base: Base = load_base(
-            folder, base.dtype, device, channels_last=base.channels_last, compile_unet=base.compile
+            resolve_folder(base) or verify_base(base),
+            base.dtype,
+            device,
+            channels_last=base.channels_last,
+            compile_unet=base.compile and can_compile,
         )
 
-    def learn(self, task: InversionTask) -> Concept:
-        """Learn one class, from its last checkpoint where there is one, and store the concept.
+    def learn(self, task: LearningTask) -> Learned:
+        """Learn one class, from its last checkpoint where there is one, and store what was learnt.
 
         Raises:
             ValueError: the class failed; says why.
         """
-        (concept,) = self.learn_together([task])
-        if concept.error:
-            raise ValueError(concept.error)
-        return concept
+        (learned,) = self.learn_together([task])
+        if learned.error:
+            raise ValueError(learned.error)
+        return learned
 
-    def learn_together(self, tasks: list[InversionTask]) -> list[Concept]:
-        """Learn several classes in one batch and store each concept as soon as it ends; in the order of the tasks.
+    def learn_together(self, tasks: list[LearningTask]) -> list[Learned]:
+        """Learn several classes, in one batch where the technique allows it; in the order of the tasks.
 
-        A class that cannot be prepared or whose loss is no number comes back with its error and is not stored.
+        Each is stored as soon as it ends. A class that cannot be prepared or whose loss is no number comes back with
+        its error and is not stored.
         """
+        if self._technique.shares_batches:
+            return self._learn_batch(tasks)
+        return [learned for task in tasks for learned in self._learn_batch([task])]
+
+    def _learn_batch(self, tasks: list[LearningTask]) -> list[Learned]:
+        """Learn classes in one batch; where the technique needs another there is but one class in it."""
+        with ExitStack() as stack:
+            try:
+                needed = applied(self._base, self._run, tasks[0].class_name, self._technique.needs)
+                base = stack.enter_context(needed)
+            except (OSError, ValueError) as error:
+                return [task.failed(str(error)) for task in tasks]
+            return self._learn_on(base, tasks)
+
+    def _learn_on(self, base: Base, tasks: list[LearningTask]) -> list[Learned]:
         began = time.monotonic()
         by_name = {task.class_name: task for task in tasks}
-        outcomes, lessons = {}, []
+        outcomes: dict[str, Learned] = {}
+        trainings: list[ClassTraining] = []
         for task in tasks:
             try:
-                lessons.append(self._prepare(task))
+                trainings.append(self._prepare(base, task))
             except (OSError, ValueError) as error:
-                outcomes[task.class_name] = failed_concept(task.class_name, str(error))
-        for lesson in learn_together(
-            self._base,
-            lessons,
-            self._config,
-            lambda lesson: self._save_checkpoint(by_name[lesson.class_name], lesson.progress),
-        ):
-            if lesson.error:
-                outcomes[lesson.class_name] = failed_concept(lesson.class_name, lesson.error)
+                outcomes[task.class_name] = task.failed(str(error))
+        for training in self._train(base, trainings, by_name):
+            task = by_name[training.class_name]
+            if training.error:
+                outcomes[task.class_name] = task.failed(training.error)
             else:
-                seconds = time.monotonic() - began
-                outcomes[lesson.class_name] = self._store(by_name[lesson.class_name], lesson.progress, seconds)
+                outcomes[task.class_name] = self._store(base, task, training.state, time.monotonic() - began)
         return [outcomes[task.class_name] for task in tasks]
 
-    def _prepare(self, task: InversionTask) -> Lesson:
+    def _prepare(self, base: Base, task: LearningTask) -> ClassTraining:
         if not task.addresses:
             raise ValueError(f"class {task.class_name!r} has no training image: it cannot be learnt")
         images = torch.from_numpy(read_images(list(task.addresses), task.image_size_px))
-        data = prepare(self._base, images, token_of(task.class_name), self._config.num_vectors)
-        progress = checkpoints.load_from(self._run, _checkpoint_name(task), task.key, str(self._base.device))
-        if progress is None:
-            progress = start(self._base, data, self._config, task.class_name, task.run_seed)
-        return Lesson(class_name=task.class_name, run_seed=task.run_seed, data=data, progress=progress)
+        data = prepare(base, images, *self._noun(base, task))
+        state = checkpoints.load_from(self._run, task.checkpoint_file, task.key, str(base.device))
+        if state is None:
+            seed = seed_for(task.run_seed, task.class_name, f"{self._technique.seeds}/start", 0)
+            learnt = self._code.start(base, data, self._config, task.class_name, seed)
+            state = state_from(learnt, keeps_start=self._code.after_step(base, self._config) is not None)
+        return ClassTraining(class_name=task.class_name, run_seed=task.run_seed, data=data, state=state)
 
-    def _store(self, task: InversionTask, progress: Progress, seconds: float) -> Concept:
-        folder, token = concept_folder(task.class_name), token_of(task.class_name)
-        embeddings = diffusers_bytes(token, progress.best_rows, self._base.row_widths)
-        self._run.write_bytes(f"{folder}/learned_embeds.safetensors", embeddings)
-        self._run.write_bytes(web_file(task.class_name), web_bytes(progress.best_rows, self._base.row_widths))
-        concept = Concept(
+    def _noun(self, base: Base, task: LearningTask) -> tuple[str, int]:
+        """What fills the captions: the token that is learnt, else the one that is needed, else the class's name."""
+        num_vectors = self._code.num_vectors(self._config)
+        if num_vectors:
+            return token_of(task.class_name), num_vectors
+        if base.token_rows is not None:
+            return base.token, len(base.token_rows)
+        return task.class_name, 0
+
+    def _train(
+        self, base: Base, trainings: list[ClassTraining], by_name: dict[str, LearningTask]
+    ) -> Iterator[ClassTraining]:
+        if not trainings:
+            return
+        procedure = Procedure(
+            base=base,
+            config=self._config,
+            losses=self._code.losses(base, [training.data for training in trainings]),
+            seed_name=self._technique.seeds,
+            after_step=self._code.after_step(base, self._config),
+        )
+        yield from learn_together(
+            procedure, trainings, lambda training: self._save_checkpoint(by_name[training.class_name], training.state)
+        )
+
+    def _store(self, base: Base, task: LearningTask, state: TrainState, seconds: float) -> Learned:
+        noun, num_vectors = self._noun(base, task)
+        learned = Learned(
             class_name=task.class_name,
-            token=token,
-            num_vectors=self._config.num_vectors,
-            start=self._config.start,
-            initializer_token=self._config.initializer_token,
-            base=self._base_config.path,
-            base_sha256=self._base_sha256,
-            embeddings_sha256=_sha256(embeddings),
+            technique=task.technique,
+            token=noun if num_vectors else "",
+            num_vectors=self._code.num_vectors(self._config),
+            num_parameters=state.best.numel(),
+            base=self._origin.base.path,
+            base_sha256=self._origin.base_sha256,
             num_images=len(task.addresses),
-            num_steps=progress.step,
-            best_step=progress.best.step,
-            seed=seed_for(task.run_seed, task.class_name, "inversion/step", 0),
-            loss_curve=progress.curve,
-            neighbours=nearest_tokens(self._base, progress.best_rows),
+            num_steps=state.step,
+            best_step=state.best_point.step,
+            seed=seed_for(task.run_seed, task.class_name, f"{self._technique.seeds}/step", 0),
+            loss_curve=state.curve,
+            neighbours=self._code.neighbours(base, state.best),
+            details=self._code.details(self._config),
             versions={name: version(name) for name in _PACKAGES},
             seconds=seconds,
         )
-        self._run.save(f"{folder}/concept.json", concept, task.key)
-        self._run.delete(_checkpoint_name(task))
-        return concept
+        files = self._code.export(base, state.best, task.class_name)
+        stored = save_learned(self._run, learned, files, task.key)
+        self._run.delete(task.checkpoint_file)
+        return stored
 
-    def _save_checkpoint(self, task: InversionTask, progress: Progress) -> None:
-        self._run.write_bytes(_checkpoint_name(task), checkpoints.to_bytes(progress, task.key))
-
-
-def _checkpoint_name(task: InversionTask) -> str:
-    return f"{concept_folder(task.class_name)}/checkpoints/last.safetensors"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    def _save_checkpoint(self, task: LearningTask, state: TrainState) -> None:
+        self._run.write_bytes(task.checkpoint_file, checkpoints.to_bytes(state, task.key))

@@ -1,1 +1,1 @@
-"""Low-rank adapters of the frozen U-Net, one for each class, on top of its token: a rival of the token alone."""
+"""Low-rank adaptation (Hu et al. 2021) of the frozen U-Net for a class, on top of its learnt token."""

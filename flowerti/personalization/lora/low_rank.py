@@ -50,7 +50,7 @@ def _require_rank(sides: list[int], rank: int) -> None:
     if not sides:
         raise ValueError("base: the U-Net has no attention layer that an adapter could add to")
     if rank > min(sides):
-        raise ValueError(f"sampling.adapter.rank: {rank} is more than the U-Net's smallest layer has, {min(sides)}")
+        raise ValueError(f"lora.rank: {rank} is more than the U-Net's smallest layer has, {min(sides)}")
 
 
 def start_adapter(unet: Any, rank: int, seed: int) -> Float[Tensor, "1 parameters"]:
@@ -89,6 +89,7 @@ def adapted(unet: Any, parameters: Float[Tensor, "1 parameters"]) -> Iterator[No
 
 def _adding(down: Tensor, up: Tensor) -> Any:
     def add(_module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        # h = W x + B (A x)
         low = torch.nn.functional.linear(inputs[0], down.to(output.dtype))
         return output + torch.nn.functional.linear(low, up.to(output.dtype))
 
