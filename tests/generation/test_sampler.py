@@ -8,18 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import BaseConfig, LoraConfig, SamplingConfig, TextualInversionConfig
-from flowerti.diffusion import load_base
-from flowerti.generation import sampler as sampling
-from flowerti.generation.sampler import Sampler, ShardTask, build_pipeline, draw_images, encode_png, plan_shards
-from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
-from flowerti.personalization.lora.classes import AdapterLearner
-from flowerti.personalization.worker import InversionTask, Inverter
+from flowerti.config.experiment import BaseConfig, LoraConfig, SamplingConfig, ScheduleConfig, TextualInversionConfig
+from flowerti.generation import sampler
+from flowerti.generation.sampler import Sampler, ShardTask, Wanted, plan_shards
+from flowerti.personalization.worker import LearningTask, Origin, Worker
 
 CONFIG = SamplingConfig(num_per_class=4, num_inference_steps=5, guidance_scale=3.0, batch_size=4)
 CLASS_NAME = "sword lily"
@@ -41,15 +38,16 @@ def run_with_concept(vivid_base, images, tmp_path_factory) -> RunDirectory:
         num_vectors=2, num_steps=6, batch_size=4, num_eval_latents=4, eval_every_steps=6, learning_rate=0.2
     )
     run = RunDirectory(str(folder / "run"))
-    task = InversionTask(
-        class_name=CLASS_NAME,
-        addresses=tuple(str(folder / f"{i}.png") for i in range(len(images))),
-        image_size_px=32,
-        run_seed=5,
-        key="k",
-    )
-    Inverter(BaseConfig(path=str(vivid_base)), "b" * 64, config, run, 1, "cpu").learn(task)
+    _learn(vivid_base, run, config, tuple(str(folder / f"{i}.png") for i in range(len(images))))
     return run
+
+
+def _learn(base: Path, run: RunDirectory, config: ScheduleConfig, addresses: tuple[str, ...]) -> None:
+    task = LearningTask(
+        technique=config.section, class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="k"
+    )
+    origin = Origin(base=BaseConfig(path=str(base)), base_sha256="b" * 64, run=run)
+    Worker(config.section, config, origin, 1, "cpu").learn(task)
 
 
 @pytest.fixture
@@ -65,34 +63,16 @@ def _sampler(base: Path, run: RunDirectory, config: SamplingConfig = CONFIG) -> 
     return Sampler(BaseConfig(path=str(base)), config, run, 1, "cpu")
 
 
-def _tasks(config: SamplingConfig = CONFIG, source: str = "token", name: str = TOKEN) -> list[ShardTask]:
-    return plan_shards(CLASS_NAME, source, name, config, 5, "base", "concept")
+WANTED = Wanted(class_name=CLASS_NAME, source="token", words=TOKEN, run_seed=5, inputs="base and token")
+
+
+def _tasks(config: SamplingConfig = CONFIG, source: str = "token", words: str = TOKEN) -> list[ShardTask]:
+    return plan_shards(dataclasses.replace(WANTED, source=source, words=words), config)
 
 
 def _images_of(run: RunDirectory, file: str) -> np.ndarray:
     rows = pq.read_table(run.path(file)).to_pylist()
     return np.stack([np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in rows])
-
-
-def test_a_image_does_not_depend_on_its_batch(base):
-    pipeline = build_pipeline(base)
-    states = encode_text(base, tokenise(base, ["a red lily"]))
-    empty = encode_text(base, tokenise(base, [""]))
-    together = draw_images(pipeline, states, empty, [11, 12, 13, 14], CONFIG)
-    alone = np.concatenate([draw_images(pipeline, states, empty, [seed], CONFIG) for seed in (11, 12, 13, 14)])
-    # float32 kernels round differently at another batch size: one step of 255 at most
-    assert np.abs(together.astype(int) - alone.astype(int)).max() <= 1
-    assert np.abs(together[0].astype(int) - together[1].astype(int)).max() > 1
-
-
-def test_decoding_in_parts_is_decoding_at_once(base):
-    latents = torch.randn(9, 4, 8, 8, generator=torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        ours = sampling._decode(base.vae, latents)
-        decoded = build_pipeline(base).vae.decode(latents / 0.18215).sample
-    expected = (255 * (decoded.numpy() / 2 + 0.5).clip(0, 1)).round().transpose(0, 2, 3, 1)
-    assert ours.shape == (9, 32, 32, 3)
-    assert np.abs(ours - expected).max() <= 1
 
 
 def test_a_shard_has_the_same_bytes_on_a_second_run(vivid_base, run, tmp_path):
@@ -107,13 +87,13 @@ def test_a_shard_has_the_same_bytes_on_a_second_run(vivid_base, run, tmp_path):
 
 
 def test_a_shard_that_is_there_is_not_drawn_again(vivid_base, run, monkeypatch):
-    sampler = _sampler(vivid_base, run)
+    drawer = _sampler(vivid_base, run)
     (task,) = _tasks()
-    first = sampler.write(task)
-    monkeypatch.setattr(sampling, "draw_images", lambda *_: pytest.fail("drawn again"))
-    assert sampler.write(task) == first
+    first = drawer.write(task)
+    monkeypatch.setattr(sampler, "draw_images", lambda *_: pytest.fail("drawn again"))
+    assert drawer.write(task) == first
     with pytest.raises(pytest.fail.Exception, match="drawn again"):
-        sampler.write(dataclasses.replace(task, key="other"))
+        drawer.write(dataclasses.replace(task, key="other"))
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
@@ -139,26 +119,6 @@ def test_diffusers_draws_the_same_images_from_the_stored_concept(vivid_base, run
     (raw,) = _tasks(config, "raw", CLASS_NAME)
     _sampler(vivid_base, run, config).write(raw)
     assert np.abs(_images_of(run, raw.file) / 255 - drawn).max() > 4 / 255
-
-
-def test_sdxl_draws_the_images_of_its_own_pipeline(make_tiny_base):
-    folder = make_tiny_base(is_xl=True, text_gain=8.0)
-    base = load_base(folder, "float32", "cpu")
-    with torch.no_grad():
-        states = encode_text(base, tokenise(base, ["a red lily"]))
-        ours = draw_images(build_pipeline(base), states, encode_empty_prompt(base), [11, 12], CONFIG)
-    pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
-    pipeline.set_progress_bar_config(disable=True)
-    noise = [torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (11, 12)]
-    drawn = pipeline(
-        prompt=["a red lily"] * 2,
-        latents=torch.stack(noise),
-        num_inference_steps=5,
-        guidance_scale=3.0,
-        output_type="np",
-    ).images
-    assert np.abs(ours / 255 - drawn).max() <= 1 / 255
 
 
 def test_guidance_changes_the_image(vivid_base, run):
@@ -198,13 +158,12 @@ def test_diffusers_draws_the_same_images_with_the_stored_token_and_adapter(vivid
         Image.fromarray(image.numpy()).save(tmp_path / f"{i}.png")
     settings = LoraConfig(rank=2, num_steps=8, batch_size=4, learning_rate=0.05, num_eval_latents=4)
     addresses = tuple(str(tmp_path / f"{i}.png") for i in range(len(images)))
-    learner = AdapterLearner(BaseConfig(path=str(vivid_base)), settings, run, 1, "cpu")
-    learner.learn(InversionTask(class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="a"))
+    _learn(vivid_base, run, settings, addresses)
     (task,), (of_token,) = _tasks(source="lora"), _tasks()
-    sampler = _sampler(vivid_base, run)
-    plain = sampler.write(of_token)
-    sampler.write(task)
-    assert sampler.write(dataclasses.replace(of_token, key="again")).name == plain.name
+    drawer = _sampler(vivid_base, run)
+    plain = drawer.write(of_token)
+    drawer.write(task)
+    assert drawer.write(dataclasses.replace(of_token, key="again")) == plain
     pipeline = StableDiffusionPipeline.from_pretrained(vivid_base)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -230,14 +189,14 @@ def test_diffusers_draws_the_same_images_with_the_stored_token_and_adapter(vivid
 
 
 def test_images_of_an_adapter_that_is_not_there_are_refused(vivid_base, run):
-    with pytest.raises(ValueError, match="class 'sword lily': no finished adapter"):
+    with pytest.raises(ValueError, match="class 'sword lily': lora has not finished"):
         _sampler(vivid_base, run).write(_tasks(source="lora")[0])
     assert run.names("synthetic") == []
 
 
 def test_a_token_without_a_concept_is_refused(vivid_base, tmp_path):
     empty = RunDirectory(str(tmp_path / "empty"))
-    with pytest.raises(ValueError, match="class 'sword lily': no finished concept"):
+    with pytest.raises(ValueError, match="class 'sword lily': textual_inversion has not finished"):
         _sampler(vivid_base, empty).write(_tasks()[0])
     assert empty.names("synthetic") == []
 
@@ -259,26 +218,19 @@ def test_a_shard_s_key_holds_what_its_images_come_from():
         _tasks(dataclasses.replace(config, guidance_scale=1.0))[0],
         _tasks(dataclasses.replace(config, num_inference_steps=3))[0],
         _tasks(config, source="raw")[0],
-        _tasks(config, name="<rose>")[0],
-        plan_shards(CLASS_NAME, "token", TOKEN, config, 5, "base", "other concept")[0],
-        plan_shards(CLASS_NAME, "token", TOKEN, config, 5, "other base", "concept")[0],
-        plan_shards(CLASS_NAME, "token", TOKEN, config, 6, "base", "concept")[0],
+        _tasks(config, words="<rose>")[0],
+        plan_shards(dataclasses.replace(WANTED, class_name="rose"), config)[0],
+        plan_shards(dataclasses.replace(WANTED, inputs="base and another token"), config)[0],
+        plan_shards(dataclasses.replace(WANTED, run_seed=6), config)[0],
     ]
     assert len({task.key, *(other.key for other in others)}) == len(others) + 1
     assert _tasks(dataclasses.replace(config, alternative_names_file="names.json")) == [task]
 
 
-def test_png_is_lossless_and_steady():
-    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    content = encode_png(image)
-    assert encode_png(image) == content
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), image)
-
-
 def test_hugging_face_opens_shards_as_an_image_data_set(vivid_base, run, tmp_path):
     config = dataclasses.replace(CONFIG, batch_size=2)
-    sampler = _sampler(vivid_base, run, config)
-    files = [sampler.write(task).name for task in _tasks(config)]
+    drawer = _sampler(vivid_base, run, config)
+    files = [drawer.write(task) for task in _tasks(config)]
     opened = datasets.load_dataset(
         "parquet", data_files=[run.path(file) for file in files], split="train", cache_dir=str(tmp_path / "cache")
     )

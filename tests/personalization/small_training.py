@@ -1,14 +1,16 @@
-"""Short lessons on the tiny base, for the tests of the engine."""
+"""Short trainings of a token on the tiny base, for the tests of the trainer."""
 
 import dataclasses
-from collections.abc import Callable
 
-import torch
-
+from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
-from flowerti.personalization.denoising import TrainingSet
-from flowerti.personalization.trainer import Lesson, Progress, learn, progress_from, start
+from flowerti.personalization.denoising import EncodedImages, Losses
+from flowerti.personalization.textual_inversion.losses import denoising_losses
+from flowerti.personalization.textual_inversion.norms import norm_keeper
+from flowerti.personalization.textual_inversion.starts import start_rows
+from flowerti.personalization.train_state import TrainState, state_from
+from flowerti.personalization.trainer import Checkpoint, ClassTraining, Procedure, learn_together
 
 TOKEN = "<rose>"
 CLASS_NAME = "rose"
@@ -18,25 +20,54 @@ SMALL = TextualInversionConfig(
 )
 
 
-def copy_of(progress: Progress) -> Progress:
-    names = ("rows", "first_moment", "second_moment", "best_rows", "start_norms")
-    tensors = {name: getattr(progress, name) for name in names}
-    copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    return Progress(step=progress.step, curve=list(progress.curve), seconds=progress.seconds, **copies)
+def copy_of(state: TrainState) -> TrainState:
+    names = ("learnt", "first_moment", "second_moment", "best", "start")
+    copies = {name: getattr(state, name).detach().clone() for name in names}
+    return TrainState(step=state.step, curve=list(state.curve), seconds=state.seconds, **copies)
 
 
-def ignore(_taught: object) -> None:
+def ignore(_training: ClassTraining) -> None:
     pass
+
+
+def start(
+    base: Base, data: EncodedImages, config: TextualInversionConfig, class_name: str = "", run_seed: int = 0
+) -> TrainState:
+    seed = seed_for(run_seed, class_name, "inversion/start", 0)
+    return state_from(start_rows(base, data, config, class_name, seed), keeps_start=True)
+
+
+def procedure_of(base: Base, config: TextualInversionConfig, losses: Losses = denoising_losses) -> Procedure:
+    keeper = norm_keeper(base, config)
+    return Procedure(base=base, config=config, losses=losses, seed_name="inversion", after_step=keeper)
+
+
+def learn(procedure: Procedure, training: ClassTraining, checkpoint: Checkpoint = ignore) -> TrainState:
+    """One class alone, to its end.
+
+    Raises:
+        ValueError: it failed.
+    """
+    (ended,) = learn_together(procedure, [training], checkpoint)
+    if ended.error:
+        raise ValueError(ended.error)
+    return ended.state
 
 
 def learn_rose(
     base: Base,
-    data: TrainingSet,
+    data: EncodedImages,
     config: TextualInversionConfig,
-    progress: Progress | None = None,
-    checkpoint: Callable[[Progress], None] = ignore,
-) -> Progress:
-    return learn(base, data, config, CLASS_NAME, RUN_SEED, progress or start(base, data, config), checkpoint)
+    state: TrainState | None = None,
+    saved: list[TrainState] | None = None,
+    losses: Losses = denoising_losses,
+) -> TrainState:
+    """`saved` gets a copy of every checkpoint."""
+    training = ClassTraining(
+        class_name=CLASS_NAME, run_seed=RUN_SEED, data=data, state=state or start(base, data, config)
+    )
+    kept = [] if saved is None else saved
+    return learn(procedure_of(base, config, losses), training, lambda taught: kept.append(copy_of(taught.state)))
 
 
 def in_double(base: Base) -> Base:
@@ -45,11 +76,11 @@ def in_double(base: Base) -> Base:
     )
 
 
-def double_progress(base: Base, data: TrainingSet, config: TextualInversionConfig) -> Progress:
-    return progress_from(base, start(base, data, config).rows.double())
+def double_state(base: Base, data: EncodedImages, config: TextualInversionConfig) -> TrainState:
+    return state_from(start(base, data, config).learnt.double(), keeps_start=True)
 
 
-def lesson_of(base: Base, name: str, data: TrainingSet, config: TextualInversionConfig) -> Lesson:
-    is_double = data.mean.dtype == torch.float64
-    progress = double_progress(base, data, config) if is_double else start(base, data, config)
-    return Lesson(class_name=name, run_seed=RUN_SEED, data=data, progress=progress)
+def training_of(base: Base, name: str, data: EncodedImages, config: TextualInversionConfig) -> ClassTraining:
+    is_double = data.mean.element_size() == 8
+    state = double_state(base, data, config) if is_double else start(base, data, config)
+    return ClassTraining(class_name=name, run_seed=RUN_SEED, data=data, state=state)

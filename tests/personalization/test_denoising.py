@@ -9,15 +9,9 @@ from scipy import stats
 
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base, load_base
-from flowerti.personalization.denoising import (
-    TrainingSet,
-    denoising_loss,
-    denoising_losses,
-    draw,
-    evaluate,
-    prepare,
-)
+from flowerti.personalization.denoising import EncodedImages, draw, evaluate, prepare
 from flowerti.personalization.encoding import encode_images, tokenise
+from flowerti.personalization.textual_inversion.losses import denoising_loss, denoising_losses
 from flowerti.personalization.textual_inversion.starts import start_rows
 from flowerti.prompts import TEMPLATES
 
@@ -26,16 +20,16 @@ SMALL = TextualInversionConfig(batch_size=4, num_eval_latents=8, num_vectors=2)
 
 
 @pytest.fixture(scope="module")
-def data(base, images) -> TrainingSet:
+def data(base, images) -> EncodedImages:
     return prepare(base, images, TOKEN, 2)
 
 
 def test_prepare_holds_plain_views_then_mirrored_ones(base, images, data):
-    mean, deviation = encode_images(base, images)
+    mean, std = encode_images(base, images)
     mirrored = torch.from_numpy(np.ascontiguousarray(images.numpy()[:, :, ::-1]))
-    mirrored_mean, mirrored_deviation = encode_images(base, mirrored)
+    mirrored_mean, mirrored_std = encode_images(base, mirrored)
     torch.testing.assert_close(data.mean, torch.cat([mean, mirrored_mean]), rtol=0, atol=1e-6)
-    torch.testing.assert_close(data.deviation, torch.cat([deviation, mirrored_deviation]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(data.std, torch.cat([std, mirrored_std]), rtol=1e-5, atol=1e-6)
     assert (mean - mirrored_mean).abs().max() > 1e-4
     assert (data.captions >= base.vocabulary_size).sum().item() == 2 * len(TEMPLATES)
 
@@ -51,7 +45,7 @@ def test_sampling_the_moments_is_encoding_each_time(base, images, data, view):
         encoded = [posterior.sample(generator=generator)[0] for _ in range(num_samples)]
     encoded = torch.stack(encoded) * base.vae.config.scaling_factor
     noise = torch.randn(encoded.shape, generator=torch.Generator().manual_seed(1))
-    ours = data.mean[view] + data.deviation[view] * noise
+    ours = data.mean[view] + data.std[view] * noise
     deviation = encoded.std(dim=0)
     standard_errors = (ours.mean(dim=0) - encoded.mean(dim=0)).abs() / (deviation * math.sqrt(2 / num_samples))
     assert standard_errors.max() < 4.5
@@ -98,7 +92,7 @@ def test_evaluation_is_the_mean_loss_whatever_the_batch(base, data):
     whole = denoising_loss(base, rows, data, draw(data, 8, 1000, 11)).item()
     for batch_size in (8, 4, 3):
         config = dataclasses.replace(SMALL, batch_size=batch_size)
-        assert evaluate(base, rows, data, config, 11) == pytest.approx(whole, rel=1e-5)
+        assert evaluate(base, rows, data, config, 11, denoising_losses) == pytest.approx(whole, rel=1e-5)
 
 
 def test_captions_of_the_training_set_are_the_templates(base, data):
@@ -133,11 +127,11 @@ def test_a_shared_batch_has_each_concept_s_own_loss_and_gradient(make_tiny_base,
             assert part.norm(dim=1).min() > 1e-5
 
 
-def _noisy_by_hand(base: Base, data: TrainingSet, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _noisy_by_hand(base: Base, data: EncodedImages, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     chosen = draw(data, 4, 1000, seed)
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
     alpha_bar = (1 - betas).cumprod(0).double()[chosen.timesteps].reshape(-1, 1, 1, 1)
-    latents = data.mean[chosen.views] + data.deviation[chosen.views] * chosen.posterior_noise
+    latents = data.mean[chosen.views] + data.std[chosen.views] * chosen.posterior_noise
     return latents, alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 
@@ -210,5 +204,5 @@ def test_sdxl_s_prediction_is_conditioned_as_its_pipeline_does(make_tiny_base, i
 
 def test_one_image_is_enough_and_none_is_refused(base, images):
     assert prepare(base, images[:1], TOKEN, 1).mean.shape == (2, 4, 8, 8)
-    with pytest.raises(ValueError, match="token '<rose>': there is no training image"):
+    with pytest.raises(ValueError, match="'<rose>': there is no training image"):
         prepare(base, images[:0], TOKEN, 1)

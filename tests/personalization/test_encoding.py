@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,13 @@ from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 from safetensors.torch import save_file
 
-from flowerti.diffusion import load_base
+from flowerti.diffusion import Base, load_base
 from flowerti.personalization.encoding import (
     encode_empty_prompt,
     encode_images,
+    encode_prompts,
     encode_text,
     tokenise,
-    word_id,
 )
 
 TOKEN = "<sword_lily>"
@@ -50,10 +51,14 @@ def test_rows_are_encoded_as_diffusers_does_with_the_saved_file(tiny_base, base,
     assert (other_rows - ours).abs().max() > 1e-2
 
 
+def _id(base: Base, word: str) -> int:
+    return base.tokenizer.convert_tokens_to_ids(f"{word}</w>")
+
+
 def test_ids_of_rows_follow_the_vocabulary(base):
     ids = tokenise(base, ["a <x> flower <x>"], "<x>", 2)
     first = base.vocabulary_size
-    expected = [word_id(base, "a"), first, first + 1, word_id(base, "flower"), first, first + 1]
+    expected = [_id(base, "a"), first, first + 1, _id(base, "flower"), first, first + 1]
     assert ids.shape == (1, 77)
     assert ids[0, 1:7].tolist() == expected
     assert set(ids[0, 7:].tolist()) == {base.tokenizer.eos_token_id}
@@ -97,25 +102,29 @@ def test_the_text_encoder_is_left_as_it_was_even_after_an_error(base):
 
 
 def test_images_are_encoded_as_diffusers_does(base, images):
-    mean, deviation = encode_images(base, images, batch_size=2)
+    mean, std = encode_images(base, images, batch_size=2)
     processor = VaeImageProcessor(vae_scale_factor=4)
     prepared = processor.preprocess([Image.fromarray(image.numpy()) for image in images])
     with torch.no_grad():
         posterior = base.vae.encode(prepared).latent_dist
-    assert mean.dtype == deviation.dtype == torch.float32
+    assert mean.dtype == std.dtype == torch.float32
     torch.testing.assert_close(mean, posterior.mean * 0.18215, rtol=0, atol=1e-6)
-    torch.testing.assert_close(deviation, posterior.std * 0.18215, rtol=1e-5, atol=1e-6)
-
-
-def test_word_id_takes_one_token_only(base):
-    assert base.tokenizer.convert_ids_to_tokens(word_id(base, "flower")) == "flower</w>"
-    with pytest.raises(ValueError, match=r"'sword' is 5 tokens in this base \(s w o r d</w>\)"):
-        word_id(base, "sword")
+    torch.testing.assert_close(std, posterior.std * 0.18215, rtol=1e-5, atol=1e-6)
 
 
 def test_rows_of_another_width_are_refused(base):
     with pytest.raises(ValueError, match=r"learnt rows are 24 wide, the base's embedding 16: .* another base"):
         encode_text(base, tokenise(base, PROMPTS, TOKEN, 1), torch.zeros(1, 24))
+
+
+def test_prompts_may_hold_the_token_that_the_base_carries(base):
+    rows = torch.randn(2, 16, generator=torch.Generator().manual_seed(1))
+    carrying = dataclasses.replace(base, token=TOKEN, token_rows=rows)
+    expected = encode_text(base, tokenise(base, PROMPTS, TOKEN, 2), rows).hidden
+    assert torch.equal(encode_prompts(carrying, PROMPTS).hidden, expected)
+    plain = encode_text(base, tokenise(base, ["a flower"])).hidden
+    assert torch.equal(encode_prompts(base, ["a flower"]).hidden, plain)
+    assert torch.equal(encode_prompts(carrying, ["a flower"]).hidden, plain)
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +177,10 @@ def test_an_empty_prompt_is_what_the_base_asks_for(base, xl_base):
 def test_a_tiny_autoencoder_s_latents_have_no_spread(make_tiny_base, images):
     folder = make_tiny_base(is_tiny_vae=True)
     base = load_base(folder, "float32", "cpu")
-    mean, deviation = encode_images(base, images)
+    mean, std = encode_images(base, images)
     prepared = VaeImageProcessor(vae_scale_factor=4).preprocess([Image.fromarray(p.numpy()) for p in images])
     with torch.no_grad():
         expected = base.vae.encode(prepared).latents * base.vae.config.scaling_factor
     torch.testing.assert_close(mean, expected, rtol=0, atol=1e-6)
-    assert not deviation.any()
+    assert not std.any()
     assert base.pixels_per_latent == 4 == 32 // mean.shape[-1]

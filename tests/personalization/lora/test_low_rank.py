@@ -121,7 +121,7 @@ def test_starts_differ_by_seed_and_a_rank_must_fit(base, tiny_base):
     assert torch.equal(first, start_adapter(base.unet, RANK, 0))
     assert not torch.equal(first, second)
     smallest = min(min(layer.weight.shape) for layer in adapted_layers(base.unet).values())
-    refusal = rf"^sampling\.adapter\.rank: {smallest + 1} is more than .* {smallest}$"
+    refusal = rf"^lora\.rank: {smallest + 1} is more than .* {smallest}$"
     with pytest.raises(ValueError, match=refusal):
         start_adapter(base.unet, smallest + 1, 0)
     check_rank(tiny_base / "unet", smallest)

@@ -7,8 +7,8 @@ import torch
 
 from flowerti.artifacts.records import ConceptNeighbour
 from flowerti.diffusion import Base, load_base
-from flowerti.personalization.encoding import word_id
 from flowerti.personalization.textual_inversion.neighbours import _readable, nearest_concepts, nearest_tokens
+from flowerti.personalization.textual_inversion.starts import word_id
 
 
 def _table(base: Base) -> np.ndarray:
@@ -36,7 +36,7 @@ def test_neighbours_are_those_of_a_plain_loop(base):
 
 
 def test_words_and_pieces_are_told_apart(base):
-    ids = [word_id(base, "flower"), base.tokenizer.convert_tokens_to_ids("flow")]
+    ids = [word_id(base.tokenizer, "flower"), base.tokenizer.convert_tokens_to_ids("flow")]
     rows = torch.from_numpy(_table(base)[ids]).float()
     word, piece = nearest_tokens(base, rows, num_tokens=1)
     assert (word.token, word.cosine) == ("flower", 1.0)
@@ -106,7 +106,7 @@ def test_sdxl_s_cosine_is_the_mean_over_both_encoders(make_tiny_base):
     cosine = (0.6 + 1.0) / 2
     assert _between(nearest_concepts(rows, [2, 1])) == [("rose", 0, "lily", 0, cosine), ("lily", 0, "rose", 0, cosine)]
     base = load_base(make_tiny_base(is_xl=True), "float32", "cpu")
-    token_id = word_id(base, "flower")
+    token_id = word_id(base.tokenizer, "flower")
     row = torch.cat([encoder.get_input_embeddings().weight[token_id] for encoder in base.text_encoders])
     (nearest,) = nearest_tokens(base, row[None].detach(), num_tokens=1)
     assert (nearest.token, nearest.cosine) == ("flower", 1.0)

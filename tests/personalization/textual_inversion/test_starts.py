@@ -2,16 +2,25 @@ import dataclasses
 
 import pytest
 import torch
+from small_training import learn, procedure_of, start
 
+from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base, load_base
-from flowerti.personalization.denoising import TrainingSet, evaluate, prepare
-from flowerti.personalization.encoding import word_id
+from flowerti.personalization.denoising import EncodedImages, evaluate, prepare
 from flowerti.personalization.textual_inversion import starts
-from flowerti.personalization.textual_inversion.starts import nearest_word, start_rows, whole_table
-from flowerti.personalization.trainer import learn, start
+from flowerti.personalization.textual_inversion.losses import denoising_losses
+from flowerti.personalization.textual_inversion.starts import (
+    check_initializer,
+    nearest_word,
+    start_rows,
+    whole_table,
+    word_id,
+)
+from flowerti.personalization.trainer import ClassTraining
 
 TOKEN = "<rose>"
+SEED = seed_for(3, "rose", "inversion/start", 0)
 SMALL = TextualInversionConfig(num_vectors=2, num_steps=24, batch_size=8, num_eval_latents=8, eval_every_steps=8)
 
 
@@ -21,16 +30,18 @@ def vivid_base(make_tiny_base) -> Base:
 
 
 @pytest.fixture(scope="module")
-def data(vivid_base, images) -> TrainingSet:
+def data(vivid_base, images) -> EncodedImages:
     return prepare(vivid_base, images, TOKEN, 2)
 
 
-def _rows(base: Base, data: TrainingSet, class_name: str = "red rose", **settings) -> torch.Tensor:
-    return start_rows(base, data, dataclasses.replace(SMALL, **settings), class_name, 3)
+def _rows(base: Base, data: EncodedImages, class_name: str = "red rose", **settings) -> torch.Tensor:
+    return start_rows(
+        base, data, dataclasses.replace(SMALL, **settings), class_name, seed_for(3, class_name, "inversion/start", 0)
+    )
 
 
 def _word(base: Base, word: str) -> torch.Tensor:
-    return base.text_encoder.get_input_embeddings().weight[word_id(base, word)]
+    return base.text_encoder.get_input_embeddings().weight[word_id(base.tokenizer, word)]
 
 
 def test_the_initializer_token_s_embedding_in_float32(make_tiny_base, data):
@@ -86,8 +97,7 @@ def test_starts_that_know_nothing_of_the_class(vivid_base, data):
 def test_the_nearest_word_is_the_best_of_the_shortlist_by_the_evaluation_loss(vivid_base, data, monkeypatch):
     config = dataclasses.replace(SMALL, start="nearest")
     monkeypatch.setattr(starts, "_SHORTLIST_SIZE", 1000)  # every whole word of the tiny vocabulary
-    chosen = nearest_word(vivid_base, data, config, "rose", 3)
-    seed = starts.seed_for(3, "rose", "inversion/start", 0)
+    chosen = nearest_word(vivid_base, data, config, "rose", SEED)
     words = [entry for entry in vivid_base.tokenizer.get_vocab() if entry.endswith("</w>") and entry[:-4].isalpha()]
     losses = {}
     for entry in words:
@@ -95,17 +105,18 @@ def test_the_nearest_word_is_the_best_of_the_shortlist_by_the_evaluation_loss(vi
         token_id = vivid_base.tokenizer.convert_tokens_to_ids(entry)
         table = vivid_base.text_encoder.get_input_embeddings().weight
         row = table[token_id] if row is None else row
-        losses[token_id] = evaluate(vivid_base, row.repeat(2, 1), data, config, seed)
+        losses[token_id] = evaluate(vivid_base, row.repeat(2, 1), data, config, SEED, denoising_losses)
     assert losses[chosen] == min(losses.values())
-    assert torch.equal(start_rows(vivid_base, data, config, "rose", 3)[1], whole_table(vivid_base)[chosen])
+    assert torch.equal(start_rows(vivid_base, data, config, "rose", SEED)[1], whole_table(vivid_base)[chosen])
 
 
 def test_the_shortlist_finds_a_better_word_than_the_initializer(vivid_base, data):
     config = dataclasses.replace(SMALL, start="nearest", num_eval_latents=16)
-    seed = starts.seed_for(3, "rose", "inversion/start", 0)
-    nearest = start_rows(vivid_base, data, config, "rose", 3)
-    initial = start_rows(vivid_base, data, SMALL, "rose", 3)
-    assert evaluate(vivid_base, nearest, data, config, seed) < evaluate(vivid_base, initial, data, config, seed)
+    nearest = start_rows(vivid_base, data, config, "rose", SEED)
+    initial = start_rows(vivid_base, data, SMALL, "rose", SEED)
+    assert evaluate(vivid_base, nearest, data, config, SEED, denoising_losses) < evaluate(
+        vivid_base, initial, data, config, SEED, denoising_losses
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,20 +124,28 @@ def test_the_shortlist_finds_a_better_word_than_the_initializer(vivid_base, data
 )
 def test_from_every_start_every_vector_learns(vivid_base, data, kind):
     config = dataclasses.replace(SMALL, start=kind, learning_rate=0.05)
-    progress = start(vivid_base, data, config, "red rose", 3)
-    initial = progress.rows.clone()
-    learnt = learn(vivid_base, data, config, "red rose", 3, progress, lambda _: None)
+    state = start(vivid_base, data, config, "red rose", 3)
+    initial = state.learnt.clone()
+    training = ClassTraining(class_name="red rose", run_seed=3, data=data, state=state)
+    learnt = learn(procedure_of(vivid_base, config), training)
     # the nearest word leaves least to learn
-    assert learnt.best.loss < 0.995 * learnt.curve[0].loss
-    assert (learnt.best_rows - initial).norm(dim=1).min() > 1e-2
-    assert torch.pdist(learnt.best_rows).min() > 1e-4
+    assert learnt.best_point.loss < 0.995 * learnt.curve[0].loss
+    assert (learnt.best - initial).norm(dim=1).min() > 1e-2
+    assert torch.pdist(learnt.best).min() > 1e-4
 
 
 def test_sdxl_starts_in_both_tables(make_tiny_base, images):
     base = load_base(make_tiny_base(is_xl=True), "float32", "cpu")
     data = prepare(base, images, TOKEN, 2)
-    token_id = word_id(base, "flower")
+    token_id = word_id(base.tokenizer, "flower")
     tables = [encoder.get_input_embeddings().weight for encoder in base.text_encoders]
     expected = torch.cat([table[token_id] for table in tables])
-    assert torch.equal(start_rows(base, data, SMALL, "rose", 3), expected.expand(2, -1))
-    assert start_rows(base, data, dataclasses.replace(SMALL, start="nearest"), "rose", 3).shape == (2, 40)
+    assert torch.equal(start_rows(base, data, SMALL, "rose", SEED), expected.expand(2, -1))
+    assert start_rows(base, data, dataclasses.replace(SMALL, start="nearest"), "rose", SEED).shape == (2, 40)
+
+
+def test_an_initializer_is_refused_before_the_base_is_loaded(tiny_base):
+    check_initializer(tiny_base, "flower")
+    refusal = r"^textual_inversion\.initializer_token: 'sword' is 5 tokens in this base \(s w o r d</w>\)"
+    with pytest.raises(ValueError, match=refusal):
+        check_initializer(tiny_base, "sword")
