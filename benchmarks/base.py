@@ -27,7 +27,7 @@ from flowerti.demo.species import SPECIES, Species, sample_traits
 from flowerti.diffusion import Base, load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
-from flowerti.generation.sampler import build_pipeline, draw_images
+from flowerti.generation.text_to_image import build_pipeline, draw_images
 from flowerti.metrics.kernel import closer_p_value, kernel_distance
 from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
 

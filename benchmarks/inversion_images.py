@@ -9,7 +9,7 @@ from flowerti.config.experiment import SamplingConfig
 from flowerti.diffusion import Base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
-from flowerti.generation.sampler import build_pipeline, draw_images
+from flowerti.generation.text_to_image import build_pipeline, draw_images
 from flowerti.metrics.kernel import kernel_distance
 from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
 

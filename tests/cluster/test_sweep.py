@@ -29,7 +29,7 @@ from flowerti.data.census import take_census
 from flowerti.data.dataset import list_records, read_image
 from flowerti.data.shards import write_shard
 from flowerti.demo.herbarium import SPECIES
-from flowerti.generation.sampler import encode_png
+from flowerti.generation.text_to_image import encode_png
 from flowerti.study import Study
 
 pytestmark = pytest.mark.ray
