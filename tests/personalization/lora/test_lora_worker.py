@@ -3,13 +3,16 @@ import hashlib
 import json
 
 import pytest
+import torch
+from PIL import Image
 
 from flowerti.artifacts.records import Learned
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, LoraConfig, ScheduleConfig, TextualInversionConfig
 from flowerti.personalization import checkpoints, trainer
 from flowerti.personalization.lora.low_rank import adapter_bytes, read_adapter
-from flowerti.personalization.store import load_learned
+from flowerti.personalization.store import load_learned, save_learned
+from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes
 from flowerti.personalization.worker import LearningTask, Origin, Worker
 
 CLASS_NAME = "sword lily"
@@ -120,11 +123,9 @@ def test_a_lost_worker_s_successor_ends_at_the_same_bits(tiny_base, run, task, t
 
 def test_a_class_that_fails_comes_back_with_its_reason_and_the_others_are_learnt(tiny_base, run, task):
     run.write_bytes("concepts/rose/checkpoints/lora.safetensors", b"not a checkpoint")
-    for name in run.names(FOLDER):
-        renamed = run.read_bytes(name).replace(b"sword lily", b"rose").replace(b"<sword_lily>", b"<rose>")
-        run.write_bytes(name.replace("sword_lily", "rose"), renamed)
-    embeddings = "concepts/rose/learned_embeds.safetensors"
-    run.write_bytes(embeddings, run.read_bytes(f"{FOLDER}/learned_embeds.safetensors"))
+    token = Learned(class_name="rose", technique="textual_inversion", token="<rose>", num_vectors=1)
+    rows = diffusers_bytes("<rose>", torch.ones(1, 16), [16])
+    save_learned(run, token, {"learned_embeds.safetensors": rows}, "token")
     tasks = [dataclasses.replace(task, class_name=name) for name in ("azalea", "rose", CLASS_NAME)]
     no_token, damaged, fine = _learner(tiny_base, run).learn_together(tasks)
     assert [a.class_name for a in (no_token, damaged, fine)] == ["azalea", "rose", "sword lily"]
