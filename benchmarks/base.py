@@ -27,9 +27,9 @@ from flowerti.demo.captions import NUMBER_WORDS
 from flowerti.diffusion import Base, load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
-from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
+from flowerti.generation.text_to_image import build_pipeline, draw_images
 from flowerti.metrics.kernel import closer_p_value, kernel_distance
-from flowerti.sampling import build_pipeline, draw_images
+from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
 
 _FIRST_SEED = 1_000_000
 """Images of the herbarium that neither the base nor a run sees."""

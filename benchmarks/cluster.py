@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,16 +24,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.paired import print_result, ratio_of
 from benchmarks.scoring import ray_pipeline
-from flowerti.artifacts.records import Concept, SelectedClass, Selection
+from flowerti.artifacts.records import Learned, SelectedClass, Selection
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.invert import invert
+from flowerti.cluster.personalize import personalize, spec_of
 from flowerti.cluster.sample import plan_sets, sample
 from flowerti.cluster.session import close, connect, device_of
 from flowerti.config.experiment import BaseConfig, SamplingConfig
 from flowerti.config.presets import demo
-from flowerti.inversion.concepts import Inverter, failed_concept
+from flowerti.config.techniques import TECHNIQUES
+from flowerti.generation.sampler import Sampler, ShardTask
 from flowerti.plan import schedule
-from flowerti.sampling import Sampler, ShardTask
+from flowerti.progress import Progress
 from flowerti.study import Study, prepare
 
 NUM_CLASSES, NUM_WORKERS = 3, 2
@@ -110,12 +112,14 @@ def fan_out(study: Study, size: Size, folder: str) -> Measured:
     wall_s, ideal_s, warm_s = (np.zeros(size.num_pairs) for _ in range(3))
     driver_s = np.zeros(size.num_pairs)
     for pair in range(-1, size.num_pairs):
-        experiment = replace(study.experiment, inversion=inversion)
+        # the tokens alone
+        sampling = replace(study.experiment.sampling, sources=("raw", "token"))
+        experiment = replace(study.experiment, sampling=sampling, techniques={"textual_inversion": inversion})
         fresh = replace(study, experiment=experiment, run=RunDirectory(f"{folder}/fan-out-{pair}"))
         begun, begun_cpu = time.perf_counter(), time.process_time()
-        concepts = invert(fresh, some_classes(study), lambda text: None)
+        learned = personalize(fresh, some_classes(study), lambda technique: nullcontext(Progress()))
         wall_s[pair], driver_s[pair] = time.perf_counter() - begun, time.process_time() - begun_cpu
-        ideal_s[pair], warm_s[pair] = (ideal_makespan_s(concepts, start) for start in (0.0, start_s))
+        ideal_s[pair], warm_s[pair] = (ideal_makespan_s(learned, start) for start in (0.0, start_s))
     ratios = {"fan_out_efficiency": ratio_of(ideal_s, wall_s), "fan_out_efficiency_warm": ratio_of(warm_s, wall_s)}
     return ratios, {
         "num_classes": NUM_CLASSES,
@@ -128,34 +132,27 @@ def fan_out(study: Study, size: Size, folder: str) -> Measured:
     }
 
 
-def ideal_makespan_s(concepts: Iterable[Concept], start_s: float) -> float:
+def ideal_makespan_s(learned: Iterable[Learned], start_s: float) -> float:
     """The shortest time in which workers could do what was done, when each class begins with a start.
 
     Raises:
         RuntimeError: a class failed; says why.
     """
-    if failed := [concept.error for concept in concepts if concept.error]:
+    if failed := [one.error for one in learned if one.error]:
         raise RuntimeError(f"a class was not learnt: {failed[0]}")
-    return schedule([concept.seconds for concept in concepts], NUM_WORKERS, start_s).makespan_s
+    return schedule([one.seconds for one in learned], NUM_WORKERS, start_s).makespan_s
 
 
 def actor_start_s(study: Study) -> float:
     """From asking for as many actors as there are workers until their networks are loaded; imports included."""
     import ray
 
-    experiment, cluster = study.experiment, study.experiment.cluster
+    cluster, spec = study.experiment.cluster, spec_of(study, TECHNIQUES["textual_inversion"])
     begun = time.perf_counter()
     actors: list[Any] = [
-        ray.remote(Inverter)
+        ray.remote(spec.worker)
         .options(num_cpus=cluster.num_cpus_per_worker, num_gpus=cluster.num_gpus_per_worker)
-        .remote(
-            experiment.base,
-            study.base_sha256,
-            experiment.techniques["textual_inversion"],
-            study.run,
-            1,
-            device_of(cluster),
-        )
+        .remote(*spec.arguments, 1, device_of(cluster))
         for _ in range(NUM_WORKERS)
     ]
     ray.get([actor.__ray_ready__.remote() for actor in actors])
@@ -287,15 +284,10 @@ def _with_images(study: Study, num: int, folder: str) -> Study:
     return replace(study, experiment=replace(study.experiment, sampling=config), run=RunDirectory(folder))
 
 
-def _one_class(study: Study) -> tuple[SelectedClass, list[Concept]]:
-    chosen = some_classes(study).selected[0]
-    return chosen, [failed_concept(chosen.class_name, "images from the name need no token")]
-
-
 def _draw(study: Study) -> float:
-    chosen, concepts = _one_class(study)
+    chosen = some_classes(study).selected[0]
     begun = time.perf_counter()
-    sample(study, Selection(selected=[chosen], by_evidence=[]), concepts, lambda text: None)
+    sample(study, Selection(selected=[chosen], by_evidence=[]), [], Progress())
     return time.perf_counter() - begun
 
 
@@ -313,8 +305,7 @@ def _write_shard(task: ShardTask) -> None:
 
 
 def _draw_bare(pool: Any, study: Study) -> float:
-    chosen, concepts = _one_class(study)
-    ((_, tasks),) = plan_sets(study, chosen, concepts)
+    (tasks,) = plan_sets(study, some_classes(study).selected[0].class_name, [])
     begun = time.perf_counter()
     pool.map(_write_shard, tasks, chunksize=1)
     spent = time.perf_counter() - begun

@@ -31,6 +31,7 @@ from benchmarks.inversion_steps import (
     script_steps,
     sd15_shaped_base,
     small_base,
+    start,
     switched_steps,
     table_steps,
 )
@@ -39,9 +40,9 @@ from benchmarks.paired import print_result, ratio_of
 from flowerti.base_files import DEMO_BASE
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
-from flowerti.inversion.checkpoints import to_bytes
-from flowerti.inversion.denoising import denoising_losses, draw, prepare
-from flowerti.inversion.engine import start
+from flowerti.personalization.checkpoints import to_bytes
+from flowerti.personalization.denoising import draw, prepare
+from flowerti.personalization.textual_inversion.losses import denoising_losses
 
 _FLOWERS_BASE = Path("../shared/models/flowers64-base")
 _FLOWERS_DATA = Path("../shared/data/flowers102-64")
@@ -201,7 +202,7 @@ def memory(base: Base, images: Tensor) -> dict[str, int]:
     """Bytes that a concept needs beyond the frozen networks, counted; activations for a batch of 4."""
     config = TextualInversionConfig(batch_size=4)
     data = prepare(base, images, TOKEN, 1)
-    progress = start(base, data, config)
+    state = start(base, data, config)
     table = ExampleScript(base, TOKEN, 1, "flower").table
     kept: dict[int, int] = {}
 
@@ -210,14 +211,14 @@ def memory(base: Base, images: Tensor) -> dict[str, int]:
         return tensor
 
     frozen = {p.untyped_storage().data_ptr() for n in (base.unet, base.text_encoder) for p in n.parameters()}
-    rows = progress.rows.clone().requires_grad_()
+    rows = state.learnt.clone().requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         losses = denoising_losses(base, [rows], [data], [draw(data, 4, 1000, 0)])
     activations = sum(size for pointer, size in kept.items() if pointer not in frozen)
     del losses
     return {
         "engine_rows_and_moments": 3 * rows.numel() * rows.element_size(),
-        "engine_checkpoint": len(to_bytes(progress, "k")),
+        "engine_checkpoint": len(to_bytes(state, "k")),
         "engine_latent_moments": 2 * data.mean.numel() * data.mean.element_size(),
         "engine_activations_batch_4": activations,
         # the script holds the table's gradient, two moments and the copy that it puts back

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from flowerti.diffusion import Base
-from flowerti.inversion.encoding import placeholder_tokens
+from flowerti.personalization.encoding import placeholder_tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,9 @@ from flowerti.config.experiment import SamplingConfig
 from flowerti.diffusion import Base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
-from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
+from flowerti.generation.text_to_image import build_pipeline, draw_images
 from flowerti.metrics.kernel import kernel_distance
-from flowerti.sampling import build_pipeline, draw_images
+from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
 
 _BATCH_SIZE = 20
 

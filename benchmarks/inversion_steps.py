@@ -15,11 +15,16 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
+from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import LossPoint
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base, load_base
-from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, draw, prepare
-from flowerti.inversion.engine import Course, Lesson, start, take_step
+from flowerti.personalization.denoising import Draw, EncodedImages, draw, prepare
+from flowerti.personalization.textual_inversion.losses import denoising_losses
+from flowerti.personalization.textual_inversion.norms import norm_keeper
+from flowerti.personalization.textual_inversion.starts import start_rows
+from flowerti.personalization.train_state import TrainState, state_from
+from flowerti.personalization.trainer import ClassTraining, Procedure, Trainer, take_step
 from flowerti.prompts import TEMPLATES
 
 Step = Callable[[], Any]
@@ -97,13 +102,27 @@ def engine_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int, 
     """The engine's own step for one or several concepts in one batch, evaluations left out."""
     config = TextualInversionConfig(num_steps=10**6, batch_size=batch_size, num_vectors=num_vectors)
     data = prepare(base, images, TOKEN, num_vectors)
-    courses = []
+    procedure, trainers = procedure_of(base, config), []
     for i in range(num_concepts):
-        progress = start(base, data, config)
-        progress.curve.append(LossPoint(step=0, loss=0.0))  # so that it is not evaluated first
-        lesson = Lesson(class_name=str(i), run_seed=0, data=data, progress=progress)
-        courses.append(Course(base, lesson, config))
-    return lambda: take_step(base, courses, config)
+        state = start(base, data, config)
+        state.curve.append(LossPoint(step=0, loss=0.0))  # so that it is not evaluated first
+        training = ClassTraining(class_name=str(i), run_seed=0, data=data, state=state)
+        trainers.append(Trainer(procedure, training))
+    return lambda: take_step(procedure, trainers)
+
+
+def start(
+    base: Base, data: EncodedImages, config: TextualInversionConfig, class_name: str = "", run_seed: int = 0
+) -> TrainState:
+    """A token at its beginning, as the package's worker starts it."""
+    seed = seed_for(run_seed, class_name, "inversion/start", 0)
+    return state_from(start_rows(base, data, config, class_name, seed), keeps_start=True)
+
+
+def procedure_of(base: Base, config: TextualInversionConfig) -> Procedure:
+    """How the package's worker learns a token."""
+    keeper = norm_keeper(base, config)
+    return Procedure(base=base, config=config, losses=denoising_losses, seed_name="inversion", after_step=keeper)
 
 
 def script_steps(
@@ -146,13 +165,13 @@ def switched_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int
         base = in_bfloat16(base)
     script = ExampleScript(base, TOKEN, num_vectors, "flower")
     data = prepare(base, images, TOKEN, num_vectors)
-    rows = start(base, data, TextualInversionConfig(num_vectors=num_vectors)).rows.requires_grad_()
+    rows = start(base, data, TextualInversionConfig(num_vectors=num_vectors)).learnt.requires_grad_()
     row_optimizer = torch.optim.AdamW([rows], lr=1e-4)
     files, rng, size_px = as_jpeg(images), random.Random(0), images.shape[1]
     held = [script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng) for _ in range(8)]
     seeds = iter(range(10**9))
 
-    def moments() -> tuple[TrainingSet, Draw]:
+    def moments() -> tuple[EncodedImages, Draw]:
         chosen = draw(data, batch_size, base.noise_scheduler.config.num_train_timesteps, next(seeds))
         if "latents_encoded_once" in switches:
             return data, chosen
@@ -163,7 +182,7 @@ def switched_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int
         with torch.no_grad():
             posterior = base.vae.encode(pixels).latent_dist
         scale = base.vae.config.scaling_factor
-        fresh = TrainingSet(mean=posterior.mean * scale, deviation=posterior.std * scale, captions=ids)
+        fresh = EncodedImages(mean=posterior.mean * scale, std=posterior.std * scale, captions=ids)
         places = torch.arange(batch_size)
         return fresh, Draw(
             views=places,
@@ -188,9 +207,9 @@ def switched_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int
     return step
 
 
-def whole_table_step(script: ExampleScript, base: Base, data: TrainingSet, chosen: Draw) -> None:
+def whole_table_step(script: ExampleScript, base: Base, data: EncodedImages, chosen: Draw) -> None:
     """The script's step from latents on: dense gradient, AdamW on the table, other rows put back."""
-    latents = data.mean[chosen.views] + data.deviation[chosen.views] * chosen.posterior_noise
+    latents = data.mean[chosen.views] + data.std[chosen.views] * chosen.posterior_noise
     noisy = base.noise_scheduler.add_noise(latents, chosen.noise, chosen.timesteps)
     script.descend(noisy, chosen.noise, chosen.timesteps, data.captions[chosen.captions])
 

@@ -2,11 +2,11 @@
 
 The yardstick is the deterministic loss on images of the class: fixed images, timesteps over the whole schedule, and
 noise and captions that no step has drawn. The script's path is walked by an equal but cheaper step (encode once, train
-the rows alone: tests/inversion/test_engine_against_script.py holds both equal to the script's), and its seconds are its
-number of steps times the CPU seconds of its real step, measured beside the engine's. Neither arm pays for looking at
-the yardstick; the engine pays for the encoding and for its own evaluations. Both arms go to the end of what they
-planned. Then images are drawn with the last rows of each, from the same noise, and their distances to held-out ones
-compared.
+the rows alone: tests/personalization/test_trainer_against_script.py holds both equal to the script's), and its seconds
+are its number of steps times the CPU seconds of its real step, measured beside the engine's. Neither arm pays for
+looking at the yardstick; the engine pays for the encoding and for its own evaluations. Both arms go to the end of what
+they planned. Then images are drawn with the last rows of each, from the same noise, and their distances to held-out
+ones compared.
 """
 
 import dataclasses
@@ -23,15 +23,16 @@ from scipy import stats
 from torch import Tensor
 
 from benchmarks.inversion_images import Gauge
-from benchmarks.inversion_steps import TOKEN, engine_steps, script_steps, small_base
+from benchmarks.inversion_steps import TOKEN, engine_steps, procedure_of, script_steps, small_base, start
 from benchmarks.paired import ratio_of
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import LossPoint
 from flowerti.config.experiment import DataConfig, TextualInversionConfig
 from flowerti.data.access import list_records, read_images
 from flowerti.diffusion import Base
-from flowerti.inversion.denoising import Draw, TrainingSet, denoising_losses, evaluate, prepare
-from flowerti.inversion.engine import Course, Lesson, start, take_step
+from flowerti.personalization.denoising import Draw, EncodedImages, evaluate, prepare
+from flowerti.personalization.textual_inversion.losses import denoising_losses
+from flowerti.personalization.trainer import ClassTraining, Trainer, take_step
 
 _EVAL_LATENTS = 128
 _EVAL_BATCH_SIZE = 64
@@ -173,9 +174,9 @@ def _seconds_per_step(base: Base, images: Tensor, options: Race, num_steps: int)
     costs["engine_together_s"] /= num_classes
     costs["engine_encoding_s"] = time.process_time() - begun
     config = _engine_config(options, options.engine_rate, options.engine_steps[0])
-    rows = start(base, data, config).rows
+    rows = start(base, data, config).learnt
     begun = time.process_time()
-    evaluate(base, rows, data, config, _EVAL_SEED)
+    evaluate(base, rows, data, config, _EVAL_SEED, denoising_losses)
     costs["engine_evaluation_s"] = time.process_time() - begun
     return costs
 
@@ -189,15 +190,15 @@ def _engine_config(options: Race, learning_rate: float, num_steps: int) -> Textu
     )
 
 
-def _yardstick(base: Base, rows: Tensor, watched: TrainingSet) -> float:
+def _yardstick(base: Base, rows: Tensor, watched: EncodedImages) -> float:
     config = TextualInversionConfig(num_eval_latents=_EVAL_LATENTS, batch_size=_EVAL_BATCH_SIZE)
-    return evaluate(base, rows.detach(), watched, config, _EVAL_SEED)
+    return evaluate(base, rows.detach(), watched, config, _EVAL_SEED, denoising_losses)
 
 
 def _pairs(
     folder: Path, source: DataConfig, name: str, learning_rate: float, engine_steps: int, options: Race
 ) -> list[Pair]:
-    """All seeds of a class at one rate, in shared batches: no run is changed (test_engine_against_script.py)."""
+    """All seeds of a class at one rate, in shared batches: no run is changed (test_trainer_against_script.py)."""
     base = small_base(folder)
     data = prepare(base, _read(source, "train", name), TOKEN, options.num_vectors)
     watched = prepare(base, _read(source, options.yardstick_split, name), TOKEN, options.num_vectors)
@@ -243,12 +244,12 @@ def _first_at(curve: list[LossPoint], target: float) -> int:
 
 
 def _script_arm(
-    base: Base, data: TrainingSet, watched: TrainingSet, name: str, learning_rate: float, options: Race
+    base: Base, data: EncodedImages, watched: EncodedImages, name: str, learning_rate: float, options: Race
 ) -> Arm:
     """The script's path for each seed: constant rate, weight decay, every timestep drawn on its own."""
     config = TextualInversionConfig(num_vectors=options.num_vectors)
     seeds = range(options.num_seeds)
-    rows = [start(base, data, config).rows.requires_grad_() for _ in seeds]
+    rows = [start(base, data, config).learnt.requires_grad_() for _ in seeds]
     # element by element, so that one optimiser of all rows is one for each
     optimizer = torch.optim.AdamW(rows, lr=learning_rate, weight_decay=1e-2)
     generators = [torch.Generator().manual_seed(seed_for(seed, name, "benchmark/script", 0)) for seed in seeds]
@@ -265,7 +266,7 @@ def _script_arm(
     return Arm(curves=curves, rows=[one.detach() for one in rows])
 
 
-def _draw_as_the_script_does(base: Base, data: TrainingSet, batch_size: int, generator: torch.Generator) -> Draw:
+def _draw_as_the_script_does(base: Base, data: EncodedImages, batch_size: int, generator: torch.Generator) -> Draw:
     shape = (batch_size, *data.mean.shape[1:])
 
     def choose(num: int) -> Tensor:
@@ -281,21 +282,22 @@ def _draw_as_the_script_does(base: Base, data: TrainingSet, batch_size: int, gen
 
 
 def _engine_arm(
-    base: Base, data: TrainingSet, watched: TrainingSet, name: str, config: TextualInversionConfig, options: Race
+    base: Base, data: EncodedImages, watched: EncodedImages, name: str, config: TextualInversionConfig, options: Race
 ) -> Arm:
     """The engine's path for each seed."""
-    curves, courses = [], []
+    curves, trainers, procedure = [], [], procedure_of(base, config)
     for seed in range(options.num_seeds):
-        progress = start(base, data, config, name, seed)
-        progress.curve.append(LossPoint(step=0, loss=0.0))  # so that the course looks at the yardstick alone
-        courses.append(Course(base, Lesson(class_name=name, run_seed=seed, data=data, progress=progress), config))
-        curves.append([LossPoint(step=0, loss=_yardstick(base, progress.rows, watched))])
+        state = start(base, data, config, name, seed)
+        state.curve.append(LossPoint(step=0, loss=0.0))  # so that the trainer looks at the yardstick alone
+        training = ClassTraining(class_name=name, run_seed=seed, data=data, state=state)
+        trainers.append(Trainer(procedure, training))
+        curves.append([LossPoint(step=0, loss=_yardstick(base, state.learnt, watched))])
     for step in range(1, config.num_steps + 1):
-        take_step(base, courses, config)
+        take_step(procedure, trainers)
         if step % options.engine_look_every_steps == 0 or step == config.num_steps:
-            for course, curve in zip(courses, curves, strict=True):
-                curve.append(LossPoint(step=step, loss=_yardstick(base, course.lesson.progress.rows, watched)))
-    return Arm(curves=curves, rows=[course.lesson.progress.rows.detach() for course in courses])
+            for trainer, curve in zip(trainers, curves, strict=True):
+                curve.append(LossPoint(step=step, loss=_yardstick(base, trainer.training.state.learnt, watched)))
+    return Arm(curves=curves, rows=[trainer.training.state.learnt.detach() for trainer in trainers])
 
 
 def _ratios(

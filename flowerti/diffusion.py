@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 
 from flowerti.base_files import autoencoder_class, parts_of
 
@@ -31,6 +32,10 @@ class Base:
     tokenizer_2: Any = None
     zero_empty_prompt: bool = False
     """Whether guidance uses zeros in place of an encoded empty prompt, as SDXL's own file asks."""
+    token: str = ""
+    """A placeholder token that prompts may hold besides the tokenizer's words; empty for none."""
+    token_rows: Float[torch.Tensor, "vectors width"] | None = None
+    """Its embedding rows; of SDXL's two encoders side by side."""
 
     @property
     def device(self) -> torch.device:

@@ -14,7 +14,9 @@ from flowerti.artifacts import layout
 from flowerti.artifacts.identity import num_synthetic
 from flowerti.artifacts.records import Census, SplitLists
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import Experiment, from_json, to_json
+from flowerti.artifacts.saved_config import find_config, write_config
+from flowerti.config.experiment import Experiment
+from flowerti.config.techniques import techniques_for
 from flowerti.data.access import list_records
 from flowerti.data.census import census_key, split_lists, take_census
 from flowerti.data.class_names import alternative_names, latin_names
@@ -47,7 +49,6 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     Raises:
         ValueError: something is missing or wrong; names it and says what to do.
     """
-    from flowerti.adapters.lora import check_rank
     from flowerti.base_files import hash_base, verify_base
     from flowerti.features.backbones import verify_weights
 
@@ -62,12 +63,10 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     _check_selection(experiment, dataset)
     names = alternative_names(experiment.data.kind, dataset.class_names, experiment.sampling.alternative_names_file)
     folder = verify_base(experiment.base)
-    _check_initializer(experiment, folder)
-    if "lora" in experiment.sampling.sources:
-        check_rank(folder / "unet", experiment.techniques["lora"].rank)
+    _check_techniques(experiment, folder)
     census = _census(experiment, run, dataset)
     dataset = without(dataset, census.unreadable)
-    run.write_bytes(layout.CONFIG, to_json(experiment).encode())
+    write_config(run, experiment)
     splits = split_lists(dataset)
     if run.load(layout.SPLITS, SplitLists, splits.sha256) is None:
         run.save(layout.SPLITS, splits, splits.sha256)
@@ -83,10 +82,9 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
 
 
 def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
-    if not run.exists(layout.CONFIG):
+    earlier = find_config(run)
+    if earlier is None:
         return
-    text = run.read_bytes(layout.CONFIG).decode(errors="replace")
-    earlier = from_json(text, file_name=f"{run.uri}/{layout.CONFIG}")
     before, now = _identity(earlier), _identity(experiment)
     changed = [name for name in _IDENTITY if before[name] != now[name]]
     if changed:
@@ -168,18 +166,11 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
             )
 
 
-def _check_initializer(experiment: Experiment, folder: Path) -> None:
-    if experiment.techniques["textual_inversion"].start != "initializer_token":
-        return
-    from transformers import CLIPTokenizer
+def _check_techniques(experiment: Experiment, folder: Path) -> None:
+    from flowerti.personalization.technique import implementation_of
 
-    word = experiment.techniques["textual_inversion"].initializer_token
-    pieces = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer").tokenize(word)
-    if len(pieces) != 1:
-        raise ValueError(
-            f"inversion.initializer_token: {word!r} is {len(pieces)} tokens in this base ({' '.join(pieces)}): "
-            "choose a word that is one token"
-        )
+    for technique in techniques_for(experiment.sampling.sources):
+        implementation_of(technique).check(folder, experiment.techniques[technique.name])
 
 
 def _census(experiment: Experiment, run: RunDirectory, dataset: Dataset) -> Census:

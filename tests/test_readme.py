@@ -129,8 +129,9 @@ def test_a_token_with_a_word_s_rows_draws_that_word_s_image(tmp_path, monkeypatc
 
 
 def _write_token(path: Path, token: str, word: str) -> None:
-    from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes
     from transformers import CLIPTextModel, CLIPTokenizer
+
+    from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes
 
     base = ROOT / "flowerti/demo/base"
     (word_id,) = CLIPTokenizer.from_pretrained(base / "tokenizer").encode(word, add_special_tokens=False)

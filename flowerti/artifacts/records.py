@@ -127,44 +127,34 @@ class ConceptNeighbour:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Concept:
-    """A class with its learnt token, or the reason why there is none."""
+class Learned:
+    """What a technique learnt for a class, or the reason why it learnt nothing."""
 
     class_name: str
-    token: str
+    technique: str
+    """A row of `config.techniques.TECHNIQUES`."""
+    token: str = ""
+    """The placeholder token in the captions it was learnt with, its own or that of what it needs; empty for none."""
     num_vectors: int = 0
-    start: str = ""
-    initializer_token: str = ""
+    """Embedding rows of its token; 0 where the technique makes no token of its own."""
+    num_parameters: int = 0
+    """Numbers that were learnt."""
     base: str = ""
     base_sha256: str = ""
-    embeddings_sha256: str = ""
-    """Hash of learned_embeds.safetensors."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each file, by its name in the class's folder."""
     num_images: int = 0
     num_steps: int = 0
     best_step: int = 0
     seed: int = 0
+    """Of the first step's draw."""
     loss_curve: list[LossPoint] = field(default_factory=list)
+    """Of a technique that goes on from another it begins at that one's loss, on the same draws where both evaluate as
+    many."""
     neighbours: list[Neighbour] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    error: str = ""
-    """Empty, or why the class failed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Adapter:
-    """A class's low-rank adapter on top of its token, or the reason why there is none."""
-
-    class_name: str
-    rank: int = 0
-    num_parameters: int = 0
-    weights_sha256: str = ""
-    """Hash of pytorch_lora_weights.safetensors."""
-    num_images: int = 0
-    num_steps: int = 0
-    best_step: int = 0
-    loss_curve: list[LossPoint] = field(default_factory=list)
-    """Begins at the token's own loss, on the same draws as the token's curve where both evaluate as many."""
+    """Vocabulary tokens near each of its own rows; empty where it has none."""
+    details: dict[str, str | int | float] = field(default_factory=dict)
+    """Settings that tell it from others of its technique, as in {"rank": 4}."""
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     error: str = ""

@@ -1,103 +1,102 @@
 """Fan out what is learnt for single classes: one actor for each group, as many at once as there are workers.
 
 A class that fails is recorded with its reason and never takes the others down; classes whose worker or node was lost
-start again from their last checkpoints, a few times. This module does not know what is learnt: a `Craft` says that.
+start again from their last checkpoints, a few times. This module does not know what is learnt, or how: a `FanOutSpec`
+says that.
 """
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from flowerti.artifacts.records import Adapter, Concept, LossPoint
+from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.cluster.session import device_of
 from flowerti.config.experiment import ClusterConfig
-from flowerti.inversion.concepts import InversionTask
+from flowerti.personalization.worker import LearningTask
+from flowerti.progress import Progress
 
 _TELL_EVERY_S = 10.0
 
 
-R = TypeVar("R", Concept, Adapter)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Craft(Generic[R]):
-    """What is learnt for each class, and where it is found again."""
+class FanOutSpec:
+    """How classes are learnt, and where the outcome of each is found again."""
 
-    learner: type
+    worker: type
     """A class whose `learn_together(tasks)` gives a record for each task."""
     arguments: tuple[Any, ...]
-    """What a learner is made from, before its number of threads and its device."""
+    """What a worker is made from, before its number of threads and its device."""
     group_size: int
     """Classes that an actor gets at once."""
-    num_steps: int
-    load: Callable[[InversionTask], R | None]
+    load: Callable[[LearningTask], Learned | None]
     """The finished record of a class."""
-    store_failure: Callable[[InversionTask, str], R]
+    store_failure: Callable[[LearningTask, str], Learned]
     """Writes and returns the record of a class that failed."""
-    last_point: Callable[[InversionTask], LossPoint | None]
+    last_point: Callable[[LearningTask], LossPoint | None]
     """Where a class's last checkpoint stands."""
 
 
-class FanOut(Generic[R]):
+class FanOut:
     """A window of actors over a queue of groups of classes."""
 
-    def __init__(self, cluster: ClusterConfig, craft: Craft[R], say: Callable[[str], None]) -> None:
+    def __init__(self, cluster: ClusterConfig, spec: FanOutSpec, progress: Progress) -> None:
         """Nothing is started before `run`."""
-        self._cluster, self._craft, self._say = cluster, craft, say
+        self._cluster, self._spec, self._progress = cluster, spec, progress
         self._attempts: dict[str, int] = {}
         self._told: dict[str, int] = {}
-        self._running: dict[ray.ObjectRef, tuple[list[InversionTask], Any]] = {}
+        self._running: dict[ray.ObjectRef, tuple[list[LearningTask], Any]] = {}
 
-    def run(self, tasks: list[InversionTask]) -> dict[str, R]:
+    def run(self, tasks: list[LearningTask]) -> dict[str, Learned]:
         """Run all tasks to an outcome each, and leave no actor behind."""
-        size = self._craft.group_size
+        size = self._spec.group_size
         waiting = deque(tasks[begin : begin + size] for begin in range(0, len(tasks), size))
-        outcomes: dict[str, R] = {}
+        outcomes: dict[str, Learned] = {}
         try:
             while waiting or self._running:
                 while waiting and len(self._running) < self._cluster.num_workers:
                     self._start(waiting.popleft())
                 finished, _ = ray.wait(list(self._running), num_returns=1, timeout=_TELL_EVERY_S)
                 if not finished:
-                    self._tell_progress()
+                    self._tell_losses()
                     continue
                 records, again = self._collect(finished[0])
                 outcomes |= {record.class_name: record for record in records}
                 waiting.extend(again)
+                if records:
+                    self._progress.advance(len(outcomes), len(tasks), "classes")
         finally:
             for _, actor in self._running.values():
                 ray.kill(actor)
         return outcomes
 
-    def _tell_progress(self) -> None:
-        """Say how far each running class is, as its last checkpoint in the run directory has it."""
-        num_steps = self._craft.num_steps
+    def _tell_losses(self) -> None:
+        """Report how far each running class is, as its last checkpoint in the run directory has it."""
         for task in (task for group, _ in self._running.values() for task in group):
-            point = self._craft.last_point(task)
+            point = self._spec.last_point(task)
             if point is not None and point.step != self._told.get(task.class_name):
                 self._told[task.class_name] = point.step
-                self._say(f"{task.class_name}: step {point.step} of {num_steps}, evaluation loss {point.loss:.4f}")
+                self._progress.metric(f"{task.class_name}/evaluation_loss", point.step, point.loss)
 
-    def _start(self, group: list[InversionTask]) -> None:
+    def _start(self, group: list[LearningTask]) -> None:
         cluster = self._cluster
         actor = (
-            ray.remote(self._craft.learner)
+            ray.remote(self._spec.worker)
             .options(num_cpus=cluster.num_cpus_per_worker, num_gpus=cluster.num_gpus_per_worker)
-            .remote(*self._craft.arguments, cluster.num_threads_per_worker, device_of(cluster))
+            .remote(*self._spec.arguments, cluster.num_threads_per_worker, device_of(cluster))
         )
         for task in group:
             self._attempts[task.class_name] = self._attempts.get(task.class_name, 0) + 1
         self._running[actor.learn_together.remote(group)] = (group, actor)
 
-    def _collect(self, reference: ray.ObjectRef) -> tuple[list[R], list[list[InversionTask]]]:
+    def _collect(self, reference: ray.ObjectRef) -> tuple[list[Learned], list[list[LearningTask]]]:
         """The outcomes of a group's classes, and the groups that are to be tried again."""
         group, actor = self._running.pop(reference)
         try:
-            records: list[R] = ray.get(reference)
+            records: list[Learned] = ray.get(reference)
             return [self._settle(task, record) for task, record in zip(group, records, strict=True)], []
         except RayTaskError as error:
             if len(group) > 1:
@@ -109,36 +108,36 @@ class FanOut(Generic[R]):
         finally:
             ray.kill(actor)
 
-    def _settle(self, task: InversionTask, record: R) -> R:
+    def _settle(self, task: LearningTask, record: Learned) -> Learned:
         if record.error:
             return self._fail(task, record.error)
-        self._say(f"{task.class_name}: learnt in {record.num_steps} steps, best at {record.best_step}")
+        self._progress.info(f"{task.class_name}: learnt in {record.num_steps} steps, best at {record.best_step}")
         return record
 
-    def _apart(self, group: list[InversionTask], reason: str) -> tuple[list[R], list[list[InversionTask]]]:
+    def _apart(self, group: list[LearningTask], reason: str) -> tuple[list[Learned], list[list[LearningTask]]]:
         names = ", ".join(task.class_name for task in group)
-        self._say(f"the batch of {names} failed, each is tried alone: {reason}")
-        finished = {task.class_name: self._craft.load(task) for task in group}
+        self._progress.info(f"the batch of {names} failed, each is tried alone: {reason}")
+        finished = {task.class_name: self._spec.load(task) for task in group}
         again = [[task] for task in group if finished[task.class_name] is None]
         return [record for record in finished.values() if record is not None], again
 
     def _after_loss(
-        self, group: list[InversionTask], error: RayActorError
-    ) -> tuple[list[R], list[list[InversionTask]]]:
+        self, group: list[LearningTask], error: RayActorError
+    ) -> tuple[list[Learned], list[list[LearningTask]]]:
         """Classes that ended before the worker was lost keep their records; the others go on together."""
         records, again = [], []
         for task in group:
             num_attempts = self._attempts[task.class_name]
-            finished = self._craft.load(task)
+            finished = self._spec.load(task)
             if finished is not None:
                 records.append(self._settle(task, finished))
             elif num_attempts <= self._cluster.max_retries_per_class:
-                self._say(f"{task.class_name}: its worker was lost, going on from the last checkpoint")
+                self._progress.info(f"{task.class_name}: its worker was lost, going on from the last checkpoint")
                 again.append(task)
             else:
                 records.append(self._fail(task, f"its worker was lost {num_attempts} times: {error}"))
         return records, [again] if again else []
 
-    def _fail(self, task: InversionTask, reason: str) -> R:
-        self._say(f"{task.class_name}: failed: {reason}")
-        return self._craft.store_failure(task, reason)
+    def _fail(self, task: LearningTask, reason: str) -> Learned:
+        self._progress.info(f"{task.class_name}: failed: {reason}")
+        return self._spec.store_failure(task, reason)

@@ -1,100 +1,91 @@
 """Draw the synthetic images with Ray Data: a row is a shard, an actor of the pool writes it where it is missing.
 
-Images go from the worker to the run directory; only names and hashes come back. What a worker does is
-`sampling.Sampler`.
+Images go from the worker to the run directory; only names come back. What a worker does is
+`generation.sampler.Sampler`.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import ray
 from ray.data import ActorPoolStrategy
 
-from flowerti.artifacts.records import Adapter, Concept, ImageSet, SelectedClass, Selection
+from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.records import ImageSet, Learned, Selection
 from flowerti.cluster.session import connect, device_of
+from flowerti.config.techniques import with_needs
 from flowerti.data.shards import read_shard_key
-from flowerti.sampling import Sampler, ShardTask, plan_shards
+from flowerti.generation.sampler import Sampler, ShardTask, Wanted, plan_shards
+from flowerti.progress import Progress
+from flowerti.sources import SOURCES, ClassNames, Source
 from flowerti.study import Study
 
 
-def sample(
-    study: Study,
-    selection: Selection,
-    concepts: list[Concept],
-    adapters: list[Adapter],
-    say: Callable[[str], None],
-) -> list[ImageSet]:
-    """Draw every set of every selected class; those of a token or adapter where it was learnt."""
-    plans = [plan for s in selection.selected for plan in plan_sets(study, s, concepts, adapters)]
-    missing = [task for _, tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
+def sample(study: Study, selection: Selection, learned: Sequence[Learned], progress: Progress) -> list[ImageSet]:
+    """Draw every set of every selected class; those that need something learnt where it was learnt."""
+    plans = [tasks for s in selection.selected for tasks in plan_sets(study, s.class_name, learned)]
+    missing = [task for tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
     if missing:
-        say(f"drawing {sum(task.end - task.begin for task in missing)} images")
+        progress.did_work()
+        progress.info(f"drawing {sum(task.num_images for task in missing)} images")
         connect(study.experiment.cluster)
-        _draw(study, missing)
-    return [_describe(study, tasks) for _, tasks in plans]
+        _draw(study, missing, progress)
+    return [_describe(study, tasks) for tasks in plans]
 
 
-def plan_sets(
-    study: Study, selected: SelectedClass, concepts: list[Concept], adapters: list[Adapter]
-) -> list[tuple[str, list[ShardTask]]]:
-    """The shards of every source that a class has."""
-    experiment, class_name = study.experiment, selected.class_name
-    concept = next(c for c in concepts if c.class_name == class_name)
-    names = {
-        "raw": class_name,
-        "alternative_name": study.alternative_names.get(class_name, ""),
-        "latin_name": study.latin_names.get(class_name, ""),
-    }
-    if not concept.error:
-        names["token"] = concept.token
-    inputs = {"token": [study.base_sha256, concept.embeddings_sha256]}
-    for adapter in adapters:
-        if adapter.class_name == class_name and not adapter.error:
-            names["lora"] = concept.token
-            inputs["lora"] = [*inputs["token"], adapter.weights_sha256]
-    return [
-        (
-            source,
-            plan_shards(
-                class_name,
-                source,
-                names[source],
-                experiment.sampling,
-                experiment.seed,
-                experiment.base.dtype,
-                *inputs.get(source, [study.base_sha256]),
-            ),
-        )
-        for source in experiment.sampling.sources
-        if names.get(source)
-    ]
+def plan_sets(study: Study, class_name: str, learned: Sequence[Learned]) -> list[list[ShardTask]]:
+    """The shards of every source that has images of a class, in the order of the config."""
+    of_class = {one.technique: one for one in learned if one.class_name == class_name and not one.error}
+    sources = [SOURCES[name] for name in study.experiment.sampling.sources]
+    return [tasks for source in sources if (tasks := _plan_set(study, class_name, source, of_class))]
 
 
-def _draw(study: Study, tasks: list[ShardTask]) -> None:
+def _plan_set(study: Study, class_name: str, source: Source, learned: dict[str, Learned]) -> list[ShardTask]:
+    """The shards of one source; none where it needs what was not learnt, or has no words for the class."""
+    needed = [technique.name for technique in with_needs(source.technique)]
+    if not all(name in learned for name in needed):
+        return []
+    names = ClassNames(
+        class_name=class_name,
+        alternative=study.alternative_names.get(class_name, ""),
+        latin=study.latin_names.get(class_name, ""),
+        token=next((learned[name].token for name in reversed(needed) if learned[name].token), ""),
+    )
+    words = source.words(names)
+    if not words:
+        return []
+    experiment = study.experiment
+    inputs = key_of(study.base_sha256, experiment.base.dtype, [[name, learned[name].files] for name in needed])
+    wanted = Wanted(class_name=class_name, source=source.name, words=words, run_seed=experiment.seed, inputs=inputs)
+    return plan_shards(wanted, experiment.sampling)
+
+
+def _draw(study: Study, tasks: list[ShardTask], progress: Progress) -> None:
     experiment = study.experiment
     cluster = experiment.cluster
     rows = [{"task": json.dumps(dataclasses.asdict(task))} for task in tasks]
-    written = (
-        ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map_batches(
-            Sampler,
-            fn_constructor_args=(
-                experiment.base,
-                experiment.sampling,
-                study.run,
-                cluster.num_threads_per_worker,
-                device_of(cluster),
-            ),
-            batch_size=1,
-            compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows))),
-            num_cpus=cluster.num_cpus_per_worker,
-            num_gpus=cluster.num_gpus_per_worker,
-        )
-        .take_all()
+    drawn = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        Sampler,
+        fn_constructor_args=(
+            experiment.base,
+            experiment.sampling,
+            study.run,
+            cluster.num_threads_per_worker,
+            device_of(cluster),
+        ),
+        batch_size=1,
+        compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows))),
+        num_cpus=cluster.num_cpus_per_worker,
+        num_gpus=cluster.num_gpus_per_worker,
     )
-    assert {row["file"] for row in written} == {task.file for task in tasks}, "Ray Data dropped a shard"
+    waiting = {task.file: task.num_images for task in tasks}
+    total = sum(waiting.values())
+    for row in drawn.iter_rows():
+        del waiting[row["file"]]
+        progress.advance(total - sum(waiting.values()), total, "images")
+    assert not waiting, "Ray Data dropped a shard"
 
 
 def _describe(study: Study, tasks: list[ShardTask]) -> ImageSet:
@@ -105,7 +96,7 @@ def _describe(study: Study, tasks: list[ShardTask]) -> ImageSet:
     return ImageSet(
         class_name=first.class_name,
         source=first.source,
-        prompt=study.experiment.sampling.prompt.format(first.name),
+        prompt=study.experiment.sampling.prompt.format(first.words),
         num_images=last.end,
         files=[task.file for task in tasks],
         sha256=digest.hexdigest(),

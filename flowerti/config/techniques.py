@@ -6,6 +6,7 @@ their code.
 
 from dataclasses import dataclass
 
+from flowerti.config.checks import require
 from flowerti.config.lora import LoraConfig
 from flowerti.config.schedule import ScheduleConfig
 from flowerti.config.textual_inversion import TextualInversionConfig
@@ -28,7 +29,22 @@ class Technique:
     needs: str = ""
     """The technique that must have been learnt for the class before; empty for none."""
     shares_batches: bool = False
-    """Whether several classes can be learnt in one batch."""
+    """Whether several classes can be learnt in one batch; not where it needs another, which changes the base for a
+    class alone."""
+    seed_name: str = ""
+    """Seed name of its start and its steps, by default its name."""
+
+    def __post_init__(self) -> None:
+        """Check what belongs together."""
+        problem = f"must be {self.name!r}, the technique's name, not {self.config.section!r}"
+        require(self.config.section == self.name, f"technique {self.name!r}: section of its config", problem)
+        is_alone = not (self.shares_batches and self.needs)
+        require(is_alone, f"technique {self.name!r}: shares_batches", f"must be off, because it needs {self.needs!r}")
+
+    @property
+    def seeds(self) -> str:
+        """What its seeds are named after."""
+        return self.seed_name or self.name
 
 
 TECHNIQUES: Table[Technique] = Table(
@@ -40,6 +56,7 @@ TECHNIQUES: Table[Technique] = Table(
             config=TextualInversionConfig(),
             implementation="flowerti.personalization.textual_inversion.technique:TEXTUAL_INVERSION",
             shares_batches=True,
+            seed_name="inversion",  # an earlier name: kept, so that seeds stay what they were
         ),
         Technique(
             name="lora",
@@ -47,9 +64,23 @@ TECHNIQUES: Table[Technique] = Table(
             config=LoraConfig(),
             implementation="flowerti.personalization.lora.technique:LORA",
             needs="textual_inversion",
+            seed_name="sampling.adapter",  # an earlier name: kept, so that seeds stay what they were
         ),
     ],
 )
+
+
+def with_needs(name: str) -> list[Technique]:
+    """A technique after what it needs; none where the name is empty.
+
+    Raises:
+        ValueError: a technique is unknown.
+    """
+    chain = []
+    while name:
+        chain.append(TECHNIQUES[name])
+        name = TECHNIQUES[name].needs
+    return chain[::-1]
 
 
 def techniques_for(sources: tuple[str, ...]) -> list[Technique]:
@@ -58,12 +89,5 @@ def techniques_for(sources: tuple[str, ...]) -> list[Technique]:
     Raises:
         ValueError: a source or a technique is unknown.
     """
-    wanted = [SOURCES[name].technique for name in sources]
-    ordered: dict[str, Technique] = {}
-    for name in wanted:
-        chain = []
-        while name and name not in ordered:
-            chain.append(TECHNIQUES[name])
-            name = TECHNIQUES[name].needs
-        ordered |= {technique.name: technique for technique in reversed(chain)}
-    return list(ordered.values())
+    chains = [with_needs(SOURCES[name].technique) for name in sources]
+    return list({technique.name: technique for chain in chains for technique in chain}.values())

@@ -8,7 +8,6 @@ made from in its schema. This module does not know how images are drawn.
 import functools
 import io
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,14 +32,6 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("verdict", pa.string(), "string"),
     ("weight", pa.float64(), "float64"),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class ShardFile:
-    """A written shard: its name in the run directory and the hash of its bytes."""
-
-    name: str
-    sha256: str
 
 
 def _schema(key: str) -> pa.Schema:

@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 
 from benchmarks import cluster
-from flowerti.artifacts.records import Concept
+from flowerti.artifacts.records import Census, ClassCount, Learned
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import BaseConfig, SamplingConfig
-from flowerti.sampling import plan_shards
+from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SamplingConfig
+from flowerti.data.dataset import Dataset
+from flowerti.study import Study
 
 
-def concepts(*seconds: float) -> list[Concept]:
-    return [Concept(class_name=str(i), token="t", num_steps=1, seconds=s) for i, s in enumerate(seconds)]
+def learned(*seconds: float) -> list[Learned]:
+    return [Learned(class_name=str(i), technique="t", num_steps=1, seconds=s) for i, s in enumerate(seconds)]
 
 
 def test_the_ideal_is_the_best_share_of_three_classes_between_two_workers():
-    assert cluster.ideal_makespan_s(concepts(10.0, 6.0, 5.0), 0.0) == 11.0
+    assert cluster.ideal_makespan_s(learned(10.0, 6.0, 5.0), 0.0) == 11.0
     # the longest alone; the other two, with a start each, on the second worker
-    assert cluster.ideal_makespan_s(concepts(10.0, 6.0, 5.0), 2.0) == 15.0
+    assert cluster.ideal_makespan_s(learned(10.0, 6.0, 5.0), 2.0) == 15.0
     with pytest.raises(RuntimeError, match="loss is nan"):
-        cluster.ideal_makespan_s([Concept(class_name="a", token="t", error="loss is nan")], 0.0)
+        cluster.ideal_makespan_s([Learned(class_name="a", technique="t", error="loss is nan")], 0.0)
 
 
 def test_every_place_gives_the_same_weights(tmp_path):
@@ -58,7 +59,7 @@ def test_quick_mode_prints_all_ratios_in_one_object(monkeypatch, capsys):
     assert cluster.QUICK.num_pairs >= 2, "an interval needs two"
 
 
-def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path, monkeypatch):
+def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path):
     """In this process; every loop finds nothing that an earlier one left."""
 
     class Pool:
@@ -71,12 +72,18 @@ def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path, monkeypat
                 self.written.append(run.read_bytes(task.file).hex()[:8])
 
     run, config = RunDirectory(str(tmp_path)), SamplingConfig(num_per_class=4, batch_size=2, num_inference_steps=1)
-    base = BaseConfig(path=str(tiny_base))
+    base, data = BaseConfig(path=str(tiny_base)), DataConfig(kind="herbarium")
+    rose = ClassCount(class_name="rose", num_train=1, num_validation=0, num_test=0)
+    study = Study(
+        experiment=Experiment(name="x", data=data, base=base, sampling=config),
+        run=run,
+        dataset=Dataset(class_names=("rose",), records=()),
+        census=Census(fingerprint="", counts=[rose], unreadable=[], duplicates=[]),
+        base_sha256="b" * 64,
+        alternative_names={},
+        latin_names={},
+    )
     cluster._load_sampler(base, config, run)
-    tasks = plan_shards("rose", "raw", "rose", config, 0, base.dtype, "b" * 64)
-    monkeypatch.setattr(cluster, "plan_sets", lambda *_arguments: [("raw", tasks)])
-    monkeypatch.setattr(cluster, "_one_class", lambda study: (None, []))
-    study = type("Study", (), {"run": run})
     pool = Pool()
-    assert cluster._draw_bare(pool, study) > 0 and cluster._draw_bare(pool, study) > 0  # pyright: ignore
+    assert cluster._draw_bare(pool, study) > 0 and cluster._draw_bare(pool, study) > 0
     assert len(pool.written) == 4 and run.names("synthetic") == []

@@ -10,15 +10,16 @@ import pytest
 from ray import ObjectRef
 from ray.exceptions import RayActorError, RayTaskError
 
-from flowerti.artifacts.records import Adapter, Census, Concept
+from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster import adapt, fan_out, invert
-from flowerti.config.experiment import BaseConfig, ClusterConfig, DataConfig, Experiment, SamplingConfig
-from flowerti.data.dataset import Dataset
-from flowerti.inversion.concepts import InversionTask, failed_concept
-from flowerti.study import Study
+from flowerti.cluster import fan_out
+from flowerti.cluster.fan_out import FanOut, FanOutSpec
+from flowerti.config.experiment import ClusterConfig
+from flowerti.personalization.store import load_learned, store_failure
+from flowerti.personalization.worker import LearningTask
+from flowerti.progress import Advance, Info, Metric, Progress
 
-Answer = Callable[[list[InversionTask]], Sequence[Concept | Adapter]]
+Answer = Callable[[list[LearningTask]], Sequence[Learned]]
 
 
 class _Ray:
@@ -28,7 +29,7 @@ class _Ray:
         self.groups: list[list[str]] = []
         self.num_alive = self.most_alive = 0
         self._answer = answer
-        self._answers: dict[ObjectRef, Sequence[Concept | Adapter] | Exception] = {}
+        self._answers: dict[ObjectRef, Sequence[Learned] | Exception] = {}
 
     def remote(self, _kind: type) -> SimpleNamespace:
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._actor))
@@ -38,7 +39,7 @@ class _Ray:
         self.most_alive = max(self.most_alive, self.num_alive)
         return SimpleNamespace(learn_together=SimpleNamespace(remote=self._call))
 
-    def _call(self, group: list[InversionTask]) -> ObjectRef:
+    def _call(self, group: list[LearningTask]) -> ObjectRef:
         self.groups.append([task.class_name for task in group])
         reference = ObjectRef.from_random()
         try:
@@ -51,7 +52,7 @@ class _Ray:
         assert (num_returns, timeout > 0) == (1, True)
         return references[:1], references[1:]
 
-    def get(self, reference: ObjectRef) -> Sequence[Concept | Adapter]:
+    def get(self, reference: ObjectRef) -> Sequence[Learned]:
         answer = self._answers[reference]
         if isinstance(answer, Exception):
             raise answer
@@ -61,54 +62,53 @@ class _Ray:
         self.num_alive -= 1
 
 
-def _learnt(task: InversionTask) -> Concept:
-    return Concept(class_name=task.class_name, token="<x>", num_steps=3)
+def _task(name: str) -> LearningTask:
+    return LearningTask(technique="t", class_name=name, addresses=("a",), image_size_px=8, run_seed=0, key=name)
 
 
-def _study(run: RunDirectory, names: str, cluster: ClusterConfig, sampling: SamplingConfig | None = None) -> Study:
-    experiment = Experiment(
-        name="tiny",
-        data=DataConfig(kind="herbarium"),
-        base=BaseConfig(path="demo"),
-        sampling=sampling or SamplingConfig(),
-        cluster=cluster,
-    )
-    return Study(
-        experiment=experiment,
-        run=run,
-        dataset=Dataset(class_names=tuple(names), records=()),
-        census=Census(
-            fingerprint="", counts=[], train_sha256=dict.fromkeys(names, "d" * 64), unreadable=[], duplicates=[]
-        ),
-        base_sha256="b" * 64,
-        alternative_names={},
-        latin_names={},
+def _learnt(task: LearningTask) -> Learned:
+    return Learned(class_name=task.class_name, technique="t", num_steps=3)
+
+
+def _spec(run: RunDirectory, group_size: int) -> FanOutSpec:
+    return FanOutSpec(
+        worker=object,
+        arguments=(),
+        group_size=group_size,
+        load=lambda task: load_learned(run, task.class_name, task.technique, task.key),
+        store_failure=lambda task, reason: store_failure(run, task.failed(reason), task.key),
+        last_point=lambda task: LossPoint(step=4, loss=0.25) if task.class_name == "a" else None,
     )
 
 
 def _run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path, answer: Answer, names: str, **cluster: int
-) -> tuple[_Ray, dict[str, Concept], RunDirectory]:
-    study = _study(RunDirectory(str(tmp_path)), names, ClusterConfig(**cluster))
-    fake = _Ray(answer)
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path,
+    answer: Answer,
+    names: str,
+    group_size: int = 1,
+    progress: Progress | None = None,
+    **cluster: int,
+) -> tuple[_Ray, dict[str, Learned], RunDirectory]:
+    fake, run = _Ray(answer), RunDirectory(str(tmp_path))
     monkeypatch.setattr(fan_out, "ray", fake)
-    tasks = [InversionTask(class_name=name, addresses=("a",), image_size_px=8, run_seed=0, key=name) for name in names]
-    outcomes = fan_out.FanOut(study.experiment.cluster, invert.craft(study), lambda text: None).run(tasks)
+    tasks = [_task(name) for name in names]
+    outcomes = FanOut(ClusterConfig(**cluster), _spec(run, group_size), progress or Progress()).run(tasks)
     assert fake.num_alive == 0
-    return fake, outcomes, study.run
+    return fake, outcomes, run
 
 
 @pytest.mark.parametrize(
-    ("classes_per_actor", "groups"),
+    ("group_size", "groups"),
     [(1, ["a", "b", "c", "d", "e"]), (2, ["ab", "cd", "e"]), (3, ["abc", "de"]), (9, ["abcde"])],
 )
-def test_classes_are_packed_in_their_order(monkeypatch, tmp_path, classes_per_actor, groups):
+def test_classes_are_packed_in_their_order(monkeypatch, tmp_path, group_size, groups):
     fake, outcomes, _ = _run(
         monkeypatch,
         tmp_path,
         lambda group: [_learnt(task) for task in group],
         "abcde",
-        classes_per_actor=classes_per_actor,
+        group_size=group_size,
         num_workers=2,
     )
     assert ["".join(group) for group in fake.groups] == groups
@@ -117,22 +117,22 @@ def test_classes_are_packed_in_their_order(monkeypatch, tmp_path, classes_per_ac
 
 
 def test_a_class_that_fails_is_recorded_and_the_others_of_its_group_stand(monkeypatch, tmp_path):
-    def answer(group: list[InversionTask]) -> list[Concept]:
-        return [failed_concept("b", "loss is nan") if t.class_name == "b" else _learnt(t) for t in group]
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        return [t.failed("loss is nan") if t.class_name == "b" else _learnt(t) for t in group]
 
-    fake, outcomes, run = _run(monkeypatch, tmp_path, answer, "abc", classes_per_actor=3)
+    fake, outcomes, run = _run(monkeypatch, tmp_path, answer, "abc", group_size=3)
     assert [outcomes[name].error for name in "abc"] == ["", "loss is nan", ""]
-    assert run.load("concepts/b/concept.json", Concept, "b") == outcomes["b"]
+    assert run.load("concepts/b/t.json", Learned, "b") == outcomes["b"]
     assert len(fake.groups) == 1
 
 
 def test_a_batch_that_fails_as_a_whole_is_tried_class_by_class(monkeypatch, tmp_path):
-    def answer(group: list[InversionTask]) -> list[Concept]:
+    def answer(group: list[LearningTask]) -> list[Learned]:
         if any(task.class_name == "b" for task in group):
             raise RayTaskError("learn_together", "traceback", MemoryError("out of memory"))
         return [_learnt(task) for task in group]
 
-    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abcd", classes_per_actor=2, num_workers=1)
+    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abcd", group_size=2, num_workers=1)
     assert ["".join(group) for group in fake.groups] == ["ab", "cd", "a", "b"]
     assert [outcomes[name].error for name in "abcd"] == ["", "out of memory", "", ""]
 
@@ -140,58 +140,55 @@ def test_a_batch_that_fails_as_a_whole_is_tried_class_by_class(monkeypatch, tmp_
 def test_a_lost_worker_s_group_goes_on_together_until_it_was_lost_too_often(monkeypatch, tmp_path):
     lost = []
 
-    def answer(group: list[InversionTask]) -> list[Concept]:
+    def answer(group: list[LearningTask]) -> list[Learned]:
         names = "".join(task.class_name for task in group)
         if "a" in names and len(lost) < 2:
             lost.append(names)
             raise RayActorError
         return [_learnt(task) for task in group]
 
-    fake, outcomes, _ = _run(
-        monkeypatch, tmp_path, answer, "abc", classes_per_actor=2, num_workers=1, max_retries_per_class=2
-    )
+    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abc", group_size=2, num_workers=1, max_retries_per_class=2)
     assert ["".join(group) for group in fake.groups] == ["ab", "c", "ab", "ab"]
-    assert not any(concept.error for concept in outcomes.values())
+    assert not any(learned.error for learned in outcomes.values())
     lost.clear()
     _, outcomes, _ = _run(
-        monkeypatch, tmp_path / "again", answer, "abc", classes_per_actor=2, num_workers=1, max_retries_per_class=1
+        monkeypatch, tmp_path / "again", answer, "abc", group_size=2, num_workers=1, max_retries_per_class=1
     )
     assert outcomes["a"].error.startswith("its worker was lost 2 times")
     assert outcomes["c"].error == ""
 
 
 def test_classes_that_ended_before_their_worker_was_lost_are_not_learnt_again(monkeypatch, tmp_path):
-    finished = {"a": _learnt(InversionTask(class_name="a", addresses=(), image_size_px=8, run_seed=0, key="a"))}
-    monkeypatch.setattr(invert, "load_concept", lambda run, name, key: finished.get(name) if lost else None)
-    lost: list[int] = []
+    run, lost = RunDirectory(str(tmp_path)), []
 
-    def answer(group: list[InversionTask]) -> list[Concept]:
+    def answer(group: list[LearningTask]) -> list[Learned]:
         if not lost:
             lost.append(1)
+            run.save("concepts/a/t.json", _learnt(group[0]), group[0].key)
             raise RayActorError
         return [_learnt(task) for task in group]
 
-    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abc", classes_per_actor=3)
+    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abc", group_size=3)
     assert ["".join(group) for group in fake.groups] == ["abc", "bc"]
     assert set(outcomes) == set("abc")
 
 
-def test_adapters_are_learnt_where_they_are_asked_for_and_a_class_that_fails_is_recorded_as_an_adapter(
-    monkeypatch, tmp_path
-):
-    def answer(group: list[InversionTask]) -> list[Adapter]:
-        return [Adapter(class_name=t.class_name, error="loss is nan" if t.class_name == "b" else "") for t in group]
+def test_losses_and_ended_classes_are_reported_as_numbers(monkeypatch, tmp_path):
+    events = []
+    real_wait, waited = _Ray.wait, []
 
-    fake: _Ray = _Ray(answer)
-    monkeypatch.setattr(fan_out, "ray", fake)
-    monkeypatch.setattr(adapt, "connect", lambda config: None)
-    concepts = [_learnt(InversionTask(class_name=n, addresses=(), image_size_px=8, run_seed=0, key="")) for n in "ab"]
-    concepts.append(failed_concept("c", "no image"))
-    run, cluster = RunDirectory(str(tmp_path)), ClusterConfig(classes_per_actor=3)
-    assert adapt.adapt(_study(run, "abc", cluster), concepts, lambda text: None) == []
-    assert fake.groups == []
-    asked = _study(run, "abc", cluster, SamplingConfig(sources=("token", "lora")))
-    adapters = adapt.adapt(asked, concepts, lambda text: None)
-    assert fake.groups == [["a"], ["b"]], "one class an actor, and none without a token"
-    assert [(a.class_name, a.error) for a in adapters] == [("a", ""), ("b", "loss is nan")]
-    assert run.load("concepts/b/adapter.json", Adapter) == adapters[1]
+    def wait_in_vain_twice(self, references: list, num_returns: int, timeout: float) -> tuple[list, list]:
+        waited.append(1)
+        return ([], references) if len(waited) < 3 else real_wait(self, references, num_returns, timeout)
+
+    monkeypatch.setattr(_Ray, "wait", wait_in_vain_twice)
+    progress = Progress("personalize.t", [events.append])
+    answer: Answer = lambda group: [_learnt(task) for task in group]  # noqa: E731
+    _run(monkeypatch, tmp_path, answer, "abc", progress=progress, num_workers=2)
+    stage = "personalize.t"
+    metrics = [event for event in events if isinstance(event, Metric)]
+    assert metrics == [Metric(stage=stage, name="a/evaluation_loss", step=4, value=0.25)], "told once a step"
+    advances = [event for event in events if isinstance(event, Advance)]
+    assert advances == [Advance(stage=stage, done=done, total=3, unit="classes") for done in (1, 2, 3)]
+    assert Info(stage=stage, text="a: learnt in 3 steps, best at 0") in events
+    assert not progress.has_worked, "whoever asks for the fan-out says that"

@@ -60,7 +60,11 @@ def many_classes(base: Path, images: Path) -> Experiment:
         name="many",
         data=DataConfig(kind="image_folder", root=str(images), image_size_px=32),
         selection=SelectionConfig(rule="fewest_images", num_classes=NUM_WEAK),
-        inversion=replace(tiny.inversion, num_steps=4, eval_every_steps=2, checkpoint_every_steps=4),
+        techniques={
+            "textual_inversion": replace(
+                tiny.techniques["textual_inversion"], num_steps=4, eval_every_steps=2, checkpoint_every_steps=4
+            )
+        },
         sampling=replace(tiny.sampling, num_per_class=2, num_inference_steps=1, sources=("raw", "token")),
         sweep=replace(tiny.sweep, ratios=(1.0,), free_arms=("real",), negative_control=False, on_best_control=False),
         cluster=replace(tiny.cluster, classes_per_actor=10),

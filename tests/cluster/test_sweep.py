@@ -15,7 +15,7 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet, SelectedClass, Selection, SweepTable
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import session
-from flowerti.cluster.invert import plan
+from flowerti.cluster.personalize import plan
 from flowerti.cluster.sweep import sweep
 from flowerti.config.experiment import (
     BaseConfig,
@@ -29,7 +29,7 @@ from flowerti.data.access import list_records, read_image
 from flowerti.data.census import take_census
 from flowerti.data.shards import write_shard
 from flowerti.data.sources.herbarium.species import SPECIES
-from flowerti.sampling import encode_png
+from flowerti.generation.text_to_image import encode_png
 from flowerti.study import Study
 
 pytestmark = pytest.mark.ray

@@ -30,18 +30,20 @@ def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
         base=BaseConfig(path=str(base)),
         classifier=ClassifierConfig(input_size_px=64, num_epochs=2, num_views=2),
         selection=SelectionConfig(rule="fewest_images", num_classes=3),
-        inversion=TextualInversionConfig(
-            num_steps=12, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
-        ),
+        techniques={
+            "textual_inversion": TextualInversionConfig(
+                num_steps=12, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
+            ),
+            "lora": LoraConfig(
+                rank=2, num_steps=8, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
+            ),
+        },
         sampling=SamplingConfig(
             num_per_class=6,
             batch_size=4,
             num_inference_steps=2,
             guidance_scale=2.0,
             sources=("raw", "alternative_name", "latin_name", "token", "lora"),
-            adapter=LoraConfig(
-                rank=2, num_steps=8, batch_size=2, num_eval_latents=4, eval_every_steps=4, checkpoint_every_steps=4
-            ),
         ),
         scoring=ScoringConfig(input_sizes_px=(64,), num_permutations=99, num_floor_splits=3),
         sweep=SweepConfig(ratios=(1.0, 3.0), num_seeds=2, num_bootstrap=100),

@@ -1,1 +1,0 @@
-"""Low-rank adapters of the frozen U-Net, one for each class, on top of its token: a rival of the token alone."""

@@ -1,0 +1,107 @@
+"""Personalise the base for the selected classes: what each technique must still learn, and how an actor learns it.
+
+Techniques follow each other, each after what it needs; a class for which that failed is left out. What an actor does is
+`personalization.worker.Worker`, how actors are run is `fan_out`'s.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from flowerti.artifacts.records import Learned, Selection
+from flowerti.cluster.fan_out import FanOut, FanOutSpec
+from flowerti.cluster.session import connect
+from flowerti.config.techniques import Technique, techniques_for, with_needs
+from flowerti.data.dataset import read_bytes
+from flowerti.personalization.store import Material, key_for, load_learned, store_failure
+from flowerti.personalization.worker import LearningTask, Origin, Worker, last_point
+from flowerti.progress import Progress
+from flowerti.study import Study
+
+ProgressFor = Callable[[str], AbstractContextManager[Progress]]
+"""Opens the progress of one technique, given its name, and closes it when the technique is done: its time is its
+own."""
+
+
+def personalize(study: Study, selection: Selection, progress_for: ProgressFor) -> list[Learned]:
+    """Learn all that the experiment's sources need of every selected class and that is not there yet.
+
+    Returns:
+        What was learnt or failed, technique by technique, each in the order of the selection.
+    """
+    learned: list[Learned] = []
+    for technique in techniques_for(study.experiment.sampling.sources):
+        with progress_for(technique.name) as progress:
+            learned += _learn_all(study, technique, selection, learned, progress)
+    return learned
+
+
+def _learn_all(
+    study: Study, technique: Technique, selection: Selection, earlier: Sequence[Learned], progress: Progress
+) -> list[Learned]:
+    names = [selected.class_name for selected in selection.selected]
+    needed = {name: needed_of(technique, name, earlier) for name in names}
+    tasks = {name: plan_task(study, technique, name, of) for name, of in needed.items() if of is not None}
+    done = {name: load_learned(study.run, name, technique.name, task.key) for name, task in tasks.items()}
+    missing = [task for name, task in tasks.items() if done[name] is None]
+    if missing:
+        progress.did_work()
+        progress.info(f"learning the {technique.label} of {len(missing)} classes")
+        connect(study.experiment.cluster)
+        # longest first: the class with most images encodes longest, the steps are the same for all
+        missing.sort(key=lambda task: -len(task.addresses))
+        for task in missing:
+            if len(task.addresses) == 1:
+                progress.info(f"{task.class_name}: one training image alone, what is learnt may copy it")
+        done |= FanOut(study.experiment.cluster, spec_of(study, technique), progress).run(missing)
+    return [learned for name in tasks if (learned := done[name]) is not None]
+
+
+def needed_of(technique: Technique, class_name: str, learned: Sequence[Learned]) -> list[Learned] | None:
+    """What a technique builds upon for a class, the first first; None where some of it was not learnt."""
+    by_technique = {one.technique: one for one in learned if one.class_name == class_name and not one.error}
+    needs = [needed.name for needed in with_needs(technique.needs)]
+    return [by_technique[name] for name in needs] if all(name in by_technique for name in needs) else None
+
+
+def plan_task(study: Study, technique: Technique, class_name: str, needed: Sequence[Learned]) -> LearningTask:
+    """The task of one class; only its own training images enter it."""
+    experiment = study.experiment
+    material = Material(
+        class_name=class_name,
+        images_sha256=_images_digest(study, class_name),
+        image_size_px=experiment.data.image_size_px,
+        run_seed=experiment.seed,
+        base_sha256=study.base_sha256,
+        needed=needed,
+    )
+    return LearningTask(
+        technique=technique.name,
+        class_name=class_name,
+        addresses=tuple(record.address for record in study.dataset.of("train", class_name)),
+        image_size_px=experiment.data.image_size_px,
+        run_seed=experiment.seed,
+        key=key_for(technique, experiment.techniques[technique.name], experiment.base, material),
+    )
+
+
+def _images_digest(study: Study, class_name: str) -> str:
+    """Hash over the hashes of a class's training images, in order."""
+    digest = hashlib.sha256()
+    for record in study.dataset.of("train", class_name):
+        digest.update(hashlib.sha256(read_bytes(record.address)).digest())
+    return digest.hexdigest()
+
+
+def spec_of(study: Study, technique: Technique) -> FanOutSpec:
+    """How a technique learns classes on the cluster."""
+    experiment, run = study.experiment, study.run
+    origin = Origin(base=experiment.base, base_sha256=study.base_sha256, run=run)
+    return FanOutSpec(
+        worker=Worker,
+        arguments=(technique.name, experiment.techniques[technique.name], origin),
+        group_size=experiment.cluster.classes_per_actor if technique.shares_batches else 1,
+        load=lambda task: load_learned(run, task.class_name, task.technique, task.key),
+        store_failure=lambda task, reason: store_failure(run, task.failed(reason), task.key),
+        last_point=lambda task: last_point(run, task),
+    )

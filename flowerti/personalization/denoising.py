@@ -1,0 +1,158 @@
+"""The denoising loss (Ho et al. 2020, arXiv 2006.11239, eq. 14) on a class's images, and what a step draws for it.
+
+Posterior moments of the images are computed once, plain and mirrored, and sampled anew at every step, which is the
+distribution that encoding each time would give. All randomness of a batch comes from one seed. Several classes can
+share a batch: the networks are frozen, so each class's loss and gradient are those of a batch of its own. This module
+does not know what is learnt, nor about optimisers, files or Ray.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from flowerti.config.experiment import ScheduleConfig
+from flowerti.diffusion import Base
+from flowerti.personalization.encoding import TextStates, encode_images, tokenise
+from flowerti.prompts import TEMPLATES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedImages:
+    """What a step draws from: posterior moments of all views of the images, and tokenised captions."""
+
+    mean: Float[Tensor, "views channels h w"]
+    std: Float[Tensor, "views channels h w"]
+    captions: Int64[Tensor, "captions length"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """The random choices of one batch."""
+
+    views: Int64[Tensor, "batch"]
+    captions: Int64[Tensor, "batch"]
+    timesteps: Int64[Tensor, "batch"]
+    posterior_noise: Float[Tensor, "batch channels h w"]
+    noise: Float[Tensor, "batch channels h w"]
+
+    def part(self, begin: int, size: int) -> "Draw":
+        """At most `size` of the choices, from `begin` on."""
+        return Draw(**{field.name: getattr(self, field.name)[begin : begin + size] for field in fields(self)})
+
+
+Losses = Callable[[Base, Sequence[Tensor], Sequence[EncodedImages], Sequence[Draw]], list[Tensor]]
+"""The loss of each class of a batch, a scalar: given the base, what is learnt for each, what each draws from, and what
+was drawn for each."""
+
+
+def prepare(base: Base, images: UInt8[Tensor, "num height width 3"], noun: str, num_vectors: int) -> EncodedImages:
+    """Encode the images and their mirror images once, and tokenise every caption once.
+
+    One image is enough, as in Gal et al.'s ablations; what is learnt may then copy it.
+
+    Args:
+        base: the frozen networks.
+        images: of one class.
+        noun: what fills the captions: a placeholder token, or plain words.
+        num_vectors: rows of the placeholder token; 0 for plain words.
+
+    Raises:
+        ValueError: there is no image, the placeholder token is a word of the base, or a caption is too long.
+    """
+    if len(images) == 0:
+        raise ValueError(f"{noun!r}: there is no training image to learn it from")
+    # NHWC: flipping axis 2 mirrors left and right
+    mean, std = encode_images(base, torch.cat([images, images.flip(2)]))
+    captions = tokenise(base, [template.format(noun) for template in TEMPLATES], noun, num_vectors)
+    return EncodedImages(mean=mean, std=std, captions=captions)
+
+
+def draw(data: EncodedImages, batch_size: int, num_timesteps: int, seed: int) -> Draw:
+    """Choose views, captions, noise and timesteps; timesteps are stratified: one uniform draw in each equal part."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch_size, *data.mean.shape[1:])
+    # stratum k of batch_size holds u_k in [k, k + 1), in random order
+    strata = torch.randperm(batch_size, generator=generator) + torch.rand(batch_size, generator=generator)
+    views = torch.randint(len(data.mean), (batch_size,), generator=generator)
+    captions = torch.randint(len(data.captions), (batch_size,), generator=generator)
+    device = data.mean.device
+    return Draw(
+        views=views.to(device),
+        captions=captions.to(device),
+        # t = floor(u T / batch_size), in [0, T)
+        timesteps=(strata * (num_timesteps / batch_size)).long().clamp(max=num_timesteps - 1).to(device),
+        posterior_noise=torch.randn(shape, generator=generator).to(data.mean),
+        noise=torch.randn(shape, generator=generator).to(data.mean),
+    )
+
+
+def prediction_losses(
+    base: Base, states: TextStates, data: Sequence[EncodedImages], chosen: Sequence[Draw]
+) -> list[Float[Tensor, ""]]:
+    """Mean squared error of the base's prediction for each class, given the text states of the whole batch.
+
+    Raises:
+        ValueError: the base predicts something else than noise, velocity or the latents themselves.
+    """
+    pairs = list(zip(data, chosen, strict=True))
+    # z0 = mean + std * e: a sample of the posterior
+    latents = torch.cat([d.mean[c.views] + d.std[c.views] * c.posterior_noise for d, c in pairs])
+    noise = torch.cat([c.noise for c in chosen])
+    timesteps = torch.cat([c.timesteps for c in chosen])
+    # zt = sqrt(abar_t) * z0 + sqrt(1 - abar_t) * noise
+    noisy = base.noise_scheduler.add_noise(latents, noise, timesteps)
+    target = _target(base, latents, noise, timesteps)
+    predicted = _predict(base, noisy, timesteps, states).to(target.dtype)
+    sizes = [len(c.views) for c in chosen]
+    parts = zip(predicted.split(sizes), target.split(sizes), strict=True)
+    # mean over batch, channels and pixels of (prediction - target)^2
+    return [torch.nn.functional.mse_loss(ours, wanted) for ours, wanted in parts]
+
+
+def _target(base: Base, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    prediction_type = base.noise_scheduler.config.prediction_type
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "v_prediction":
+        # v = sqrt(abar_t) * noise - sqrt(1 - abar_t) * z0 (Salimans and Ho 2022, arXiv 2202.00512, appendix D)
+        return base.noise_scheduler.get_velocity(latents, noise, timesteps)
+    if prediction_type == "sample":
+        return latents
+    raise ValueError(f"base: prediction type {prediction_type!r} is not supported")
+
+
+def _predict(base: Base, noisy: Tensor, timesteps: Tensor, states: TextStates) -> Tensor:
+    extra = {}
+    if states.pooled is not None:
+        height, width = (side * base.pixels_per_latent for side in noisy.shape[2:])
+        # original size, corner of the crop, target size: the images are what they seem
+        time_ids = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=base.dtype)
+        extra["added_cond_kwargs"] = {
+            "text_embeds": states.pooled.to(base.dtype),
+            "time_ids": time_ids.expand(len(noisy), -1),
+        }
+    return base.unet(noisy.to(base.dtype), timesteps, states.hidden.to(base.dtype), **extra).sample
+
+
+@torch.no_grad()
+def evaluate(
+    base: Base,
+    learnt: Float[Tensor, "rows columns"],
+    data: EncodedImages,
+    config: ScheduleConfig,
+    seed: int,
+    losses: Losses,
+) -> float:
+    """The loss on fixed views, captions, timesteps and noise: comparable between steps, unlike the training loss."""
+    num_timesteps = base.noise_scheduler.config.num_train_timesteps
+    fixed = draw(data, config.num_eval_latents, num_timesteps, seed)
+    total = 0.0
+    for begin in range(0, config.num_eval_latents, config.batch_size):
+        batch = fixed.part(begin, config.batch_size)
+        (loss,) = losses(base, [learnt], [data], [batch])
+        # a batch's loss is a mean over its latents, of which the last batch may have fewer
+        total += loss.item() * len(batch.views)
+    return total / config.num_eval_latents

@@ -1,0 +1,80 @@
+"""Low-rank adaptation as a technique: the tensor is one row that holds all matrices of an adapter of the U-Net.
+
+The token is learnt first and stays (pivotal tuning: Roich et al. 2021, arXiv 2106.05744, section 3), so every caption's
+text states are encoded once, and a step runs the U-Net alone. This module does not know how steps are taken.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flowerti.config.experiment import LoraConfig
+from flowerti.diffusion import Base
+from flowerti.personalization.denoising import Draw, EncodedImages, Losses, prediction_losses
+from flowerti.personalization.encoding import TextStates, encode_text
+from flowerti.personalization.lora.low_rank import (
+    adapted,
+    adapter_bytes,
+    check_rank,
+    read_adapter,
+    start_adapter,
+)
+from flowerti.personalization.technique import Content, Implementation
+
+WEIGHTS = "pytorch_lora_weights.safetensors"
+"""What diffusers' `load_lora_weights` looks for."""
+
+
+def _check(folder: Path, config: LoraConfig) -> None:
+    check_rank(folder / "unet", config.rank)
+
+
+def _start(
+    base: Base, _data: EncodedImages, config: LoraConfig, _class_name: str, seed: int
+) -> Float[Tensor, "1 parameters"]:
+    return start_adapter(base.unet, config.rank, seed)
+
+
+def adapter_losses(base: Base, data: Sequence[EncodedImages]) -> Losses:
+    """The loss of one class: its U-Net carries the adapter, its captions hold the base's token."""
+    (images,) = data
+    with torch.no_grad():
+        states = encode_text(base, images.captions, base.token_rows)
+
+    def losses(
+        base: Base, parameters: Sequence[Tensor], data: Sequence[EncodedImages], chosen: Sequence[Draw]
+    ) -> list[Float[Tensor, ""]]:
+        (of_class,), (draw,) = parameters, chosen
+        with adapted(base.unet, of_class):
+            return prediction_losses(base, _states_of(states, draw), data, chosen)
+
+    return losses
+
+
+def _states_of(states: TextStates, draw: Draw) -> TextStates:
+    pooled = None if states.pooled is None else states.pooled[draw.captions]
+    return TextStates(hidden=states.hidden[draw.captions], pooled=pooled)
+
+
+def _export(base: Base, parameters: Float[Tensor, "1 parameters"], _class_name: str) -> dict[str, bytes]:
+    return {WEIGHTS: adapter_bytes(base.unet, parameters)}
+
+
+@contextmanager
+def _apply(base: Base, content: Content) -> Iterator[Base]:
+    with adapted(base.unet, read_adapter(base.unet, content.files[WEIGHTS])):
+        yield base
+
+
+LORA: Implementation[LoraConfig] = Implementation(
+    check=_check,
+    start=_start,
+    losses=adapter_losses,
+    export=_export,
+    apply=_apply,
+    details=lambda config: {"rank": config.rank},
+)

@@ -1,0 +1,128 @@
+"""What was learnt, in a run directory: its record and files, its key, and how it is put to use on a loaded base.
+
+The record is written last: a class without it is unfinished, and so is one whose files are missing or were changed.
+This module does not know how anything is learnt, nor which techniques there are.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.layout import learned_file, learned_record
+from flowerti.artifacts.records import ConceptNeighbour, Learned
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import BaseConfig, ScheduleConfig
+from flowerti.config.techniques import TECHNIQUES, Technique, with_needs
+from flowerti.diffusion import Base
+from flowerti.personalization.technique import Content, implementation_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """What a class is learnt from, besides the technique's settings."""
+
+    class_name: str
+    images_sha256: str
+    """Of the class's own training images, in order."""
+    image_size_px: int
+    run_seed: int
+    base_sha256: str
+    needed: Sequence[Learned]
+    """What was learnt before for the class, and is built upon."""
+
+
+def key_for(technique: Technique, config: ScheduleConfig, base: BaseConfig, material: Material) -> str:
+    """Key of what a technique learns for a class; how often checkpoints are written does not enter it."""
+    settings = dataclasses.asdict(config)
+    del settings["checkpoint_every_steps"]
+    needed = [[learned.technique, learned.files] for learned in material.needed]
+    inputs = dataclasses.asdict(material) | {"needed": needed}
+    return key_of(technique.name, settings, base.dtype, inputs)
+
+
+def load_learned(run: RunDirectory, class_name: str, technique: str, key: str | None = None) -> Learned | None:
+    """What was learnt for a class; None where there is nothing of that key, or its files are not what was written."""
+    content = _load_content(run, class_name, technique, key)
+    return None if content is None else content.learned
+
+
+def _load_content(run: RunDirectory, class_name: str, technique: str, key: str | None = None) -> Content | None:
+    learned = run.load(learned_record(class_name, technique), Learned, key)
+    if learned is None or learned.error:
+        return None
+    files = {}
+    for name, sha256 in learned.files.items():
+        file = learned_file(class_name, name)
+        if not run.exists(file):
+            return None
+        files[name] = run.read_bytes(file)
+        if hashlib.sha256(files[name]).hexdigest() != sha256:
+            return None
+    return Content(learned=learned, files=files)
+
+
+def require_learned(run: RunDirectory, class_name: str, technique: str) -> Content:
+    """What was learnt for a class, with its files.
+
+    Raises:
+        ValueError: there is nothing finished; says what to do.
+    """
+    content = _load_content(run, class_name, technique)
+    if content is None:
+        raise ValueError(
+            f"class {class_name!r}: {technique} has not finished in {run.uri}: run the stage personalize first"
+        )
+    return content
+
+
+def save_learned(run: RunDirectory, learned: Learned, files: Mapping[str, bytes], key: str) -> Learned:
+    """Write files and record, and return the record with the files' hashes."""
+    for name, content in files.items():
+        run.write_bytes(learned_file(learned.class_name, name), content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    complete = dataclasses.replace(learned, files=hashes)
+    run.save(learned_record(learned.class_name, learned.technique), complete, key)
+    return complete
+
+
+def store_failure(run: RunDirectory, failed: Learned, key: str) -> Learned:
+    """Write down that a class could not be learnt."""
+    run.save(learned_record(failed.class_name, failed.technique), failed, key)
+    return failed
+
+
+@contextmanager
+def applied(base: Base, run: RunDirectory, class_name: str, technique: str) -> Iterator[Base]:
+    """For a while, let a base draw as a technique, and before it all that it needs, learnt a class.
+
+    Args:
+        base: the loaded base; its networks are left as they were at the end.
+        run: where it was learnt.
+        class_name: what is drawn.
+        technique: a row's name; empty for nothing.
+
+    Yields:
+        The base to encode prompts with.
+
+    Raises:
+        ValueError: a technique has not finished, or learnt on another base.
+    """
+    with ExitStack() as stack:
+        for needed in with_needs(technique):
+            content = require_learned(run, class_name, needed.name)
+            base = stack.enter_context(implementation_of(needed).apply(base, content))
+        yield base
+
+
+def neighbours_among(run: RunDirectory, learned: Sequence[Learned]) -> list[ConceptNeighbour]:
+    """What was learnt for one class and is near to what was learnt for another, technique by technique."""
+    found = []
+    for technique in TECHNIQUES:
+        names = [one.class_name for one in learned if one.technique == technique.name and not one.error]
+        if names:
+            contents = [require_learned(run, name, technique.name) for name in names]
+            found += implementation_of(technique).neighbours_among(contents)
+    return found

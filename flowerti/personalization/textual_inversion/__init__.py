@@ -1,0 +1,1 @@
+"""Textual Inversion (Gal et al. 2022): embedding rows for a placeholder token of a class."""

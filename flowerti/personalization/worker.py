@@ -1,0 +1,203 @@
+"""Classes from training images to what a technique learns of them: checkpoints, files, and the record.
+
+`Worker` is the plain class that the cluster wraps into an actor. This module does not know about Ray, which techniques
+there are, or what is done with what was learnt.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from flowerti.artifacts import layout
+from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.records import Learned, LossPoint
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import BaseConfig, ScheduleConfig
+from flowerti.config.techniques import TECHNIQUES, with_needs
+from flowerti.data.dataset import read_images
+from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
+from flowerti.personalization import checkpoints
+from flowerti.personalization.denoising import prepare
+from flowerti.personalization.encoding import token_of
+from flowerti.personalization.store import applied, save_learned
+from flowerti.personalization.technique import Implementation, implementation_of
+from flowerti.personalization.train_state import TrainState, state_from
+from flowerti.personalization.trainer import ClassTraining, Procedure, learn_together
+
+_PACKAGES = ("torch", "diffusers", "transformers")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearningTask:
+    """All that a worker needs to learn one class."""
+
+    technique: str
+    class_name: str
+    addresses: tuple[str, ...]
+    """Training images."""
+    image_size_px: int
+    run_seed: int
+    key: str
+    """What it is learnt from: config, base, images and what is built upon."""
+
+    @property
+    def checkpoint_file(self) -> str:
+        """Where its last checkpoint lies."""
+        return layout.checkpoint(self.class_name, self.technique)
+
+    def failed(self, reason: str) -> Learned:
+        """The record of a class that could not be learnt."""
+        return Learned(class_name=self.class_name, technique=self.technique, error=reason)
+
+
+def last_point(run: RunDirectory, task: LearningTask) -> LossPoint | None:
+    """Step of a class's last checkpoint and the evaluation loss known there; None where there is no checkpoint."""
+    return checkpoints.last_point_in(run, task.checkpoint_file, task.key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What a worker learns on, and where the outcome goes."""
+
+    base: BaseConfig
+    base_sha256: str
+    run: RunDirectory
+
+
+class Worker:
+    """Learns classes by one technique on one loaded base, one after another or several in one batch."""
+
+    def __init__(self, technique: str, config: ScheduleConfig, origin: Origin, num_threads: int, device: str) -> None:
+        """Load the base once; `device` is "cpu" or "cuda"."""
+        torch.set_num_threads(num_threads)
+        self._technique, self._config = TECHNIQUES[technique], config
+        self._origin, self._run = origin, origin.run
+        self._code: Implementation[Any] = implementation_of(self._technique)
+        base = origin.base
+        can_compile = all(implementation_of(used).can_compile for used in with_needs(technique))
+        self._base: Base = load_base(
+            resolve_folder(base) or verify_base(base),
+            base.dtype,
+            device,
+            channels_last=base.channels_last,
+            compile_unet=base.compile and can_compile,
+        )
+
+    def learn(self, task: LearningTask) -> Learned:
+        """Learn one class, from its last checkpoint where there is one, and store what was learnt.
+
+        Raises:
+            ValueError: the class failed; says why.
+        """
+        (learned,) = self.learn_together([task])
+        if learned.error:
+            raise ValueError(learned.error)
+        return learned
+
+    def learn_together(self, tasks: list[LearningTask]) -> list[Learned]:
+        """Learn several classes, in one batch where the technique allows it; in the order of the tasks.
+
+        Each is stored as soon as it ends. A class that cannot be prepared or whose loss is no number comes back with
+        its error and is not stored.
+        """
+        if self._technique.shares_batches:
+            return self._learn_batch(tasks)
+        return [learned for task in tasks for learned in self._learn_batch([task])]
+
+    def _learn_batch(self, tasks: list[LearningTask]) -> list[Learned]:
+        """Learn classes in one batch; where the technique needs another there is but one class in it."""
+        with ExitStack() as stack:
+            try:
+                needed = applied(self._base, self._run, tasks[0].class_name, self._technique.needs)
+                base = stack.enter_context(needed)
+            except (OSError, ValueError) as error:
+                return [task.failed(str(error)) for task in tasks]
+            return self._learn_on(base, tasks)
+
+    def _learn_on(self, base: Base, tasks: list[LearningTask]) -> list[Learned]:
+        began = time.monotonic()
+        by_name = {task.class_name: task for task in tasks}
+        outcomes: dict[str, Learned] = {}
+        trainings: list[ClassTraining] = []
+        for task in tasks:
+            try:
+                trainings.append(self._prepare(base, task))
+            except (OSError, ValueError) as error:
+                outcomes[task.class_name] = task.failed(str(error))
+        for training in self._train(base, trainings, by_name):
+            task = by_name[training.class_name]
+            if training.error:
+                outcomes[task.class_name] = task.failed(training.error)
+            else:
+                outcomes[task.class_name] = self._store(base, task, training.state, time.monotonic() - began)
+        return [outcomes[task.class_name] for task in tasks]
+
+    def _prepare(self, base: Base, task: LearningTask) -> ClassTraining:
+        if not task.addresses:
+            raise ValueError(f"class {task.class_name!r} has no training image: it cannot be learnt")
+        images = torch.from_numpy(read_images(list(task.addresses), task.image_size_px))
+        data = prepare(base, images, *self._noun(base, task))
+        state = checkpoints.load_from(self._run, task.checkpoint_file, task.key, str(base.device))
+        if state is None:
+            seed = seed_for(task.run_seed, task.class_name, f"{self._technique.seeds}/start", 0)
+            learnt = self._code.start(base, data, self._config, task.class_name, seed)
+            state = state_from(learnt, keeps_start=self._code.after_step(base, self._config) is not None)
+        return ClassTraining(class_name=task.class_name, run_seed=task.run_seed, data=data, state=state)
+
+    def _noun(self, base: Base, task: LearningTask) -> tuple[str, int]:
+        """What fills the captions: the token that is learnt, else the one that is needed, else the class's name."""
+        num_vectors = self._code.num_vectors(self._config)
+        if num_vectors:
+            return token_of(task.class_name), num_vectors
+        if base.token_rows is not None:
+            return base.token, len(base.token_rows)
+        return task.class_name, 0
+
+    def _train(
+        self, base: Base, trainings: list[ClassTraining], by_name: dict[str, LearningTask]
+    ) -> Iterator[ClassTraining]:
+        if not trainings:
+            return
+        procedure = Procedure(
+            base=base,
+            config=self._config,
+            losses=self._code.losses(base, [training.data for training in trainings]),
+            seed_name=self._technique.seeds,
+            after_step=self._code.after_step(base, self._config),
+        )
+        yield from learn_together(
+            procedure, trainings, lambda training: self._save_checkpoint(by_name[training.class_name], training.state)
+        )
+
+    def _store(self, base: Base, task: LearningTask, state: TrainState, seconds: float) -> Learned:
+        noun, num_vectors = self._noun(base, task)
+        learned = Learned(
+            class_name=task.class_name,
+            technique=task.technique,
+            token=noun if num_vectors else "",
+            num_vectors=self._code.num_vectors(self._config),
+            num_parameters=state.best.numel(),
+            base=self._origin.base.path,
+            base_sha256=self._origin.base_sha256,
+            num_images=len(task.addresses),
+            num_steps=state.step,
+            best_step=state.best_point.step,
+            seed=seed_for(task.run_seed, task.class_name, f"{self._technique.seeds}/step", 0),
+            loss_curve=state.curve,
+            neighbours=self._code.neighbours(base, state.best),
+            details=self._code.details(self._config),
+            versions={name: version(name) for name in _PACKAGES},
+            seconds=seconds,
+        )
+        files = self._code.export(base, state.best, task.class_name)
+        stored = save_learned(self._run, learned, files, task.key)
+        self._run.delete(task.checkpoint_file)
+        return stored
+
+    def _save_checkpoint(self, task: LearningTask, state: TrainState) -> None:
+        self._run.write_bytes(task.checkpoint_file, checkpoints.to_bytes(state, task.key))
