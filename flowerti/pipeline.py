@@ -96,6 +96,7 @@ def _up_to_images(study: Study, clock: StageClock) -> Generator[str, None, _Draw
 def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[str]:
     from flowerti.cluster.score import score
     from flowerti.cluster.sweep import sweep
+    from flowerti.personalization.store import neighbours_among
     from flowerti.report.findings import Findings
     from flowerti.report.publish import publish
 
@@ -115,6 +116,7 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
             classifier=drawn.classifier,
             selection=drawn.selection,
             learned=drawn.learned,
+            concept_neighbours=neighbours_among(study.run, drawn.learned),
             sets=drawn.sets,
             scores=scores,
             sweep=table,

@@ -4,7 +4,6 @@ Techniques follow each other, each after what it needs; a class for which that f
 `personalization.worker.Worker`, how actors are run is `fan_out`'s.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
@@ -12,7 +11,7 @@ from flowerti.artifacts.records import Learned, Selection
 from flowerti.cluster.fan_out import FanOut, FanOutSpec
 from flowerti.cluster.session import connect
 from flowerti.config.techniques import Technique, techniques_for, with_needs
-from flowerti.data.dataset import read_bytes
+from flowerti.data.census import digest_of_class
 from flowerti.personalization.store import Material, key_for, load_learned, store_failure
 from flowerti.personalization.worker import LearningTask, Origin, Worker, last_point
 from flowerti.progress import Progress
@@ -69,7 +68,7 @@ def plan_task(study: Study, technique: Technique, class_name: str, needed: Seque
     experiment = study.experiment
     material = Material(
         class_name=class_name,
-        images_sha256=_images_digest(study, class_name),
+        images_sha256=digest_of_class(study.census, class_name),
         image_size_px=experiment.data.image_size_px,
         run_seed=experiment.seed,
         base_sha256=study.base_sha256,
@@ -83,14 +82,6 @@ def plan_task(study: Study, technique: Technique, class_name: str, needed: Seque
         run_seed=experiment.seed,
         key=key_for(technique, experiment.techniques[technique.name], experiment.base, material),
     )
-
-
-def _images_digest(study: Study, class_name: str) -> str:
-    """Hash over the hashes of a class's training images, in order."""
-    digest = hashlib.sha256()
-    for record in study.dataset.of("train", class_name):
-        digest.update(hashlib.sha256(read_bytes(record.address)).digest())
-    return digest.hexdigest()
 
 
 def spec_of(study: Study, technique: Technique) -> FanOutSpec:

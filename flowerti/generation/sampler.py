@@ -17,9 +17,10 @@ from jaxtyping import UInt8
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of, seed_for
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, SamplingConfig
 from flowerti.data.shards import read_shard_key, write_shard
-from flowerti.diffusion import load_base, resolve_folder, verify_base
+from flowerti.diffusion import load_base
 from flowerti.generation.text_to_image import build_pipeline, draw_images, encode_png
 from flowerti.personalization.encoding import encode_empty_prompt, encode_prompts
 from flowerti.personalization.store import applied

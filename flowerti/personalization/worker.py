@@ -17,10 +17,11 @@ from flowerti.artifacts import layout
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, ScheduleConfig
 from flowerti.config.techniques import TECHNIQUES, with_needs
-from flowerti.data.dataset import read_images
-from flowerti.diffusion import Base, load_base, resolve_folder, verify_base
+from flowerti.data.access import read_images
+from flowerti.diffusion import Base, load_base
 from flowerti.personalization import checkpoints
 from flowerti.personalization.denoising import prepare
 from flowerti.personalization.encoding import token_of
