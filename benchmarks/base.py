@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.paired import print_result
 from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import SamplingConfig
-from flowerti.demo.captions import NUMBER_WORDS
 from flowerti.demo.herbarium import draw
 from flowerti.demo.species import SPECIES, Species, sample_traits
 from flowerti.diffusion import Base, load_base
@@ -30,6 +29,7 @@ from flowerti.features.extraction import extract
 from flowerti.inversion.encoding import encode_empty_prompt, encode_text, tokenise
 from flowerti.metrics.kernel import closer_p_value, kernel_distance
 from flowerti.sampling import build_pipeline, draw_images
+from pretraining.trait_captions import NUMBER_WORDS
 
 _FIRST_SEED = 1_000_000
 """Images of the herbarium that neither the base nor a run sees."""

@@ -1,7 +1,7 @@
-"""The embedded base's denoiser: its batches, its loss, and one course of its training, the text encoder's with it.
+"""A base's denoiser: its batches, its loss, and one cycle of its training, the text encoder's with it.
 
-Plain functions on one process; a course reports through a callback. It knows nothing about Ray, about how images
-became latents, or what a base is used for later.
+Plain functions on one process. It knows nothing about Ray, about how images became latents, or what a base is used for
+later.
 """
 
 import functools
@@ -13,13 +13,38 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from flowerti.demo.descent import AveragedWeights, Report, descend, rate_at, set_rate
-from flowerti.demo.networks import Base, build_scheduler, tokenize
-from flowerti.demo.recipe import PretrainConfig
-from flowerti.demo.standing import load_standing, save_standing
+from flowerti.progress import Progress
 from flowerti.shares import WHOLE, Part
+from pretraining.networks import BaseNetworks, build_scheduler, tokenize
+from pretraining.optimization import AveragedWeights, descend, is_reported, rate_at, set_rate
+from pretraining.pretrain_state import PretrainState, load_state, save_state
+from pretraining.recipe import PretrainConfig
 
-_STANDING_EVERY_STEPS = 250
+_CHECKPOINT_EVERY_STEPS = 250
+_WARMUP_STEPS = 200
+_SNR_LIMIT = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionedLatents:
+    """What the denoiser learns from."""
+
+    captions: list[list[str]]
+    """Captions of each image."""
+    moments: Float[Tensor, "n 2 c h w"]
+    """Posterior mean and std of each image's latent, as `encode_moments` gives them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cycle:
+    """One rise and fall of the learning rate, and what is kept of it."""
+
+    number: int = 0
+    """Which one; each has batches of its own."""
+    checkpoint: Path | None = None
+    """File that the first process writes every 250 steps, and from which a stopped cycle goes on."""
+    save: Callable[[BaseNetworks], None] = lambda base: None
+    """Called with the averaged weights in place a few times on the way, not at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +72,7 @@ def draw_timesteps(n: int, num_steps: int, generator: torch.Generator) -> Int64[
     There the words decide what is drawn. The density grows linearly with the timestep.
     """
     strata = (torch.arange(n) + torch.rand(n, generator=generator)) / n
+    # P(t < x) = (x / T)^2, so t = T sqrt(u)
     return (strata.sqrt() * num_steps).long().clamp(max=num_steps - 1)
 
 
@@ -55,76 +81,80 @@ def _kept_shares() -> Float[Tensor, " num_train_timesteps"]:
     return build_scheduler().alphas_cumprod
 
 
-def denoising_loss(base: Base, batch: Batch) -> Float[Tensor, ""]:
+def denoising_loss(base: BaseNetworks, batch: Batch) -> Float[Tensor, ""]:
     """Noise prediction error, weighted min(SNR, 5) / SNR (Hang et al. 2023, arXiv:2303.09556, eq. 8)."""
     kept = _kept_shares()[batch.timesteps].view(-1, 1, 1, 1)
+    # x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e, SNR = a_t / (1 - a_t)
     noisy = kept.sqrt() * batch.latents + (1.0 - kept).sqrt() * batch.noise
     states = base.text_encoder(batch.token_ids).last_hidden_state
     predicted = base.unet(noisy, batch.timesteps, states).sample  # type: ignore[union-attr]
-    weight = (5.0 * (1.0 - kept) / kept).clamp(max=1.0).flatten()
+    weight = (_SNR_LIMIT * (1.0 - kept) / kept).clamp(max=1.0).flatten()
     return (weight * (predicted - batch.noise).square().mean(dim=(1, 2, 3))).mean()
 
 
 def train_denoiser(
     config: PretrainConfig,
-    base: Base,
-    captions: list[list[str]],
-    moments: Float[Tensor, "n 2 c h w"],
-    report: Report,
-    save: Callable[[Base], None],
+    base: BaseNetworks,
+    data: CaptionedLatents,
+    cycle: Cycle,
+    progress: Progress,
     part: Part = WHOLE,
-    course: int = 0,
-    standing: Path | None = None,
 ) -> None:
-    """Trains the denoiser for one course, the text encoder slowly with it, and leaves their averaged weights in `base`.
+    """Train the denoiser for one cycle, the text encoder slowly with it, and leave their averaged weights in `base`.
 
     Args:
         config: steps, batch, rate, empty share and seed.
         base: its autoencoder is trained and stays as it is; the other two are changed in place.
-        captions: captions of each image.
-        moments: as `encode_moments` gives them, of each image.
-        report: called every 50 steps with what, step and loss.
-        save: called with the averaged weights in place a few times on the way (not at the end).
+        data: captions and latents of each image.
+        cycle: which cycle, and what is kept of it.
+        progress: gets the loss every 50 steps.
         part: this process's share of the batches.
-        course: which one; each has batches of its own.
-        standing: file that the first process writes every 250 steps, and from which a stopped course goes on.
     """
-    generator = torch.Generator().manual_seed(config.seed + 3 + 1000 * course)
-    draw = _batches(config, base, captions, moments * base.vae.config["scaling_factor"], generator)
-    peak = config.rate * 0.5**course
-    of_unet, of_text = list(base.unet.parameters()), list(base.text_encoder.parameters())
-    weights = [*of_unet, *of_text]
-    averaged = AveragedWeights(weights, 0.997)
-    groups = [{"params": of_unet}, {"params": of_text, "share": config.text_share}]
-    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    base.unet.train().to(memory_format=torch.channels_last)  # an eighth faster on a CPU
-    begin = load_standing(standing, weights, averaged, optimizer, generator) if standing else 0
+    peak = config.rate * 0.5**cycle.number
+    generator = torch.Generator().manual_seed(config.seed + 3 + 1000 * cycle.number)
+    draw = _batches(config, base, data, generator)
+    state = _fresh_state(base, peak, config.text_share, generator)
+    begin = load_state(cycle.checkpoint, state) if cycle.checkpoint else 0
     for step in range(begin, config.steps):
-        set_rate(optimizer, peak * rate_at(step, config.steps, 200))
+        set_rate(state.optimizer, peak * rate_at(step, config.steps, _WARMUP_STEPS))
         loss = denoising_loss(base, draw().cut(part))
-        descend(loss, optimizer, weights, part)
-        averaged.update(step)
-        if step % 50 == 0 or step == config.steps - 1:
-            report({"what": "denoiser", "step": step, "loss": loss.item()})
-        if step % max(1, config.steps // 6) == config.steps // 6 - 1 and step < config.steps - 1:
-            with averaged.in_place():
-                save(base)
-        if standing and part.rank == 0 and step % _STANDING_EVERY_STEPS == _STANDING_EVERY_STEPS - 1:
-            save_standing(standing, step + 1, weights, averaged, optimizer, generator)
-    averaged.swap()
+        descend(loss, state.optimizer, state.weights, part)
+        state.averaged.update(step)
+        if is_reported(step, config.steps):
+            progress.metric("denoiser/loss", step, loss.item())
+        _keep(config, base, cycle, state, step, part)
+    state.averaged.swap()
     base.unet.eval().to(memory_format=torch.contiguous_format)
 
 
+def _fresh_state(base: BaseNetworks, peak: float, text_share: float, generator: torch.Generator) -> PretrainState:
+    of_unet, of_text = list(base.unet.parameters()), list(base.text_encoder.parameters())
+    weights = [*of_unet, *of_text]
+    averaged = AveragedWeights(weights, 0.997)
+    groups = [{"params": of_unet}, {"params": of_text, "share": text_share}]
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    base.unet.train().to(memory_format=torch.channels_last)  # an eighth faster on a CPU
+    return PretrainState(weights=weights, averaged=averaged, optimizer=optimizer, generator=generator)
+
+
+def _keep(
+    config: PretrainConfig, base: BaseNetworks, cycle: Cycle, state: PretrainState, step: int, part: Part
+) -> None:
+    """Save the base about every sixth of the cycle, and a checkpoint every 250 steps."""
+    if step % max(1, config.steps // 6) == config.steps // 6 - 1 and step < config.steps - 1:
+        with state.averaged.in_place():
+            cycle.save(base)
+    is_due = step % _CHECKPOINT_EVERY_STEPS == _CHECKPOINT_EVERY_STEPS - 1
+    if cycle.checkpoint and part.rank == 0 and is_due:
+        save_state(cycle.checkpoint, step + 1, state)
+
+
 def _batches(
-    config: PretrainConfig,
-    base: Base,
-    captions: list[list[str]],
-    moments: Float[Tensor, "n 2 c h w"],
-    generator: torch.Generator,
+    config: PretrainConfig, base: BaseNetworks, data: CaptionedLatents, generator: torch.Generator
 ) -> Callable[[], Batch]:
     """A function that draws the next batch; every process draws the same ones."""
-    num_steps = len(_kept_shares())
-    token_ids, empty = tokenize(base, captions), tokenize(base, [[""]])[0, 0]
+    moments, num_steps = data.moments * base.vae.config["scaling_factor"], len(_kept_shares())
+    token_ids, empty = tokenize(base, data.captions), tokenize(base, [[""]])[0, 0]
 
     def draw() -> Batch:
         chosen = torch.randint(len(moments), (config.batch,), generator=generator)

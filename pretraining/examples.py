@@ -1,17 +1,12 @@
-"""What the embedded base model learns from: drawn images with captions, half of common species, half of any traits.
+"""What a base learns from: images with captions, made block by block. It does not know where they come from."""
 
-An example depends on the seed and its index alone, so that blocks may be drawn anywhere. This module does not know
-about networks.
-"""
-
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from flowerti.demo.captions import sample_caption
-from flowerti.demo.herbarium import draw_traits
-from flowerti.demo.recipe import PretrainConfig
-from flowerti.demo.species import COMMON, random_traits, sample_traits
+BLOCK = 500
+"""Examples that are made at once."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -22,13 +17,5 @@ class Examples:
     captions: list[list[str]]
 
 
-def draw_examples(config: PretrainConfig, start: int, stop: int) -> Examples:
-    """Draws the examples from index `start` to `stop`, each from (seed, index) alone."""
-    images, captions = [], []
-    for index in range(start, stop):
-        rng = np.random.default_rng([config.seed, index])
-        species = COMMON[(index // 2) % len(COMMON)] if index % 2 == 0 else None
-        traits = random_traits(rng) if species is None else sample_traits(species, rng)
-        images.append(draw_traits(traits, rng, config.sizes.sample_px))
-        captions.append([sample_caption(traits, species, rng) for _ in range(config.captions_per_image)])
-    return Examples(images=np.stack(images), captions=captions)
+Block = Callable[[], Examples]
+"""Makes some of the examples; any process may call it, and gets the same ones."""

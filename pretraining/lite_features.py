@@ -1,4 +1,4 @@
-"""What EfficientNet-Lite1 sees in images: the eye that the embedded base's text encoder and decoder learn from.
+"""What EfficientNet-Lite1 sees in images: the features that a base's text encoder and decoder learn from.
 
 Distances of this project are measured with other networks, EfficientNet-Lite0 by default. It knows nothing about
 training.
@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowerti.demo.autoencoder import to_unit
 from flowerti.features.backbones import load_lite1
+from pretraining.autoencoder import to_unit
 
 _BLOCKS = (0, 3, 6, 10, 14)
 """Blocks whose outputs are compared: 2 to 16 pixels wide fields."""

@@ -1,4 +1,4 @@
-"""The parts of the tiny base model, in the layout of a diffusers `StableDiffusionPipeline`.
+"""The parts of a tiny base model, in the layout of a diffusers `StableDiffusionPipeline`.
 
 Builds the tokenizer and untrained networks, and saves the whole pipeline as one folder. It knows nothing about
 training, images or species.
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class NetworkSizes:
 
 
 @dataclass(kw_only=True, slots=True)
-class Base:
+class BaseNetworks:
     """The networks of one base model, on the way to a pipeline."""
 
     tokenizer: CLIPTokenizer
@@ -108,7 +108,7 @@ def _merges_of(tokenizer: Tokenizer) -> list[list[str]]:
 
 
 def build_vae(sizes: NetworkSizes) -> AutoencoderKL:
-    """An untrained autoencoder, whose posterior has a standard deviation of exp(-2.5) everywhere."""
+    """An untrained autoencoder, whose posterior has a std of exp(-2.5) everywhere."""
     levels, channels = len(sizes.vae_widths), sizes.latent_channels
     vae = AutoencoderKL(
         block_out_channels=sizes.vae_widths,
@@ -169,7 +169,7 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
-def as_pipeline(base: Base) -> StableDiffusionPipeline:
+def as_pipeline(base: BaseNetworks) -> StableDiffusionPipeline:
     """The base as a diffusers pipeline (the networks are shared, not copied)."""
     pipeline = StableDiffusionPipeline(
         vae=base.vae,
@@ -185,12 +185,13 @@ def as_pipeline(base: Base) -> StableDiffusionPipeline:
     return pipeline
 
 
-def save_base(base: Base, folder: Path) -> None:
-    """Writes the pipeline as float16 safetensors and swaps it in whole; files of other names are kept.
+def save_base(base: BaseNetworks, folder: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Write the pipeline as float16 safetensors and swap it in whole; files of other names are kept.
 
     Args:
         base: the networks, which stay as they are.
         folder: becomes a `StableDiffusionPipeline` folder; its older parts are replaced.
+        notes: file name -> text of what lies beside the networks.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
@@ -200,12 +201,19 @@ def save_base(base: Base, folder: Path) -> None:
             weights.chmod(0o644)
         for config in fresh.rglob("config.json"):
             _forget_origin(config)
+        for file_name, text in (notes or {}).items():
+            (fresh / file_name).write_text(text)
         if folder.exists():
-            for kept in folder.iterdir():
-                if not (fresh / kept.name).exists():
-                    (shutil.copytree if kept.is_dir() else shutil.copy2)(kept, fresh / kept.name)
+            _keep_others(folder, fresh)
             os.replace(folder, old)
         os.replace(fresh, folder)
+
+
+def _keep_others(folder: Path, fresh: Path) -> None:
+    """Copy what the new folder does not have, such as a model card."""
+    for kept in folder.iterdir():
+        if not (fresh / kept.name).exists():
+            (shutil.copytree if kept.is_dir() else shutil.copy2)(kept, fresh / kept.name)
 
 
 def _forget_origin(config: Path) -> None:
@@ -215,9 +223,9 @@ def _forget_origin(config: Path) -> None:
         config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def load_networks(folder: Path) -> Base:
+def load_networks(folder: Path) -> BaseNetworks:
     """Reads what `save_base` wrote, in float32."""
-    return Base(
+    return BaseNetworks(
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval(),
         text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval(),
@@ -225,7 +233,7 @@ def load_networks(folder: Path) -> Base:
     )
 
 
-def tokenize(base: Base, captions: list[list[str]]) -> Int64[Tensor, "n k tokens"]:
+def tokenize(base: BaseNetworks, captions: list[list[str]]) -> Int64[Tensor, "n k tokens"]:
     """Padded token ids of every caption; the k of an image lie side by side."""
     flat = [caption for group in captions for caption in group]
     ids = base.tokenizer(
@@ -234,11 +242,11 @@ def tokenize(base: Base, captions: list[list[str]]) -> Int64[Tensor, "n k tokens
     return ids.view(len(captions), -1, MAX_TOKENS)
 
 
-def start_base(sizes: NetworkSizes, seed: int, vae: AutoencoderKL, captions: list[list[str]]) -> Base:
+def start_base(sizes: NetworkSizes, seed: int, vae: AutoencoderKL, captions: list[list[str]]) -> BaseNetworks:
     """A trained autoencoder with an untrained denoiser, text encoder and a tokenizer learnt from the captions."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(caption for group in captions for caption in group)
-    return Base(
+    return BaseNetworks(
         tokenizer=tokenizer,
         vae=vae,
         text_encoder=build_text_encoder(tokenizer, sizes),
@@ -246,9 +254,9 @@ def start_base(sizes: NetworkSizes, seed: int, vae: AutoencoderKL, captions: lis
     )
 
 
-def _half_copy(base: Base) -> Base:
+def _half_copy(base: BaseNetworks) -> BaseNetworks:
     halves = [
         copy.deepcopy(m).to(torch.float16, memory_format=torch.contiguous_format)
         for m in (base.vae, base.text_encoder, base.unet)
     ]
-    return Base(tokenizer=base.tokenizer, vae=halves[0], text_encoder=halves[1], unet=halves[2])
+    return BaseNetworks(tokenizer=base.tokenizer, vae=halves[0], text_encoder=halves[1], unet=halves[2])

@@ -3,7 +3,7 @@
 It knows nothing about losses or what the networks are for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,8 +12,12 @@ from torch import Tensor, nn
 
 from flowerti.shares import Part
 
-Report = Callable[[dict[str, float | int | str]], None]
-"""What a training tells on its way: what it is, its step and its loss."""
+REPORT_EVERY_STEPS = 50
+
+
+def is_reported(step: int, num_steps: int) -> bool:
+    """Whether the loss of a step is told: every fiftieth and the last one."""
+    return step % REPORT_EVERY_STEPS == 0 or step == num_steps - 1
 
 
 def rate_at(step: int, num_steps: int, warmup: int) -> float:
@@ -25,13 +29,13 @@ def rate_at(step: int, num_steps: int, warmup: int) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The learning rate of all parameter groups; one with a `share` gets this share of it."""
+    """Set the learning rate of all parameter groups; one with a `share` gets this share of it."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("share", 1.0)
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], part: Part) -> None:
-    """One step down the gradient of the whole batch, clipped to a norm of 1."""
+    """Take one step down the gradient of the whole batch, clipped to a norm of 1."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     part.average([weight.grad for weight in weights if weight.grad is not None])
@@ -49,13 +53,14 @@ class AveragedWeights:
         self._longest_decay = longest_decay
 
     def update(self, step: int) -> None:
-        """Takes in the weights after a step; `step` counts from 0."""
+        """Take in the weights after a step; `step` counts from 0."""
+        # average <- decay * average + (1 - decay) * weight, decay = min(longest, (1 + step) / (10 + step))
         decay = min(self._longest_decay, (1.0 + step) / (10.0 + step))
         torch._foreach_lerp_(self.averages, [w.detach() for w in self._weights], 1.0 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Puts the averages in the weights' place, and the other way round."""
+        """Put the averages in the weights' place, and the other way round."""
         for weight, average in zip(self._weights, self.averages, strict=True):
             held = weight.clone()
             weight.copy_(average)

@@ -1,8 +1,8 @@
-"""How the embedded base model is made, in numbers: images, steps, batches, rates and widths; nothing is done here."""
+"""How a base model is made, in numbers: images, steps, batches, rates and widths; nothing is done here."""
 
 from dataclasses import dataclass, field
 
-from flowerti.demo.networks import NetworkSizes
+from pretraining.networks import NetworkSizes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,11 +18,11 @@ class SharpeningConfig:
     adversarial_from: int = 500
     """Step from which there is a discriminator; before it, features and pixels alone."""
     adversarial_weight: float = 0.2
-    """Weight of the discriminator's verdict, reached 260 steps after it began to learn."""
+    """Weight of the discriminator's loss, reached 260 steps after it began to learn."""
     drawings_from: int = 1_400
-    """Step from which every other latent is a drawing, which only the discriminator judges."""
+    """Step from which every other latent is a generated one, which only the discriminator judges."""
     num_drawings: int = 800
-    """Drawings to choose from."""
+    """Generated latents to choose from."""
     discriminator_rate: float = 2e-3
     """Learning rate of the discriminator."""
     share: float = 0.85
@@ -34,9 +34,9 @@ class PretrainConfig:
     """How the base is made; the defaults are the shipped base."""
 
     num_images: int = 20_000
-    """Images drawn, half of common species and half of any attributes."""
+    """Herbarium only: images drawn, half of common species and half of any attributes."""
     captions_per_image: int = 4
-    """Captions drawn for each image; one of them is taken at each step."""
+    """Captions sampled for each image; one of them is taken at each step."""
     empty_share: float = 0.1
     """Share of training captions that are empty, for classifier-free guidance."""
     vae_steps: int = 4_000
@@ -54,10 +54,10 @@ class PretrainConfig:
     text_share: float = 0.25
     """Share of the denoiser's learning rate at which the text encoder learns on with it."""
     steps: int = 5_000
-    """Steps of the denoiser in each course."""
-    num_courses: int = 2
+    """Steps of the denoiser in each cycle."""
+    num_cycles: int = 2
     """Times that the denoiser's learning rate rises and falls (warm restarts, Loshchilov and Hutter 2017,
-    arXiv:1608.03983), to half the peak of the one before; a finished course is kept in the work folder."""
+    arXiv:1608.03983), to half the peak of the one before; a finished cycle is kept in the work folder."""
     batch: int = 64
     """Latents a step of the denoiser."""
     rate: float = 1.2e-3

@@ -3,9 +3,9 @@
 import pytest
 from tiny_base import CONFIG, SIZES, silent
 
-from flowerti.demo.autoencoder import train_autoencoder
-from flowerti.demo.examples import draw_examples
-from flowerti.demo.networks import start_base
+from pretraining.autoencoder import train_autoencoder
+from pretraining.examples import draw_examples
+from pretraining.networks import start_base
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny_base import SIZES, silent
 
-from flowerti.demo.autoencoder import encode_moments, reconstruction_psnr, to_unit, train_autoencoder
-from flowerti.demo.recipe import PretrainConfig
+from pretraining.autoencoder import encode_moments, reconstruction_psnr, to_unit, train_autoencoder
+from pretraining.recipe import PretrainConfig
 
 
 def test_unit_range():

@@ -8,10 +8,10 @@ from safetensors.torch import load_file, save_file
 from tiny_base import CONFIG, SIZES, silent
 
 from flowerti.demo import denoiser
-from flowerti.demo.autoencoder import encode_moments
-from flowerti.demo.denoiser import Batch, denoising_loss, draw_timesteps, train_denoiser
-from flowerti.demo.examples import Examples
-from flowerti.demo.networks import Base, save_base, start_base, tokenize
+from pretraining.autoencoder import encode_moments
+from pretraining.denoiser import Batch, denoising_loss, draw_timesteps, train_denoiser
+from pretraining.examples import Examples
+from pretraining.networks import Base, save_base, start_base, tokenize
 from flowerti.shares import Part
 
 

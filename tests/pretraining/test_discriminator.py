@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flowerti.demo.discriminator import FeatureDiscriminator, discriminator_loss, generator_loss
+from pretraining.discriminator import FeatureDiscriminator, discriminator_loss, generator_loss
 
 
 def _features(shift: float, seed: int) -> list[torch.Tensor]:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from flowerti.demo.drawings import draw_latents
+from pretraining.generated_latents import draw_latents
 
 
 def test_drawn_latents_are_those_of_the_pipeline_before_scaling(base, examples):

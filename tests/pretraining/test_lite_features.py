@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowerti.demo.lite_features import LiteFeatures, image_features
+from pretraining.lite_features import LiteFeatures, image_features
 from flowerti.features.backbones import load_lite1
 
 

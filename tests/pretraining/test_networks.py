@@ -6,9 +6,9 @@ from tiny_base import SIZES
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from flowerti.demo.examples import draw_examples
-from flowerti.demo.networks import build_tokenizer, byte_alphabet
-from flowerti.demo.recipe import PretrainConfig
+from pretraining.examples import draw_examples
+from pretraining.networks import build_tokenizer, byte_alphabet
+from pretraining.recipe import PretrainConfig
 from flowerti.demo.species import RARE
 
 

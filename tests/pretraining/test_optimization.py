@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flowerti.demo.descent import AveragedWeights, descend, rate_at
+from pretraining.optimization import AveragedWeights, descend, rate_at
 from flowerti.shares import WHOLE
 
 

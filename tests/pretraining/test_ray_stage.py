@@ -35,9 +35,9 @@ def test_the_command_draws_trains_and_saves(tmp_path):
     environment = {**os.environ, "HOME": str(tmp_path)}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=900)
 
-    from flowerti.demo.examples import draw_examples
-    from flowerti.demo.networks import NetworkSizes
-    from flowerti.demo.recipe import PretrainConfig
+    from pretraining.examples import draw_examples
+    from pretraining.networks import NetworkSizes
+    from pretraining.recipe import PretrainConfig
 
     drawn = draw_examples(PretrainConfig(sizes=NetworkSizes(sample_px=32)), 0, 24)
     assert np.array_equal(np.load(work / "images" / "images.npy"), drawn.images)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from flowerti.demo.autoencoder import encode_moments, to_unit
-from flowerti.demo.examples import draw_examples
-from flowerti.demo.networks import NetworkSizes, build_vae
-from flowerti.demo.recipe import PretrainConfig
-from flowerti.demo.sharpening import (
+from pretraining.autoencoder import encode_moments, to_unit
+from pretraining.examples import draw_examples
+from pretraining.networks import NetworkSizes, build_vae
+from pretraining.recipe import PretrainConfig
+from pretraining.sharpening import (
     LiteFeatures,
     SharpeningConfig,
     decoder_loss,

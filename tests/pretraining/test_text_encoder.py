@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from flowerti.demo.text_pretraining import contrastive_loss, train_text_encoder
+from pretraining.text_encoder import contrastive_loss, train_text_encoder
 
 END = 9
 

@@ -1,7 +1,7 @@
 """Sizes and settings at which making a base takes seconds."""
 
-from flowerti.demo.networks import NetworkSizes
-from flowerti.demo.recipe import PretrainConfig
+from pretraining.networks import NetworkSizes
+from pretraining.recipe import PretrainConfig
 
 SIZES = NetworkSizes(
     vae_widths=(16, 16, 16, 16),

@@ -3,7 +3,7 @@
 import numpy as np
 from tiny_base import CONFIG
 
-from flowerti.demo.examples import draw_examples
+from pretraining.examples import draw_examples
 
 
 def test_examples_do_not_depend_on_blocks(examples):

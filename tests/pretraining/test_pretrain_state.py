@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from flowerti.demo.descent import AveragedWeights
-from flowerti.demo.standing import load_standing, save_standing
+from pretraining.optimization import AveragedWeights
+from pretraining.training_state import load_standing, save_standing
 
 
 def test_a_standing_of_other_networks_is_refused(base, tmp_path):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from flowerti.demo.captions import NUMBER_WORDS, sample_caption
+from pretraining.captions import NUMBER_WORDS, sample_caption
 from flowerti.demo.species import COMMON, RARE, random_traits, sample_traits
 from flowerti.prompts import TEMPLATES
 
