@@ -111,7 +111,7 @@ def _trained_denoiser(
         cycle = Cycle(number=number, checkpoint=checkpoints[number], save=process.save)
         train_denoiser(config, base, data, cycle, process.progress, process.part)
         if process.part.rank == 0:
-            save_base(base, folders[number])
+            save_base(base, folders[number], dtype=torch.float32)
             checkpoints[number].unlink(missing_ok=True)
     return base
 

@@ -185,18 +185,21 @@ def as_pipeline(base: BaseNetworks) -> StableDiffusionPipeline:
     return pipeline
 
 
-def save_base(base: BaseNetworks, folder: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Write the pipeline as float16 safetensors and swap it in whole; files of other names are kept.
+def save_base(
+    base: BaseNetworks, folder: Path, notes: Mapping[str, str] | None = None, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write the pipeline as safetensors and swap it in whole; files of other names are kept.
 
     Args:
         base: the networks, which stay as they are.
         folder: becomes a `StableDiffusionPipeline` folder; its older parts are replaced.
         notes: file name -> text of what lies beside the networks.
+        dtype: of the weights; float32 for what a training goes on from.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         fresh, old = Path(name, "fresh"), Path(name, "old")
-        as_pipeline(_half_copy(base)).save_pretrained(fresh, safe_serialization=True)
+        as_pipeline(_copy_as(dtype, base)).save_pretrained(fresh, safe_serialization=True)
         for weights in fresh.rglob("*.safetensors"):
             weights.chmod(0o644)
         for config in fresh.rglob("config.json"):
@@ -254,9 +257,9 @@ def start_base(sizes: NetworkSizes, seed: int, vae: AutoencoderKL, captions: lis
     )
 
 
-def _half_copy(base: BaseNetworks) -> BaseNetworks:
-    halves = [
-        copy.deepcopy(m).to(torch.float16, memory_format=torch.contiguous_format)
+def _copy_as(dtype: torch.dtype, base: BaseNetworks) -> BaseNetworks:
+    copies = [
+        copy.deepcopy(m).to(dtype, memory_format=torch.contiguous_format)
         for m in (base.vae, base.text_encoder, base.unet)
     ]
-    return BaseNetworks(tokenizer=base.tokenizer, vae=halves[0], text_encoder=halves[1], unet=halves[2])
+    return BaseNetworks(tokenizer=base.tokenizer, vae=copies[0], text_encoder=copies[1], unet=copies[2])

@@ -71,7 +71,7 @@ def load_examples(work_dir: Path) -> Examples:
     """The prepared examples; the images stay on disk until they are asked for."""
     folder = work_dir / "images"
     return Examples(
-        images=np.load(folder / "images.npy", mmap_mode="r"),
+        images=np.load(folder / "images.npy", mmap_mode="c"),  # torch warns of arrays that cannot be written
         captions=json.loads((folder / "captions.json").read_text()),
     )
 

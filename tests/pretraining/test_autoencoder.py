@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_base import SIZES, silent
+from tiny_pretraining import SILENT, SIZES
 
 from pretraining.autoencoder import encode_moments, reconstruction_psnr, to_unit, train_autoencoder
 from pretraining.recipe import PretrainConfig
@@ -15,7 +15,7 @@ def test_unit_range():
 
 
 def test_the_autoencoder_learns_and_is_scaled(vae, examples):
-    untrained = train_autoencoder(PretrainConfig(vae_steps=0, sizes=SIZES), examples.images, silent)
+    untrained = train_autoencoder(PretrainConfig(vae_steps=0, sizes=SIZES), examples.images, SILENT)
     assert reconstruction_psnr(vae, examples.images) > reconstruction_psnr(untrained, examples.images) + 2
     with torch.no_grad():
         images = to_unit(torch.from_numpy(examples.images))

@@ -5,18 +5,18 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
-from tiny_base import CONFIG, SIZES, silent
+from tiny_pretraining import CONFIG, SILENT, SIZES
 
-from flowerti.demo import denoiser
-from pretraining.autoencoder import encode_moments
-from pretraining.denoiser import Batch, denoising_loss, draw_timesteps, train_denoiser
-from pretraining.examples import Examples
-from pretraining.networks import Base, save_base, start_base, tokenize
 from flowerti.shares import Part
+from pretraining import denoiser
+from pretraining.autoencoder import encode_moments
+from pretraining.denoiser import Batch, CaptionedLatents, Cycle, denoising_loss, draw_timesteps, train_denoiser
+from pretraining.examples import Examples
+from pretraining.networks import BaseNetworks, save_base, start_base, tokenize
 
 
-def moments_of(vae, examples: Examples) -> torch.Tensor:
-    return encode_moments(vae, examples.images)
+def latents_of(vae, examples: Examples) -> CaptionedLatents:
+    return CaptionedLatents(captions=examples.captions, moments=encode_moments(vae, examples.images))
 
 
 def test_the_loss_of_a_denoiser_that_says_nothing_is_the_mean_weight(base):
@@ -24,7 +24,7 @@ def test_the_loss_of_a_denoiser_that_says_nothing_is_the_mean_weight(base):
         def forward(self, noisy, timesteps, states):
             return type("Out", (), {"sample": torch.zeros_like(noisy)})
 
-    mute = Base(tokenizer=base.tokenizer, vae=base.vae, text_encoder=base.text_encoder, unet=Silent())
+    mute = BaseNetworks(tokenizer=base.tokenizer, vae=base.vae, text_encoder=base.text_encoder, unet=Silent())
     ids = tokenize(base, [["a photo of a daisy"]])[0].expand(2000, -1)
     generator = torch.Generator().manual_seed(0)
     latents, noise = torch.zeros(2000, 4, 4, 4), torch.randn(2000, 4, 4, 4, generator=generator)
@@ -45,7 +45,7 @@ def test_the_denoiser_sees_what_diffusers_adds(base):
             seen.update(noisy=noisy, timesteps=timesteps)
             return type("Out", (), {"sample": noisy})
 
-    spy = Base(tokenizer=base.tokenizer, vae=base.vae, text_encoder=base.text_encoder, unet=Spy())
+    spy = BaseNetworks(tokenizer=base.tokenizer, vae=base.vae, text_encoder=base.text_encoder, unet=Spy())
     latents = torch.randn(8, 4, 4, 4, generator=torch.Generator().manual_seed(5))
     ids = tokenize(base, [["a photo of a daisy"]])[0].expand(8, -1)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(6))
@@ -71,14 +71,14 @@ def test_the_parts_of_a_batch_average_to_the_whole(base):
         return torch.autograd.grad(denoising_loss(base, batch), [weight])[0]
 
     parts = [gradient(whole.cut(Part(rank=rank, size=2))) for rank in range(2)]
-    torch.testing.assert_close((parts[0] + parts[1]) / 2, gradient(whole), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, gradient(whole), rtol=1e-4, atol=5e-6)
     assert not torch.allclose(parts[0], parts[1])
 
 
 def test_gradients_are_averaged_before_they_are_used(vae, examples):
     def weights(part: Part) -> torch.Tensor:
         base = start_base(SIZES, CONFIG.seed + 2, vae, examples.captions)
-        train_denoiser(CONFIG, base, examples.captions, moments_of(vae, examples), silent, lambda rough: None, part)
+        train_denoiser(CONFIG, base, latents_of(vae, examples), Cycle(), SILENT, part)
         return base.unet.conv_in.weight.detach()
 
     def vanish(gradients):
@@ -97,10 +97,10 @@ def test_a_short_run_saves_a_pipeline_that_diffusers_loads(base, examples, tmp_p
     before = base.unet.conv_out.weight.detach().clone()
     rough = []
 
-    def keep(halfway: Base) -> None:
+    def keep(halfway: BaseNetworks) -> None:
         rough.append(halfway.unet.conv_out.weight.detach().clone())
 
-    train_denoiser(CONFIG, base, examples.captions, moments_of(base.vae, examples), silent, keep)
+    train_denoiser(CONFIG, base, latents_of(base.vae, examples), Cycle(save=keep), SILENT)
     assert rough
     assert not torch.equal(before, base.unet.conv_out.weight)
     save_base(base, folder)
@@ -127,7 +127,7 @@ def test_a_short_run_saves_a_pipeline_that_diffusers_loads(base, examples, tmp_p
 def test_training_is_repeatable(vae, examples):
     def weights():
         base = start_base(SIZES, CONFIG.seed + 2, vae, examples.captions)
-        train_denoiser(CONFIG, base, examples.captions, moments_of(vae, examples), silent, lambda rough: None)
+        train_denoiser(CONFIG, base, latents_of(vae, examples), Cycle(), SILENT)
         return torch.cat([p.detach().flatten() for p in base.unet.parameters()])
 
     assert torch.equal(weights(), weights())
@@ -137,13 +137,13 @@ class Killed(Exception):
     pass
 
 
-def test_a_stopped_course_goes_on_as_if_it_had_not_stopped(vae, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr(denoiser, "_STANDING_EVERY_STEPS", 5)
-    moments, standing = moments_of(vae, examples), tmp_path / "standing.safetensors"
+def test_a_stopped_cycle_goes_on_as_if_it_had_not_stopped(vae, examples, tmp_path, monkeypatch):
+    monkeypatch.setattr(denoiser, "_CHECKPOINT_EVERY_STEPS", 5)
+    latents, checkpoint = latents_of(vae, examples), tmp_path / "checkpoint.safetensors"
 
     def weights(save, file=None):
         base = start_base(SIZES, CONFIG.seed + 2, vae, examples.captions)
-        train_denoiser(CONFIG, base, examples.captions, moments, silent, save, course=1, standing=file)
+        train_denoiser(CONFIG, base, latents, Cycle(number=1, checkpoint=file, save=save), SILENT)
         return torch.cat([p.detach().flatten() for net in (base.unet, base.text_encoder) for p in net.parameters()])
 
     calls = []
@@ -154,7 +154,7 @@ def test_a_stopped_course_goes_on_as_if_it_had_not_stopped(vae, examples, tmp_pa
             raise Killed
 
     with pytest.raises(Killed):
-        weights(die, standing)
-    assert int(load_file(standing)["next_step"]) == 5
-    assert [p.name for p in tmp_path.iterdir()] == [standing.name]
-    assert torch.equal(weights(lambda rough: None, standing), weights(lambda rough: None))
+        weights(die, checkpoint)
+    assert int(load_file(checkpoint)["next_step"]) == 5
+    assert [p.name for p in tmp_path.iterdir()] == [checkpoint.name]
+    assert torch.equal(weights(lambda rough: None, checkpoint), weights(lambda rough: None))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from pretraining.lite_features import LiteFeatures, image_features
 from flowerti.features.backbones import load_lite1
+from pretraining.lite_features import LiteFeatures, image_features
 
 
 @pytest.fixture(scope="module")

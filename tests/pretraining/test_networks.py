@@ -2,14 +2,14 @@
 
 import re
 
-from tiny_base import SIZES
+from tiny_pretraining import SIZES
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from pretraining.examples import draw_examples
+from flowerti.demo.species import RARE
+from pretraining.herbarium import draw_examples
 from pretraining.networks import build_tokenizer, byte_alphabet
 from pretraining.recipe import PretrainConfig
-from flowerti.demo.species import RARE
 
 
 def test_the_byte_alphabet_is_that_of_clip():

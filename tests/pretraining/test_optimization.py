@@ -1,10 +1,10 @@
-"""The learning rate's course, clipping, and weights averaged over steps."""
+"""The learning rate over the steps, clipping, and weights averaged over steps."""
 
 import pytest
 import torch
 
-from pretraining.optimization import AveragedWeights, descend, rate_at
 from flowerti.shares import WHOLE
+from pretraining.optimization import AveragedWeights, descend, rate_at
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth():

