@@ -96,7 +96,7 @@ def parse_run(arguments: list[str], *, address: str | None = None) -> tuple[Expe
     if address is not None:
         experiment = replace(experiment, cluster=replace(experiment.cluster, address=address))
     experiment = _override(experiment, rest)
-    return experiment, started or RunDirectory(f"results/{experiment.name}")
+    return experiment, started or RunDirectory(f"runs/{experiment.name}")
 
 
 def _split(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -122,7 +122,7 @@ def test_a_wrong_option_is_named_with_code_2(
 
 
 def test_without_options_the_demo_runs_in_results():
-    assert cli.parse_run([]) == (demo(), RunDirectory("results/demo"))
+    assert cli.parse_run([]) == (demo(), RunDirectory("runs/demo"))
 
 
 def test_a_preset_and_a_run_directory_are_taken():
