@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check slow setup clean
+.PHONY: demo test check slow setup lock clean
 
 setup: $(READY)
 
@@ -14,7 +14,11 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/flowerti run --preset demo --run-dir results/demo
+	$(BIN)/flowerti run --preset demo --run-dir runs/demo
+
+# uv.lock with the versions of constraints.txt; it names package indexes, so it is made here and never committed
+lock:
+	uv lock $(addprefix --upgrade-package=,$(shell cat constraints.txt))
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -23,13 +23,13 @@ from flowerti.artifacts.identity import seed_for
 from flowerti.config.experiment import SamplingConfig
 from flowerti.data.sources.herbarium.herbarium import draw
 from flowerti.data.sources.herbarium.species import SPECIES, Species, sample_traits
-from flowerti.demo.captions import NUMBER_WORDS
 from flowerti.diffusion import Base, load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
 from flowerti.generation.text_to_image import build_pipeline, draw_images
 from flowerti.metrics.kernel import closer_p_value, kernel_distance
 from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
+from pretraining.trait_captions import NUMBER_WORDS
 
 _FIRST_SEED = 1_000_000
 """Images of the herbarium that neither the base nor a run sees."""

@@ -17,16 +17,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from flowerti.config.data_sources import DATA_SOURCES, DataSource
-from flowerti.data.sources import implementation as data_implementation
-from flowerti.personalization import technique as personalization
 
 from flowerti.arms import ARMS, Arm
 from flowerti.artifacts.identity import seed_for
+from flowerti.config.data_sources import DATA_SOURCES, DataSource
 from flowerti.config.experiment import to_json
 from flowerti.config.schedule import ScheduleConfig
 from flowerti.config.techniques import TECHNIQUES, Technique
 from flowerti.data.dataset import SPLITS, Dataset, Record
+from flowerti.data.sources import implementation as data_implementation
+from flowerti.personalization import technique as personalization
 from flowerti.scoring.metric_table import METRICS, Metric
 from flowerti.sources import SOURCES, Source
 

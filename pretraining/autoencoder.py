@@ -1,0 +1,97 @@
+"""A base's autoencoder: how it is trained, what it makes of images, and how well it gives them back.
+
+It knows nothing about captions, denoisers or Ray.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
+from flowerti.progress import Progress
+from pretraining.networks import build_vae
+from pretraining.optimization import descend, is_reported, rate_at, set_rate
+from pretraining.recipe import PretrainConfig
+
+
+def to_unit(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+    """Images as the autoencoder takes them: float32 in [-1, 1], channels first."""
+    # NHWC uint8 -> NCHW float32 in [-1, 1]
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def autoencoder_loss(
+    vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"], noise: Float[Tensor, "n c latent_h latent_w"]
+) -> Float[Tensor, ""]:
+    """Squared error, once more on 4x4 averages for the colours, with a tiny KL term to keep latents near the origin.
+
+    A loss that pays for edges (L1 of finite differences) was tried first: it lost the colours for good.
+    """
+    posterior = vae.encode(images).latent_dist  # type: ignore[union-attr]
+    # z = mean + std * noise, the reparameterised sample
+    restored = vae.decode(posterior.mean + posterior.std * noise).sample  # type: ignore[union-attr]
+    error = restored - images
+    colours = torch.nn.functional.avg_pool2d(error, 4)
+    return 4.0 * error.square().mean() + 8.0 * colours.square().mean() + 1e-6 * posterior.kl().mean()
+
+
+def train_autoencoder(
+    config: PretrainConfig, images: np.ndarray, progress: Progress, part: BatchShare = WHOLE_BATCH
+) -> AutoencoderKL:
+    """Train the autoencoder and measure its scaling factor.
+
+    Args:
+        config: steps, batch, rate, seed and sizes.
+        images: uint8 [n, height, width, 3].
+        progress: gets this part's loss every 50 steps.
+        part: this process's share of the batches.
+
+    Returns:
+        The autoencoder in evaluation mode, with scaling_factor = 1 / (std of its latents).
+    """
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    vae = build_vae(config.sizes)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.vae_rate, betas=(0.9, 0.98))
+    source = torch.from_numpy(images)
+    for step in range(config.vae_steps):
+        set_rate(optimizer, config.vae_rate * rate_at(step, config.vae_steps, 50))
+        chosen = torch.randint(len(source), (config.vae_batch,), generator=generator)
+        shape = (config.vae_batch, config.sizes.latent_channels, config.sizes.latent_px, config.sizes.latent_px)
+        noise = torch.randn(shape, generator=generator)
+        loss = autoencoder_loss(vae, to_unit(source[part.cut(chosen)]), part.cut(noise))
+        descend(loss, optimizer, list(vae.parameters()), part)
+        if is_reported(step, config.vae_steps):
+            progress.metric("autoencoder/loss", step, loss.item())
+    vae.eval()
+    moments = encode_moments(vae, images[:: max(1, len(images) // 1000)])
+    vae.register_to_config(scaling_factor=1.0 / float(moments[:, 0].std()))
+    return vae
+
+
+@torch.no_grad()
+def encode_moments(vae: AutoencoderKL, images: np.ndarray) -> Float[Tensor, "n 2 c h w"]:
+    """Posterior mean and std of each image's latent, before scaling."""
+    moments = []
+    for start in range(0, len(images), 64):
+        batch = to_unit(torch.from_numpy(np.array(images[start : start + 64])))
+        posterior = vae.encode(batch).latent_dist  # type: ignore[union-attr]
+        moments.append(torch.stack([posterior.mean, posterior.std], dim=1))
+    return torch.cat(moments)
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: Any, images: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of images through the autoencoder (posterior means)."""
+    errors = []
+    for start in range(0, len(images), 64):
+        batch = to_unit(torch.from_numpy(np.array(images[start : start + 64])))
+        latent = vae.encode(batch).latent_dist.mean  # type: ignore[union-attr]
+        restored = vae.decode(latent).sample.clamp(-1.0, 1.0)  # type: ignore[union-attr]
+        errors.append((restored - batch).square().mean(dim=(1, 2, 3)) / 4.0)
+    # -10 log10(MSE), pixels in [0, 1]
+    return float(-10.0 * torch.log10(torch.cat(errors).mean()))
