@@ -134,20 +134,23 @@ def _work(experiment: Experiment, num_classes: int, num_workers: int, times: Ste
             num_images * _FEATURE_BYTES * len(experiment.scoring.extractors) / _BYTES_PER_GB,
             False,
         ),
-        ("sweep", [times.trial] * num_trials(experiment), 0.0, False),
+        ("sweep", [times.trial] * num_trials(experiment, num_classes), 0.0, False),
     ]
 
 
-def num_trials(experiment: Experiment) -> int:
-    """Trainings of the sweep: all arms on validation, and each arm once more on test, for every seed."""
-    from flowerti.sweep.mixing import planned_arms
+def num_trials(experiment: Experiment, num_classes: int = 2) -> int:
+    """Trainings of the sweep: all arms on validation, and each once more on test, for every seed.
 
-    sweep = experiment.sweep
-    # two classes of each source are enough for every control to be run
-    arms = planned_arms(sweep, dict.fromkeys(experiment.sampling.sources, 2))
-    num_stacked = len(sweep.ratios) if sweep.on_best_control else 0
-    num_names = len({arm for arm, _ in arms}) + bool(num_stacked)
-    return (len(arms) + num_stacked + num_names) * sweep.num_seeds
+    It is the most that there can be: images of every source for every class, and a control that is better than real
+    images alone, so that the judged source is put on top of it.
+
+    Args:
+        experiment: arms, ratios, seeds and sources.
+        num_classes: weak classes; a negative control needs two.
+    """
+    from flowerti.sweep.rounds import count_trials
+
+    return count_trials(experiment.sweep, dict.fromkeys(experiment.sampling.sources, num_classes))
 
 
 def _stage(

@@ -108,5 +108,5 @@ def _describe(study: Study, tasks: list[ShardTask]) -> ImageSet:
         prompt=study.experiment.sampling.prompt.format(first.name),
         num_images=last.end,
         files=[task.file for task in tasks],
-        sha256=digest.hexdigest(),
+        key=digest.hexdigest(),
     )

@@ -31,7 +31,7 @@ def score(study: Study, sets: list[ImageSet], reference: Split, say: Callable[[s
         [weights_sha256(backbone) for backbone in backbones],
         study.census.fingerprint,
         reference,
-        [[s.class_name, s.source, s.sha256] for s in sets],
+        [[s.class_name, s.source, s.key] for s in sets],
         experiment.seed,
         experiment.data.image_size_px,
     )
