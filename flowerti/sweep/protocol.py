@@ -52,6 +52,8 @@ def intent(question: SweepQuestion) -> SweepIntent:
 class _Decision:
     """What validation decides before test is opened."""
 
+    rows: list[SweepRow]
+    """Of validation, which it follows from."""
     ratio: float
     recommendation: str
     shown: float
@@ -93,7 +95,11 @@ def _decide(question: SweepQuestion, validation: SweepAnalysis, control: Arm) ->
     rows, judged = validation.rows(), judged_arm()
     ratio, recommendation = recommend(rows, validation.arms, question.config, judged)
     return _Decision(
-        ratio=ratio, recommendation=recommendation, shown=ratio or _largest_gain(rows, judged), control=control
+        rows=rows,
+        ratio=ratio,
+        recommendation=recommendation,
+        shown=ratio or _largest_gain(rows, judged),
+        control=control,
     )
 
 
@@ -111,7 +117,7 @@ def _table(
     failures: list[str],
 ) -> SweepTable:
     config, arms = question.config, validation.arms
-    rows, class_rows = validation.rows(), validation.class_rows()
+    rows, class_rows = decision.rows, validation.class_rows()
     contrasts = _contrasts(validation, decision)
     return SweepTable(
         rows=rows + test.rows(),
