@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.end_to_end_head import fit_head_end_to_end
 from benchmarks.paired import print_result, ratio_of
+from flowerti.arms import BASELINE
 from flowerti.classifier.batches import LabelledInputs, TrainingRun
 from flowerti.classifier.training import steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
@@ -28,8 +29,9 @@ from flowerti.data.access import list_records, read_images
 from flowerti.data.dataset import Split
 from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.features.extraction import extract
-from flowerti.sweep.mixing import TrialData
-from flowerti.sweep.trial import plan_trials, run_trial
+from flowerti.sweep.rounds import Cell, plan_trials
+from flowerti.sweep.trial import run_trial
+from flowerti.sweep.trial_data import TrialData
 
 NUM_TRIALS = 30
 BATCH_SIZE = 32
@@ -93,7 +95,7 @@ class Setting:
 
     def train_heads(self, data: TrialData, num_trials: int) -> None:
         """Head trials one after another."""
-        for plan in plan_trials([("real", 0.0)], num_trials, "validation"):
+        for plan in plan_trials([Cell(BASELINE, 0.0)], num_trials, "validation"):
             run_trial(data, plan, self.classifier, 0, None, SweepConfig())
 
     def end_to_end_s(self, num_steps: int) -> float:
@@ -111,7 +113,7 @@ def tune_overhead(setting: Setting, data: TrialData, num_trials: int) -> dict[st
     from ray import tune
 
     from flowerti.cluster import session
-    from flowerti.cluster.sweep import run_points
+    from flowerti.cluster.trials import run_points
 
     cluster = ClusterConfig(num_workers=1)
     ray_start = seconds(lambda: session.connect(cluster), time.perf_counter)
@@ -136,15 +138,15 @@ def tune_overhead(setting: Setting, data: TrialData, num_trials: int) -> dict[st
 
 
 def _train_point(point: dict[str, int], data: list[Any], classifier: ClassifierConfig, folder: str) -> None:
-    """Tune's trainable, at module level as in `flowerti.cluster.sweep`; notes when it ran."""
+    """Tune's trainable, at module level as in `flowerti.cluster.trials`; notes when it ran."""
     import ray
     from ray import tune
 
     begun = time.time()
     torch.set_num_threads(1)
-    plan = plan_trials([("real", 0.0)], point["plan"] + 1, "validation")[-1]
+    plan = plan_trials([Cell(BASELINE, 0.0)], point["point"] + 1, "validation")[-1]
     run_trial(ray.get(data[0]), plan, classifier, 0, None, SweepConfig())
-    np.savetxt(f"{folder}/{point['plan']}.txt", [begun, time.time()])
+    np.savetxt(f"{folder}/{point['point']}.txt", [begun, time.time()])
     tune.report({"done": 1})
 
 

@@ -4,6 +4,8 @@
 from rows of `sources`. This module does not know how anything is trained, nor which arms a run wants.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +13,8 @@ from flowerti.sources import SOURCES, Source, judged_source
 from flowerti.tables import Table
 
 Level = Literal["none", "ratio", "probability"]
+_NAME = re.compile(r"[A-Za-z0-9_+-]+")
+"""Names are parts of file names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +44,28 @@ class Arm:
     images of a class, even wrong ones, raise its share, and that alone can raise its F1."""
     replaces: bool = False
     """Whether synthetic images take the place of real ones instead of being added."""
+    is_standing: bool = False
+    """Whether every sweep has it run where its source has images (a negative control unless it is turned off); others
+    are run where the sweep's config names them."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be trained.
+
+        Raises:
+            ValueError: the name is unfit for a file, or fields contradict each other; says which.
+        """
+        problems = {
+            "its name must be letters, digits, _, + and -": not _NAME.fullmatch(self.name),
+            "it has both a source and repeats": bool(self.source and self.repeats),
+            "level must be 'none' where it has neither source nor repeats, and only there": (
+                bool(self.pool) == (self.level == "none")
+            ),
+            "level 'probability' and replaces go together": self.replaces != (self.level == "probability"),
+            "replaces and donor 'next' need a source": not self.source and (self.replaces or self.donor == "next"),
+        }
+        for problem, is_there in problems.items():
+            if is_there:
+                raise ValueError(f"arm {self.name!r}: {problem}")
 
     @property
     def pool(self) -> str:
@@ -51,17 +77,53 @@ class Arm:
         """Whether it costs no synthetic image."""
         return not self.source
 
+    @property
+    def is_control(self) -> bool:
+        """Whether it goes through the real images alone, so that synthetic ones can be put on top of it."""
+        return self.level == "none"
+
+    @property
+    def treatment(self) -> tuple[bool, bool, bool]:
+        """What is done with the real images, as with those of its control."""
+        return self.is_balanced, self.has_balanced_softmax, self.is_augmented
+
+    @property
+    def is_plain_prompt(self) -> bool:
+        """Whether its images, each shown under its own class, need no more than a name."""
+        return bool(self.source) and self.donor == "own" and SOURCES[self.source].is_name
+
+    def as_trained(self) -> "Arm":
+        """The arm without what no training depends on: its label, what it is compared with, and when it is run."""
+        return replace(self, label="", control="", is_standing=False)
+
+
+BASELINE = Arm(name="real", label="real only")
+"""What every gain is over."""
 
 ARMS: Table[Arm] = Table(
     "arm",
     [
-        Arm(name="real", label="real only"),
+        BASELINE,
         Arm(name="balanced", label="balanced sampling", control="balanced", is_balanced=True),
         Arm(name="balanced_softmax", label="balanced softmax", control="balanced_softmax", has_balanced_softmax=True),
         Arm(name="augmented", label="augmentation", control="augmented", is_augmented=True),
-        Arm(name="repeated", label="own images repeated", level="ratio", repeats="token"),
-        Arm(name="shuffled_token", label="another class's token", source="token", level="ratio", donor="next"),
-        Arm(name="token_replace", label="token instead of real", source="token", level="probability", replaces=True),
+        Arm(name="repeated", label="own images repeated", level="ratio", repeats="token", is_standing=True),
+        Arm(
+            name="shuffled_token",
+            label="another class's token",
+            source="token",
+            level="ratio",
+            donor="next",
+            is_standing=True,
+        ),
+        Arm(
+            name="token_replace",
+            label="token instead of real",
+            source="token",
+            level="probability",
+            replaces=True,
+            is_standing=True,
+        ),
     ],
 )
 
@@ -71,23 +133,51 @@ def arm_of(source: Source) -> Arm:
     return Arm(name=source.name, label=source.label, source=source.name, level="ratio")
 
 
+def stacked_name(control: str, source: str) -> str:
+    """What the arm that adds the images of a source on top of a control is called."""
+    return f"{control}+{source}"
+
+
 def stacked(control: Arm, source: Source) -> Arm:
     """The arm that adds the images of a source on top of a control."""
     return replace(
         control,
-        name=f"{control.name}+{source.name}",
+        name=stacked_name(control.name, source.name),
         label=f"{control.label} and {source.label}",
         source=source.name,
         level="ratio",
         control=control.name,
+        is_standing=False,
     )
 
 
 def source_arms() -> list[Arm]:
-    """The arms of single sources, in the order of the table of sources."""
-    return [arm_of(source) for source in SOURCES if source.is_arm]
+    """The arms of single sources, in the order of the table of sources.
+
+    Raises:
+        ValueError: a source is called like an arm of the table.
+    """
+    arms = [arm_of(source) for source in SOURCES if source.is_arm]
+    for arm in arms:
+        if arm.name in ARMS:
+            raise ValueError(f"{arm.name!r} is a source of images and an arm: rename one of them")
+    return arms
 
 
 def judged_arm() -> Arm:
     """The arm that the sweep's recommendation is about."""
     return arm_of(SOURCES[judged_source()])
+
+
+def repeating_arm(arms: Iterable[Arm], arm: Arm) -> Arm | None:
+    """Among some arms the one that shows real images again as often as this one adds synthetic ones.
+
+    Of several it is the one that treats images in the same way, then the one for the same source.
+
+    Returns:
+        None where there is none, or where this arm adds no images of another kind at a ratio.
+    """
+    if arm.level != "ratio" or arm.repeats:
+        return None
+    found = [other for other in arms if other.repeats]
+    return max(found, key=lambda other: (other.control == arm.control, other.repeats == arm.source), default=None)

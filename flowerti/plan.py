@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import Technique, techniques_for
 from flowerti.scoring.metric_table import METRICS
-from flowerti.sweep.rounds import num_trials, possible_arms
+from flowerti.sweep.rounds import count_trials, first_round
 
 _SECONDS_PER_HOUR = 3600.0
 _PNG_BYTES_PER_VALUE = 0.6
@@ -143,10 +143,16 @@ def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iter
     scored_s = [sampling.num_per_class * times.scored_image] * num_sets
     feature_gb = num_images * _FEATURE_BYTES * len(experiment.scoring.extractors) / _BYTES_PER_GB
     yield _Work(stage="score", what=", ".join(METRICS.names), task_s=scored_s, storage_gb=feature_gb)
-    arms = ", ".join(dict.fromkeys(arm.name for arm in possible_arms(experiment)))
-    yield _Work(stage="sweep", what=arms, task_s=[times.trial] * num_trials(experiment))
+    arms = ", ".join(dict.fromkeys(cell.arm.name for cell in first_round(experiment.sweep, _pools(asked))))
+    num_trials = count_trials(experiment.sweep, _pools(asked))
+    yield _Work(stage="sweep", what=arms, task_s=[times.trial] * num_trials)
     yield _Work(stage="confirm", what="the scores once more, on test", task_s=scored_s)
     yield _Work(stage="report", what="summary.json, report.html, figures")
+
+
+def _pools(asked: Request) -> dict[str, int]:
+    """Weak classes that have images, by source: all of them, since only a run can tell otherwise."""
+    return dict.fromkeys(asked.experiment.sampling.sources, asked.num_classes)
 
 
 def _learning(asked: Request, technique: Technique, step_s: float) -> _Work:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from flowerti.sweep.rounds import num_trials
 
 from flowerti.artifacts.records import Learned, SelectedClass, Selection, Timing
 from flowerti.artifacts.run_directory import RunDirectory
@@ -11,8 +10,10 @@ from flowerti.cli import main
 from flowerti.config.experiment import to_json
 from flowerti.config.presets import demo
 from flowerti.measured_times import measured_times
+from flowerti.sweep.rounds import count_trials
 
 TOKENS = "textual_inversion"
+NUM_TRIALS = count_trials(demo().sweep, dict.fromkeys(demo().sampling.sources, 3))
 
 
 def finished_run(folder: Path) -> RunDirectory:
@@ -34,7 +35,7 @@ def test_times_are_taken_from_a_finished_run(tmp_path: Path):
     assert times.learning_step == {TOKENS: pytest.approx(90 / 600)}
     # two workers, two classes that were learnt, three sources, forty images
     assert times.drawn_image == pytest.approx(2 * 120 / (2 * 3 * 40))
-    assert times.trial == pytest.approx(2 * 90 / num_trials(demo()))
+    assert times.trial == pytest.approx(2 * 90 / NUM_TRIALS)
     assert times.actor_start == 12.0
 
 
@@ -57,7 +58,7 @@ def test_the_command_prints_a_line_a_stage(tmp_path: Path, capsys: pytest.Captur
     stages = ["classify", "select", f"personalize.{TOKENS}", "sample", "score", "sweep", "confirm", "report"]
     assert [row[0] for row in rows] == ["stage", *stages, "all"]
     # a time that is given comes before the measured one: the sweep's hours, one worker start included
-    assert float(rows[6][2]) == pytest.approx((num_trials(demo()) * 7 + 4 * 15) / 3600, rel=0.2)
+    assert float(rows[6][2]) == pytest.approx((NUM_TRIALS * 7 + 4 * 15) / 3600, rel=0.2)
 
 
 def test_the_plan_takes_the_settings_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -5,6 +5,7 @@ This module does not know how anything is computed, nor where a run directory li
 
 from dataclasses import dataclass, field
 
+from flowerti.arms import BASELINE, Arm
 from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 
 
@@ -171,8 +172,8 @@ class ImageSet:
     num_images: int
     files: list[str]
     """Parquet files in the run directory, in the order of the images."""
-    sha256: str
-    """Hash over the images' bytes, in order."""
+    key: str
+    """A key of what the images were made from; no hash of their bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +181,7 @@ class Trial:
     """One training of the classifier in the sweep."""
 
     arm: str
+    """Its name; what that means stands in the sweep's table."""
     ratio: float
     seed_index: int
     split: str
@@ -195,7 +197,9 @@ class SweepRow:
 
     split: str
     arm: str
+    """Its name, as in `SweepTable.arms`."""
     ratio: float
+    """Synthetic images as a multiple of real ones, a probability, or 0, as the arm's level says."""
     num_seeds: int
     macro_f1: float
     macro_f1_low: float
@@ -205,7 +209,7 @@ class SweepRow:
     weak_f1_high: float
     rest_f1: float
     weak_gain: float
-    """Mean paired difference of weak_f1 to the arm `real`."""
+    """Mean paired difference of weak_f1 to the baseline."""
     weak_gain_low: float
     weak_gain_high: float
     weak_gain_p: float
@@ -216,7 +220,7 @@ class SweepRow:
     balanced_accuracy: float = 0.0
     """Mean recall over all classes and seeds, in [0, 1]."""
     content_gain: float = 0.0
-    """Mean paired difference of weak_f1 to the arm `repeated` at the same ratio; 0 where that was not run."""
+    """Mean paired difference of weak_f1 to the arm that shows real images again at the same ratio; 0 without one."""
     content_gain_low: float = 0.0
     content_gain_high: float = 0.0
     content_gain_p: float = 1.0
@@ -233,7 +237,7 @@ class SweepTable:
     failures: list[str]
     primary_contrast: str = ""
     """What was stated before the first trial as the one contrast that decides."""
-    best_control: str = "real"
+    best_control: str = BASELINE.name
     """The arm without synthetic images that does best on validation."""
     warnings: list[str] = field(default_factory=list)
     """What a reader of the recommendation must know, such as a free control that does as well."""
@@ -241,6 +245,8 @@ class SweepTable:
     contrasts: list[SweepContrast] = field(default_factory=list)
     classes: list[SweepClassRow] = field(default_factory=list)
     groups: list[SweepGroupRow] = field(default_factory=list)
+    arms: list[Arm] = field(default_factory=list)
+    """Every arm that was run, in the order of the plan: what the names in the rows mean."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ class SweepClassRow:
     recall_high: float
     f1: float
     gain: float
-    """Mean paired difference of the class's F1 to the arm `real`."""
+    """Mean paired difference of the class's F1 to the baseline."""
     gain_low: float
     gain_high: float
     gain_p: float
@@ -31,7 +31,7 @@ class SweepClassRow:
     holm_p: float
     """The same, adjusted over all weak classes and ratios of the arm."""
     content_gain: float = 0.0
-    """Mean paired difference of the class's F1 to the arm `repeated` at the same ratio; 0 where that was not run."""
+    """Mean paired difference of its F1 to the arm that shows real images again at the same ratio; 0 without one."""
     content_holm_p: float = 1.0
     """One-sided bootstrap p-value of "no better than its real images shown again", adjusted in the same way."""
 
@@ -51,7 +51,7 @@ class SweepGroupRow:
     f1_low: float
     f1_high: float
     gain: float
-    """Mean paired difference to the arm `real`."""
+    """Mean paired difference to the baseline."""
     gain_low: float
     gain_high: float
 

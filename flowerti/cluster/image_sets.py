@@ -64,7 +64,7 @@ def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
     return FeatureSet(
         name=f"synthetic.{slug(images.class_name)}.{images.source}.{views}",
         addresses=addresses_of(study.run, images.files),
-        content_key=images.sha256,
+        content_key=images.key,
         views=views,
         image_size_px=study.experiment.data.image_size_px,
         run_seed=study.experiment.seed,

@@ -99,5 +99,5 @@ def _describe(study: Study, tasks: list[ShardTask]) -> ImageSet:
         prompt=study.experiment.sampling.prompt.format(first.words),
         num_images=last.end,
         files=[task.file for task in tasks],
-        sha256=digest.hexdigest(),
+        key=digest.hexdigest(),
     )

@@ -35,7 +35,7 @@ def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progre
         [weights_sha256(backbone) for backbone in backbones],
         study.census.fingerprint,
         reference,
-        [[s.class_name, s.source, s.sha256] for s in sets],
+        [[s.class_name, s.source, s.key] for s in sets],
         experiment.seed,
         experiment.data.image_size_px,
         METRICS.names,

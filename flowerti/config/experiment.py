@@ -65,6 +65,7 @@ class Experiment:
         require(shared == 1 or classifier.mode == "full", name, "needs classifier.mode 'full'")
         fits = classifier.batch_size % shared == 0
         require(fits, name, f"must divide classifier.batch_size, which is {classifier.batch_size}")
+        self.sweep.check_sources(self.sampling.sources)
 
 
 def _completed(given: dict[str, ScheduleConfig]) -> dict[str, ScheduleConfig]:

@@ -5,6 +5,7 @@ This module knows nothing about torch, Ray or how a stage works.
 
 from dataclasses import dataclass
 
+from flowerti.arms import ARMS, BASELINE
 from flowerti.config.checks import check_kinds, require
 
 
@@ -15,7 +16,9 @@ class SweepConfig:
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """Synthetic images of a weak class as multiples of its real count; ratio 0 is always run."""
     free_arms: tuple[str, ...] = ("real", "balanced", "balanced_softmax", "augmented")
-    """Controls without synthetic images; real is the baseline."""
+    """Controls without synthetic images (rows of `flowerti.arms`); real is the baseline."""
+    extra_arms: tuple[str, ...] = ()
+    """Further rows of `flowerti.arms` to run, each at its own level: once, at all ratios, or at the probabilities."""
     num_seeds: int = 5
     """Paired repetitions of every arm."""
     num_bootstrap: int = 2000
@@ -42,7 +45,7 @@ class SweepConfig:
         check_kinds(self, "sweep.")
         require(len(self.ratios) > 0 and min(self.ratios) > 0, "sweep.ratios", "must be positive numbers")
         require(len(set(self.ratios)) == len(self.ratios), "sweep.ratios", "names a ratio twice")
-        require("real" in self.free_arms, "sweep.free_arms", "must contain 'real', the baseline")
+        self._check_arms()
         require(self.num_seeds >= 1, "sweep.num_seeds", "must be at least 1")
         require(self.num_bootstrap >= 100, "sweep.num_bootstrap", "must be at least 100")
         require(0 <= self.max_rest_drop <= 1, "sweep.max_rest_drop", "must lie in [0, 1]")
@@ -53,3 +56,34 @@ class SweepConfig:
         require(self.synthetic_weight > 0, "sweep.synthetic_weight", "must be positive")
         require(0 <= self.synthetic_smoothing < 1, "sweep.synthetic_smoothing", "must lie in [0, 1)")
         require(self.max_concurrent_trials >= 0, "sweep.max_concurrent_trials", "must not be negative")
+
+    def _check_arms(self) -> None:
+        for field_name in ("free_arms", "extra_arms"):
+            names = getattr(self, field_name)
+            unknown = [name for name in names if name not in ARMS]
+            known = ", ".join(ARMS.names)
+            problem = f"names unknown {', '.join(unknown)}: choose among {known}"
+            require(not unknown, f"sweep.{field_name}", problem)
+            require(len(set(names)) == len(names), f"sweep.{field_name}", "names an arm twice")
+        require(BASELINE.name in self.free_arms, "sweep.free_arms", f"must contain {BASELINE.name!r}, the baseline")
+        for arm in (ARMS[name] for name in self.free_arms):
+            require(arm.is_control, "sweep.free_arms", f"names {arm.name}, which is no control: try sweep.extra_arms")
+        for arm in (ARMS[name] for name in self.extra_arms):
+            problem = f"names {arm.name}, which runs at sweep.replace_probabilities: give some"
+            require(arm.level != "probability" or bool(self.replace_probabilities), "sweep.extra_arms", problem)
+            fits = arm.is_control or (arm.control in ARMS and ARMS[arm.control].treatment == arm.treatment)
+            problem = f"names {arm.name}, whose control {arm.control!r} is no arm that treats images as it does"
+            require(fits, "sweep.extra_arms", problem)
+
+    def check_sources(self, sources: tuple[str, ...]) -> None:
+        """Refuse extra arms whose images are not drawn.
+
+        Args:
+            sources: those that images are drawn of.
+
+        Raises:
+            ValueError: an arm needs another one; names it.
+        """
+        for arm in (ARMS[name] for name in self.extra_arms):
+            problem = f"names {arm.name}, which needs {arm.pool!r} in sampling.sources"
+            require(not arm.pool or arm.pool in sources, "sweep.extra_arms", problem)

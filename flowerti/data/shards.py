@@ -91,7 +91,9 @@ def read_weights(run: RunDirectory, names: list[str]) -> Float64[np.ndarray, " n
     weights = []
     for name in names:
         try:
-            column = pq.read_table(io.BytesIO(run.read_bytes(name)), columns=["weight"]).column("weight")
+            # only the column's bytes are fetched, not the images
+            with run.filesystem.open_input_file(run.path(name)) as stream:
+                column = pq.read_table(stream, columns=["weight"]).column("weight")
         except pa.ArrowInvalid as error:
             raise _damaged(run, name, error) from error
         weights += column.to_pylist()

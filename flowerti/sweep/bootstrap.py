@@ -64,6 +64,7 @@ def draw_resamples(
     image_counts = np.empty((len(true_ids), num_replicates), dtype=np.float32)
     for class_id in np.unique(true_ids):
         members = np.flatnonzero(true_ids == class_id)
+        # counts of a class ~ Multinomial(n_c; 1 / n_c, ..., 1 / n_c): drawn within classes, so that n_c stays
         shares = np.full(len(members), 1 / len(members))
         image_counts[members] = rng.multinomial(len(members), shares, num_replicates).T
     return seed_counts, image_counts
@@ -94,16 +95,18 @@ def resampled_f1(
     """
     num_arms, num_seeds, num_images = predictions.shape
     num_replicates = image_counts.shape[1]
-    share = seed_counts.T / num_seeds
+    share = seed_counts.T / num_seeds  # [replicates, seeds] -> [seeds, replicates]
+    # [num, replicates] -> [num, replicates + 1]: the last column has each image once
     counts = np.concatenate([image_counts, np.ones((num_images, 1), np.float32)], axis=1)
     support = _class_counts(true_ids, np.ones(num_images), groups.shape[1], counts)
     seeds = np.zeros((len(groups), num_arms, num_seeds))
     images_only, both = (np.zeros((len(groups), num_arms, num_replicates)) for _ in range(2))
     for arm, seed in np.ndindex(num_arms, num_seeds):
+        # [groups, classes] @ [classes, replicates + 1]: m_sb = sum_c g_c F1_c(seed s, images of replicate b)
         means = groups @ _weighted_f1(predictions[arm, seed], true_ids, support, counts)
         seeds[:, arm, seed] = means[:, -1]
-        images_only[:, arm] += means[:, :-1] / num_seeds
-        both[:, arm] += means[:, :-1] * share[seed]
+        images_only[:, arm] += means[:, :-1] / num_seeds  # sum_s m_sb / S
+        both[:, arm] += means[:, :-1] * share[seed]  # sum_s m_sb count_sb / S
     return Replicates(seeds=seeds, images_only=images_only, both=both)
 
 
@@ -113,6 +116,7 @@ def _class_counts(
     num_classes: int,
     image_counts: Float32[np.ndarray, "num replicates"],
 ) -> Float32[np.ndarray, "classes replicates"]:
+    """sum_i [id_i = c] value_i count_ib, as a sparse [classes, num] matrix times [num, replicates]."""
     kept = np.flatnonzero(values)
     cells = (values[kept].astype(np.float32), (ids[kept], kept))
     return sparse.csr_array(cells, shape=(num_classes, len(ids))) @ image_counts
@@ -124,6 +128,7 @@ def _weighted_f1(
     support: Float32[np.ndarray, "classes replicates"],
     image_counts: Float32[np.ndarray, "num replicates"],
 ) -> Float64[np.ndarray, "classes replicates"]:
+    """F1 = 2 TP / (2 TP + FP + FN) = 2 hits / (support + predicted); 0 for a class that is neither there nor named."""
     num_classes = len(support)
     predicted = _class_counts(ids, np.ones(len(ids)), num_classes, image_counts)
     hits = _class_counts(ids, (ids == true_ids).astype(np.float64), num_classes, image_counts)
@@ -155,15 +160,20 @@ def crossed_variance(
         num_images: images behind the statistic, of the smallest unit that is resampled apart (a class): above 1.
     """
     num_seeds = len(seed_values)
+    # with S seeds, N images: of_images = MS_images / SN; the bootstrap's own variance is (N - 1) / N of it
     image_factor = num_images / (num_images - 1)
     of_images = float(np.var(images_only)) * image_factor
     if num_seeds == 1:
         return of_images, num_images - 1
+    # of_seeds = MS_seeds / SN = var(seed means) / S
     seed_factor = num_seeds / (num_seeds - 1)
     of_seeds = float(np.var(seed_values, ddof=1)) / num_seeds
+    # var(both) = of_seeds (S - 1) / S + of_images (N - 1) / N + of_rest (S - 1)(N - 1) / SN (Owen 2007, section 3)
     rest = float(np.var(both)) - of_seeds / seed_factor - of_images / image_factor
     of_rest = max(0.0, rest) * seed_factor * image_factor
+    # (MS_seeds + MS_images - MS_rest) / SN, and at least what seeds or images alone give
     variance = max(of_seeds, of_images, of_seeds + of_images - of_rest)
+    # Satterthwaite: nu = v^2 / (v_seeds^2 / (S - 1) + v_images^2 / (N - 1))
     spread = of_seeds**2 / (num_seeds - 1) + of_images**2 / (num_images - 1)
     return variance, variance**2 / spread if spread > 0 else math.inf
 
@@ -187,8 +197,10 @@ def stretched(
         return both
     variance, freedom = crossed_variance(seed_values, images_only, both, num_images)
     tail = (1 + LEVEL) / 2
+    # t_nu(0.975) / z(0.975): percentiles of normal replicates become Student's interval
     student = 1.0 if math.isinf(freedom) else float(stats.t.ppf(tail, max(1.0, freedom)) / stats.norm.ppf(tail))
     centre = float(seed_values.mean())
+    # m + (b - m) (t / z) sqrt(v) / std(b)
     return centre + (both - centre) * (student * math.sqrt(variance) / spread)
 
 
@@ -210,5 +222,6 @@ def estimate(
     """
     replicates = stretched(seed_values, images_only, both, num_images)
     low, high = np.percentile(replicates, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
+    # p = (1 + #{b <= 0}) / (1 + B)
     p = float((1 + (replicates <= TIE).sum()) / (1 + len(replicates)))
     return Estimate(value=float(seed_values.mean()), low=float(low), high=float(high), p=p)

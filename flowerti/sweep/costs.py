@@ -5,49 +5,77 @@ that was interrupted the cost is that of the last part. This module does not kno
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from flowerti.arms import Arm
 from flowerti.artifacts.records import ImageSet, SweepRow, Timing
 from flowerti.artifacts.sweep import ArmCost
-from flowerti.sweep.mixing import source_of
+from flowerti.config.techniques import techniques_for
+from flowerti.tables import Table
 
 _SECONDS_PER_HOUR = 3600.0
 
 
-def arm_costs(
-    rows: Sequence[SweepRow], sets: Sequence[ImageSet], timings: Mapping[str, Timing], num_cpus: float
-) -> list[ArmCost]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clocks:
+    """What the stages took that arms pay for; one that is missing costs nothing."""
+
+    sample: Timing | None = None
+    techniques: Mapping[str, Timing] = field(default_factory=dict)
+    """By the technique's name."""
+    num_cpus: float
+    """CPUs that a stage held; they count where none held a GPU."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        timings = [*self.techniques.values(), *([self.sample] if self.sample else [])]
+        return "GPU-hour" if any(timing.gpu_seconds > 0 for timing in timings) else "CPU-hour"
+
+    def hours(self, timing: Timing | None) -> float:
+        """What a stage took, in `unit`."""
+        if timing is None:
+            return 0.0
+        seconds = timing.gpu_seconds if self.unit == "GPU-hour" else timing.seconds * self.num_cpus
+        return seconds / _SECONDS_PER_HOUR
+
+
+def arm_costs(rows: Sequence[SweepRow], arms: Table[Arm], sets: Sequence[ImageSet], clocks: Clocks) -> list[ArmCost]:
     """Cost and gain per hour of each row.
 
-    A token's images cost the inversion and their share of the sampling, by number of images, whatever the ratio:
-    they were drawn once for all ratios. Those of an adapter cost its learning besides, on top of the token that it
-    stands on. Other sources cost their share of the sampling.
+    Images cost all that had to be learnt for their source, and their share of the sampling, by number of images,
+    whatever the ratio: they were drawn once for all ratios.
 
     Args:
         rows: rows of the sweep.
+        arms: what the rows' arms are.
         sets: the synthetic images that were drawn.
-        timings: of the stages "invert", "adapt" and "sample"; one that is missing counts nothing.
-        num_cpus: CPUs that a stage held; they count where it held no GPU.
+        clocks: what the stages took.
+
+    Raises:
+        ValueError: an arm, a source or a technique is unknown.
     """
-    on_gpu = any(timing.gpu_seconds > 0 for timing in timings.values())
-    hours = {
-        name: (timing.gpu_seconds if on_gpu else timing.seconds * num_cpus) / _SECONDS_PER_HOUR
-        for name, timing in timings.items()
-    }
-    return [_cost(row, sets, hours, "GPU-hour" if on_gpu else "CPU-hour") for row in rows]
+    return [_cost(row, _hours(arms[row.arm].source, sets, clocks), clocks.unit) for row in rows]
 
 
-def _cost(row: SweepRow, sets: Sequence[ImageSet], hours: Mapping[str, float], unit: str) -> ArmCost:
-    source, num_drawn = source_of(row.arm), sum(s.num_images for s in sets)
+def _hours(source: str, sets: Sequence[ImageSet], clocks: Clocks) -> float:
+    if not source:
+        return 0.0
+    num_drawn = sum(s.num_images for s in sets)
     num_own = sum(s.num_images for s in sets if s.source == source)
-    spent = hours.get("sample", 0.0) * num_own / num_drawn if num_drawn else 0.0
-    spent += hours.get("invert", 0.0) if source in ("token", "lora") else 0.0
-    spent += hours.get("adapt", 0.0) if source == "lora" else 0.0
+    spent = clocks.hours(clocks.sample) * num_own / num_drawn if num_drawn else 0.0
+    for technique in techniques_for((source,)):
+        spent += clocks.hours(clocks.techniques.get(technique.name))
+    return spent
+
+
+def _cost(row: SweepRow, hours: float, unit: str) -> ArmCost:
     return ArmCost(
         split=row.split,
         arm=row.arm,
         ratio=row.ratio,
-        hours=spent,
+        hours=hours,
         unit=unit,
         weak_gain=row.weak_gain,
-        gain_per_hour=row.weak_gain / spent if spent > 0 else None,
+        gain_per_hour=row.weak_gain / hours if hours > 0 else None,
     )

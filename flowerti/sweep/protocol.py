@@ -1,62 +1,64 @@
 """The order of the sweep: everything is decided on validation, then test is opened once.
 
-Rounds: the arms on validation; the arm on top of the best free control, on validation; the recommendation; the final
-trials on test. Training is handed in as a function, so that the order can be tested without a cluster. This module
-does not know about Ray, files, or how a trial is trained.
+Rounds: the arms on validation; the judged images on top of the best control, on validation; the recommendation; the
+final trials on test. Training is handed in as a function, so that the order can be tested without a cluster. This
+module does not know about Ray, files, or how a trial is trained.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
 
+from flowerti.arms import BASELINE, Arm, judged_arm, stacked_name
 from flowerti.artifacts.records import SweepRow, SweepTable, Trial
 from flowerti.artifacts.sweep import SweepContrast, SweepIntent
-from flowerti.config.experiment import SweepConfig
 from flowerti.data.dataset import Split
-from flowerti.sweep.mixing import REPEATED_ARM, REPLACING_ARM, SHUFFLED_ARM, planned_arms, stacked_arm
-from flowerti.sweep.recommendation import best_control, recommend, recommend_classes, warn
+from flowerti.sweep.question import SweepQuestion
+from flowerti.sweep.recommendation import best_control, recommend, recommend_classes, tell_of_others, warn
+from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, final_round, first_round, plan_trials, second_round
 from flowerti.sweep.statistics import SweepAnalysis
-from flowerti.sweep.trial import TrialPlan, plan_trials
-
-PRIMARY_CONTRAST = (
-    "Mean F1 of the weak classes on test: arm token at the ratio that validation chooses (where it chooses none, at "
-    "the ratio with the largest gain there), minus arm real at equal optimiser steps, paired by seed and image."
-)
-"""Fixed before any run."""
 
 Train = Callable[[list[TrialPlan]], tuple[list[Trial], list[str]]]
 """Runs trials; gives back those of complete arms, and one sentence for each failure."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SweepQuestion:
-    """What the sweep asks, besides the images."""
-
-    config: SweepConfig
-    class_names: tuple[str, ...]
-    weak_ids: list[int]
-    num_train: list[int]
-    """Real training images of each class."""
-    pools: Mapping[str, int]
-    """Weak classes that have images, by source."""
-    run_seed: int
+def primary_contrast() -> str:
+    """What is fixed before any run as the one contrast that decides."""
+    return (
+        f"Mean F1 of the weak classes on test: arm {judged_arm().name} at the ratio that validation chooses (where it "
+        f"chooses none, at the ratio with the largest gain there), minus arm {BASELINE.name} at equal optimiser steps, "
+        "paired by seed and image."
+    )
 
 
 def intent(question: SweepQuestion) -> SweepIntent:
     """What is written down before the first trial."""
-    config, arms = question.config, planned_arms(question.config, dict(question.pools))
-    names = list(dict.fromkeys(arm for arm, _ in arms))
-    if config.on_best_control and question.pools.get("token"):
-        names.append(stacked_arm("<best control>"))
+    config, cells = question.config, first_round(question.config, question.pools)
+    names = list(dict.fromkeys(cell.arm.name for cell in cells))
+    if any(second_round(config, question.pools, cells, cell.arm) for cell in cells if cell.arm.is_control):
+        names.append(stacked_name("<best control>", judged_arm().source))
     return SweepIntent(
-        primary_contrast=PRIMARY_CONTRAST,
-        num_trials_validation=len(arms) * config.num_seeds,
+        primary_contrast=primary_contrast(),
+        num_trials_validation=len(cells) * config.num_seeds,
         arms=names,
         ratios=sorted(config.ratios),
         num_seeds=config.num_seeds,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Decision:
+    """What validation decides before test is opened."""
+
+    rows: list[SweepRow]
+    """Of validation, which it follows from."""
+    ratio: float
+    recommendation: str
+    shown: float
+    """The ratio that test shows: the chosen one, or that of the largest gain, so that a refusal can be checked."""
+    control: Arm
 
 
 def run_sweep(
@@ -72,84 +74,80 @@ def run_sweep(
     Raises:
         ValueError: trials do not fit together; as `SweepAnalysis`.
     """
-    config = question.config
-    arms = planned_arms(config, dict(question.pools))
-    trials, failures = train(plan_trials(arms, config.num_seeds, "validation"))
-    validation = _analyse(question, trials, true_ids("validation"))
-    control = best_control(validation.rows(), config)
-    if _stacks(question, control):
-        stacked = [(stacked_arm(control), ratio) for ratio in sorted(config.ratios)]
-        more, more_failures = train(plan_trials(stacked, config.num_seeds, "validation"))
-        arms, trials, failures = arms + stacked, trials + more, failures + more_failures
-        validation = _analyse(question, trials, true_ids("validation"))
-    rows, class_rows = validation.rows(), validation.class_rows()
-    ratio, recommendation = recommend(rows, config)
-    shown = ratio or _largest_gain(rows)
-    contrasts = _contrasts(validation, control, shown)
-    final, final_failures = train(plan_trials(final_arms(arms, shown), config.num_seeds, "test"))
-    test = _analyse(question, final, true_ids("test"))
+    config, pools = question.config, question.pools
+    cells = first_round(config, pools)
+    trials, failures = train(plan_trials(cells, config.num_seeds, "validation"))
+    validation = SweepAnalysis(trials, arms_of(cells), true_ids("validation"), question)
+    control = best_control(validation.rows(), validation.arms, config)
+    more = second_round(config, pools, cells, control)
+    if more:
+        cells = cells + more
+        more_trials, more_failures = train(plan_trials(more, config.num_seeds, "validation"))
+        trials, failures = trials + more_trials, failures + more_failures
+        validation = SweepAnalysis(trials, arms_of(cells), true_ids("validation"), question)
+    decision = _decide(question, validation, control)
+    final, final_failures = train(plan_trials(final_round(cells, decision.shown), config.num_seeds, "test"))
+    test = SweepAnalysis(final, arms_of(cells), true_ids("test"), question)
+    return _table(question, decision, validation, test, failures + final_failures)
+
+
+def _decide(question: SweepQuestion, validation: SweepAnalysis, control: Arm) -> _Decision:
+    rows, judged = validation.rows(), judged_arm()
+    ratio, recommendation = recommend(rows, validation.arms, question.config, judged)
+    return _Decision(
+        rows=rows,
+        ratio=ratio,
+        recommendation=recommendation,
+        shown=ratio or _largest_gain(rows, judged),
+        control=control,
+    )
+
+
+def _largest_gain(rows: Sequence[SweepRow], judged: Arm) -> float:
+    """The judged arm's best ratio; 0 where there is no such arm."""
+    own = [row for row in rows if row.arm == judged.name]
+    return max(own, key=lambda row: row.weak_gain).ratio if own else 0.0
+
+
+def _table(
+    question: SweepQuestion,
+    decision: _Decision,
+    validation: SweepAnalysis,
+    test: SweepAnalysis,
+    failures: list[str],
+) -> SweepTable:
+    config, arms = question.config, validation.arms
+    rows, class_rows = decision.rows, validation.class_rows()
+    contrasts = _contrasts(validation, decision)
     return SweepTable(
         rows=rows + test.rows(),
-        recommended_ratio=ratio,
-        recommendation=recommendation,
-        failures=failures + final_failures,
-        primary_contrast=PRIMARY_CONTRAST,
-        best_control=control,
-        warnings=[*warn(ratio, contrasts), *_of_adapters(rows, config)],
-        class_ratios=recommend_classes(class_rows, rows, config),
-        contrasts=contrasts + _contrasts(test, control, shown),
+        recommended_ratio=decision.ratio,
+        recommendation=decision.recommendation,
+        failures=failures,
+        primary_contrast=primary_contrast(),
+        best_control=decision.control.name,
+        warnings=[*warn(decision.ratio, contrasts, arms), *tell_of_others(rows, arms, config)],
+        class_ratios=recommend_classes(class_rows, rows, arms, config, judged_arm()),
+        contrasts=contrasts + _contrasts(test, decision),
         classes=class_rows + test.class_rows(),
         groups=validation.group_rows() + test.group_rows(),
+        arms=list(arms),
     )
 
 
-def final_arms(arms: Sequence[tuple[str, float]], ratio: float) -> list[tuple[str, float]]:
-    """The arms that open the test split: those without a ratio, and all others at the one ratio.
-
-    The replacing arm's probabilities are no ratios, so all of them are run.
-    """
-    return [(arm, own) for arm, own in arms if own in (0.0, ratio) or arm == REPLACING_ARM]
-
-
-def _stacks(question: SweepQuestion, control: str) -> bool:
-    return question.config.on_best_control and control != "real" and bool(question.pools.get("token"))
-
-
-def _of_adapters(rows: Sequence[SweepRow], config: SweepConfig) -> list[str]:
-    """What the rule says of the adapters' images: told, but no part of the recommendation, which is the token's."""
-    if not any(row.arm == "lora" for row in rows):
+def _contrasts(analysis: SweepAnalysis, decision: _Decision) -> list[SweepContrast]:
+    """The primary contrast, the judged images against everything else, and what images add to other controls."""
+    judged = Cell(judged_arm(), decision.shown)
+    if not analysis.has(judged):
         return []
-    return [f"The same rule for images of the tokens' adapters (arm lora): {recommend(rows, config, 'lora')[1]}"]
-
-
-def _largest_gain(rows: Sequence[SweepRow]) -> float:
-    """The token's best ratio, so that a refusal can be checked on test too; 0 where there is no such arm."""
-    tokens = [row for row in rows if row.arm == "token"]
-    return max(tokens, key=lambda row: row.weak_gain).ratio if tokens else 0.0
-
-
-def _analyse(question: SweepQuestion, trials: list[Trial], true_ids: Int64[np.ndarray, " num"]) -> SweepAnalysis:
-    return SweepAnalysis(
-        trials,
-        true_ids,
-        question.class_names,
-        question.weak_ids,
-        question.config,
-        question.run_seed,
-        question.num_train,
-    )
-
-
-def _contrasts(analysis: SweepAnalysis, control: str, ratio: float) -> list[SweepContrast]:
-    """The primary contrast, the token's images against everything else, and what they add to the best control."""
-    if not analysis.has("token", ratio):
-        return []
-    found = [analysis.contrast("token", ratio, "real", primary=analysis.split == "test")]
-    if control != "real":
-        found.append(analysis.contrast("token", ratio, control))
-    for arm in (REPEATED_ARM, "raw", "alternative_name", "latin_name", "lora", SHUFFLED_ARM):
-        if analysis.has(arm, ratio):
-            found.append(analysis.contrast("token", ratio, arm, ratio))
-    if analysis.has(stacked_arm(control), ratio):
-        found.append(analysis.contrast(stacked_arm(control), ratio, control))
+    found = [analysis.contrast(judged, Cell(BASELINE, 0.0), primary=analysis.split == "test")]
+    if decision.control.name != BASELINE.name:
+        found.append(analysis.contrast(judged, Cell(decision.control, 0.0)))
+    beside = [Cell(arm, decision.shown) for arm in analysis.arms if arm.level == "ratio"]
+    beside = [cell for cell in beside if analysis.has(cell) and cell != judged]
+    found += [analysis.contrast(judged, cell) for cell in beside if cell.arm.control == BASELINE.name]
+    for cell in beside:
+        control = cell.arm.control
+        if control != BASELINE.name and control in analysis.arms and cell.arm.source:
+            found.append(analysis.contrast(cell, Cell(analysis.arms[control], 0.0)))
     return found

@@ -4,18 +4,18 @@ Do no harm: the answer is 0 unless an interval says otherwise. This module sees 
 came about, nor how a trial is trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from flowerti.arms import BASELINE, Arm, judged_arm, repeating_arm
 from flowerti.artifacts.records import SweepRow
 from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.bootstrap import TIE
-from flowerti.sweep.mixing import REPEATED_ARM
-from flowerti.sweep.statistics import holm_by
+from flowerti.sweep.significance import holm_by
+from flowerti.tables import Table
 
 SIGNIFICANCE = 0.05
-_FREE_CONTROLS = ("balanced", "balanced_softmax", "augmented", REPEATED_ARM)
-_PROMPT_ARMS = ("raw", "alternative_name", "latin_name")
 
 
 def _check_validation(rows: Sequence[SweepRow] | Sequence[SweepClassRow]) -> None:
@@ -23,26 +23,48 @@ def _check_validation(rows: Sequence[SweepRow] | Sequence[SweepClassRow]) -> Non
         raise ValueError("validation_rows: hold another split; choose on validation only")
 
 
-def best_control(validation_rows: Sequence[SweepRow], config: SweepConfig) -> str:
+def best_control(validation_rows: Sequence[SweepRow], arms: Table[Arm], config: SweepConfig) -> Arm:
     """The arm without synthetic images with the highest weak F1, among those that do the others no harm.
 
     Args:
         validation_rows: rows on the validation split.
+        arms: what the rows' arms are.
         config: `max_rest_drop`.
 
     Returns:
-        "real" where no control is better.
+        The baseline where no control is better.
 
     Raises:
-        ValueError: rows of another split than validation.
+        ValueError: rows of another split than validation, or an unknown arm.
     """
     _check_validation(validation_rows)
-    rows = [row for row in validation_rows if row.arm in _FREE_CONTROLS and row.ratio == 0]
+    rows = [row for row in validation_rows if arms[row.arm].is_control and row.arm != BASELINE.name]
     harmless = [row for row in rows if row.rest_gain >= -config.max_rest_drop and row.weak_gain > TIE]
-    return max(harmless, key=lambda row: row.weak_f1).arm if harmless else "real"
+    return arms[max(harmless, key=lambda row: row.weak_f1).arm] if harmless else BASELINE
 
 
-def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str = "token") -> tuple[float, str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    """The ratios of an arm that pass each condition of the rule and those before it."""
+
+    rows: list[SweepRow]
+    adjusted: list[float]
+    """Holm-adjusted p-values of the gains."""
+    significant: list[int]
+    harmless: list[int]
+    kept: list[int]
+    """At which the images do more than real ones shown again as often, where that was tried."""
+
+    @property
+    def best(self) -> int:
+        """The largest gain among those that came furthest."""
+        furthest = self.kept or self.harmless or self.significant or range(len(self.rows))
+        return max(furthest, key=lambda i: self.rows[i].weak_gain)
+
+
+def recommend(
+    validation_rows: Sequence[SweepRow], arms: Table[Arm], config: SweepConfig, arm: Arm
+) -> tuple[float, str]:
     """Choose how many synthetic images to use, as a multiple of a weak class's real ones.
 
     A ratio qualifies where its Holm-adjusted p-value (over the arm's ratios) is below 0.05, the other classes lose no
@@ -54,6 +76,7 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
 
     Args:
         validation_rows: rows on the validation split.
+        arms: what the rows' arms are.
         config: `max_rest_drop`.
         arm: the synthetic arm to judge.
 
@@ -61,38 +84,50 @@ def recommend(validation_rows: Sequence[SweepRow], config: SweepConfig, arm: str
         The ratio, and why, in one or two sentences; a control or plain prompt that does as well is named there.
 
     Raises:
-        ValueError: rows of another split than validation.
+        ValueError: rows of another split than validation, or an unknown arm.
     """
     _check_validation(validation_rows)
-    rows = [row for row in validation_rows if row.arm == arm]
-    if not rows:
-        return 0.0, f"Use no synthetic images: the sweep holds no trial of arm {arm}."
-    adjusted = holm_by([row.weak_gain_p for row in rows], [arm] * len(rows))
+    if not any(row.arm == arm.name for row in validation_rows):
+        return 0.0, f"Use no synthetic images: the sweep holds no trial of arm {arm.name}."
+    judged = _judge(validation_rows, arms, config, arm)
+    best = judged.rows[judged.best]
+    facts, rivals = _facts(best, judged.adjusted[judged.best]), _rivals(best, validation_rows, arms)
+    if judged.kept:
+        return best.ratio, f"Use {best.ratio:g} synthetic images for each real one: {facts}.{rivals}"
+    return 0.0, f"Use no synthetic images: {_refusal(judged, config)} ({facts}).{rivals}"
+
+
+def _judge(validation_rows: Sequence[SweepRow], arms: Table[Arm], config: SweepConfig, arm: Arm) -> _Judged:
+    rows = [row for row in validation_rows if row.arm == arm.name]
+    adjusted = holm_by([row.weak_gain_p for row in rows], [arm.name] * len(rows))
     significant = [i for i, p in enumerate(adjusted) if p < SIGNIFICANCE and rows[i].weak_gain > 0]
     harmless = [i for i in significant if rows[i].rest_gain >= -config.max_rest_drop]
-    has_repeated = any(row.arm == REPEATED_ARM for row in validation_rows)
-    kept = [i for i in harmless if not has_repeated or rows[i].content_gain_p < SIGNIFICANCE]
-    best = max(kept or harmless or significant or range(len(rows)), key=lambda i: rows[i].weak_gain)
-    facts = _facts(rows[best], adjusted[best])
-    rivals = _rivals(rows[best], validation_rows)
-    ratio = rows[best].ratio
-    if kept:
-        return ratio, f"Use {ratio:g} synthetic images for each real one: {facts}.{rivals}"
-    if harmless:
-        content = rows[best].content_gain
-        reason = f"ratio {ratio:g} gains, but not beyond what repeating the real images as often does ({content:+.3f})"
-    elif significant:
-        reason = f"ratio {ratio:g} gains, but the others lose more than {config.max_rest_drop:g}"
-    else:
-        reason = f"no ratio gains beyond chance, the best being {ratio:g}"
-    return 0.0, f"Use no synthetic images: {reason} ({facts}).{rivals}"
+    is_asked = _was_repeated(validation_rows, arms, arm)
+    kept = [i for i in harmless if not is_asked or rows[i].content_gain_p < SIGNIFICANCE]
+    return _Judged(rows=rows, adjusted=adjusted, significant=significant, harmless=harmless, kept=kept)
+
+
+def _was_repeated(rows: Sequence[SweepRow] | Sequence[SweepClassRow], arms: Table[Arm], arm: Arm) -> bool:
+    twin = repeating_arm(arms, arm)
+    return twin is not None and any(row.arm == twin.name for row in rows)
+
+
+def _refusal(judged: _Judged, config: SweepConfig) -> str:
+    best = judged.rows[judged.best]
+    if judged.harmless:
+        beyond = f"not beyond what repeating the real images as often does ({best.content_gain:+.3f})"
+        return f"ratio {best.ratio:g} gains, but {beyond}"
+    if judged.significant:
+        return f"ratio {best.ratio:g} gains, but the others lose more than {config.max_rest_drop:g}"
+    return f"no ratio gains beyond chance, the best being {best.ratio:g}"
 
 
 def recommend_classes(
     validation_rows: Sequence[SweepClassRow],
     sweep_rows: Sequence[SweepRow],
+    arms: Table[Arm],
     config: SweepConfig,
-    arm: str = "token",
+    arm: Arm,
 ) -> list[ClassRatio]:
     """Choose a ratio for each weak class on its own: 0 unless its own F1 gains beyond chance.
 
@@ -105,6 +140,7 @@ def recommend_classes(
     Args:
         validation_rows: rows of single classes on the validation split.
         sweep_rows: rows of the arms on the validation split.
+        arms: what the rows' arms are.
         config: `max_rest_drop`.
         arm: the synthetic arm to judge.
 
@@ -113,17 +149,20 @@ def recommend_classes(
     """
     _check_validation(validation_rows)
     _check_validation(sweep_rows)
-    harmless = {r.ratio for r in sweep_rows if r.arm == arm and r.rest_gain >= -config.max_rest_drop}
-    names = dict.fromkeys(row.class_name for row in validation_rows if row.arm == arm)
-    return [_class_ratio([r for r in validation_rows if r.class_name == name], harmless, arm) for name in names]
+    harmless = {r.ratio for r in sweep_rows if r.arm == arm.name and r.rest_gain >= -config.max_rest_drop}
+    rows: dict[str, list[SweepClassRow]] = {}
+    for row in validation_rows:
+        if row.arm == arm.name:
+            rows.setdefault(row.class_name, []).append(row)
+    is_asked = _was_repeated(validation_rows, arms, arm)
+    return [_class_ratio(own, harmless, is_asked) for own in rows.values()]
 
 
-def _class_ratio(rows: list[SweepClassRow], harmless: set[float], arm: str) -> ClassRatio:
-    own = [row for row in rows if row.arm == arm]
-    has_repeated = any(row.arm == REPEATED_ARM for row in rows)
-    significant = [row for row in own if row.holm_p < SIGNIFICANCE and row.gain > 0]
-    kept = [r for r in significant if r.ratio in harmless and (not has_repeated or r.content_holm_p < SIGNIFICANCE)]
-    best = max(kept or significant or own, key=lambda row: row.gain)
+def _class_ratio(rows: list[SweepClassRow], harmless: set[float], is_asked: bool) -> ClassRatio:
+    """The ratio of one class, from its rows under the judged arm."""
+    significant = [row for row in rows if row.holm_p < SIGNIFICANCE and row.gain > 0]
+    kept = [r for r in significant if r.ratio in harmless and (not is_asked or r.content_holm_p < SIGNIFICANCE)]
+    best = max(kept or significant or rows, key=lambda row: row.gain)
     facts = (
         f"F1 {best.gain:+.3f} at ratio {best.ratio:g} (95 % interval {best.gain_low:+.3f} to {best.gain_high:+.3f}, "
         f"Holm-adjusted p {best.holm_p:.2g}, {best.num_images} validation images)"
@@ -136,25 +175,42 @@ def _class_ratio(rows: list[SweepClassRow], harmless: set[float], arm: str) -> C
     return ClassRatio(class_name=best.class_name, ratio=0.0, reason=f"{problem}: {facts}")
 
 
-def warn(ratio: float, contrasts: Sequence[SweepContrast]) -> list[str]:
-    """What takes from a positive recommendation: arms that the token's images are not shown to beat.
+def warn(ratio: float, contrasts: Sequence[SweepContrast], arms: Table[Arm]) -> list[str]:
+    """What takes from a positive recommendation: arms that the judged images are not shown to beat.
 
     Args:
         ratio: the recommended ratio.
-        contrasts: the token's images at this ratio against other arms, on validation.
+        contrasts: the judged images at this ratio against other arms, on validation.
+        arms: what the contrasts' arms are.
 
     Returns:
         One sentence for each contrast whose interval does not lie above 0; none where nothing is recommended.
     """
-    found = []
+    found, judged = [], judged_arm()
     for contrast in contrasts if ratio > 0 else ():
-        if contrast.arm == "token" and contrast.against_arm != "real" and contrast.low <= 0:
-            kind = "free control" if contrast.against_arm in _FREE_CONTROLS else "arm"
+        if contrast.arm == judged.name and contrast.against_arm != BASELINE.name and contrast.low <= 0:
+            kind = "free control" if arms[contrast.against_arm].is_free else "arm"
             found.append(
-                f"The {kind} {contrast.against_arm} may do as well: the token's images are "
+                f"The {kind} {contrast.against_arm} may do as well: the images of arm {judged.name} are "
                 f"{contrast.difference:+.3f} against it (95 % interval {contrast.low:+.3f} to {contrast.high:+.3f})."
             )
     return found
+
+
+def tell_of_others(validation_rows: Sequence[SweepRow], arms: Table[Arm], config: SweepConfig) -> list[str]:
+    """What the rule says of other images that cost more than a name: told, but no part of the recommendation.
+
+    Controls are left out, and so is whatever stands on top of another one than the baseline, whose gain is that
+    control's as well.
+    """
+    judged, run = judged_arm(), {row.arm for row in validation_rows}
+    return [
+        f"The same rule for the images of arm {arm.name} ({arm.label}): "
+        f"{recommend(validation_rows, arms, config, arm)[1]}"
+        for arm in arms
+        if arm.level == "ratio" and arm.donor == "own" and arm.control == BASELINE.name
+        if arm.source not in ("", judged.source) and not arm.is_plain_prompt and arm.name in run
+    ]
 
 
 def _facts(row: SweepRow, adjusted_p: float) -> str:
@@ -165,20 +221,26 @@ def _facts(row: SweepRow, adjusted_p: float) -> str:
     )
 
 
-def _rivals(chosen: SweepRow, rows: Sequence[SweepRow]) -> str:
+def _is_free_control(arm: Arm) -> bool:
+    return arm.is_free and arm.name != BASELINE.name
+
+
+_RIVALS: list[tuple[str, Callable[[Arm], bool]]] = [
+    ("a free control", _is_free_control),
+    ("a plain prompt", lambda arm: arm.is_plain_prompt),
+]
+"""What costs less than learning: named where it does as well."""
+
+
+def _rivals(chosen: SweepRow, rows: Sequence[SweepRow], arms: Table[Arm]) -> str:
     """Name the best free control and plain prompt that gain and reach the chosen weak F1."""
     notes = []
-    for arms, kind in (
-        (_FREE_CONTROLS, "a free control"),
-        (_PROMPT_ARMS, "a prompt without token"),
-    ):
-        reached = [
-            row
-            for row in rows
-            if row.arm in arms and row.arm != chosen.arm and row.weak_gain > 0 and row.weak_f1 >= chosen.weak_f1 - TIE
-        ]
-        if reached:
-            best = max(reached, key=lambda row: row.weak_f1)
+    others = [row for row in rows if row.arm != chosen.arm]
+    reached = [row for row in others if row.weak_gain > 0 and row.weak_f1 >= chosen.weak_f1 - TIE]
+    for kind, is_of_kind in _RIVALS:
+        of_kind = [row for row in reached if is_of_kind(arms[row.arm])]
+        if of_kind:
+            best = max(of_kind, key=lambda row: row.weak_f1)
             at = f" at ratio {best.ratio:g}" if best.ratio > 0 else ""
             notes.append(
                 f"{kind} does as well: {best.arm}{at} (weak F1 {best.weak_f1:.3f} against {chosen.weak_f1:.3f})"

@@ -5,7 +5,7 @@ images as far as the arm allows. Which images an arm trains on is in `mixing`, t
 `sweep.protocol`. This module does not know about Ray or files.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,33 +16,10 @@ from flowerti.classifier.batches import LabelledInputs, TrainingRun, Treatment
 from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, SweepConfig
-from flowerti.data.dataset import Split
 from flowerti.features.backbones import Backbone
-from flowerti.sweep.mixing import REPLACING_ARM, TrainingSet, TrialData, control_of, source_of, training_set
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialPlan:
-    """What tells one trial from another."""
-
-    arm: str
-    ratio: float
-    seed_index: int
-    split: Split
-
-    @property
-    def name(self) -> str:
-        """A readable name, safe as a file name."""
-        return f"{self.split}.{self.arm}.{self.ratio:g}.{self.seed_index}"
-
-
-def plan_trials(arms: list[tuple[str, float]], num_seeds: int, split: Split) -> list[TrialPlan]:
-    """Every arm at its ratio, with all seeds."""
-    return [
-        TrialPlan(arm=arm, ratio=ratio, seed_index=index, split=split)
-        for arm, ratio in arms
-        for index in range(num_seeds)
-    ]
+from flowerti.sweep.mixing import Mixture, mix
+from flowerti.sweep.rounds import TrialPlan
+from flowerti.sweep.trial_data import TrialData
 
 
 def run_trial(
@@ -59,9 +36,7 @@ def run_trial(
         ValueError: the ratio asks for more synthetic images than there are (says how many to draw), or the training
             diverged (names the trial).
     """
-    images = training_set(
-        data, plan.arm, plan.ratio, plan.seed_index, sweep.synthetic_weight, run_seed, sweep.synthetic_smoothing
-    )
+    images = mix(data, plan, sweep, run_seed)
     num_steps = config.num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
     seed = seed_for(run_seed, "", "sweep/trial", plan.seed_index)
     model = _train(images, data, plan, config, seed, num_steps, backbone)
@@ -71,18 +46,18 @@ def run_trial(
     if not np.isfinite(logits).all():
         raise ValueError(f"trial {plan.name}: logits are NaN or infinite: lower classifier.learning_rate")
     return Trial(
-        arm=plan.arm,
+        arm=plan.arm.name,
         ratio=plan.ratio,
         seed_index=plan.seed_index,
         split=plan.split,
         predictions=logits.argmax(axis=1).tolist(),
         num_steps=num_steps,
-        num_synthetic=len(images.class_ids) - images.num_real if source_of(plan.arm) else 0,
+        num_synthetic=len(images.class_ids) - images.num_real if plan.arm.source else 0,
     )
 
 
 def _train(
-    images: TrainingSet,
+    images: Mixture,
     data: TrialData,
     plan: TrialPlan,
     config: ClassifierConfig,
@@ -90,24 +65,27 @@ def _train(
     num_steps: int,
     backbone: Backbone | None,
 ) -> Head | FineTuned:
-    control = control_of(plan.arm)
-    replacing = plan.arm == REPLACING_ARM
-    treatment = Treatment(
-        balanced=control == "balanced",
-        balanced_softmax=control == "balanced_softmax",
-        weights=images.weights,
-        smoothing=images.smoothing,
-        num_drawn=images.num_real if replacing else None,
-        replace_probability=plan.ratio if replacing else 0.0,
-    )
+    treatment = _treatment(images, plan)
     train = LabelledInputs(inputs=images.inputs, class_ids=images.class_ids, num_classes=data.num_classes)
     run = TrainingRun(config=config, seed=seed, num_steps=num_steps)
     if config.mode == "head":
         return fit_head(train, run, treatment)
-    if control == "augmented":
+    if plan.arm.is_augmented:
         run = replace(run, config=replace(config, rand_augment=True))
     assert backbone is not None
     return fine_tune(backbone, train, run, treatment)
+
+
+def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
+    arm = plan.arm
+    return Treatment(
+        balanced=arm.is_balanced,
+        balanced_softmax=arm.has_balanced_softmax,
+        weights=images.weights,
+        smoothing=images.smoothing,
+        num_drawn=images.num_real if arm.replaces else None,
+        replace_probability=plan.ratio if arm.replaces else 0.0,
+    )
 
 
 def _refit(

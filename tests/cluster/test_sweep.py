@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet, SelectedClass, Selection, SweepTable
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import session
-from flowerti.cluster.personalize import plan
 from flowerti.cluster.sweep import sweep
 from flowerti.config.experiment import (
     BaseConfig,
@@ -30,6 +30,7 @@ from flowerti.data.census import take_census
 from flowerti.data.shards import write_shard
 from flowerti.data.sources.herbarium.species import SPECIES
 from flowerti.generation.text_to_image import encode_png
+from flowerti.progress import Advance, Event, Info, Progress
 from flowerti.study import Study
 
 pytestmark = pytest.mark.ray
@@ -65,8 +66,8 @@ def selection() -> Selection:
     return Selection(selected=chosen, by_evidence=chosen)
 
 
-def pools(run: RunDirectory) -> list[ImageSet]:
-    """Drawn images of the class itself, as shards of the arm token."""
+def pools(run: RunDirectory, weight: float = 1.0) -> list[ImageSet]:
+    """Drawn images of the class itself, as shards of the arm token; `weight` is that of each first image."""
     sets = []
     for name in WEAK:
         file = f"synthetic/{name}.token.parquet"
@@ -76,6 +77,7 @@ def pools(run: RunDirectory) -> list[ImageSet]:
                 "class_name": name,
                 "source": "token",
                 "index": i,
+                "weight": weight if i == 0 else 1.0,
             }
             for i in range(POOL_SIZE)
         ]
@@ -87,24 +89,43 @@ def pools(run: RunDirectory) -> list[ImageSet]:
                 prompt="",
                 num_images=POOL_SIZE,
                 files=[file],
-                sha256=key_of("drawn", name),
+                key=key_of("drawn", name),
             )
         )
     return sets
 
 
-def run_sweep_in(folder: Path, config: SweepConfig = SWEEP) -> SweepTable:
+def run_sweep_in(
+    folder: Path, config: SweepConfig = SWEEP, weight: float = 1.0, progress: Progress | None = None
+) -> SweepTable:
     study = study_of(folder, config)
     try:
-        return sweep(study, selection(), pools(study.run), lambda text: None)
+        return sweep(study, selection(), pools(study.run, weight), progress or Progress())
     finally:
         session.close()
+
+
+HEARD: list[Event] = []
+"""What was said while the sweep of `finished` ran."""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepTable]:
     folder = tmp_path_factory.mktemp("finished")
-    return folder, run_sweep_in(folder)
+    HEARD.clear()
+    progress = Progress("sweep", [HEARD.append])
+    table = run_sweep_in(folder, progress=progress)
+    assert progress.has_worked
+    return folder, table
+
+
+def test_progress_is_told_round_by_round(finished: tuple[Path, SweepTable]):
+    num_files = len(list((finished[0] / "sweep" / "trials").iterdir()))
+    totals = [event.total for event in HEARD if isinstance(event, Advance) and event.done == event.total]
+    said = [event.text for event in HEARD if isinstance(event, Info)]
+    assert sum(totals) == num_files
+    assert said[0] == f"{totals[0]} trials on validation"
+    assert said[-1] == f"{totals[-1]} trials on test"
 
 
 def test_all_arms_are_run_and_what_was_intended_is_written_down(finished: tuple[Path, SweepTable]):
@@ -155,6 +176,26 @@ def test_the_same_sweep_again_and_other_statistics_train_nothing(
     assert [row.weak_f1 for row in more.rows] == [row.weak_f1 for row in finished[1].rows]
 
 
+class RayWasAsked(Exception):
+    pass
+
+
+def test_another_weight_trains_again_what_uses_the_images_and_nothing_else(
+    finished: tuple[Path, SweepTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(config: ClusterConfig) -> None:
+        raise RayWasAsked
+
+    monkeypatch.setattr("flowerti.cluster.sweep.connect", refuse)
+    folder, heard = tmp_path / "copy", []
+    shutil.copytree(finished[0], folder)
+    run_sweep_in(folder)
+    with pytest.raises(RayWasAsked):
+        run_sweep_in(folder, weight=0.5, progress=Progress("sweep", [heard.append]))
+    num_seeds, num_ratios, num_arms = SWEEP.num_seeds, len(SWEEP.ratios), len(("token", "shuffled_token"))
+    assert [event.text for event in heard] == [f"{num_seeds * num_ratios * num_arms} trials on validation"]
+
+
 def test_a_ratio_beyond_the_pool_is_refused_before_the_first_trial(tmp_path: Path):
     with pytest.raises(ValueError, match=r"ratio 5 asks for 15 synthetic images .* to at least 15"):
         run_sweep_in(tmp_path, dataclasses.replace(SWEEP, ratios=(1.0, 5.0)))
@@ -162,6 +203,8 @@ def test_a_ratio_beyond_the_pool_is_refused_before_the_first_trial(tmp_path: Pat
 
 
 def test_a_token_learns_from_training_images_only(tmp_path: Path):
+    from flowerti.cluster.invert import plan
+
     study = study_of(tmp_path)
     held_out = {record.address for split in ("validation", "test") for record in study.dataset.of(split)}
     for name in WEAK:

@@ -119,6 +119,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "scoring.num_floor_splits": [0],
     "sweep.ratios": [(), (0.0,), (-1.0, 1.0), (1.0, 1.0), (1.0, math.nan), (math.inf,)],
     "sweep.free_arms": [(), ("balanced",), ("real", "mixup")],
+    "sweep.extra_arms": [("mixup",), ("token_replace",)],
     "sweep.num_seeds": [0],
     "sweep.num_bootstrap": [99],
     "sweep.max_rest_drop": [-0.1, 1.1, math.nan],

@@ -137,7 +137,7 @@ def image_sets(names, sources=DRAWN):
             prompt=f'Photo of a "{n}"',
             num_images=40,
             files=["synthetic/x.parquet"],
-            sha256="e" * 64,
+            key="e" * 64,
         )
         for n in names
         for s in sources

@@ -2,13 +2,22 @@
 
 import numpy as np
 
+from flowerti.arms import ARMS, source_arms
 from flowerti.artifacts.records import Trial
 from flowerti.config.experiment import SweepConfig
+from flowerti.sweep.question import SweepQuestion
+from flowerti.sweep.rounds import Cell
 from flowerti.sweep.statistics import SweepAnalysis
+from flowerti.tables import Table
 
 CONFIG = SweepConfig(num_bootstrap=100)
+EVERY_ARM = Table("arm of this sweep", [*ARMS, *source_arms()])
 NUM_CLASSES, WEAK = 4, [1, 3]
 TRUE_IDS = np.repeat(np.arange(NUM_CLASSES), [3, 4, 2, 5])
+
+
+def cell(name, ratio=0.0):
+    return Cell(EVERY_ARM[name], ratio)
 
 
 def make_trial(arm, ratio, seed_index, predictions, split="validation"):
@@ -75,8 +84,11 @@ def row_of(rows, arm, ratio):
 NAMES = ("a", "b", "c", "d")
 
 
-def analyse(trials, true_ids=TRUE_IDS, weak_ids=WEAK, config=CONFIG, seed=0, num_train=None):
-    return SweepAnalysis(trials, true_ids, NAMES, weak_ids, config, seed, num_train)
+def analyse(trials, true_ids=TRUE_IDS, weak_ids=WEAK, config=CONFIG, seed=0, num_train=()):
+    question = SweepQuestion(
+        config=config, class_names=NAMES, weak_ids=weak_ids, num_train=list(num_train), pools={}, run_seed=seed
+    )
+    return SweepAnalysis(trials, EVERY_ARM, true_ids, question)
 
 
 def summarise(trials, seed=0):

@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flowerti.arms import ARMS, BASELINE, Arm, judged_arm
 from flowerti.artifacts.records import SweepTable, Trial
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import ClassifierConfig, DataConfig, SweepConfig
-from flowerti.sweep.mixing import TrialData
-from flowerti.sweep.protocol import PRIMARY_CONTRAST, SweepQuestion, final_arms, intent, run_sweep
-from flowerti.sweep.trial import TrialPlan, run_trial
+from flowerti.sweep.protocol import intent, primary_contrast, run_sweep
+from flowerti.sweep.question import SweepQuestion
+from flowerti.sweep.rounds import TrialPlan
+from flowerti.sweep.trial import run_trial
+from flowerti.sweep.trial_data import PoolKey, TrialData
 
 CLASSIFIER = ClassifierConfig(num_epochs=6, batch_size=16, learning_rate=0.03)
 SWEEP = SweepConfig(ratios=(1.0, 4.0), num_seeds=3, num_bootstrap=400, free_arms=("real", "balanced"))
@@ -37,7 +41,7 @@ class World:
 class Sweep:
     """Splits and pools, trained in this process; notes what it is asked for."""
 
-    def __init__(self, pools: dict[str, np.ndarray], world: World) -> None:
+    def __init__(self, pools: dict[PoolKey, np.ndarray], world: World) -> None:
         self.pools = pools
         self.train, self.train_ids = world.split(NUM_TRAIN)
         self.evaluation = {split: world.split([40] * NUM_CLASSES) for split in ("validation", "test")}
@@ -68,8 +72,8 @@ class Sweep:
         return run_sweep(question, self.true_ids, self.run)
 
 
-def question_of(pools: dict[str, np.ndarray], config: SweepConfig = SWEEP) -> SweepQuestion:
-    sources = [name.split("/")[1] for name in pools]
+def question_of(pools: dict[PoolKey, np.ndarray], config: SweepConfig = SWEEP) -> SweepQuestion:
+    sources = [source for _, source in pools]
     return SweepQuestion(
         config=config,
         class_names=tuple("abcdef"),
@@ -80,9 +84,9 @@ def question_of(pools: dict[str, np.ndarray], config: SweepConfig = SWEEP) -> Sw
     )
 
 
-def pools_of(world: World, shown: dict[int, int]) -> dict[str, np.ndarray]:
+def pools_of(world: World, shown: dict[int, int]) -> dict[PoolKey, np.ndarray]:
     """Images of class `shown[i]` in the pool of class i."""
-    return {f"{class_id}/token": world.draw(of, 16) for class_id, of in shown.items()}
+    return {(class_id, "token"): world.draw(of, 16) for class_id, of in shown.items()}
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +118,12 @@ def test_images_of_another_class_for_synthetic_ones_are_refused(shown: dict[int,
 
 def test_images_of_adapters_are_an_arm_of_their_own_and_do_not_enter_the_token_s_recommendation():
     world = World(0)
-    of_adapters = {f"{class_id}/lora": world.draw(class_id, 16) for class_id in WEAK}
+    of_adapters = {(class_id, "lora"): world.draw(class_id, 16) for class_id in WEAK}
     sweep = Sweep(pools_of(world, {4: 0, 5: 1}) | of_adapters, world)
     table = sweep.table()
     assert table.recommended_ratio == 0
     (said,) = table.warnings
-    assert said.startswith("The same rule for images of the tokens' adapters (arm lora): Use ")
+    assert said.startswith("The same rule for the images of arm lora (token and adapter): Use ")
     tested = {row.arm: row for row in table.rows if row.split == "test"}
     assert tested["lora"].weak_gain > 0
     against = [c for c in table.contrasts if (c.arm, c.against_arm) == ("token", "lora")]
@@ -188,7 +192,8 @@ def test_other_test_images_change_nothing_before_the_final_trials(helped: tuple[
 
 def test_the_intent_names_every_arm_that_is_run(helped: tuple[Sweep, SweepTable]):
     stated = intent(question_of(helped[0].pools))
-    assert stated.primary_contrast == PRIMARY_CONTRAST == helped[1].primary_contrast
+    assert stated.primary_contrast == primary_contrast() == helped[1].primary_contrast
+    assert "test: arm token at the ratio" in stated.primary_contrast and "minus arm real at" in stated.primary_contrast
     run = {row.arm for row in helped[1].rows}
     assert {arm.replace("<best control>", "balanced") for arm in stated.arms} == run
     first_round = [t for t in helped[0].trials if t.split == "validation" and "+" not in t.arm]
@@ -202,10 +207,48 @@ def test_a_sweep_without_images_recommends_none():
     assert {row.arm for row in table.rows} == {"real", "balanced"}
 
 
-def test_the_final_arms():
-    arms = [("real", 0.0), ("token", 1.0), ("token", 2.0), ("balanced+token", 2.0), ("token_replace", 0.3)]
-    assert final_arms(arms, 2.0) == [("real", 0.0), ("token", 2.0), ("balanced+token", 2.0), ("token_replace", 0.3)]
-    assert final_arms(arms, 0.0) == [("real", 0.0), ("token_replace", 0.3)]
+def test_the_table_says_what_its_arms_are_also_after_it_was_stored(helped: tuple[Sweep, SweepTable], tmp_path: Path):
+    table, run = helped[1], RunDirectory(str(tmp_path))
+    assert {arm.name for arm in table.arms} == {row.arm for row in table.rows}
+    run.save("sweep/table.json", table, "k")
+    stored = run.load("sweep/table.json", SweepTable)
+    assert stored == table
+    (on_top,) = [arm for arm in stored.arms if arm.name == "balanced+token"]
+    assert (on_top.source, on_top.control, on_top.is_balanced) == ("token", "balanced", True)
+
+
+@pytest.fixture
+def plugin_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that the package has never heard of."""
+    monkeypatch.setattr(ARMS, "_rows", dict(ARMS._rows))
+    both = {"is_balanced": True, "has_balanced_softmax": True}
+    ARMS.add(Arm(name="both", label="two at once", control="both", **both))
+    ARMS.add(Arm(name="both_raw", label="raw and two at once", source="raw", level="ratio", control="both", **both))
+    ARMS.add(Arm(name="raw_replace", label="raw instead", source="raw", level="probability", replaces=True))
+
+
+@pytest.mark.usefixtures("plugin_arms")
+def test_arms_of_a_plugin_go_from_the_plan_to_the_table():
+    world = World(0)
+    pools = pools_of(world, {4: 4, 5: 5}) | {(class_id, "raw"): world.draw(class_id, 16) for class_id in WEAK}
+    config = dataclasses.replace(
+        SWEEP, extra_arms=("both", "both_raw", "raw_replace"), replace_probabilities=(0.5,), negative_control=False
+    )
+    sweep = Sweep(pools, world)
+    table = sweep.table(config)
+    assert set(config.extra_arms) <= set(intent(question_of(pools, config)).arms)
+    run = {split: {(r.arm, r.ratio) for r in table.rows if r.split == split} for split in ("validation", "test")}
+    assert {("both", 0.0), ("both_raw", 1.0), ("both_raw", 4.0), ("raw_replace", 0.5)} <= run["validation"]
+    at = table.recommended_ratio
+    assert at > 0
+    assert {("both", 0.0), ("both_raw", at), ("raw_replace", 0.5)} <= run["test"]
+    assert ("both_raw", 5.0 - at) not in run["test"], "one ratio is shown"
+    assert {"both", "both_raw", "raw_replace"} <= {arm.name for arm in table.arms}
+    against = {(c.arm, c.against_arm) for c in table.contrasts}
+    assert ("both_raw", "both") in against and ("token", "both_raw") not in against
+    predictions = {t.arm: t.predictions for t in sweep.trials if (t.split, t.seed_index) == ("validation", 0)}
+    assert predictions["both"] != predictions["balanced"] != predictions["real"]
+    assert table.best_control in ("balanced", "both")
 
 
 def test_a_training_that_diverges_names_its_trial():
@@ -219,7 +262,7 @@ def test_a_training_that_diverges_names_its_trial():
         synthetic={},
         num_classes=NUM_CLASSES,
     )
-    plan = TrialPlan(arm="real", ratio=0.0, seed_index=2, split="validation")
+    plan = TrialPlan(arm=BASELINE, ratio=0.0, seed_index=2, split="validation")
     with pytest.raises(ValueError, match=r"trial validation\.real\.0\.2: logits are NaN"):
         run_trial(data, plan, CLASSIFIER, 0, None, SWEEP)
 
@@ -227,7 +270,7 @@ def test_a_training_that_diverges_names_its_trial():
 def test_the_second_stage_starts_from_the_first_and_sees_real_images_only():
     world = World(2)
     sweep = Sweep(pools_of(world, {4: 4, 5: 5}), world)
-    plan = TrialPlan(arm="token", ratio=4.0, seed_index=0, split="validation")
+    plan = TrialPlan(arm=judged_arm(), ratio=4.0, seed_index=0, split="validation")
     data = TrialData(
         train=sweep.train,
         train_ids=sweep.train_ids,
@@ -310,7 +353,7 @@ def table_of(flowers: Flowers, givers: tuple[str, ...], num_common: int) -> Swee
         train_ids=np.repeat(np.arange(len(TASK)), counts),
         augmented=None,
         evaluation=flowers.held_out,
-        synthetic={f"{i}/token": flowers.spare[giver] for i, giver in enumerate(givers)},
+        synthetic={(i, "token"): flowers.spare[giver] for i, giver in enumerate(givers)},
         num_classes=len(TASK),
     )
     config = dataclasses.replace(SWEEP, ratios=(2.0, 5.0))

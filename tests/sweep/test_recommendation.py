@@ -3,13 +3,32 @@
 import dataclasses
 
 import pytest
+from small_sweep import EVERY_ARM
 
+from flowerti.arms import ARMS, Arm, source_arms
 from flowerti.artifacts.records import SweepRow
 from flowerti.artifacts.sweep import SweepClassRow, SweepContrast
 from flowerti.config.experiment import SweepConfig
-from flowerti.sweep.recommendation import best_control, recommend, recommend_classes, warn
+from flowerti.sweep import recommendation
+from flowerti.tables import Table
 
 CONFIG = SweepConfig(num_bootstrap=100)
+
+
+def recommend(rows, config, arm="token", arms=EVERY_ARM):
+    return recommendation.recommend(rows, arms, config, arms[arm])
+
+
+def best_control(rows, config):
+    return recommendation.best_control(rows, EVERY_ARM, config).name
+
+
+def recommend_classes(class_rows, rows, config):
+    return recommendation.recommend_classes(class_rows, rows, EVERY_ARM, config, EVERY_ARM["token"])
+
+
+def warn(ratio, contrasts):
+    return recommendation.warn(ratio, contrasts, EVERY_ARM)
 
 
 def _made(arm, ratio, gain, p_value, rest_gain=0.0, split="validation"):
@@ -84,7 +103,7 @@ def test_controls_and_plain_prompts_that_do_as_well_are_named():
     ratio, sentence = recommend(rows, CONFIG)
     assert ratio == 2.0
     assert "a free control does as well: augmented (weak F1 0.620 against 0.600)" in sentence
-    assert "a prompt without token does as well: raw at ratio 1 (weak F1 0.610" in sentence
+    assert "a plain prompt does as well: raw at ratio 1 (weak F1 0.610" in sentence
     weaker = [row for row in rows if row.arm in ("real", "token", "balanced_softmax")]
     assert "does as well" not in recommend(weaker, CONFIG)[1]
 
@@ -121,6 +140,54 @@ def test_real_never_counts_as_a_rival_of_a_losing_arm():
 def test_another_arm_can_be_judged():
     rows = [REAL, _made("token", 1.0, 0.1, 0.001), _made("raw", 4.0, 0.1, 0.001)]
     assert recommend(rows, CONFIG, arm="raw")[0] == 4.0
+
+
+PLUGIN_ARMS = Table(
+    "arm of this sweep",
+    [
+        *ARMS,
+        *source_arms(),
+        Arm(name="slow", label="slow start"),
+        Arm(name="raw_balanced", label="r", source="raw", level="ratio", control="balanced", is_balanced=True),
+        Arm(name="shuffled_raw", label="s", source="raw", level="ratio", donor="next"),
+        Arm(name="half_lora", label="half", source="lora", level="ratio", has_balanced_softmax=True, control="real"),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("arm", "ratio", "said"),
+    [
+        ("slow", 0.0, "a free control does as well: slow (weak"),
+        ("repeated", 2.0, "a free control does as well: repeated at ratio 2 (weak"),
+        ("raw_balanced", 1.0, "a plain prompt does as well: raw_balanced at ratio 1 (weak"),
+        ("shuffled_raw", 1.0, ""),
+        ("half_lora", 1.0, ""),
+        ("lora", 1.0, ""),
+    ],
+)
+def test_what_costs_less_than_learning_is_named_whatever_arm_it_is(arm: str, ratio: float, said: str):
+    rows = [REAL, _made("token", 2.0, 0.1, 0.001), _made(arm, ratio, 0.2, 0.001)]
+    sentence = recommend(rows, CONFIG, arms=PLUGIN_ARMS)[1]
+    assert said in sentence
+    assert bool(said) == ("does as well" in sentence)
+
+
+def test_the_rule_is_told_of_other_images_that_cost_more_than_a_name():
+    rows = [REAL, *(_made(arm.name, 1.0, 0.1, 0.001) for arm in PLUGIN_ARMS if arm.source)]
+    told = recommendation.tell_of_others(rows, PLUGIN_ARMS, CONFIG)
+    assert [sentence.partition(": Use 1 ")[0] for sentence in told] == [
+        "The same rule for the images of arm lora (token and adapter)",
+        "The same rule for the images of arm half_lora (half)",
+    ]
+    assert recommendation.tell_of_others(rows[:1], PLUGIN_ARMS, CONFIG) == [], "they were not run"
+
+
+def test_an_arm_that_nobody_knows_is_refused():
+    rows = [REAL, _made("token", 1.0, 0.1, 0.001), _made("mixup", 0.0, 0.3, 0.001)]
+    for ask in (recommend, best_control):
+        with pytest.raises(ValueError, match="unknown arm of this sweep 'mixup'"):
+            ask(rows, CONFIG)
 
 
 def test_without_trials_of_the_arm_nothing_is_recommended():

@@ -13,6 +13,7 @@ from small_sweep import (
     TRUE_IDS,
     WEAK,
     analyse,
+    cell,
     explicit_replicate,
     loop_f1,
     loop_means,
@@ -22,31 +23,28 @@ from small_sweep import (
     summarise,
     trials_of,
 )
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 from torchmetrics.functional.classification import multiclass_recall
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.sweep.bootstrap import draw_resamples, resampled_f1
-from flowerti.sweep.statistics import holm_by, wilson
 
 
 def test_resampled_f1_is_that_of_explicitly_repeated_arrays():
     trials = small_sweep()
     cells = [trials_of(trials, "real", 0.0), trials_of(trials, "token", 2.0)]
-    predictions = np.array([[t.predictions for t in cell] for cell in cells])
+    predictions = np.array([[t.predictions for t in own] for own in cells])
     is_weak = np.isin(np.arange(NUM_CLASSES), WEAK)
     groups = np.stack([np.full(4, 0.25), is_weak / 2, ~is_weak / 2])
     seed_counts, image_counts = draw_resamples(TRUE_IDS, 3, 25, np.random.default_rng(1))
     fast = resampled_f1(predictions, TRUE_IDS, groups, seed_counts, image_counts)
     assert fast.both.shape == (3, 2, 25)
-    for arm, cell in enumerate(cells):
+    for arm, own in enumerate(cells):
         for b in range(25):
-            slow = explicit_replicate(cell, seed_counts[b], image_counts[:, b])
+            slow = explicit_replicate(own, seed_counts[b], image_counts[:, b])
             np.testing.assert_allclose(fast.both[:, arm, b], slow, atol=1e-12)
-            slow = explicit_replicate(cell, np.ones(3, int), image_counts[:, b])
+            slow = explicit_replicate(own, np.ones(3, int), image_counts[:, b])
             np.testing.assert_allclose(fast.images_only[:, arm, b], slow, atol=1e-12)
-        slow = [loop_means(TRUE_IDS, np.array(t.predictions)) for t in cell]
+        slow = [loop_means(TRUE_IDS, np.array(t.predictions)) for t in own]
         np.testing.assert_allclose(fast.seeds[:, arm].T, slow, atol=1e-12)
 
 
@@ -66,8 +64,8 @@ def test_means_and_gains_are_the_hand_counts():
     rows = summarise(trials)
     real = np.mean([loop_means(TRUE_IDS, np.array(t.predictions)) for t in trials[3:6]], axis=0)
     for row in rows:
-        cell = trials_of(trials, row.arm, row.ratio)
-        macro, weak, rest = np.mean([loop_means(TRUE_IDS, np.array(t.predictions)) for t in cell], axis=0)
+        own = trials_of(trials, row.arm, row.ratio)
+        macro, weak, rest = np.mean([loop_means(TRUE_IDS, np.array(t.predictions)) for t in own], axis=0)
         found = [row.macro_f1, row.weak_f1, row.rest_f1, row.weak_gain, row.rest_gain]
         np.testing.assert_allclose(found, [macro, weak, rest, weak - real[1], rest - real[2]])
         assert (row.split, row.num_seeds) == ("validation", 3)
@@ -101,8 +99,8 @@ def test_intervals_and_p_values_are_those_of_paired_explicit_resamples():
     keys = (("real", 0.0), ("token", 0.5), ("token", 2.0))
 
     def replicates(key, of_seeds):
-        cell = trials_of(trials, *key)
-        return np.array([explicit_replicate(cell, s, p) for s, p in zip(of_seeds, image_counts.T, strict=True)])
+        own = trials_of(trials, *key)
+        return np.array([explicit_replicate(own, s, p) for s, p in zip(of_seeds, image_counts.T, strict=True)])
 
     both = {key: replicates(key, seed_counts) for key in keys}
     images = {key: replicates(key, np.ones_like(seed_counts)) for key in keys}
@@ -140,13 +138,13 @@ def test_recalls_are_those_of_torchmetrics_and_their_intervals_those_of_scipy():
     rows = {(r.arm, r.ratio, r.class_name): r for r in analysis.class_rows()}
     assert len(rows) == 4 * len(WEAK)
     for (arm, ratio, name), row in rows.items():
-        cell, class_id = trials_of(trials, arm, ratio), NAMES.index(name)
+        own, class_id = trials_of(trials, arm, ratio), NAMES.index(name)
         assert row.num_images == (TRUE_IDS == class_id).sum()
-        assert row.recall == pytest.approx(np.mean([_reference_recall(t.predictions, class_id) for t in cell]))
-        assert row.f1 == pytest.approx(np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in cell]))
+        assert row.recall == pytest.approx(np.mean([_reference_recall(t.predictions, class_id) for t in own]))
+        assert row.f1 == pytest.approx(np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in own]))
     for row in analysis.rows():
-        cell = trials_of(trials, row.arm, row.ratio)
-        expected = np.mean([[_reference_recall(t.predictions, c) for c in range(4)] for t in cell])
+        own = trials_of(trials, row.arm, row.ratio)
+        expected = np.mean([[_reference_recall(t.predictions, c) for c in range(4)] for t in own])
         assert row.balanced_accuracy == pytest.approx(expected)
 
 
@@ -182,33 +180,16 @@ def test_a_class_is_compared_with_its_own_images_shown_again():
             assert (row.content_gain, row.content_holm_p) == (0.0, 1.0), "there is nothing to compare with"
             continue
         class_id = NAMES.index(row.class_name)
-        own, other = (
+        of_token, of_repeated = (
             np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), class_id) for t in trials_of(trials, arm, 2.0)])
             for arm in ("token", "repeated")
         )
-        assert row.content_gain == pytest.approx(own - other)
+        assert row.content_gain == pytest.approx(of_token - of_repeated)
     # with one weak class there is nothing to adjust but the ratios, and its contrast is the arm's
     (alone,) = [r for r in analyse(trials, weak_ids=[1]).class_rows() if (r.arm, r.ratio) == ("token", 2.0)]
-    contrast = analyse(trials, weak_ids=[1]).contrast("token", 2.0, "repeated", 2.0)
+    contrast = analyse(trials, weak_ids=[1]).contrast(cell("token", 2.0), cell("repeated", 2.0))
     assert alone.content_gain == pytest.approx(contrast.difference)
     assert alone.content_holm_p == pytest.approx(min(1.0, 2 * contrast.p))
-
-
-def test_holm_is_the_step_down_rule():
-    """Holm 1979: the k-th smallest of m times m - k + 1, made monotone."""
-    p_values, families = [0.01, 0.04, 0.03, 0.2, 0.5], ["a", "a", "a", "b", "b"]
-    assert holm_by(p_values, families) == pytest.approx([0.03, 0.06, 0.06, 0.4, 0.5])
-
-
-def test_holm_and_wilson_are_those_of_statsmodels():
-    rng = np.random.default_rng(0)
-    for num in (1, 4, 9):
-        p_values = rng.random(num) ** 3
-        expected = multipletests(p_values, method="holm")[1]
-        np.testing.assert_allclose(holm_by(p_values.tolist(), [0] * num), expected, atol=1e-12)
-    for share in (0.0, 0.13, 0.5, 1.0):
-        expected = proportion_confint(share * 17, 17, method="wilson")
-        assert wilson(share, 17) == pytest.approx(expected, abs=1e-12)
 
 
 def test_groups_follow_the_number_of_training_images():
@@ -217,8 +198,8 @@ def test_groups_follow_the_number_of_training_images():
     rows = {(r.arm, r.ratio, r.group): r for r in analysis.group_rows()}
     assert {group for *_, group in rows} == {"many", "medium", "few"}
     assert {r.num_classes for r in rows.values() if r.group == "few"} == {2}
-    cell = trials_of(trials, "token", 2.0)
-    expected = [np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), c) for t in cell]) for c in range(4)]
+    own = trials_of(trials, "token", 2.0)
+    expected = [np.mean([loop_f1(TRUE_IDS, np.array(t.predictions), c) for t in own]) for c in range(4)]
     assert rows["token", 2.0, "few"].f1 == pytest.approx((expected[1] + expected[2]) / 2)
     assert rows["token", 2.0, "many"].f1 == pytest.approx(expected[0])
     assert rows["real", 0.0, "few"].gain == 0
@@ -228,7 +209,7 @@ def test_groups_follow_the_number_of_training_images():
 def test_a_contrast_with_real_is_the_gain_of_the_row():
     analysis = analyse(small_sweep())
     row = row_of(analysis.rows(), "token", 2.0)
-    found = analysis.contrast("token", 2.0, "real", primary=True)
+    found = analysis.contrast(cell("token", 2.0), cell("real"), primary=True)
     assert (found.difference, found.low, found.high, found.p) == (
         row.weak_gain,
         row.weak_gain_low,
@@ -237,7 +218,7 @@ def test_a_contrast_with_real_is_the_gain_of_the_row():
     )
     copies = [dataclasses.replace(t, arm="repeated") for t in small_sweep() if (t.arm, t.ratio) == ("token", 0.5)]
     beside = analyse(small_sweep() + [dataclasses.replace(t, ratio=2.0) for t in copies])
-    content = beside.contrast("token", 2.0, "repeated", 2.0)
+    content = beside.contrast(cell("token", 2.0), cell("repeated", 2.0))
     row = row_of(beside.rows(), "token", 2.0)
     assert (row.content_gain, row.content_gain_low, row.content_gain_high, row.content_gain_p) == (
         content.difference,
@@ -246,8 +227,8 @@ def test_a_contrast_with_real_is_the_gain_of_the_row():
         content.p,
     )
     assert row_of(beside.rows(), "token", 0.5).content_gain_p == 1, "there is no control at this ratio"
-    turned = analysis.contrast("real", 0.0, "token", 2.0)
+    turned = analysis.contrast(cell("real"), cell("token", 2.0))
     assert turned.difference == -found.difference
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
     with pytest.raises(ValueError, match="no trial of raw at ratio 2"):
-        analysis.contrast("raw", 2.0, "real")
+        analysis.contrast(cell("raw", 2.0), cell("real"))

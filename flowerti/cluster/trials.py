@@ -1,0 +1,165 @@
+"""Trials of the sweep through Ray Tune: each is the plain function `sweep.trial.run_trial` on arrays that all share.
+
+A trial ends as a file in the run directory. This module does not know which trials there are, nor what they are for.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+from ray import tune
+
+from flowerti.artifacts import layout
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.cluster.features import BackboneChoice
+from flowerti.cluster.image_sets import classifier_backbone
+from flowerti.cluster.session import device_of, notes_place
+from flowerti.config.experiment import ClassifierConfig, ClusterConfig, SweepConfig
+from flowerti.features.backbones import load_backbone
+from flowerti.progress import Progress
+from flowerti.study import Study
+from flowerti.sweep.rounds import TrialPlan
+from flowerti.sweep.trial import run_trial
+from flowerti.sweep.trial_data import TrialData
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+_TELL_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialToRun:
+    """A trial, and the key that its file will have."""
+
+    plan: TrialPlan
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Setting:
+    """What every trial needs besides the shared arrays."""
+
+    trials: list[TrialToRun]
+    run: RunDirectory
+    classifier: ClassifierConfig
+    sweep: SweepConfig
+    backbone: BackboneChoice
+    run_seed: int
+    num_threads: int
+    device: str
+    """Where a network is trained, "cpu" or "cuda"; heads on features stay on the CPU."""
+
+
+def train_trials(study: Study, data: ray.ObjectRef, trials: list[TrialToRun], progress: Progress) -> list[str]:
+    """Run trials and leave their files in the run directory.
+
+    Args:
+        study: the run.
+        data: `TrialData` in the object store.
+        trials: those to run.
+        progress: is told how many are done.
+
+    Returns:
+        One sentence for each trial that failed.
+    """
+    experiment, cluster = study.experiment, study.experiment.cluster
+    setting = _Setting(
+        trials=trials,
+        run=study.run,
+        classifier=experiment.classifier,
+        sweep=experiment.sweep,
+        backbone=classifier_backbone(study),
+        run_seed=experiment.seed,
+        num_threads=cluster.num_threads_per_worker,
+        device=device_of(cluster),
+    )
+    with tempfile.TemporaryDirectory(prefix="flowerti-tune-") as scratch:
+        results = run_points(
+            tune.with_parameters(_train_point, data=[data], setting=setting),
+            len(trials),
+            cluster,
+            experiment.sweep.max_concurrent_trials,
+            *notes_place(study.run, scratch, layout.SWEEP_NOTES),
+            progress=progress,
+        )
+    return [f"{trials[r.config['point']].plan.name}: {r.error}" for r in results if r.error and r.config]
+
+
+def _train_point(point: dict[str, int], data: list[ray.ObjectRef], setting: _Setting) -> None:
+    """Tune's trainable: one trial from its number to its file. Module level, so that it travels by name."""
+    torch.set_num_threads(setting.num_threads)
+    shared: TrialData = ray.get(data[0])
+    trial, choice = setting.trials[point["point"]], setting.backbone
+    is_full = setting.classifier.mode == "full"
+    backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
+    if backbone is not None:
+        backbone.module.to(setting.device)
+    outcome = run_trial(shared, trial.plan, setting.classifier, setting.run_seed, backbone, setting.sweep)
+    setting.run.save(layout.trial(trial.plan.name), outcome, trial.key)
+    tune.report({"num_steps": outcome.num_steps})
+
+
+class _Counter(tune.Callback):
+    """Tells how many trials have ended, failed ones too."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._done, self._total, self._progress, self._told_s = 0, total, progress, time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing of it enters Tune's notes: listeners need not be picklable, and no notes are read back."""
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's hook for a trial that ended well."""
+        self._count()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's hook for a trial that has no attempt left."""
+        self._count()
+
+    def _count(self) -> None:
+        self._done += 1
+        if self._done == self._total or time.monotonic() - self._told_s >= _TELL_EVERY_S:
+            self._told_s = time.monotonic()
+            self._progress.advance(self._done, self._total, "trials")
+
+
+def run_points(
+    trainable: Callable[..., Any],
+    num_points: int,
+    cluster: ClusterConfig,
+    max_concurrent: int,
+    storage: str,
+    filesystem: "FileSystem | None" = None,
+    progress: Progress | None = None,
+) -> tune.ResultGrid:
+    """Have Tune call a trainable with {"point": 0}, {"point": 1} and so on, reusing its workers.
+
+    Args:
+        trainable: gets the point.
+        num_points: how many.
+        cluster: resources of a trial and attempts at one.
+        max_concurrent: trials at once; 0 lets the cluster's resources decide.
+        storage: where Tune may keep notes; nothing of them is read back.
+        filesystem: what `storage` is a path of; the local disk where it is None.
+        progress: is told how many are done.
+    """
+    resources = {"cpu": cluster.num_cpus_per_worker, "gpu": cluster.num_gpus_per_worker}
+    return tune.Tuner(
+        tune.with_resources(trainable, resources),
+        param_space={"point": tune.grid_search(list(range(num_points)))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=max_concurrent or None, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=storage,
+            storage_filesystem=filesystem,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=cluster.max_retries_per_class),
+            callbacks=[_Counter(num_points, progress or Progress())],
+        ),
+    ).fit()

@@ -1,0 +1,64 @@
+"""Groups of classes over which the sweep averages F1: all, weak, the rest, single weak ones, and groups by size.
+
+This module knows nothing about arms or predictions.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from flowerti.data.long_tail import SHOT_GROUPS, ShotGroup, shot_group
+from flowerti.sweep.question import SweepQuestion
+
+ALL, WEAK, REST, FIRST_CLASS = range(4)
+"""Places of groups: each weak class has one of its own from FIRST_CLASS on, then come the groups by size."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassGroups:
+    """Groups of classes over which F1 is averaged: all, weak, rest, each weak class, and groups by training images."""
+
+    weak: list[int]
+    by_size: list[tuple[ShotGroup, list[int]]]
+    weights: Float64[np.ndarray, "groups classes"]
+    """Of each class in a group's mean."""
+    num_images: list[float]
+    """Images of one class, in the mean over the group's classes: what the small-sample factor is taken for."""
+
+
+def class_groups(question: SweepQuestion, true_ids: Int64[np.ndarray, " num"]) -> ClassGroups:
+    """The groups of a sweep's classes.
+
+    Raises:
+        ValueError: no class is weak, or every one, or a class id is out of range.
+    """
+    everyone = list(range(len(question.class_names)))
+    weak = _check_weak(len(everyone), question.weak_ids)
+    by_size = _by_size(question.num_train)
+    rest = [i for i in everyone if i not in weak]
+    members = [everyone, weak, rest, *([i] for i in weak), *(ids for _, ids in by_size)]
+    support = np.bincount(true_ids, minlength=len(everyone))
+    return ClassGroups(
+        weak=weak,
+        by_size=by_size,
+        weights=np.array([np.isin(everyone, ids) / len(ids) for ids in members]),
+        num_images=[max(2.0, float(support[ids].mean())) for ids in members],
+    )
+
+
+def _check_weak(num_classes: int, weak_ids: Iterable[int]) -> list[int]:
+    weak = sorted(set(weak_ids))
+    if not weak or weak[0] < 0 or weak[-1] >= num_classes:
+        raise ValueError(f"weak_ids: {weak}; name at least one class id in [0, {num_classes})")
+    if len(weak) == num_classes:
+        raise ValueError("weak_ids: every class is weak; leave one out to watch for harm")
+    return weak
+
+
+def _by_size(num_train: Sequence[int]) -> list[tuple[ShotGroup, list[int]]]:
+    members: dict[ShotGroup, list[int]] = {name: [] for name in SHOT_GROUPS}
+    for class_id, num in enumerate(num_train):
+        members[shot_group(num)].append(class_id)
+    return [(name, ids) for name, ids in members.items() if ids]

@@ -1,0 +1,21 @@
+"""What the sweep asks, besides the images; this module does not know how it is answered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flowerti.config.experiment import SweepConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepQuestion:
+    """What the sweep asks, besides the images."""
+
+    config: SweepConfig
+    class_names: tuple[str, ...]
+    weak_ids: list[int]
+    """Class ids of the weak classes: at least one, and not all."""
+    num_train: list[int]
+    """Real training images of each class; empty where no groups of classes are wanted."""
+    pools: Mapping[str, int]
+    """Weak classes that have images, by source."""
+    run_seed: int

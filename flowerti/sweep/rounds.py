@@ -1,0 +1,115 @@
+"""Which trials the sweep runs, round by round: every arm at its numbers, and how many trainings that makes.
+
+What the protocol runs and what `flowerti plan` counts are the same lists. This module does not know how a trial is
+trained or judged.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from flowerti.arms import ARMS, BASELINE, Arm, judged_arm, source_arms, stacked
+from flowerti.config.experiment import SweepConfig
+from flowerti.data.dataset import Split
+from flowerti.sources import SOURCES
+from flowerti.tables import Table
+
+
+class Cell(NamedTuple):
+    """An arm at one of its numbers."""
+
+    arm: Arm
+    ratio: float
+    """0, a ratio, or a probability, as the arm's level says."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialPlan:
+    """What tells one trial from another."""
+
+    arm: Arm
+    ratio: float
+    seed_index: int
+    split: Split
+
+    @property
+    def name(self) -> str:
+        """A readable name, safe as a file name."""
+        return f"{self.split}.{self.arm.name}.{self.ratio:g}.{self.seed_index}"
+
+
+def plan_trials(cells: Sequence[Cell], num_seeds: int, split: Split) -> list[TrialPlan]:
+    """Every cell with all seeds."""
+    return [
+        TrialPlan(arm=arm, ratio=ratio, seed_index=index, split=split)
+        for arm, ratio in cells
+        for index in range(num_seeds)
+    ]
+
+
+def arms_of(cells: Sequence[Cell]) -> Table[Arm]:
+    """The arms of some cells by name, each once, in their order."""
+    return Table("arm of this sweep", dict.fromkeys(cell.arm for cell in cells))
+
+
+def first_round(config: SweepConfig, pools: Mapping[str, int]) -> list[Cell]:
+    """All arms on validation that depend on no result.
+
+    Args:
+        config: free and extra arms, ratios, probabilities and switches.
+        pools: weak classes that have images, by source.
+
+    Raises:
+        ValueError: an arm is unknown, or two different ones have one name.
+    """
+    free = [ARMS[name] for name in config.free_arms]
+    standing = [arm for arm in ARMS if arm.is_standing and (arm.donor == "own" or config.negative_control)]
+    extra = [ARMS[name] for name in config.extra_arms]
+    arms = dict.fromkeys([*free, *source_arms(), *standing, *extra])
+    return [Cell(arm, number) for arm in arms if _has_images(arm, pools) for number in _numbers(arm, config)]
+
+
+def second_round(config: SweepConfig, pools: Mapping[str, int], first: Sequence[Cell], best_control: Arm) -> list[Cell]:
+    """The judged source on top of the best control, on validation; nothing where no control is better than real."""
+    judged = judged_arm()
+    if not config.on_best_control or best_control.name == BASELINE.name or not _has_images(judged, pools):
+        return []
+    arm = stacked(best_control, SOURCES[judged.source])
+    if arm.name in arms_of(first):  # named in extra_arms
+        return []
+    return [Cell(arm, ratio) for ratio in _numbers(arm, config)]
+
+
+def final_round(cells: Sequence[Cell], ratio: float) -> list[Cell]:
+    """What opens the test split: arms with a ratio at the one that is given, all others at all their numbers."""
+    return [cell for cell in cells if cell.arm.level != "ratio" or cell.ratio == ratio]
+
+
+def count_trials(config: SweepConfig, pools: Mapping[str, int]) -> int:
+    """Trainings of all rounds: the most that there can be, which is when a control is better than real.
+
+    Args:
+        config: arms, ratios and seeds.
+        pools: weak classes that have images, by source.
+
+    Raises:
+        ValueError: an arm is unknown, or two different ones have one name.
+    """
+    first = first_round(config, pools)
+    controls = [cell.arm for cell in first if cell.arm.is_control]
+    second = max((second_round(config, pools, first, control) for control in controls), key=len, default=[])
+    cells = [*first, *second]
+    # one ratio is shown on test, whichever it is; none where the judged source has no images
+    ratio = config.ratios[0] if _has_images(judged_arm(), pools) else 0.0
+    return config.num_seeds * (len(cells) + len(final_round(cells, ratio)))
+
+
+def _has_images(arm: Arm, pools: Mapping[str, int]) -> bool:
+    """Whether enough classes have images of the arm's source: a class cannot swap images with itself."""
+    return not arm.pool or pools.get(arm.pool, 0) >= (2 if arm.donor == "next" else 1)
+
+
+def _numbers(arm: Arm, config: SweepConfig) -> list[float]:
+    if arm.level == "none":
+        return [0.0]
+    return sorted(config.ratios if arm.level == "ratio" else config.replace_probabilities)

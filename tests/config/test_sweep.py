@@ -1,0 +1,55 @@
+"""Which arms a sweep may be asked for."""
+
+import dataclasses
+
+import pytest
+
+from flowerti.arms import ARMS, Arm
+from flowerti.config.presets import demo
+from flowerti.config.sweep import SweepConfig
+
+
+@pytest.fixture(autouse=True)
+def _plugin_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ARMS, "_rows", dict(ARMS._rows))
+    ARMS.add(Arm(name="slow", label=""))
+    ARMS.add(Arm(name="raw_balanced", label="", source="raw", level="ratio", control="balanced", is_balanced=True))
+    ARMS.add(Arm(name="raw_replace", label="", source="raw", level="probability", replaces=True))
+    ARMS.add(Arm(name="lost", label="", source="raw", level="ratio", control="nowhere"))
+    ARMS.add(Arm(name="unlike", label="", source="raw", level="ratio", is_balanced=True))
+
+
+def test_rows_of_a_plugin_can_be_asked_for():
+    config = SweepConfig(
+        free_arms=("real", "slow"), extra_arms=("raw_balanced", "raw_replace"), replace_probabilities=(0.5,)
+    )
+    dataclasses.replace(demo(), sweep=config)
+    SweepConfig(extra_arms=("slow", "repeated"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"free_arms": ("real", "mixup")}, "sweep.free_arms names unknown mixup: choose among real, balanced"),
+        ({"free_arms": ("real", "repeated")}, "sweep.free_arms names repeated, which is no control"),
+        ({"free_arms": ("real", "shuffled_token")}, "sweep.free_arms names shuffled_token, which is no control"),
+        ({"free_arms": ("real", "real")}, "sweep.free_arms names an arm twice"),
+        ({"free_arms": ("balanced",)}, "sweep.free_arms must contain 'real'"),
+        ({"extra_arms": ("mixup",)}, "sweep.extra_arms names unknown mixup"),
+        ({"extra_arms": ("slow", "slow")}, "sweep.extra_arms names an arm twice"),
+        ({"extra_arms": ("raw_replace",)}, "runs at sweep.replace_probabilities: give some"),
+        ({"extra_arms": ("lost",)}, "whose control 'nowhere' is no arm that treats images as it does"),
+        ({"extra_arms": ("unlike",)}, "whose control 'real' is no arm that treats images as it does"),
+    ],
+)
+def test_unfit_arms_are_refused(settings: dict, problem: str):
+    with pytest.raises(ValueError, match=problem):
+        SweepConfig(**settings)
+
+
+def test_an_extra_arm_needs_its_source():
+    tokens = dataclasses.replace(demo().sampling, sources=("token",))
+    with pytest.raises(
+        ValueError, match=r"sweep\.extra_arms names raw_balanced, which needs 'raw' in sampling\.sources"
+    ):
+        dataclasses.replace(demo(), sampling=tokens, sweep=SweepConfig(extra_arms=("raw_balanced",)))

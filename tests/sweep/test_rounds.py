@@ -1,0 +1,221 @@
+"""Which trials are run: lists by hand, and that what is counted before a run is what the protocol then asks for."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from flowerti.arms import ARMS, BASELINE, Arm
+from flowerti.artifacts.records import Trial
+from flowerti.config.experiment import Experiment, SamplingConfig, SweepConfig
+from flowerti.config.presets import demo
+from flowerti.plan import num_trials
+from flowerti.sources import SOURCES
+from flowerti.sweep.protocol import intent, run_sweep
+from flowerti.sweep.question import SweepQuestion
+from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, count_trials, final_round, first_round, second_round
+
+CONFIG = SweepConfig(ratios=(2.0, 1.0), free_arms=("real", "balanced"), replace_probabilities=(0.5, 0.3))
+
+
+@pytest.fixture(autouse=True)
+def _plugin_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that the package has never heard of, one of each kind."""
+    monkeypatch.setattr(ARMS, "_rows", dict(ARMS._rows))
+    ARMS.add(Arm(name="slow", label="a free arm"))
+    ARMS.add(Arm(name="raw_balanced", label="", source="raw", level="ratio", control="balanced", is_balanced=True))
+    ARMS.add(Arm(name="shuffled_raw", label="", source="raw", level="ratio", donor="next"))
+    ARMS.add(Arm(name="raw_replace", label="", source="raw", level="probability", replaces=True))
+    ARMS.add(Arm(name="balanced+token", label="", source="token", level="ratio", control="balanced", is_balanced=True))
+
+
+def planned(config: SweepConfig, pools: dict[str, int]) -> list[tuple[str, float]]:
+    return [(arm.name, ratio) for arm, ratio in first_round(config, pools)]
+
+
+def test_the_first_round():
+    free = [("real", 0.0), ("balanced", 0.0)]
+    assert planned(CONFIG, {}) == free
+    assert planned(CONFIG, {"raw": 3}) == [*free, ("raw", 1.0), ("raw", 2.0)]
+    one_token = planned(CONFIG, {"token": 1})
+    assert ("shuffled_token", 1.0) not in one_token, "one class has nobody to swap with"
+    with_adapter = planned(CONFIG, {"token": 1, "lora": 1})
+    assert [arm for arm in with_adapter if arm not in one_token] == [("lora", 1.0), ("lora", 2.0)]
+    both = planned(CONFIG, {"token": 2})
+    assert both[2:] == [
+        ("token", 1.0),
+        ("token", 2.0),
+        ("repeated", 1.0),
+        ("repeated", 2.0),
+        ("shuffled_token", 1.0),
+        ("shuffled_token", 2.0),
+        ("token_replace", 0.3),
+        ("token_replace", 0.5),
+    ]
+    without = dataclasses.replace(CONFIG, negative_control=False, replace_probabilities=())
+    assert planned(without, {"token": 2}) == both[:6]
+
+
+def test_extra_arms_run_at_their_own_level_and_once():
+    names = ("slow", "raw_balanced", "shuffled_raw", "raw_replace", "repeated", "shuffled_token")
+    extra = dataclasses.replace(CONFIG, extra_arms=names, negative_control=False)
+    usual = planned(dataclasses.replace(extra, extra_arms=()), {"token": 2, "raw": 2})
+    more = planned(extra, {"token": 2, "raw": 2})
+    assert more[: len(usual)] == usual
+    assert more[len(usual) :] == [
+        ("slow", 0.0),
+        ("raw_balanced", 1.0),
+        ("raw_balanced", 2.0),
+        ("shuffled_raw", 1.0),
+        ("shuffled_raw", 2.0),
+        ("raw_replace", 0.3),
+        ("raw_replace", 0.5),
+        ("shuffled_token", 1.0),
+        ("shuffled_token", 2.0),
+    ], "repeated stands in every sweep already"
+    without = [name for name, _ in planned(extra, {"token": 2})]
+    assert without == [*(name for name, _ in usual if name != "raw"), "slow", *["shuffled_token"] * 2], (
+        "no image, no arm"
+    )
+
+
+def test_the_second_round_is_on_top_of_the_best_control():
+    first, pools = first_round(CONFIG, {"token": 2}), {"token": 2}
+    found = second_round(CONFIG, pools, first, ARMS["balanced"])
+    assert [(arm.name, ratio) for arm, ratio in found] == [("balanced+token", 1.0), ("balanced+token", 2.0)]
+    kinds = {(cell.arm.source, cell.arm.control, cell.arm.is_balanced) for cell in found}
+    assert kinds == {("token", "balanced", True)}
+    assert second_round(CONFIG, pools, first, BASELINE) == []
+    assert second_round(CONFIG, {"raw": 2}, first, ARMS["balanced"]) == []
+    off = dataclasses.replace(CONFIG, on_best_control=False)
+    assert second_round(off, pools, first, ARMS["balanced"]) == []
+    named = dataclasses.replace(CONFIG, extra_arms=("balanced+token",))
+    assert second_round(named, pools, first_round(named, pools), ARMS["balanced"]) == [], "it was run already"
+
+
+def test_the_final_round():
+    cells = [Cell(BASELINE, 0.0), Cell(ARMS["repeated"], 1.0), Cell(ARMS["repeated"], 2.0)]
+    cells += [Cell(ARMS["token_replace"], 0.3), Cell(ARMS["token_replace"], 1.0)]
+    assert final_round(cells, 2.0) == [cells[0], *cells[2:]]
+    assert final_round(cells, 0.0) == [cells[0], *cells[3:]]
+
+
+def test_two_arms_of_one_name_are_refused():
+    ARMS.add(Arm(name="token", label="no source's"))
+    with pytest.raises(ValueError, match="'token' is a source of images and an arm: rename one"):
+        first_round(CONFIG, {})
+    with pytest.raises(ValueError, match="'real' exists already"):
+        arms_of([Cell(BASELINE, 0.0), Cell(dataclasses.replace(BASELINE, label="other"), 0.0)])
+
+
+WEAK, TRUE_IDS = [1, 2], np.repeat(np.arange(4), 6)
+
+
+class FakeTraining:
+    """Counts what it is asked to train, and guesses better under a control if it is told to."""
+
+    def __init__(self, helps: bool) -> None:
+        self.helps, self.plans = helps, []
+
+    def __call__(self, plans: list[TrialPlan]) -> tuple[list[Trial], list[str]]:
+        self.plans += plans
+        return [self._trial(plan) for plan in plans], []
+
+    def _trial(self, plan: TrialPlan) -> Trial:
+        is_right = self.helps and plan.arm.is_control and plan.arm.name != BASELINE.name
+        predictions = TRUE_IDS.copy()
+        if not is_right:
+            predictions[np.isin(TRUE_IDS, WEAK)] = 0
+        return Trial(
+            arm=plan.arm.name,
+            ratio=plan.ratio,
+            seed_index=plan.seed_index,
+            split=plan.split,
+            predictions=predictions.tolist(),
+            num_steps=1,
+            num_synthetic=0,
+        )
+
+
+def what_is_run(config: SweepConfig, pools: dict[str, int], helps: bool) -> list[TrialPlan]:
+    """What the protocol asks for, where controls help or not."""
+    question = SweepQuestion(
+        config=config, class_names=tuple("abcd"), weak_ids=WEAK, num_train=[9] * 4, pools=pools, run_seed=0
+    )
+    training = FakeTraining(helps)
+    table = run_sweep(question, lambda split: TRUE_IDS, training)
+    assert (table.best_control != BASELINE.name) == (helps and has_control(config))
+    stated = {name.replace("<best control>", table.best_control) for name in intent(question).arms}
+    run = {plan.arm.name for plan in training.plans}
+    assert run == stated - {"real+token"}, "nothing is put on top of real"
+    return training.plans
+
+
+def switches() -> Iterator[SweepConfig]:
+    """Every combination of free arms and switches; of ratios, seeds and extra arms a few."""
+    for free, negative, on_best, shares, extra in itertools.product(
+        [("real",), ("real", "balanced", "augmented")],
+        [False, True],
+        [False, True],
+        [(), (0.3, 1.0)],
+        [(), ("slow",), ("raw_balanced", "shuffled_token"), ("raw_replace", "shuffled_raw")],
+    ):
+        if "raw_replace" in extra and not shares:
+            continue  # refused when the config is built
+        place = len(free) // 2 + negative + on_best + len(shares) + len(extra)
+        yield SweepConfig(
+            ratios=(1.0,) if place % 2 else (0.5, 2.0),
+            num_seeds=1 + place % 2,
+            num_bootstrap=100,
+            free_arms=free,
+            negative_control=negative,
+            on_best_control=on_best,
+            replace_probabilities=shares,
+            extra_arms=extra,
+        )
+
+
+POOLS = [
+    {},
+    {"raw": 2},
+    {"token": 1},
+    {"raw": 1, "token": 2},
+    {source.name: 2 for source in SOURCES},
+]
+
+
+def num_stacked(config: SweepConfig, pools: dict[str, int]) -> int:
+    """Of the maximum those trials that need a control that is better than real: counted from the config alone."""
+    is_stacked = config.on_best_control and pools.get("token", 0) > 0 and has_control(config)
+    return config.num_seeds * (len(config.ratios) + 1) if is_stacked else 0
+
+
+def has_control(config: SweepConfig) -> bool:
+    return len(config.free_arms) > 1 or "slow" in config.extra_arms
+
+
+@pytest.mark.parametrize("pools", POOLS, ids=lambda pools: "+".join(f"{n}x{name}" for name, n in pools.items()))
+def test_the_count_is_what_the_protocol_runs(pools: dict[str, int]):
+    for config in switches():
+        counted, spared = count_trials(config, pools), num_stacked(config, pools)
+        assert len(what_is_run(config, pools, helps=True)) == counted, config
+        assert len(what_is_run(config, pools, helps=False)) == counted - spared, config
+
+
+def test_a_stacked_arm_that_is_named_is_counted_once():
+    config = dataclasses.replace(CONFIG, extra_arms=("balanced+token",), num_bootstrap=100)
+    pools = {"token": 2}
+    plans = what_is_run(config, pools, helps=True)
+    assert len(plans) == len(set(plans)) == count_trials(config, pools)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 7])
+@pytest.mark.parametrize("sources", [("token",), ("raw", "token"), ("raw", "alternative_name", "token", "lora")])
+def test_the_plan_of_a_run_counts_the_same(sources: tuple[str, ...], num_classes: int):
+    experiment: Experiment = dataclasses.replace(
+        demo(), sampling=SamplingConfig(sources=sources), sweep=dataclasses.replace(CONFIG, num_bootstrap=100)
+    )
+    plans = what_is_run(experiment.sweep, dict.fromkeys(sources, num_classes), helps=True)
+    assert num_trials(experiment, num_classes) == len(plans)

@@ -1,0 +1,96 @@
+"""Arms by hand: what the rows say, what is made from sources, and what contradicts itself."""
+
+import pickle
+
+import pytest
+
+from flowerti import arms
+from flowerti.arms import ARMS, BASELINE, Arm, arm_of, judged_arm, repeating_arm, source_arms, stacked
+from flowerti.sources import SOURCES
+
+
+def test_every_row_keeps_what_it_says_of_its_control():
+    for arm in ARMS:
+        assert ARMS[arm.control].is_control
+        assert ARMS[arm.control].treatment == arm.treatment
+        assert not arm.pool or arm.pool in SOURCES
+        assert arm.is_control == (arm.level == "none")
+    assert [arm.name for arm in ARMS if arm.is_control] == ["real", "balanced", "balanced_softmax", "augmented"]
+    assert {arm.name for arm in ARMS if arm.is_standing} == {"repeated", "shuffled_token", "token_replace"}
+
+
+def test_sources_have_arms_of_their_own():
+    assert [arm.name for arm in source_arms()] == [source.name for source in SOURCES if source.is_arm]
+    assert judged_arm() == arm_of(SOURCES["token"])
+    assert {arm.name for arm in source_arms() if arm.is_plain_prompt} == {"raw", "alternative_name", "latin_name"}
+    assert not any(arm.is_free or arm.repeats or arm.replaces for arm in source_arms())
+
+
+def test_a_source_on_top_of_a_control_is_treated_as_that_control():
+    for control in (arm for arm in ARMS if arm.is_control):
+        arm = stacked(control, SOURCES["lora"])
+        assert (arm.name, arm.source, arm.level) == (f"{control.name}+lora", "lora", "ratio")
+        assert (arm.control, arm.treatment) == (control.name, control.treatment)
+        assert not arm.is_plain_prompt
+
+
+def test_the_pool_is_the_source_whose_images_are_counted():
+    assert (ARMS["repeated"].pool, ARMS["repeated"].is_free) == ("token", True)
+    assert (ARMS["shuffled_token"].pool, ARMS["shuffled_token"].is_free) == ("token", False)
+    assert (BASELINE.pool, BASELINE.is_free) == ("", True)
+
+
+def test_what_no_training_depends_on_can_be_left_out():
+    arm = Arm(name="a", label="one", source="raw", level="ratio", control="real", is_standing=True)
+    other = Arm(name="a", label="two", source="raw", level="ratio", control="balanced")
+    assert arm.as_trained() == other.as_trained()
+    assert arm.as_trained() != Arm(name="a", label="", source="raw", level="ratio", donor="next").as_trained()
+
+
+def test_an_arm_travels_without_its_table():
+    arm = Arm(name="nowhere", label="in no table", source="unheard_of", level="ratio")
+    assert pickle.loads(pickle.dumps(arm)) == arm
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"name": "a/b"}, "its name must be letters"),
+        ({"name": ""}, "its name must be letters"),
+        ({"name": "a b"}, "its name must be letters"),
+        ({"source": "raw", "repeats": "raw", "level": "ratio"}, "both a source and repeats"),
+        ({"source": "raw"}, "level must be 'none' where"),
+        ({"level": "ratio"}, "level must be 'none' where"),
+        ({"repeats": "raw"}, "level must be 'none' where"),
+        ({"source": "raw", "level": "probability"}, "level 'probability' and replaces go together"),
+        ({"source": "raw", "level": "ratio", "replaces": True}, "level 'probability' and replaces go together"),
+        ({"repeats": "raw", "level": "probability", "replaces": True}, "need a source"),
+        ({"repeats": "raw", "level": "ratio", "donor": "next"}, "need a source"),
+    ],
+)
+def test_an_arm_that_contradicts_itself_is_refused(fields: dict, problem: str):
+    with pytest.raises(ValueError, match=problem):
+        Arm(**{"name": "a", "label": "", **fields})
+
+
+def test_which_arm_shows_real_images_again_as_often():
+    token, raw = (arm_of(SOURCES[name]) for name in ("token", "raw"))
+    repeated = ARMS["repeated"]
+    assert repeating_arm(ARMS, token) == repeating_arm(ARMS, raw) == repeated
+    assert repeating_arm(ARMS, stacked(ARMS["balanced"], SOURCES["token"])) == repeated
+    for arm in (repeated, BASELINE, ARMS["token_replace"]):
+        assert repeating_arm(ARMS, arm) is None
+    assert repeating_arm([BASELINE, token], token) is None
+    of_raw = Arm(name="raw_again", label="", repeats="raw", level="ratio")
+    balanced = Arm(name="b", label="", repeats="token", level="ratio", control="balanced", is_balanced=True)
+    all_of_them = [repeated, of_raw, balanced]
+    assert repeating_arm(all_of_them, token) == repeated
+    assert repeating_arm(all_of_them, raw) == of_raw
+    assert repeating_arm(all_of_them, stacked(ARMS["balanced"], SOURCES["raw"])) == balanced
+
+
+def test_a_source_that_is_called_like_an_arm_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ARMS, "_rows", dict(ARMS._rows))
+    ARMS.add(Arm(name="lora", label="no source's"))
+    with pytest.raises(ValueError, match="'lora' is a source of images and an arm"):
+        arms.source_arms()
