@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from flowerti.data.long_tail import SHOT_GROUPS, ShotGroup, shot_group
+from flowerti.data.imbalance import SHOT_GROUPS, ShotGroup, shot_group
 from flowerti.sweep.question import SweepQuestion
 
 ALL, WEAK, REST, FIRST_CLASS = range(4)
