@@ -65,6 +65,9 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def changed(experiment: Experiment, stage: str, **values: Any) -> Experiment:
+    if stage in experiment.techniques:
+        settings = dataclasses.replace(experiment.techniques[stage], **values)
+        return dataclasses.replace(experiment, techniques={**experiment.techniques, stage: settings})
     return dataclasses.replace(experiment, **{stage: dataclasses.replace(getattr(experiment, stage), **values)})
 
 
@@ -271,7 +274,7 @@ def test_a_run_directory_with_a_damaged_config(experiment: Experiment, run: RunD
 
 @pytest.mark.parametrize(
     ("stage", "values"),
-    [("sampling", {"num_per_class": 70}), ("cluster", {"num_workers": 1}), ("sweep", {"num_seeds": 9})],
+    [("textual_inversion", {"num_steps": 7}), ("cluster", {"num_workers": 1}), ("sweep", {"num_seeds": 9})],
 )
 def test_a_changed_setting_is_accepted_and_written_down(
     experiment: Experiment, run: RunDirectory, stage: str, values: dict[str, Any]
@@ -284,24 +287,24 @@ def test_a_changed_setting_is_accepted_and_written_down(
 
 @pytest.mark.parametrize("word", ["sword lily", "zqxj", "flower-lily"])
 def test_an_initializer_of_several_tokens(experiment: Experiment, run: RunDirectory, word: str):
-    message = refusal(changed(experiment, "inversion", initializer_token=word), run)
-    assert message.startswith("inversion.initializer_token: ")
+    message = refusal(changed(experiment, "textual_inversion", initializer_token=word), run)
+    assert message.startswith("textual_inversion.initializer_token: ")
     assert repr(word) in message
     assert "choose a word that is one token" in message
 
 
 def test_an_initializer_that_no_row_starts_from_is_not_looked_at(experiment: Experiment, run: RunDirectory):
-    study.prepare(changed(experiment, "inversion", initializer_token="sword lily", start="nearest"), run)
+    study.prepare(changed(experiment, "textual_inversion", initializer_token="sword lily", start="nearest"), run)
     assert run.exists("config.json")
 
 
 def test_a_rank_that_no_layer_of_the_base_has_is_refused_where_adapters_are_asked_for(
     experiment: Experiment, run: RunDirectory
 ):
-    too_large = dataclasses.replace(experiment.techniques["lora"], rank=4096)
-    asked = changed(experiment, "sampling", sources=("token", "lora"), adapter=too_large)
-    assert refusal(asked, run).startswith("sampling.adapter.rank: 4096 is more than ")
-    study.prepare(changed(experiment, "sampling", sources=("token",), adapter=too_large), run)
+    too_large = changed(experiment, "lora", rank=4096)
+    asked = changed(too_large, "sampling", sources=("token", "lora"))
+    assert refusal(asked, run).startswith("lora.rank: 4096 is more than ")
+    study.prepare(changed(too_large, "sampling", sources=("token",)), run)
     assert run.exists("config.json")
 
 
@@ -362,6 +365,7 @@ def test_what_is_cheap_to_check_comes_before_images_are_opened(experiment: Exper
     bad = [
         changed(experiment, "selection", num_classes=3),
         changed(experiment, "base", path="./none"),
+        changed(experiment, "textual_inversion", initializer_token="sword lily"),
         changed(experiment, "classifier", backbone="none"),
         changed(experiment, "sampling", alternative_names_file="none.json"),
     ]

@@ -74,10 +74,12 @@ def with_needs(name: str) -> list[Technique]:
     """A technique after what it needs; none where the name is empty.
 
     Raises:
-        ValueError: a technique is unknown.
+        ValueError: a technique is unknown, or needs itself in the end.
     """
-    chain = []
+    chain: list[Technique] = []
     while name:
+        is_new = all(name != technique.name for technique in chain)
+        require(is_new, f"technique {name!r}: needs", "leads back to itself: let one of them need nothing")
         chain.append(TECHNIQUES[name])
         name = TECHNIQUES[name].needs
     return chain[::-1]

@@ -74,7 +74,7 @@ def learn_together(
         if trainers:
             take_step(procedure, trainers)
             for trainer in trainers:
-                trainer.look(checkpoint)
+                trainer.evaluate_and_checkpoint(checkpoint)
 
 
 def take_step(procedure: Procedure, trainers: "Sequence[Trainer]") -> None:
@@ -149,7 +149,7 @@ class Trainer:
         self._unread.append(loss)
         state.step += 1
 
-    def look(self, checkpoint: Checkpoint) -> None:
+    def evaluate_and_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Evaluate and write a checkpoint where the step's number asks for it."""
         step, config = self.training.state.step, self._config
         is_last = step == config.num_steps

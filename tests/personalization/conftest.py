@@ -1,4 +1,4 @@
-"""What tests of techniques share lies in this folder; those of one technique are in folders below."""
+"""Lets the tests of one technique, which are in folders below, import what all share from this folder."""
 
 import sys
 from pathlib import Path

@@ -29,7 +29,7 @@ from flowerti.config.experiment import (
     from_json,
     to_json,
 )
-from flowerti.config.techniques import TECHNIQUES, Technique, techniques_for
+from flowerti.config.techniques import TECHNIQUES, Technique, techniques_for, with_needs
 from flowerti.diffusion import Base, load_base
 from flowerti.generation.sampler import Sampler, Wanted, plan_shards
 from flowerti.generation.text_to_image import build_pipeline, draw_images
@@ -312,6 +312,15 @@ def test_a_technique_may_build_on_an_adapter_on_a_token(vivid_base, addresses, t
 def test_a_row_that_cannot_work_is_refused(changes, problem):
     with pytest.raises(ValueError, match=problem):
         dataclasses.replace(TECHNIQUES["state_bias"], **changes)
+
+
+def test_needs_that_lead_back_are_refused(monkeypatch):
+    assert [t.name for t in with_needs("attention_scale")] == ["textual_inversion", "lora", "attention_scale"]
+    assert with_needs("") == []
+    back = dataclasses.replace(TECHNIQUES["textual_inversion"], shares_batches=False, needs="attention_scale")
+    monkeypatch.setitem(TECHNIQUES._rows, "textual_inversion", back)
+    with pytest.raises(ValueError, match="technique 'lora': needs leads back to itself"):
+        with_needs("lora")
 
 
 @pytest.mark.parametrize(
