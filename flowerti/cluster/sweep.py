@@ -96,7 +96,8 @@ class _Trainer:
         experiment, config, arm = self.study.experiment, self.study.experiment.sweep, plan.arm
         pools = [pool for pool in self.pools if pool.images.source == arm.pool]
         return key_of(
-            [arm.as_trained(), plan.ratio, plan.seed_index, plan.split],
+            arm.as_trained(),
+            [plan.ratio, plan.seed_index, plan.split],
             [pool.key if arm.source else pool.images.class_name for pool in pools],
             [config.synthetic_weight, config.synthetic_smoothing] if arm.source else [],
             config.refit_epochs,

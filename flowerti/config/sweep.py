@@ -28,11 +28,11 @@ class SweepConfig:
     max_concurrent_trials: int = 0
     """Trials at once; 0 lets the cluster's resources decide."""
     negative_control: bool = True
-    """Also give every weak class the images of another weak class's token; needs two weak classes."""
+    """Also give every weak class the judged images of another weak class; needs two weak classes."""
     on_best_control: bool = True
-    """Also add token images on top of the control without images that does best on validation."""
+    """Also add the judged images on top of the control that does best on validation."""
     replace_probabilities: tuple[float, ...] = ()
-    """Probabilities, in (0, 1], with which a weak class's real images give way to token images; may be empty."""
+    """Probabilities, in (0, 1], with which a weak class's real images give way to synthetic ones; may be empty."""
     synthetic_weight: float = 1.0
     """Loss weight of a synthetic image; a real one has 1."""
     synthetic_smoothing: float = 0.0
