@@ -66,7 +66,7 @@ def train_base(process: TrainingProcess) -> None:
     moments = _shared(process, "moments", partial(encode_moments, vae), examples.images)
     base = _trained_denoiser(process, vae, examples, moments)
     generate = partial(generate_latents, base, examples.captions, config.seed + 6)
-    generated = _shared(process, "drawings", generate, np.arange(config.sharpening.num_drawings))
+    generated = _shared(process, "generated", generate, np.arange(config.sharpening.num_generated))
     data = DecoderData(images=examples.images, moments=moments, generated=generated)
     sharpen_decoder(config.sharpening, base.vae, data, config.seed + 5, process.progress, process.part)
     process.progress.metric("autoencoder/psnr_db", 1, reconstruction_psnr(base.vae, judged))

@@ -42,8 +42,8 @@ def prepare_examples(config: PretrainConfig, allowed: AllowedImages, work_dir: P
     if (folder / _KEY).exists():
         _check_key(folder, key)
         return
-    folder.mkdir(parents=True, exist_ok=True)
     blocks = run_blocks(example_blocks(config, allowed))
+    folder.mkdir(parents=True, exist_ok=True)
     images = np.concatenate([block.images for block in blocks])
     if not len(images):
         raise ValueError(f"data.root: no image in {allowed.data.root} can be read: nothing to learn from")

