@@ -44,6 +44,7 @@ _OF_ONE_FIELD = {
     "Summary.format": {"const": FORMAT},
     "Summary.duplicates": {"items": {"type": "array", "items": {"type": "string"}, "minItems": 2}},
     "MatrixRow.rank": {"minimum": 1},
+    "Arm.source": {"minLength": 0},
 }
 
 

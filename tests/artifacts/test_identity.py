@@ -155,7 +155,7 @@ def test_each_part_changes_the_seed():
 
 def test_seeds_keys_and_slugs_are_the_same_in_another_process():
     code = (
-        "from flowerti.artifacts.records import key_of, seed_for, slug;"
+        "from flowerti.artifacts.identity import key_of, seed_for, slug;"
         "print(seed_for(3, 'é rose', 'raw', 1), key_of({'b': 1, 'a': [2.5, None]}, 'x'), slug('é' * 300))"
     )
     expected = f"{seed_for(3, 'é rose', 'raw', 1)} {key_of({'b': 1, 'a': [2.5, None]}, 'x')} {slug('é' * 300)}"
