@@ -41,7 +41,7 @@ def _untried(found: Findings) -> list[str]:
     for technique in techniques_for(found.experiment.sampling.sources):
         tried = {one.class_name for one in found.learned if one.technique == technique.name}
         untried = [s.class_name for s in found.selection.selected if s.class_name not in tried]
-        needed = f", which need {TECHNIQUES[technique.needs].label}" if technique.needs else ""
+        needed = f", which need {TECHNIQUES[technique.needs].label}," if technique.needs else ""
         if untried:
             notes.append(f"No {technique.label}{needed} were tried for: {', '.join(untried)}.")
     return notes

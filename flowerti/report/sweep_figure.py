@@ -37,7 +37,7 @@ def sweep_png(rows: Sequence[SweepRow], arms: Sequence[Arm]) -> bytes:
     """
     by_split = {split: _gains(rows, split) for split in _SPLIT_TITLES}
     by_split = {split: found for split, found in by_split.items() if found}
-    looks = _looks_of(arms)
+    looks = _looks_of(arms, [row for found in by_split.values() for row in found])
 
     def draw(figure: Figure) -> None:
         slots = [max(2, len(_ratios(found)) + len(_controls(found))) for found in by_split.values()]
@@ -82,11 +82,19 @@ class _Look:
     colour: str
 
 
-def _looks_of(arms: Sequence[Arm]) -> dict[str, _Look]:
-    """Arms of single sources have the sources' colours, others take turns."""
-    others = [arm.name for arm in arms if arm.name not in SOURCES]
-    turns = {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
-    return {arm.name: _Look(arm.label, turns.get(arm.name) or SOURCES[arm.name].colour) for arm in arms}
+def _looks_of(arms: Sequence[Arm], rows: Sequence[SweepRow]) -> dict[str, _Look]:
+    """Arms of single sources have the sources' colours, other arms with ratios take turns.
+
+    An arm that nobody named stands under its own name.
+    """
+    labels = {arm.name: arm.label for arm in arms}
+    labels |= {row.arm: row.arm for row in rows if row.arm not in labels}
+    with_ratios = {row.arm for row in rows if row.ratio > 0}
+    others = [name for name in labels if name in with_ratios and name not in SOURCES]
+    colours = dict.fromkeys(labels, _CONTROL_COLOUR)
+    colours |= {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
+    colours |= {source.name: source.colour for source in SOURCES}
+    return {name: _Look(label, colours[name]) for name, label in labels.items()}
 
 
 def _draw_gains(axes: Axes, rows: Sequence[SweepRow], looks: dict[str, _Look]) -> None:

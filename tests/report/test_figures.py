@@ -38,7 +38,7 @@ def without_charts(images, scores=EMPTY_SCORES, **data):
     empty = {
         "classifier": dataclasses.replace(classifier(class_names(4)), curves=[], confusion=[]),
         "sweep": dataclasses.replace(sweep(), rows=[sweep_row("validation", "real", 0.0, 0.0)]),
-        "concepts": [concept("species 000", error="no")],
+        "learned": [concept("species 000", error="no")],
     }
     return draw(images=images, scores=scores, experiment=experiment(**data), **empty)
 

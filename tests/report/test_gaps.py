@@ -8,6 +8,7 @@ from finished_scores import FOURTEEN, class_names, scores
 from flowerti.config.experiment import SamplingConfig
 from flowerti.report.findings import Findings
 from flowerti.report.gaps import failures, left_out
+from flowerti.report.summary_record import Failure
 
 
 def missing_from(parts):
@@ -16,7 +17,7 @@ def missing_from(parts):
 
 def test_nothing_is_missing_from_a_whole_run():
     assert missing_from(run()) == []
-    assert failures(run()["concepts"], [adapter(FOURTEEN[0])], sweep()) == []
+    assert failures([*run()["learned"], adapter(FOURTEEN[0])], sweep()) == []
 
 
 def test_gaps_are_named():
@@ -26,7 +27,7 @@ def test_gaps_are_named():
             experiment(), sampling=SamplingConfig(), sweep=dataclasses.replace(experiment().sweep, ratios=(0.5, 8.0))
         ),
         census=dataclasses.replace(census(names), unreadable=["train/broken.jpg"]),
-        concepts=[concept(name) for name in names[:2]],
+        learned=[concept(name) for name in names[:2]],
         sets=image_sets(names[:3])[:-2],
         scores=scores(names[:2]),
         sweep=dataclasses.replace(
@@ -36,7 +37,7 @@ def test_gaps_are_named():
     notes = missing_from(parts)
     for expected in (
         "Images that could not be opened and were skipped: 1.",
-        f"{names[2]}: no token was tried.",
+        f"No tokens were tried for: {names[2]}.",
         f"No images from the learnt token: {names[2]}.",
         f"Images from the class name have no distance: {names[2]}.",
         "The sweep has no row for the arm balanced sampling.",
@@ -55,8 +56,15 @@ def test_hidden_images_are_said_to_be_hidden():
 def test_failures_come_from_tokens_adapters_and_trials():
     concepts = [concept(FOURTEEN[0]), concept(FOURTEEN[1], error="loss is NaN")]
     adapters = [adapter(FOURTEEN[0], error="damaged")]
-    assert failures(concepts, adapters, sweep(failures=["token at 2: killed"])) == [
-        {"stage": "invert", "class_name": FOURTEEN[1], "reason": "loss is NaN"},
-        {"stage": "adapt", "class_name": FOURTEEN[0], "reason": "damaged"},
-        {"stage": "sweep", "class_name": "", "reason": "token at 2: killed"},
+    assert failures([*concepts, *adapters], sweep(failures=["token at 2: killed"])) == [
+        Failure(stage="personalize.textual_inversion", class_name=FOURTEEN[1], reason="loss is NaN"),
+        Failure(stage="personalize.lora", class_name=FOURTEEN[0], reason="damaged"),
+        Failure(stage="sweep", class_name="", reason="token at 2: killed"),
     ]
+
+
+def test_classes_without_what_a_technique_needs_are_named():
+    sampling = SamplingConfig(sources=("token", "lora"))
+    asked = dataclasses.replace(experiment(), sampling=sampling)
+    notes = missing_from(run(experiment=asked))
+    assert f"No adapters, which need tokens, were tried for: {', '.join(FOURTEEN[:3])}." in notes

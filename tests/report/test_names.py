@@ -1,24 +1,20 @@
 """Plain words for everything that the records can hold, and file names that cannot meet."""
 
 from itertools import product
-from typing import get_args
 
 from finished_run import HOSTILE
 
-from flowerti.config.experiment import FreeArm, Source
-from flowerti.report.names import (
-    ARM_NAMES,
-    SOURCE_NAMES,
-    VERDICT_NAMES,
-    copies_file,
-    matrix_file,
-    strip_file,
-)
+from flowerti.report.names import VERDICT_NAMES, copies_file, matrix_file, source_label, source_order, strip_file
+from flowerti.sources import SOURCES
 
 
-def test_every_source_and_arm_of_the_settings_has_a_name():
-    assert set(get_args(Source)) <= set(SOURCE_NAMES)
-    assert {*get_args(FreeArm), *get_args(Source)} <= set(ARM_NAMES)
+def test_every_source_has_a_label_and_others_stand_under_their_own_name():
+    assert [source_label(source.name) for source in SOURCES] == [source.label for source in SOURCES]
+    assert (source_label("real"), source_label("borrowed")) == ("real", "borrowed")
+
+
+def test_real_images_come_first_and_unknown_sources_last():
+    assert source_order(["borrowed", "token", "raw", "real", "token"]) == ["real", "raw", "token", "borrowed"]
 
 
 def test_every_verdict_has_a_name():

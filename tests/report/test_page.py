@@ -25,7 +25,6 @@ from finished_scores import (
     EMPTY_SCORES,
     EXTRACTOR,
     FOURTEEN,
-    SOURCES,
     class_names,
     copy_check,
     distance,
@@ -34,9 +33,11 @@ from finished_scores import (
     verdict,
 )
 
+from flowerti.arms import ARMS, stacked
 from flowerti.artifacts.records import Selection, SweepTable
 from flowerti.artifacts.scores import Comparison, Extractor, MatrixRow
-from flowerti.report.names import ARM_NAMES, SOURCE_NAMES, copies_file, matrix_file
+from flowerti.report.names import copies_file, matrix_file
+from flowerti.sources import SOURCES as SOURCE_TABLE
 
 WEAK = FOURTEEN[:3]
 
@@ -91,10 +92,12 @@ def test_adapters_stand_below_the_tokens_with_what_they_add():
     shown = scores(WEAK, all_names=FOURTEEN, reference="test")
     shown = dataclasses.replace(shown, comparisons=[*shown.comparisons, nearer])
     adapters = [adapter(WEAK[0]), adapter(WEAK[1], error="loss is NaN")]
-    html = page(run(adapters=adapters, scores=shown))
+    sampling = dataclasses.replace(experiment().sampling, sources=("raw", "token", "lora"))
+    asked = dataclasses.replace(experiment(), sampling=sampling)
+    html = page(run(experiment=asked, learned=[*map(concept, WEAK), *adapters], scores=shown))
     text = section(html, "tokens")
-    assert f"{WEAK[0]} 4 51,968 8 400 350 0.3100 0.2750 1 min 01 s" in text
-    assert f"{WEAK[0]} nearer than the token alone by +0.208 (95 % interval +0.100 to +0.300)." in text
+    assert f"{WEAK[0]} rank 4 51,968 8 400 350 0.3100 0.2750 1 min 01 s" in text
+    assert f"{WEAK[0]}, token and adapter nearer than learnt token by +0.208 (95 % interval +0.100 to +0.300)." in text
     assert "loss is NaN" in section(html, "failures")
     assert "Adapters" not in page(run())
 
@@ -120,7 +123,7 @@ def test_hostile_class_names_and_errors_stay_text():
     given = scores(HOSTILE, all_names=names)
     given.near_duplicates.append(near_duplicate(first_id="<u>id</u>", second_class=HOSTILE[0]))
     given.notes.append("<s>noted</s>")
-    html = page(run(names, concepts=concepts, scores=given, sweep=sweep(failures=["<i>gone</i>"])))
+    html = page(run(names, learned=concepts, scores=given, sweep=sweep(failures=["<i>gone</i>"])))
     elements = assert_self_contained(html)
     for name in (*HOSTILE, "<b onclick=1>boom</b>", "<i>gone</i>", "<u>id</u>", "<s>noted</s>"):
         assert name in elements.text
@@ -133,7 +136,7 @@ def test_every_token_failed():
     sources = ("raw", "alternative_name")
     parts = run(
         names,
-        concepts=failed,
+        learned=failed,
         sets=image_sets(names[:3], sources),
         scores=scores(names[:3], sources, names),
         sweep=SweepTable(
@@ -152,7 +155,7 @@ def test_every_token_failed():
 
 def test_nothing_but_the_classifier_succeeded():
     parts = run(
-        concepts=[],
+        learned=[],
         sets=[],
         scores=EMPTY_SCORES,
         sweep=SweepTable(
@@ -174,7 +177,7 @@ def test_nothing_but_the_classifier_succeeded():
         "Whether synthetic images copy training images was not measured.",
     ):
         assert shown in text, shown
-    assert text.count("no token was tried") == 3
+    assert f"No tokens were tried for: {', '.join(WEAK)}." in text
 
 
 def test_page_says_that_real_images_are_kept_out():
@@ -360,13 +363,12 @@ def test_arms_and_sources_without_a_plain_name_stand_under_their_own():
     ]
     given = scores(WEAK)
     given.distances.append(distance(WEAK[0], "dreambooth", "kernel", 0.5))
-    html = page(run(scores=given, sweep=dataclasses.replace(sweep(), rows=rows)))
+    arms = [*sweep().arms, stacked(ARMS["augmented"], SOURCE_TABLE["token"])]
+    html = page(run(scores=given, sweep=dataclasses.replace(sweep(), rows=rows, arms=arms)))
     text = section(html, "sweep")
     assert "borrowed 1×" in text
     assert "augmentation and learnt token 2×" in text
     assert "dreambooth 0.50" in section(html, "names")
-    assert not {"borrowed", "dreambooth"} & (set(ARM_NAMES) | set(SOURCE_NAMES))
-    assert set(SOURCES) < set(SOURCE_NAMES)
 
 
 def test_a_missing_number_is_a_dash():
