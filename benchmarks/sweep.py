@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.end_to_end_head import fit_head_end_to_end
 from benchmarks.paired import print_result, ratio_of
-from flowerti.arms import BASELINE
 from flowerti.classifier.batches import LabelledInputs, TrainingRun
 from flowerti.classifier.training import steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
@@ -32,6 +31,7 @@ from flowerti.features.extraction import extract
 from flowerti.sweep.rounds import Cell, plan_trials
 from flowerti.sweep.trial import run_trial
 from flowerti.sweep.trial_data import TrialData
+from flowerti.tables.arms import BASELINE
 
 NUM_TRIALS = 30
 BATCH_SIZE = 32

@@ -5,6 +5,7 @@ trackers elsewhere. Whether a stage did any work is said by the stage (`did_work
 module does not know the stages.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,14 +74,23 @@ class Progress:
             listen(event)
 
 
-def console() -> Listener:
-    """A listener that prints a line for each event, with the minutes and seconds since now."""
+def console(metric_every_s: float = 5.0) -> Listener:
+    """A listener that prints a line for each event, with the minutes and seconds since now.
+
+    A metric of one name is printed again only after `metric_every_s`: a curve that comes all at once is for trackers.
+    """
     from rich.console import Console
 
     output, began = Console(highlight=False, soft_wrap=True), time.monotonic()
+    told_at: dict[str, float] = {}
 
     def listen(event: Event) -> None:
-        seconds = int(time.monotonic() - began)
+        now = time.monotonic()
+        if isinstance(event, Metric):
+            if now - told_at.get(event.name, -math.inf) < metric_every_s:
+                return
+            told_at[event.name] = now
+        seconds = int(now - began)
         output.print(f"{seconds // 60:3d}:{seconds % 60:02d} {line_of(event)}", markup=False)
 
     return listen

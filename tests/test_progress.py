@@ -46,3 +46,12 @@ def test_an_event_is_one_line(event: Event, line: str, capsys: pytest.CaptureFix
     assert line_of(event) == line
     console()(event)
     assert re.fullmatch(r"  0:00 (.*)\n", capsys.readouterr().out).group(1) == line  # pyright: ignore
+
+
+def test_a_curve_that_comes_at_once_is_one_line(capsys: pytest.CaptureFixture[str]):
+    listen = console(metric_every_s=60.0)
+    for step in range(20):
+        listen(Metric(stage="classify", name="classifier/accuracy", step=step, value=0.5))
+        listen(Metric(stage="classify", name="other/accuracy", step=step, value=0.5))
+    listen(Info(stage="classify", text="done"))
+    assert len(capsys.readouterr().out.splitlines()) == 3

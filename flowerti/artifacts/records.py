@@ -5,8 +5,8 @@ This module does not know how anything is computed, nor where a run directory li
 
 from dataclasses import dataclass, field
 
-from flowerti.arms import BASELINE, Arm
 from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.tables.arms import BASELINE, Arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,8 +19,8 @@ from flowerti.config.techniques import with_needs
 from flowerti.data.shards import read_shard_key
 from flowerti.generation.sampler import Sampler, ShardTask, Wanted, plan_shards
 from flowerti.progress import Progress
-from flowerti.sources import SOURCES, ClassNames, Source
 from flowerti.study import Study
+from flowerti.tables.sources import SOURCES, ClassNames, Source
 
 
 def sample(study: Study, selection: Selection, learned: Sequence[Learned], progress: Progress) -> list[ImageSet]:

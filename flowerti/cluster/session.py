@@ -151,6 +151,7 @@ def _silence_libraries() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # it misses Tune's own result files, which are off: what a trial found is in the run directory
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.tune").setLevel(logging.WARNING)
 
 
 def device_of(config: ClusterConfig) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowerti.arms import BASELINE
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet, Selection, SweepTable, Timing, Trial
@@ -28,6 +27,7 @@ from flowerti.sweep.protocol import intent, run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.tables import Table
+from flowerti.tables.arms import BASELINE
 
 
 def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Progress) -> SweepTable:

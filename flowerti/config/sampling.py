@@ -6,7 +6,7 @@ This module knows nothing about torch, Ray or how a stage works.
 from dataclasses import dataclass, field
 
 from flowerti.config.checks import check_kinds, require
-from flowerti.sources import SOURCES, default_sources, judged_source
+from flowerti.tables.sources import SOURCES, default_sources, judged_source
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +16,7 @@ class SamplingConfig:
     num_per_class: int = 64
     """Images of each source for each selected class."""
     sources: tuple[str, ...] = field(default_factory=default_sources)
-    """Where images come from (rows of `flowerti.sources`); one is left out for a class that it has nothing for."""
+    """Where images come from (rows of `tables.sources`); one is left out for a class that it has nothing for."""
     prompt: str = 'Photo of a "{}"'
     """Prompt; {} takes the name or the token."""
     num_inference_steps: int = 20

@@ -5,8 +5,8 @@ This module knows nothing about torch, Ray or how a stage works.
 
 from dataclasses import dataclass
 
-from flowerti.arms import ARMS, BASELINE
 from flowerti.config.checks import check_kinds, require
+from flowerti.tables.arms import ARMS, BASELINE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,9 +16,9 @@ class SweepConfig:
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """Synthetic images of a weak class as multiples of its real count; ratio 0 is always run."""
     free_arms: tuple[str, ...] = ("real", "balanced", "balanced_softmax", "augmented")
-    """Controls without synthetic images (rows of `flowerti.arms`); real is the baseline."""
+    """Controls without synthetic images (rows of `tables.arms`); real is the baseline."""
     extra_arms: tuple[str, ...] = ()
-    """Further rows of `flowerti.arms` to run, each at its own level: once, at all ratios, or at the probabilities."""
+    """Further rows of `tables.arms` to run, each at its own level: once, at all ratios, or at the probabilities."""
     num_seeds: int = 5
     """Paired repetitions of every arm."""
     num_bootstrap: int = 2000

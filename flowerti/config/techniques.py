@@ -10,8 +10,8 @@ from flowerti.config.checks import require
 from flowerti.config.lora import LoraConfig
 from flowerti.config.schedule import ScheduleConfig
 from flowerti.config.textual_inversion import TextualInversionConfig
-from flowerti.sources import SOURCES
 from flowerti.tables import Table
+from flowerti.tables.sources import SOURCES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

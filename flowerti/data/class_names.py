@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flowerti.config.data_sources import DATA_SOURCES
 from flowerti.data.sources.implementation import implementation_of
-from flowerti.sources import ClassNames
+from flowerti.tables.sources import ClassNames
 
 
 def alternative_names(kind: str, class_names: Sequence[str], file_name: str = "") -> dict[str, str]:

@@ -24,7 +24,7 @@ from flowerti.diffusion import load_base
 from flowerti.generation.text_to_image import build_pipeline, draw_images, encode_png
 from flowerti.personalization.encoding import encode_empty_prompt, encode_prompts
 from flowerti.personalization.store import applied
-from flowerti.sources import SOURCES
+from flowerti.tables.sources import SOURCES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from flowerti.report.image_strips import in_reading_order, strip_png
 from flowerti.report.matrix_figure import matrix_png
 from flowerti.report.names import copies_file, matrix_file, strip_file
 from flowerti.report.sweep_figure import has_gains, sweep_png
-from flowerti.sources import SOURCES, judged_source
+from flowerti.tables.sources import SOURCES, judged_source
 
 Image = UInt8[np.ndarray, "_height _width 3"]
 

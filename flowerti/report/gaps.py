@@ -5,13 +5,13 @@ This module compares what the settings asked for with what the stages returned; 
 
 from collections.abc import Sequence
 
-from flowerti.arms import ARMS
 from flowerti.artifacts.records import Learned, SweepTable
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import TECHNIQUES, techniques_for
 from flowerti.report.findings import Findings
 from flowerti.report.summary_record import Failure
-from flowerti.sources import SOURCES
+from flowerti.tables.arms import ARMS
+from flowerti.tables.sources import SOURCES
 
 
 def failures(learned: Sequence[Learned], sweep: SweepTable) -> list[Failure]:

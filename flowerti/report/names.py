@@ -6,7 +6,7 @@ Page and figures both take their words from here. This module knows nothing else
 from collections.abc import Iterable
 
 from flowerti.artifacts.identity import slug
-from flowerti.sources import SOURCES
+from flowerti.tables.sources import SOURCES
 
 REAL = "real"
 """What records have in place of a source for real images."""

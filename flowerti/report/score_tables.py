@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from flowerti.report.names import VERDICT_NAMES, copies_file, matrix_file, source_order
 from flowerti.scoring.metric_table import COMPARISON_METRIC, heading_of, metric_label, metrics_by_kind
-from flowerti.sources import SOURCES, judged_source
+from flowerti.tables.sources import SOURCES, judged_source
 
 Row = Mapping[str, Any]
 T = TypeVar("T")

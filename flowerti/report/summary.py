@@ -33,7 +33,7 @@ from flowerti.report.summary_record import (
     published,
 )
 from flowerti.scoring.metric_table import METRICS
-from flowerti.sources import SOURCES, judged_source
+from flowerti.tables.sources import SOURCES, judged_source
 
 
 def build_summary(found: Findings) -> dict[str, Any]:

@@ -7,7 +7,6 @@ This module computes nothing.
 from dataclasses import dataclass
 from typing import Any
 
-from flowerti.arms import Arm
 from flowerti.artifacts.records import (
     ConceptNeighbour,
     ImageSet,
@@ -27,6 +26,7 @@ from flowerti.artifacts.scores import (
     TrainedOnSource,
 )
 from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.tables.arms import Arm
 
 FORMAT = "flowerti-summary-3"
 PUBLISHED_NAMES = {"num_images": "num_pictures", "floor_num_images": "floor_num_pictures", "image": "picture"}

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flowerti.arms import Arm
 from flowerti.artifacts.records import SweepRow
 from flowerti.report.canvas import drawable, render
-from flowerti.sources import SOURCES
+from flowerti.tables.arms import Arm
+from flowerti.tables.sources import SOURCES
 
 _OTHER_COLOURS = ("#cc79a7", "#8c6d1f", "#7a5195", "#b2182b")
 _CONTROL_COLOUR = "#555555"

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from flowerti.artifacts.identity import seed_for
-from flowerti.sources import SOURCES
+from flowerti.tables.sources import SOURCES
 
 _MIN_REAL = 4
 _MIN_SYNTHETIC = 2

@@ -10,7 +10,7 @@ from flowerti.config.experiment import ScoringConfig
 from flowerti.metrics.kernel import closer_p_value, closer_standard_error
 from flowerti.scoring.class_features import ClassFeatures, generator
 from flowerti.scoring.metric_table import COMPARISON_METRIC
-from flowerti.sources import SOURCES, Source
+from flowerti.tables.sources import SOURCES, Source
 
 MIN_JACKKNIFE = 3
 """Images of each set below which there is no interval."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from flowerti.artifacts.scores import Comparison, NameVerdict
 from flowerti.scoring.metric_table import COMPARISON_METRIC
-from flowerti.sources import SOURCES, judged_source
+from flowerti.tables.sources import SOURCES, judged_source
 
 _Found = Mapping[tuple[str, str], Comparison]
 """Comparisons of one class by (closer, than)."""

@@ -7,11 +7,11 @@ that was interrupted the cost is that of the last part. This module does not kno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowerti.arms import Arm
 from flowerti.artifacts.records import ImageSet, SweepRow, Timing
 from flowerti.artifacts.sweep import ArmCost
 from flowerti.config.techniques import techniques_for
 from flowerti.tables import Table
+from flowerti.tables.arms import Arm
 
 _SECONDS_PER_HOUR = 3600.0
 

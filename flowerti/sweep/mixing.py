@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, Num
 
-from flowerti.arms import Arm
 from flowerti.artifacts.identity import num_synthetic, seed_for
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial_data import PoolKey, TrialData
+from flowerti.tables.arms import Arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from flowerti.arms import BASELINE, Arm, judged_arm, stacked_name
 from flowerti.artifacts.records import SweepRow, SweepTable, Trial
 from flowerti.artifacts.sweep import SweepContrast, SweepIntent
 from flowerti.data.dataset import Split
@@ -19,6 +18,7 @@ from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.recommendation import best_control, recommend, recommend_classes, tell_of_others, warn
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, final_round, first_round, plan_trials, second_round
 from flowerti.sweep.statistics import SweepAnalysis
+from flowerti.tables.arms import BASELINE, Arm, judged_arm, stacked_name
 
 Train = Callable[[list[TrialPlan]], tuple[list[Trial], list[str]]]
 """Runs trials; gives back those of complete arms, and one sentence for each failure."""

@@ -7,13 +7,13 @@ came about, nor how a trial is trained.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flowerti.arms import BASELINE, Arm, judged_arm, repeating_arm
 from flowerti.artifacts.records import SweepRow
 from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.bootstrap import TIE
 from flowerti.sweep.significance import holm_by
 from flowerti.tables import Table
+from flowerti.tables.arms import BASELINE, Arm, judged_arm, repeating_arm
 
 SIGNIFICANCE = 0.05
 

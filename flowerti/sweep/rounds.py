@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flowerti.arms import ARMS, BASELINE, Arm, judged_arm, source_arms, stacked
 from flowerti.config.experiment import SweepConfig
 from flowerti.data.dataset import Split
-from flowerti.sources import SOURCES
 from flowerti.tables import Table
+from flowerti.tables.arms import ARMS, BASELINE, Arm, judged_arm, source_arms, stacked
+from flowerti.tables.sources import SOURCES
 
 
 class Cell(NamedTuple):

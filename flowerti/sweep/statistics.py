@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int64
 
-from flowerti.arms import Arm, repeating_arm
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import SweepRow, Trial
 from flowerti.artifacts.sweep import SweepClassRow, SweepContrast, SweepGroupRow
@@ -22,6 +21,7 @@ from flowerti.sweep.rounds import Cell
 from flowerti.sweep.significance import holm_by, wilson
 from flowerti.sweep.trial_grid import grid_of
 from flowerti.tables import Table
+from flowerti.tables.arms import Arm, repeating_arm
 
 
 class SweepAnalysis:

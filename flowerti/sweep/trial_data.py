@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from flowerti.arms import Arm
 from flowerti.artifacts.identity import num_synthetic
 from flowerti.sweep.rounds import Cell
+from flowerti.tables.arms import Arm
 
 PoolKey = tuple[int, str]
 """Class id and source of a pool of synthetic images."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from flowerti.arms import BASELINE, Arm
 from flowerti.artifacts.records import Trial
 from flowerti.sweep.rounds import Cell
 from flowerti.tables import Table
+from flowerti.tables.arms import BASELINE, Arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

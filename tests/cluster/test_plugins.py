@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 
-from flowerti.arms import ARMS, Arm
 from flowerti.artifacts.identity import seed_for
 from flowerti.config.data_sources import DATA_SOURCES, DataSource
 from flowerti.config.experiment import to_json
@@ -28,7 +27,8 @@ from flowerti.data.dataset import SPLITS, Dataset, Record
 from flowerti.data.sources import implementation as data_implementation
 from flowerti.personalization import technique as personalization
 from flowerti.scoring.metric_table import METRICS, Metric
-from flowerti.sources import SOURCES, Source
+from flowerti.tables.arms import ARMS, Arm
+from flowerti.tables.sources import SOURCES, Source
 
 pytestmark = pytest.mark.ray
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent

@@ -158,19 +158,19 @@ def test_a_real_cluster_refuses_what_it_cannot_serve(monkeypatch: pytest.MonkeyP
 
 
 _PLUGIN = """
-from flowerti.sources import SOURCES, Source
+from flowerti.tables.sources import SOURCES, Source
 
 def add_greenhouse():
     SOURCES.add(Source(name="greenhouse", label="greenhouse", colour="#123456", words=lambda names: names.class_name))
 """
 _DRIVER = """
 import sys, ray
-from flowerti import tables
+from flowerti.tables import plugins
 from flowerti.cluster import session
 from flowerti.config.experiment import ClusterConfig
 
 def label_of(name):
-    from flowerti.sources import SOURCES
+    from flowerti.tables.sources import SOURCES
     return SOURCES[name].label
 
 tables.load_plugins(sys.argv[2:])

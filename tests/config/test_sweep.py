@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from flowerti.arms import ARMS, Arm
 from flowerti.config.presets import demo
 from flowerti.config.sweep import SweepConfig
+from flowerti.tables.arms import ARMS, Arm
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from flowerti.data.class_names import alternative_names, known_names, latin_name
 from flowerti.data.dataset import Dataset
 from flowerti.data.sources.herbarium.species import SPECIES
 from flowerti.data.sources.implementation import ImageReader, Implementation
-from flowerti.sources import ClassNames
+from flowerti.tables.sources import ClassNames
 
 
 @pytest.mark.parametrize("kind", ["flowers102", "image_folder"])

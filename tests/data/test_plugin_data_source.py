@@ -33,7 +33,7 @@ from flowerti.data.dataset import SPLITS, Dataset, Record
 from flowerti.data.sources.implementation import ImageReader, Implementation
 from flowerti.data.thumbnails import thumbnails
 from flowerti.features.files import StoredFeatures
-from flowerti.sources import ClassNames
+from flowerti.tables.sources import ClassNames
 
 PERIODS = {"narrow": 4, "wide": 16}
 
@@ -86,7 +86,7 @@ def add_stripes() -> None:
 def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plugin is loaded, and gone after the test."""
     monkeypatch.setenv("FLOWERTI_PLUGINS", "")
-    monkeypatch.setattr(tables, "_loaded", set())
+    monkeypatch.setattr(plugins, "_loaded", set())
     monkeypatch.setattr(DATA_SOURCES, "_rows", dict(DATA_SOURCES._rows))
     tables.load_plugins([PLUGIN])
 

@@ -38,7 +38,7 @@ from flowerti.personalization.encoding import TextStates, encode_empty_prompt, e
 from flowerti.personalization.store import applied
 from flowerti.personalization.technique import Content, Implementation, implementation_of
 from flowerti.personalization.worker import LearningTask, Origin, Worker
-from flowerti.sources import SOURCES, Source
+from flowerti.tables.sources import SOURCES, Source
 
 NAMES = ("red lily", "rose")
 WANTED_SOURCES = ("token", "biased", "scaled")

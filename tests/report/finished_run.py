@@ -10,7 +10,6 @@ from finished_scores import FOURTEEN, scores
 from finished_scores import SOURCES as DRAWN
 from PIL import Image
 
-from flowerti.arms import ARMS, source_arms, stacked
 from flowerti.artifacts.identity import slug
 from flowerti.artifacts.records import (
     Census,
@@ -32,7 +31,8 @@ from flowerti.artifacts.records import (
 from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SelectionConfig
 from flowerti.report import Findings, build_summary, render_html, validate_summary
-from flowerti.sources import SOURCES
+from flowerti.tables.arms import ARMS, source_arms, stacked
+from flowerti.tables.sources import SOURCES
 
 HOSTILE = ('<script>alert("x")</script>', "\"><img src='http://evil.example/x.png' onerror=1>", "a & b's {{ 7*7 }}")
 

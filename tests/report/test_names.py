@@ -5,7 +5,7 @@ from itertools import product
 from finished_run import HOSTILE
 
 from flowerti.report.names import VERDICT_NAMES, copies_file, matrix_file, source_label, source_order, strip_file
-from flowerti.sources import SOURCES
+from flowerti.tables.sources import SOURCES
 
 
 def test_every_source_has_a_label_and_others_stand_under_their_own_name():

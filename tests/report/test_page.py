@@ -33,11 +33,11 @@ from finished_scores import (
     verdict,
 )
 
-from flowerti.arms import ARMS, stacked
 from flowerti.artifacts.records import Selection, SweepTable
 from flowerti.artifacts.scores import Comparison, Extractor, MatrixRow
 from flowerti.report.names import copies_file, matrix_file
-from flowerti.sources import SOURCES as SOURCE_TABLE
+from flowerti.tables.arms import ARMS, stacked
+from flowerti.tables.sources import SOURCES as SOURCE_TABLE
 
 WEAK = FOURTEEN[:3]
 

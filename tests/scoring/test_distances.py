@@ -21,7 +21,7 @@ from flowerti.scoring.class_features import ClassFeatures
 from flowerti.scoring.comparisons import comparison_pairs
 from flowerti.scoring.distances import score_class
 from flowerti.scoring.metric_table import KINDS, METRICS, Metric
-from flowerti.sources import SOURCES, Source
+from flowerti.tables.sources import SOURCES, Source
 
 CONFIG = ScoringConfig(num_permutations=199, num_floor_splits=5)
 

@@ -7,7 +7,7 @@ import pytest
 
 from flowerti.artifacts.scores import Comparison
 from flowerti.scoring.name_verdicts import name_verdict
-from flowerti.sources import SOURCES, Source
+from flowerti.tables.sources import SOURCES, Source
 
 NEARER, FARTHER, OPEN = (0.1, 0.3), (-0.3, -0.1), (-0.1, 0.2)
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from flowerti.arms import ARMS, source_arms
 from flowerti.artifacts.records import Trial
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell
 from flowerti.sweep.statistics import SweepAnalysis
 from flowerti.tables import Table
+from flowerti.tables.arms import ARMS, source_arms
 
 CONFIG = SweepConfig(num_bootstrap=100)
 EVERY_ARM = Table("arm of this sweep", [*ARMS, *source_arms()])

@@ -4,12 +4,12 @@ import pytest
 from small_sweep import EVERY_ARM
 from test_recommendation import _made
 
-from flowerti.arms import BASELINE, Arm, stacked
 from flowerti.artifacts.records import ImageSet, Timing
-from flowerti.sources import SOURCES
 from flowerti.sweep import costs
 from flowerti.sweep.costs import Clocks
 from flowerti.tables import Table
+from flowerti.tables.arms import BASELINE, Arm, stacked
+from flowerti.tables.sources import SOURCES
 
 ARMS = Table(
     "arm of this sweep",

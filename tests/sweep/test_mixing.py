@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from trial_arrays import BALANCED_TOKEN, EVERY_ARM, data_of, marked
 
-from flowerti.arms import Arm
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.mixing import Mixture, mix
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial_data import TrialData
+from flowerti.tables.arms import Arm
 
 
 def mixed(

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowerti.arms import ARMS, BASELINE, Arm, judged_arm
 from flowerti.artifacts.records import SweepTable, Trial
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import ClassifierConfig, DataConfig, SweepConfig
@@ -15,6 +14,7 @@ from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial import run_trial
 from flowerti.sweep.trial_data import PoolKey, TrialData
+from flowerti.tables.arms import ARMS, BASELINE, Arm, judged_arm
 
 CLASSIFIER = ClassifierConfig(num_epochs=6, batch_size=16, learning_rate=0.03)
 SWEEP = SweepConfig(ratios=(1.0, 4.0), num_seeds=3, num_bootstrap=400, free_arms=("real", "balanced"))

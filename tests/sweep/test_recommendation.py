@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 from small_sweep import EVERY_ARM
 
-from flowerti.arms import ARMS, Arm, source_arms
 from flowerti.artifacts.records import SweepRow
 from flowerti.artifacts.sweep import SweepClassRow, SweepContrast
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep import recommendation
 from flowerti.tables import Table
+from flowerti.tables.arms import ARMS, Arm, source_arms
 
 CONFIG = SweepConfig(num_bootstrap=100)
 

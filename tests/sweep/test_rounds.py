@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from flowerti.arms import ARMS, BASELINE, Arm
 from flowerti.artifacts.records import Trial
 from flowerti.config.experiment import Experiment, SamplingConfig, SweepConfig
 from flowerti.config.presets import demo
 from flowerti.plan import num_trials
-from flowerti.sources import SOURCES
 from flowerti.sweep.protocol import intent, run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, count_trials, final_round, first_round, second_round
+from flowerti.tables.arms import ARMS, BASELINE, Arm
+from flowerti.tables.sources import SOURCES
 
 CONFIG = SweepConfig(ratios=(2.0, 1.0), free_arms=("real", "balanced"), replace_probabilities=(0.5, 0.3))
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from flowerti.arms import ARMS, source_arms, stacked
-from flowerti.sources import SOURCES
 from flowerti.sweep.trial_data import TrialData
 from flowerti.tables import Table
+from flowerti.tables.arms import ARMS, source_arms, stacked
+from flowerti.tables.sources import SOURCES
 
 TRAIN_IDS = np.array([0] * 6 + [1] * 4 + [2] * 2)
 POOLS = {(1, "token"): 100, (2, "token"): 200, (1, "raw"): 300, (2, "raw"): 400}

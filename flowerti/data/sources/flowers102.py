@@ -12,7 +12,7 @@ from flowerti.data.dataset import SPLITS, Dataset, Record
 from flowerti.data.sources.files import FILES
 from flowerti.data.sources.flowers102_names import NAMES
 from flowerti.data.sources.implementation import Implementation
-from flowerti.sources import ClassNames
+from flowerti.tables.sources import ClassNames
 
 
 def _list_records(config: DataConfig, _seed: int) -> Dataset:

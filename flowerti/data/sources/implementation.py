@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from flowerti.config.data import DataConfig
 from flowerti.config.data_sources import DataSource
 from flowerti.data.dataset import Dataset
-from flowerti.sources import ClassNames
+from flowerti.tables.sources import ClassNames
 
 Draw = Callable[[str, int], UInt8[np.ndarray, "height width 3"]]
 

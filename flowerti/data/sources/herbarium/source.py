@@ -14,7 +14,7 @@ from flowerti.data.dataset import SPLITS, Dataset, Record
 from flowerti.data.sources.herbarium.herbarium import draw, fingerprint
 from flowerti.data.sources.herbarium.species import SPECIES
 from flowerti.data.sources.implementation import ImageReader, Implementation
-from flowerti.sources import ClassNames
+from flowerti.tables.sources import ClassNames
 
 
 def _list_records(config: DataConfig, seed: int) -> Dataset:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from flowerti.sources import SOURCES, Source, judged_source
-from flowerti.tables import Table
+from flowerti.tables.sources import SOURCES, Source, judged_source
+from flowerti.tables.table import Table
 
 Level = Literal["none", "ratio", "probability"]
 _NAME = re.compile(r"[A-Za-z0-9_+-]+")

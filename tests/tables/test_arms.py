@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 from flowerti import arms
-from flowerti.arms import ARMS, BASELINE, Arm, arm_of, judged_arm, repeating_arm, source_arms, stacked
-from flowerti.sources import SOURCES
+from flowerti.tables.arms import ARMS, BASELINE, Arm, arm_of, judged_arm, repeating_arm, source_arms, stacked
+from flowerti.tables.sources import SOURCES
 
 
 def test_every_row_keeps_what_it_says_of_its_control():

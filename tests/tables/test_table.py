@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flowerti import tables
-from flowerti.tables import Table, load_plugins, plugins_environment
+from flowerti.tables import Table, load_plugins, plugins, plugins_environment
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "made_here.py").write_text("calls = []\ndef register():\n    calls.append(1)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("FLOWERTI_PLUGINS", "")
-    monkeypatch.setattr(tables, "_loaded", set())
+    monkeypatch.setattr(plugins, "_loaded", set())
     return "made_here:register"
 
 

@@ -7,7 +7,7 @@ names a source. This module does not know how an image is drawn or what a techni
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flowerti.tables import Table
+from flowerti.tables.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
