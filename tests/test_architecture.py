@@ -18,27 +18,27 @@ FOLDERS = ("flowerti", "ray_jobs", "benchmarks", "pretraining")
 """Whose modules keep the shape; those outside the package may import all of it, and it imports none of them."""
 
 LAYERS: list[set[str]] = [
-    {"flowerti", "tables"},
-    {"sources", "arms"},
-    {"config", "metrics"},
-    {"artifacts", "progress", "oxford_names"},
-    {"prompts", "demo", "data", "features", "diffusion", "base_files"},
-    {"inversion", "classifier", "adapters"},
-    {"sampling", "scoring"},
-    {"study", "sweep"},
-    {"cluster"},
-    {"report", "plan", "status", "pipeline", "cli"},
+    {"flowerti", "tables", "metrics", "progress", "prompts"},
+    {"config"},
+    {"artifacts", "base_files"},
+    {"data", "features", "diffusion", "demo", "stage_clock", "status"},
+    {"personalization", "classifier"},
+    {"generation", "scoring", "sweep", "study"},
+    {"cluster", "plan", "report"},
+    {"pipeline", "measured_times"},
+    {"cli"},
 ]
 """Modules and folders of the package. A module imports from those of its own layer that do not import it, directly or
 through others, and from the layers before it."""
 
-MAX_LAYERS = 10
+MAX_LAYERS = 9
+"""In the package; the entry points of `ray_jobs/` stand on them as the tenth."""
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES, MAX_MEDIAN_LINES, MAX_P90_LINES = 45, 10, 25
 MAX_PARAMETERS = 7
 BANNED_WORDS = ("picture", "room", "door", "house")
-ALLOWED_PHRASES = ("a picture of a {}",)
-"""A prompt template that all numbers depend on."""
+ALLOWED_PHRASES = ("a picture of a {}", "floor_num_pictures", "num_pictures", "show_pictures", '"picture"', '"pictures"')
+"""A prompt template that all numbers depend on, and keys of summary.json that programs rely on."""
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".j2", ".cfg", ".ini", ".sh", ".html", ""}
 
 

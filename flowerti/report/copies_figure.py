@@ -23,7 +23,7 @@ Pixels = UInt8[np.ndarray, "_height _width 3"]
 
 
 def shown_pairs(check: CopyCheck) -> list[CopyPair]:
-    """The pairs that the figure has room for: one row, or as many copies as fill three."""
+    """The pairs that fit into the figure: one row, or as many copies as fill three."""
     num = min(_MAX_COPIES, max(NUM_COLUMNS, len(check.copies)))
     return pairs_in_order(check.copies, check.closest)[:num]
 

@@ -117,7 +117,7 @@ def _quoted_settings(experiment: Experiment) -> QuotedSettings:
     return QuotedSettings(
         data_kind=experiment.data.kind,
         image_size_px=experiment.data.image_size_px,
-        show_pictures=experiment.data.show_images,
+        show_images=experiment.data.show_images,
         selection_rule=experiment.selection.rule,
         classifier_mode=experiment.classifier.mode,
         num_epochs=experiment.classifier.num_epochs,

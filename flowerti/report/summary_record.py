@@ -29,7 +29,12 @@ from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepCo
 from flowerti.tables.arms import Arm
 
 FORMAT = "flowerti-summary-3"
-PUBLISHED_NAMES = {"num_images": "num_pictures", "floor_num_images": "floor_num_pictures", "image": "picture"}
+PUBLISHED_NAMES = {
+    "num_images": "num_pictures",
+    "floor_num_images": "floor_num_pictures",
+    "show_images": "show_pictures",
+    "image": "picture",
+}
 """Field -> its key in the file."""
 
 
@@ -48,7 +53,7 @@ class QuotedSettings:
 
     data_kind: str
     image_size_px: int
-    show_pictures: bool
+    show_images: bool
     selection_rule: str
     classifier_mode: str
     num_epochs: int

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from flowerti import arms
+from flowerti.tables import arms
 from flowerti.tables.arms import ARMS, BASELINE, Arm, arm_of, judged_arm, repeating_arm, source_arms, stacked
 from flowerti.tables.sources import SOURCES
 
