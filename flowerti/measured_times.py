@@ -8,8 +8,7 @@ from flowerti.artifacts.records import Learned, Selection, Timing
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config
 from flowerti.config.techniques import techniques_for
-from flowerti.plan import StepTimes
-from flowerti.sweep.rounds import count_trials
+from flowerti.plan import StepTimes, num_trials
 
 
 def measured_times(run: RunDirectory, actor_start_s: float) -> StepTimes:
@@ -34,7 +33,7 @@ def measured_times(run: RunDirectory, actor_start_s: float) -> StepTimes:
         },
         drawn_image=spent["sample"] / num_images,
         scored_image=spent["score"] / num_images,
-        trial=spent["sweep"] / count_trials(experiment.sweep, dict.fromkeys(sampling.sources, num_classes)),
+        trial=spent["sweep"] / num_trials(experiment, num_classes),
         actor_start=actor_start_s,
     )
 

@@ -143,16 +143,29 @@ def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iter
     scored_s = [sampling.num_per_class * times.scored_image] * num_sets
     feature_gb = num_images * _FEATURE_BYTES * len(experiment.scoring.extractors) / _BYTES_PER_GB
     yield _Work(stage="score", what=", ".join(METRICS.names), task_s=scored_s, storage_gb=feature_gb)
-    arms = ", ".join(dict.fromkeys(cell.arm.name for cell in first_round(experiment.sweep, _pools(asked))))
-    num_trials = count_trials(experiment.sweep, _pools(asked))
-    yield _Work(stage="sweep", what=arms, task_s=[times.trial] * num_trials)
+    cells = first_round(experiment.sweep, _pools(experiment, asked.num_classes))
+    arms = ", ".join(dict.fromkeys(cell.arm.name for cell in cells))
+    yield _Work(stage="sweep", what=arms, task_s=[times.trial] * num_trials(experiment, asked.num_classes))
     yield _Work(stage="confirm", what="the scores once more, on test", task_s=scored_s)
     yield _Work(stage="report", what="summary.json, report.html, figures")
 
 
-def _pools(asked: Request) -> dict[str, int]:
+def num_trials(experiment: Experiment, num_classes: int = 2) -> int:
+    """Trainings of the sweep: all arms on validation, and each once more on test, for every seed.
+
+    It is the most that there can be: images of every source for every class, and a control that is better than real
+    images alone, so that the judged source is put on top of it.
+
+    Args:
+        experiment: arms, ratios, seeds and sources.
+        num_classes: weak classes; a negative control needs two.
+    """
+    return count_trials(experiment.sweep, _pools(experiment, num_classes))
+
+
+def _pools(experiment: Experiment, num_classes: int) -> dict[str, int]:
     """Weak classes that have images, by source: all of them, since only a run can tell otherwise."""
-    return dict.fromkeys(asked.experiment.sampling.sources, asked.num_classes)
+    return dict.fromkeys(experiment.sampling.sources, num_classes)
 
 
 def _learning(asked: Request, technique: Technique, step_s: float) -> _Work:

@@ -10,10 +10,10 @@ from flowerti.cli import main
 from flowerti.config.experiment import to_json
 from flowerti.config.presets import demo
 from flowerti.measured_times import measured_times
-from flowerti.sweep.rounds import count_trials
+from flowerti.plan import num_trials
 
 TOKENS = "textual_inversion"
-NUM_TRIALS = count_trials(demo().sweep, dict.fromkeys(demo().sampling.sources, 3))
+NUM_TRIALS = num_trials(demo(), 3)
 
 
 def finished_run(folder: Path) -> RunDirectory:

@@ -9,8 +9,7 @@ import pytest
 
 from flowerti.config.experiment import Experiment
 from flowerti.config.presets import demo, flowers102
-from flowerti.plan import Request, StagePlan, StepTimes, estimate, schedule
-from flowerti.sweep.rounds import count_trials
+from flowerti.plan import Request, StagePlan, StepTimes, estimate, num_trials, schedule
 
 TIMES = StepTimes(
     learning_step={"textual_inversion": 0.4, "lora": 0.8},
@@ -71,7 +70,7 @@ def test_each_stage_costs_what_its_steps_do():
     assert 0.1 < sample.storage_gb * 1e9 / num_images / (512 * 512 * 3) < 1
     assert score.busy * score.worker_hours == pytest.approx(num_images * 0.1 / 3600)
     assert rows["confirm"].worker_hours == score.worker_hours
-    assert sweep.num_tasks == count_trials(experiment.sweep, dict.fromkeys(experiment.sampling.sources, 1000))
+    assert sweep.num_tasks == num_trials(experiment, 1000)
     assert sweep.busy * sweep.worker_hours == pytest.approx(sweep.num_tasks * 60 / 3600)
 
 
