@@ -1,6 +1,7 @@
 """What must be learnt, in which order and under which keys; actors are answered in this process."""
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,17 @@ def _image(folder: Path, name: str, seed: int) -> str:
     return str(folder / name)
 
 
+def _census(records: list[Record], fingerprint: str) -> Census:
+    """What the census says of these images: a hash over each class's own ones."""
+    digests = {
+        name: hashlib.sha256(
+            b"".join(hashlib.sha256(Path(r.address).read_bytes()).digest() for r in records if r.class_id == n)
+        ).hexdigest()
+        for n, name in enumerate("abc")
+    }
+    return Census(fingerprint=fingerprint, counts=[], train_sha256=digests, unreadable=[], duplicates=[])
+
+
 @pytest.fixture
 def study(tmp_path) -> Study:
     records = [
@@ -55,7 +67,7 @@ def study(tmp_path) -> Study:
         experiment=experiment,
         run=RunDirectory(str(tmp_path / "run")),
         dataset=Dataset(class_names=tuple("abc"), records=tuple(records)),
-        census=Census(fingerprint="", counts=[], unreadable=[], duplicates=[]),
+        census=_census(records, ""),
         base_sha256="b" * 64,
         alternative_names={},
         latin_names={"b": "B. latina"},
@@ -130,7 +142,7 @@ def test_only_what_sources_need_is_learnt(monkeypatch, study):
 def test_an_image_more_in_another_class_leaves_tokens_and_adapters_as_they_are(monkeypatch, study, tmp_path):
     _personalize(monkeypatch, study)
     extra = Record(id="c9", address=_image(tmp_path, "c9.png", 99), class_id=2, split="train")
-    census = dataclasses.replace(study.census, fingerprint="another")
+    census = _census([*study.dataset.records, extra], "another")
     dataset = dataclasses.replace(study.dataset, records=(*study.dataset.records, extra))
     _, learning = _personalize(monkeypatch, dataclasses.replace(study, dataset=dataset, census=census))
     assert learning.asked == ["textual_inversion: c", "lora: c"]
@@ -191,3 +203,16 @@ def test_keys_of_shards_hold_base_precision_and_the_files_of_what_was_learnt(mon
     assert changed(keys(dataclasses.replace(study, base_sha256="c" * 64), learned)) == set(SOURCES)
     assert changed(keys(dataclasses.replace(study, experiment=half), learned)) == set(SOURCES)
     assert len(set(before.values())) == len(SOURCES)
+
+
+def test_training_images_alone_are_learnt_from(study, tmp_path):
+    held_out = [
+        Record(id=f"{split} {n}", address=_image(tmp_path, f"{split}{n}.png", 50 + n), class_id=n, split=split)
+        for split in ("validation", "test")
+        for n in range(3)
+    ]
+    dataset = dataclasses.replace(study.dataset, records=(*study.dataset.records, *held_out))
+    for technique in TECHNIQUES:
+        task = plan_task(dataclasses.replace(study, dataset=dataset), technique, "b", [])
+        assert set(task.addresses) == {record.address for record in study.dataset.of("train", "b")}
+        assert not {record.address for record in held_out} & set(task.addresses)

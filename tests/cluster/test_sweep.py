@@ -200,14 +200,3 @@ def test_a_ratio_beyond_the_pool_is_refused_before_the_first_trial(tmp_path: Pat
     with pytest.raises(ValueError, match=r"ratio 5 asks for 15 synthetic images .* to at least 15"):
         run_sweep_in(tmp_path, dataclasses.replace(SWEEP, ratios=(1.0, 5.0)))
     assert not (tmp_path / "sweep" / "trials").exists()
-
-
-def test_a_token_learns_from_training_images_only(tmp_path: Path):
-    from flowerti.cluster.invert import plan
-
-    study = study_of(tmp_path)
-    held_out = {record.address for split in ("validation", "test") for record in study.dataset.of(split)}
-    for name in WEAK:
-        addresses = set(plan(study, name).addresses)
-        assert addresses == {record.address for record in study.dataset.of("train", name)}
-        assert not addresses & held_out
