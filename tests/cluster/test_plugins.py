@@ -52,14 +52,16 @@ def list_patterns(_config: Any, seed: int) -> Dataset:
 def draw_pattern(address: str, size_px: int) -> np.ndarray:
     _, name, seed = address.split(":")
     rng = np.random.default_rng(int(seed))
-    down, across = np.mgrid[:size_px, :size_px] / size_px
+    down, across = np.mgrid[:size_px, :size_px] / size_px * rng.uniform(15, 30) + rng.uniform(0, 6, (2, 1, 1))
     waves = {
-        "stripes across": np.sin(30 * down),
-        "stripes down": np.sin(30 * across),
-        "squares": np.sign(np.sin(20 * down) * np.sin(20 * across)),
-        "dots": np.cos(20 * down) + np.cos(20 * across),
+        "stripes across": np.sin(down),
+        "stripes down": np.sin(across),
+        "squares": np.sign(np.sin(down) * np.sin(across)),
+        "dots": np.cos(down) + np.cos(across),
     }
-    values = 128 + 60 * waves[name][..., None] * rng.uniform(0.5, 1, 3) + rng.normal(0, 8, (size_px, size_px, 3))
+    # a colour field of its own, so that no two images of a class show the same
+    field = np.kron(rng.normal(0, 40, (4, 4, 3)), np.ones((-(-size_px // 4), -(-size_px // 4), 1)))[:size_px, :size_px]
+    values = 128 + 50 * waves[name][..., None] * rng.uniform(0.5, 1, 3) + field
     return values.clip(0, 255).astype(np.uint8)
 
 

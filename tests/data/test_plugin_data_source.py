@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowerti import study, tables
+from flowerti import study
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import THUMBNAILS, FeatureWorker
 from flowerti.cluster.image_sets import ClassifierInput, real_set
@@ -33,6 +33,7 @@ from flowerti.data.dataset import SPLITS, Dataset, Record
 from flowerti.data.sources.implementation import ImageReader, Implementation
 from flowerti.data.thumbnails import thumbnails
 from flowerti.features.files import StoredFeatures
+from flowerti.tables import plugins as table_plugins
 from flowerti.tables.sources import ClassNames
 
 PERIODS = {"narrow": 4, "wide": 16}
@@ -86,9 +87,9 @@ def add_stripes() -> None:
 def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plugin is loaded, and gone after the test."""
     monkeypatch.setenv("FLOWERTI_PLUGINS", "")
-    monkeypatch.setattr(plugins, "_loaded", set())
+    monkeypatch.setattr(table_plugins, "_loaded", set())
     monkeypatch.setattr(DATA_SOURCES, "_rows", dict(DATA_SOURCES._rows))
-    tables.load_plugins([PLUGIN])
+    table_plugins.load_plugins([PLUGIN])
 
 
 @pytest.fixture
