@@ -111,21 +111,22 @@ def parse_run(arguments: list[str], *, address: str | None = None) -> tuple[Expe
     return experiment, started or RunDirectory(f"runs/{experiment.name}")
 
 
-def _load_named_plugins(arguments: list[str]) -> None:
-    """First of all: a plugin's rows decide which options there are."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--plugins", nargs="*", default=[])
-    load_plugins(parser.parse_known_args(arguments)[0].plugins)
-
-
 def _chosen(values: argparse.Namespace, started: RunDirectory | None) -> Experiment:
     """The experiment that is named, or that was started in the run directory; the demo without either."""
+    load_plugins(values.plugins)
     if values.config is not None:
         experiment = _read_config(values.config)
     else:
         found = find_config(started) if values.preset is None and started is not None else None
         experiment = found or preset("demo" if values.preset is None else values.preset)
     return replace(experiment, plugins=tuple(dict.fromkeys([*experiment.plugins, *values.plugins])))
+
+
+def _start_parser(command: str) -> argparse.ArgumentParser:
+    """Which experiment is meant; help and everything else are left to others."""
+    parser = argparse.ArgumentParser(prog=command, add_help=False, allow_abbrev=False)
+    _add_start(parser)
+    return parser
 
 
 def _add_start(parser: argparse.ArgumentParser) -> None:
@@ -137,9 +138,7 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 
 def _split(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """What concerns the run as a whole, and the settings of the experiment."""
-    _load_named_plugins(arguments)
-    parser = argparse.ArgumentParser(prog="flowerti run", add_help=False, allow_abbrev=False)
-    _add_start(parser)
+    parser = _start_parser("flowerti run")
     parser.add_argument("--run-dir", default="")
     parser.add_argument("--until", default="")
     return parser.parse_known_args(arguments)
@@ -182,8 +181,10 @@ def tell_plan(arguments: list[str]) -> int:
     from flowerti.measured_times import measured_times
     from flowerti.plan import Request, StepTimes, estimate
 
-    values, rest = _split_plan(arguments)
-    experiment = _override(_chosen(values, None), rest, "flowerti plan")
+    start, _ = _start_parser("flowerti plan").parse_known_args(arguments)
+    experiment = _chosen(start, None)  # first: its plugins' techniques have options of their own
+    values, rest = _plan_parser().parse_known_args(arguments)
+    experiment = _override(experiment, rest, "flowerti plan")
     given = {name: value for name in _TIMES if (value := getattr(values, name))}
     times = StepTimes()
     if values.from_run:
@@ -200,9 +201,8 @@ def tell_plan(arguments: list[str]) -> int:
     return 0
 
 
-def _split_plan(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """What the plan asks itself, and the settings of the experiment."""
-    _load_named_plugins(arguments)
+def _plan_parser() -> argparse.ArgumentParser:
+    """What the plan asks besides the settings of the experiment."""
     parser = argparse.ArgumentParser(prog="flowerti plan", description=_PLAN_HELP, allow_abbrev=False)
     _add_start(parser)
     parser.add_argument("--num-classes", type=int, required=True, help="weak classes")
@@ -214,7 +214,7 @@ def _split_plan(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         parser.add_argument(option, dest=technique.name, type=float, default=0.0)
     for name in _TIMES:
         parser.add_argument(f"--seconds-per-{name.replace('_', '-')}", dest=name, type=float, default=0.0)
-    return parser.parse_known_args(arguments)
+    return parser
 
 
 def _print_plan(rows: "list[StagePlan]") -> None:
