@@ -15,6 +15,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.presets import STUDY_CLASSES, flowers102
 from flowerti.pipeline import run_experiment
 
+TOKENS = "textual_inversion"
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
@@ -35,7 +36,8 @@ def test_the_full_size_preset_runs_on_random_weights(shared_root, tiny_base, res
         base=replace(preset.base, path=str(tiny_base)),
         classifier=replace(preset.classifier, weights=str(resnet50_file), input_size_px=64, num_epochs=1, num_views=1),
         selection=replace(preset.selection, rule="fixed", class_names=STUDY_CLASSES),
-        inversion=replace(preset.inversion, num_steps=4, batch_size=2, num_eval_latents=4),
+        techniques=preset.techniques
+        | {TOKENS: replace(preset.techniques[TOKENS], num_steps=4, batch_size=2, num_eval_latents=4)},
         sampling=replace(preset.sampling, num_per_class=10, num_inference_steps=2),
         scoring=replace(
             preset.scoring,
@@ -46,7 +48,7 @@ def test_the_full_size_preset_runs_on_random_weights(shared_root, tiny_base, res
         ),
         sweep=replace(preset.sweep, ratios=(1.0,), num_seeds=2, num_bootstrap=100),
     )
-    run_experiment(experiment, RunDirectory(str(tmp_path / "run")), print)
+    run_experiment(experiment, RunDirectory(str(tmp_path / "run")))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert [s["class_name"] for s in summary["selected"]] == list(STUDY_CLASSES)
     assert {d["extractor"] for d in summary["distances"]} == {"resnet50"}

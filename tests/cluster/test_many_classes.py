@@ -27,6 +27,7 @@ import psutil
 from flowerti.config.experiment import from_json
 from flowerti.pipeline import run_experiment
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.progress import line_of
 
 process = psutil.Process()
 
@@ -35,7 +36,8 @@ def say(text):
     print(json.dumps({"said": text, "num_threads": process.num_threads()} | size), flush=True)
 
 config, folder = sys.argv[1:]
-run_experiment(from_json(open(config).read(), file_name=config), RunDirectory(folder), say)
+listeners = [lambda event: say(line_of(event))]
+run_experiment(from_json(open(config).read(), file_name=config), RunDirectory(folder), listeners)
 say("end")
 """
 

@@ -55,6 +55,7 @@ def without_times(summary: dict) -> dict:
     """Everything but what a clock says."""
     kept = {key: value for key, value in summary.items() if key != "timings"}
     return json.loads(json.dumps(kept)) | {
+        "learned": _without(summary["learned"], "seconds"),
         "concepts": _without(summary["concepts"], "seconds"),
         "adapters": _without(summary["adapters"], "seconds"),
         # what an arm's images cost is read from the stages' clocks, in hours of a GPU where a worker has one
