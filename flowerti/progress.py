@@ -74,22 +74,24 @@ class Progress:
             listen(event)
 
 
-def console(metric_every_s: float = 5.0) -> Listener:
+def console(number_every_s: float = 5.0) -> Listener:
     """A listener that prints a line for each event, with the minutes and seconds since now.
 
-    A metric of one name is printed again only after `metric_every_s`: a curve that comes all at once is for trackers.
+    A metric, or how far a stage is, is printed again only after `number_every_s`; the end of a stage's work always is.
     """
     from rich.console import Console
 
     output, began = Console(highlight=False, soft_wrap=True), time.monotonic()
-    told_at: dict[str, float] = {}
+    printed_at: dict[str, float] = {}
 
     def listen(event: Event) -> None:
         now = time.monotonic()
-        if isinstance(event, Metric):
-            if now - told_at.get(event.name, -math.inf) < metric_every_s:
+        if isinstance(event, Metric | Advance):
+            name = event.name if isinstance(event, Metric) else event.stage
+            is_end = isinstance(event, Advance) and event.done == event.total
+            if not is_end and now - printed_at.get(name, -math.inf) < number_every_s:
                 return
-            told_at[event.name] = now
+            printed_at[name] = now
         seconds = int(now - began)
         output.print(f"{seconds // 60:3d}:{seconds % 60:02d} {line_of(event)}", markup=False)
 

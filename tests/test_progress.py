@@ -49,9 +49,17 @@ def test_an_event_is_one_line(event: Event, line: str, capsys: pytest.CaptureFix
 
 
 def test_a_curve_that_comes_at_once_is_one_line(capsys: pytest.CaptureFixture[str]):
-    listen = console(metric_every_s=60.0)
+    listen = console(number_every_s=60.0)
     for step in range(20):
         listen(Metric(stage="classify", name="classifier/accuracy", step=step, value=0.5))
         listen(Metric(stage="classify", name="other/accuracy", step=step, value=0.5))
     listen(Info(stage="classify", text="done"))
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_how_far_a_stage_is_comes_now_and_then_and_at_its_end(capsys: pytest.CaptureFixture[str]):
+    listen = console(number_every_s=60.0)
+    for done in range(1, 101):
+        listen(Advance(stage="sample", done=done, total=100, unit="images"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("] ")[1] for line in lines] == ["1 of 100 images", "100 of 100 images"]
