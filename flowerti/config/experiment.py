@@ -50,7 +50,7 @@ class Experiment:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     plugins: tuple[str, ...] = ()
-    """Functions that add rows to the tables, as module:function; see `tables.plugins`."""
+    """Functions that add rows to the tables, as module:register; see `tables.plugins`."""
 
     def __post_init__(self) -> None:
         """Check the name, which becomes the default run directory, and the seed's range."""

@@ -1,6 +1,6 @@
 """Rows from outside: functions that add rows to tables, called once in the run and in each of its workers.
 
-A plugin, "module:function", is a function without arguments; the run's config names it, so that a resumed run and every
+A plugin, "module:register...", is a function without arguments; the run's config names it, so that a resumed run and every
 worker have the same rows. This module does not know what the rows are.
 """
 
@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 
 _VARIABLE = "FLOWERTI_PLUGINS"
 """Environment variable by which workers learn the plugins of the run; read when a table is first asked."""
+_PREFIX = "register"
+"""What the names of plugins begin with."""
 
 _loaded: set[str] = set()
 
@@ -44,10 +46,15 @@ def _of_environment() -> list[str]:
 
 def _function(name: str) -> Callable[[], object]:
     module, _, function = name.partition(":")
+    if not function.startswith(_PREFIX):
+        # a config may come with somebody's run directory: it cannot have just any function called
+        raise ValueError(
+            f"plugins names {name!r}: the function's name must begin with {_PREFIX!r}, as module:{_PREFIX}"
+        )
     try:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"plugins names {name!r}, which cannot be loaded ({error}): name a module and a function in it, as "
-            "module:function"
+            "module:register"
         ) from error

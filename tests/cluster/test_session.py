@@ -160,7 +160,7 @@ def test_a_real_cluster_refuses_what_it_cannot_serve(monkeypatch: pytest.MonkeyP
 _PLUGIN = """
 from flowerti.tables.sources import SOURCES, Source
 
-def add_greenhouse():
+def register_greenhouse():
     SOURCES.add(Source(name="greenhouse", label="greenhouse", colour="#123456", words=lambda names: names.class_name))
 """
 _DRIVER = """
@@ -173,7 +173,7 @@ def label_of(name):
     from flowerti.tables.sources import SOURCES
     return SOURCES[name].label
 
-tables.load_plugins(sys.argv[2:])
+plugins.load_plugins(sys.argv[2:])
 session.connect(ClusterConfig(address=sys.argv[1], num_workers=1))
 try:
     print(ray.get(ray.remote(label_of).remote("greenhouse")))
@@ -201,7 +201,7 @@ def test_workers_have_the_rows_of_the_runs_plugins(tmp_path: Path, monkeypatch: 
         assert done.returncode == 0, done.stderr
         return done.stdout.strip().splitlines()[-1]
 
-    plugin = "greenhouse_plugin:add_greenhouse"
+    plugin = "greenhouse_plugin:register_greenhouse"
     assert ask("local", plugin) == "greenhouse"
     head = subprocess.Popen(
         [sys.executable, "-c", _HEAD],

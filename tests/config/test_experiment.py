@@ -128,7 +128,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sweep.refit_epochs": [-1],
     "sweep.synthetic_weight": [0.0, -1.0, math.nan],
     "sweep.synthetic_smoothing": [-0.1, 1.0, math.nan],
-    "plugins": [("nothing",), ("no_such_module:function",), ("json:no_such_function",)],
+    "plugins": [("nothing",), ("no_such_module:register",), ("json:register",), ("os:abort",)],
     "cluster.num_workers": [0],
     "cluster.num_cpus_per_worker": [0.0, math.nan, math.inf],
     "cluster.num_gpus_per_worker": [-0.5, 1.5, math.inf],

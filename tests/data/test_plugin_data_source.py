@@ -66,10 +66,10 @@ STRIPES = Implementation(
     images=ImageReader(identify=lambda address: f"{address}:rule 1".encode(), size_of=str, draw=_draw),
     known_names=_names,
 )
-PLUGIN = f"{__name__}:add_stripes"
+PLUGIN = f"{__name__}:register_stripes"
 
 
-def add_stripes() -> None:
+def register_stripes() -> None:
     """The plugin: what a user's module would hold."""
     DATA_SOURCES.add(
         DataSource(

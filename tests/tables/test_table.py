@@ -72,3 +72,12 @@ def test_another_process_calls_the_plugin_when_it_first_asks_a_table(plugin: str
     script += "t.names; assert sys.modules['made_here'].calls == [1]"
     environment = os.environ | {"FLOWERTI_PLUGINS": plugin, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "name", ["os:abort", "made_here:calls", "made_here", "json:register", "no_such_module:register"]
+)
+def test_a_plugin_that_cannot_be_called_is_refused(name: str, plugin: str):
+    with pytest.raises(ValueError, match=r"^plugins names ") as caught:
+        load_plugins([name])
+    assert repr(name) in str(caught.value)
