@@ -1,7 +1,7 @@
 """Rows from outside: functions that add rows to tables, called once in the run and in each of its workers.
 
-A plugin, "module:register...", is a function without arguments; the run's config names it, so that a resumed run and every
-worker have the same rows. This module does not know what the rows are.
+A plugin, "module:register...", is a function without arguments; the run's config names it, so that a resumed run and
+every worker have the same rows. This module does not know what the rows are.
 """
 
 import importlib
