@@ -37,7 +37,14 @@ MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES, MAX_MEDIAN_LINES, MAX_P90_LINES = 45, 10, 25
 MAX_PARAMETERS = 7
 BANNED_WORDS = ("picture", "room", "door", "house")
-ALLOWED_PHRASES = ("a picture of a {}", "floor_num_pictures", "num_pictures", "show_pictures", '"picture"', '"pictures"')
+ALLOWED_PHRASES = (
+    "a picture of a {}",
+    "floor_num_pictures",
+    "num_pictures",
+    "show_pictures",
+    '"picture"',
+    '"pictures"',
+)
 """A prompt template that all numbers depend on, and keys of summary.json that programs rely on."""
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".j2", ".cfg", ".ini", ".sh", ".html", ""}
 

@@ -29,7 +29,7 @@ from flowerti.sweep.trial_data import TrialData
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_TELL_EVERY_S = 10.0
+_REPORT_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +108,7 @@ class _Counter(tune.Callback):
     """Tells how many trials have ended, failed ones too."""
 
     def __init__(self, total: int, progress: Progress) -> None:
-        self._done, self._total, self._progress, self._told_s = 0, total, progress, time.monotonic()
+        self._done, self._total, self._progress, self._reported_s = 0, total, progress, time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing of it enters Tune's notes: listeners need not be picklable, and no notes are read back."""
@@ -124,8 +124,8 @@ class _Counter(tune.Callback):
 
     def _count(self) -> None:
         self._done += 1
-        if self._done == self._total or time.monotonic() - self._told_s >= _TELL_EVERY_S:
-            self._told_s = time.monotonic()
+        if self._done == self._total or time.monotonic() - self._reported_s >= _REPORT_EVERY_S:
+            self._reported_s = time.monotonic()
             self._progress.advance(self._done, self._total, "trials")
 
 
