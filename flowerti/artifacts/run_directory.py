@@ -26,7 +26,7 @@ _MAX_NAME_BYTES = 255
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """A folder at a local path or an s3:// or gs:// address; holds only the address, so that it is cheap to serialize."""
+    """A folder at a local path or an s3:// or gs:// address; holds only that address, so it is cheap to serialize."""
 
     uri: str
 

@@ -1,8 +1,8 @@
 """Whether the cluster can hold a stage's workers.
 
-A node is a dictionary of its resources, as reported by Ray. A cluster with autoscaling may add a suitable node later, so
-it is judged by the limits in its config or, where these are unknown, by its autoscaler's response to a first demand.
-This module starts no other work.
+A node is a dictionary of its resources, as reported by Ray. A cluster with autoscaling may add a suitable node later,
+so it is judged by the limits in its config or, where these are unknown, by its autoscaler's response to a first
+demand. This module starts no other work.
 """
 
 import math

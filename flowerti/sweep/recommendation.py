@@ -134,9 +134,9 @@ def recommend_classes(
 
     A ratio qualifies for a class where its p-value, adjusted over all weak classes and ratios of the arm (Holm), is
     below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and it beats oversampling
-    the class's real images by the same ratio (p below 0.05, adjusted likewise, because a gain from the larger share alone
-    may exist in every class). The ratio with the largest mean gain is chosen. All weak classes have the same ratio in
-    every trial, so combinations of different ratios were not tested.
+    the class's real images by the same ratio (p below 0.05, adjusted likewise, because a gain from the larger share
+    alone may exist in every class). The ratio with the largest mean gain is chosen. All weak classes have the same
+    ratio in every trial, so combinations of different ratios were not tested.
 
     Args:
         validation_rows: rows of single classes on the validation split.
