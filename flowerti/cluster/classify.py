@@ -37,7 +37,7 @@ _SPLITS: list[Split] = ["train", "validation"]
 
 
 def classify(study: Study, progress: Progress) -> ClassifierReport:
-    """Train a classifier on the training split and return its scores on the validation split."""
+    """Train a classifier on the training split and return its report on the validation split."""
     experiment = study.experiment
     key = key_of(
         study.census.fingerprint,
@@ -69,7 +69,7 @@ class _ClassifierTraining:
     """Key of the report."""
     class_names: tuple[str, ...]
     inputs: list[ClassifierInput]
-    """Of the training and the validation split, as the ids are."""
+    """Of the training and the validation split, in the order of `_SPLITS`, like `class_ids`."""
     class_ids: list[Int64[np.ndarray, "_"]]
     config: ClassifierConfig
     seed: int
@@ -79,7 +79,7 @@ class _ClassifierTraining:
     """"cpu" or "cuda"."""
 
     def read(self) -> list[LabelledInputs]:
-        """The training and the validation split."""
+        """Load the inputs of the training and the validation split."""
         return [
             LabelledInputs(inputs=inputs.read(self.run), class_ids=ids, num_classes=len(self.class_names))
             for inputs, ids in zip(self.inputs, self.class_ids, strict=True)

@@ -45,13 +45,13 @@ THUMBNAILS = BackboneChoice(name="thumbnails", weights="", input_size_px=THUMBNA
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureSet:
-    """A list of images whose features are wanted."""
+    """A list of images, and the views whose features are computed."""
 
     name: str
     """File name in the run directory, without its folder."""
     addresses: list[str]
     content_key: str
-    """Hash of what the addresses hold."""
+    """Hash of the content of the images."""
     views: str = "plain"
     """plain: 1 view; mirrored: the image and its mirror image; augmented: num_views random views."""
     num_views: int = 1

@@ -26,7 +26,7 @@ C = TypeVar("C", bound=ScheduleConfig)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """What was learnt for a class, as it is stored."""
+    """A stored result: its record and files."""
 
     learned: Learned
     files: Mapping[str, bytes]

@@ -78,7 +78,7 @@ def learn_together(
 
 
 def take_step(procedure: Procedure, trainers: "Sequence[Trainer]") -> None:
-    """One optimiser step of every class, with a single forward and backward pass and no synchronisation with the host."""
+    """One optimiser step of every class: one forward and backward pass, without synchronisation with the host."""
     base, batch_size = procedure.base, procedure.config.batch_size
     num_timesteps = base.noise_scheduler.config.num_train_timesteps
     data = [trainer.training.data for trainer in trainers]
@@ -96,8 +96,8 @@ def take_step(procedure: Procedure, trainers: "Sequence[Trainer]") -> None:
 def _convolutions(base: Base, num_latents: int) -> Iterator[None]:
     """Context that disables oneDNN for a step on one latent on a CPU.
 
-    oneDNN reorders a layer's weights at every call. With Stable Diffusion 1.5 and one latent this takes a quarter of the
-    step; with four latents oneDNN's faster kernels outweigh it.
+    oneDNN reorders a layer's weights at every call. With Stable Diffusion 1.5 and one latent this takes a quarter of
+    the step; with four latents oneDNN's faster kernels outweigh it.
     """
     onednn = torch.backends.mkldnn
     was_enabled = onednn.enabled

@@ -52,7 +52,7 @@ class LearningTask:
         return layout.checkpoint(self.class_name, self.technique)
 
     def failed(self, reason: str) -> Learned:
-        """Write and return the record of a failed class."""
+        """The record of this class if it failed."""
         return Learned(class_name=self.class_name, technique=self.technique, error=reason)
 
 
@@ -63,7 +63,7 @@ def last_point(run: RunDirectory, task: LearningTask) -> LossPoint | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """Settings of a worker: base, device and run directory."""
+    """The base that a worker loads, and the run directory that it writes to."""
 
     base: BaseConfig
     base_sha256: str

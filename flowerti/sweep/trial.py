@@ -1,4 +1,4 @@
-"""One trial of the sweep: train the classifier with an arm's images, predict a split.
+"""One trial of the sweep: trains the classifier with an arm's images and predicts a split.
 
 Every arm makes the same number of optimiser steps, and trials of one seed share their start and their order of real
 images as far as the arm allows. Which images an arm trains on is in `mixing`, the order of the rounds in

@@ -1,7 +1,7 @@
 """Nearest neighbours of learnt rows: vocabulary tokens of the base, and learnt rows of other classes.
 
-Whole words and subword pieces are distinguished, special tokens are excluded. For SDXL a cosine is the mean over the two
-text encoders. This module does not know how the rows were learnt.
+Whole words and subword pieces are distinguished, special tokens are excluded. For SDXL a cosine is the mean over the
+two text encoders. This module does not know how the rows were trained.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Initial values of learnt rows: the initializer token, the class name's words, the nearest word, random, mean or zeros.
+"""Initial values of learnt rows: an initializer token, the class name's tokens, the nearest word, or a constant.
 
 It knows the frozen embedding table and the denoising loss, and nothing about optimisers or files.
 """
