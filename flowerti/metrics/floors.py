@@ -1,6 +1,6 @@
-"""What a perfect generator would score: the same number between disjoint halves of the real images.
+"""Floors of metrics: the score of a perfect generator, estimated between disjoint halves of the real images.
 
-It knows nothing about the metric it is given.
+This module does not know the metric that it is given.
 """
 
 from collections.abc import Callable

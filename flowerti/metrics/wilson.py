@@ -1,4 +1,4 @@
-"""The interval of a share; this module does not know of what."""
+"""The Wilson interval of a proportion; this module does not know what is counted."""
 
 
 def wilson_interval(num_hits: int, num: int, level: float = 0.95) -> tuple[float, float]:

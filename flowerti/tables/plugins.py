@@ -1,4 +1,4 @@
-"""Rows from outside: functions that add rows to tables, called once in the run and in each of its workers.
+"""Plugins: functions that add rows to tables, called once in the run and in each of its workers.
 
 A plugin, "module:function", is a function without arguments; the run's config names it, so that a resumed run and every
 worker have the same rows. This module does not know what the rows are.
@@ -9,13 +9,13 @@ import os
 from collections.abc import Callable, Iterable
 
 _VARIABLE = "FLOWERTI_PLUGINS"
-"""Environment variable by which workers learn the plugins of the run; read when a table is first asked."""
+"""Environment variable with the plugins of the run, for workers; read on every access to a table."""
 
 _loaded: set[str] = set()
 
 
 def load_plugins(plugins: Iterable[str]) -> None:
-    """Call each plugin once in this process, and name it to the processes that this one starts.
+    """Call each plugin once in this process, and export it to child processes through the environment.
 
     Raises:
         ValueError: a plugin is not of the form module:function, or cannot be imported; names it.
@@ -26,7 +26,7 @@ def load_plugins(plugins: Iterable[str]) -> None:
 
 
 def plugins_environment() -> dict[str, str]:
-    """The environment variable that tells workers on other machines of the plugins; empty where there are none."""
+    """The environment variable with the plugins, for workers on other machines; empty if there are none."""
     return {_VARIABLE: os.environ[_VARIABLE]} if _of_environment() else {}
 
 
@@ -34,7 +34,7 @@ def load_plugins_of_environment() -> None:
     """Call the plugins that the environment names and that were not called yet."""
     for name in _of_environment():
         if name not in _loaded:
-            _loaded.add(name)  # first: a plugin asks tables itself
+            _loaded.add(name)  # before the call, because a plugin accesses tables itself
             _function(name)()
 
 
