@@ -100,7 +100,7 @@ def sharpen_decoder(
 
 
 class _Opponent:
-    """The discriminator, which learns one step whenever it is asked."""
+    """The discriminator and its optimiser."""
 
     def __init__(self, config: SharpeningConfig, widths: Sequence[int], part: BatchShare) -> None:
         self._discriminator, self._part = FeatureDiscriminator(widths), part

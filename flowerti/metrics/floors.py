@@ -18,8 +18,7 @@ def floor(
     """Mean distance between random disjoint halves: what a perfect generator would score.
 
     Args:
-        real: features of the real images, any float dtype, finite; an odd one is left out of each
-            split.
+        real: features of the real images, any float dtype, finite; with an odd number each split omits one.
         num_splits: splits to average over, at least 1.
         rng: source of the splits.
         distance: a function of two sets of features.

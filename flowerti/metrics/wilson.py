@@ -2,7 +2,7 @@
 
 
 def wilson_interval(num_hits: int, num: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of a share: all p with |num_hits / num - p| <= z sqrt(p (1 - p) / num); Wilson 1927, JASA 22.
+    """Interval of a proportion: all p with |num_hits / num - p| <= z sqrt(p (1 - p) / num); Wilson 1927, JASA 22.
 
     Args:
         num_hits: hits, at most `num`.
