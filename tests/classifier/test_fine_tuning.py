@@ -15,8 +15,10 @@ from flowerti.classifier.fine_tuning import FineTuned, fine_tune
 from flowerti.config.experiment import ClassifierConfig, SweepConfig
 from flowerti.features.backbones import Backbone
 from flowerti.features.extraction import preprocess
-from flowerti.sweep.mixing import TrialData
-from flowerti.sweep.trial import TrialPlan, run_trial
+from flowerti.sweep.rounds import TrialPlan
+from flowerti.sweep.trial import run_trial
+from flowerti.sweep.trial_data import TrialData
+from flowerti.tables.arms import ARMS, BASELINE
 
 CLASS_IDS = np.array([0] * 7 + [1] * 3 + [2] * 2)
 SEEN: list[torch.Tensor] = []
@@ -272,7 +274,7 @@ def test_rand_augment_shows_new_views_in_every_step(tiny: Backbone) -> None:
 def test_the_second_stage_of_a_network_changes_its_head_only(tiny: Backbone) -> None:
     images = images_of()
     data = TrialData(train=images, train_ids=CLASS_IDS, augmented=None, evaluation=images, synthetic={}, num_classes=3)
-    plan, config = TrialPlan(arm="real", ratio=0.0, seed_index=0, split="validation"), config_of(batch_size=4)
+    plan, config = TrialPlan(arm=BASELINE, ratio=0.0, seed_index=0, split="validation"), config_of(batch_size=4)
     found = [run_trial(data, plan, config, 0, tiny, SweepConfig(refit_epochs=num)).predictions for num in (0, 0, 30)]
     assert found[0] == found[1]
     assert found[0] != found[2]
@@ -282,7 +284,7 @@ def test_the_augmented_arm_of_a_network_shows_augmented_images(tiny: Backbone) -
     images = images_of()
     data = TrialData(train=images, train_ids=CLASS_IDS, augmented=None, evaluation=images, synthetic={}, num_classes=3)
     counts = []
-    for arm in ("real", "augmented"):
+    for arm in (BASELINE, ARMS["augmented"]):
         SEEN.clear()
         plan = TrialPlan(arm=arm, ratio=0.0, seed_index=0, split="validation")
         run_trial(data, plan, config_of(batch_size=6), 0, tiny, SweepConfig())
