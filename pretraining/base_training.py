@@ -91,7 +91,7 @@ def _trained_autoencoder(process: TrainingProcess, examples: Examples) -> Autoen
 def _trained_denoiser(
     process: TrainingProcess, vae: AutoencoderKL, examples: Examples, moments: Tensor
 ) -> BaseNetworks:
-    """The base with its trained text encoder and denoiser, from the work folder as far as they are already there."""
+    """The base with its trained text encoder and denoiser, loaded from the work folder if they are finished."""
     config, numbers = process.config, range(process.config.num_cycles)
     folders = [process.work_dir / f"denoised-{number + 1}" for number in numbers]
     checkpoints = [process.work_dir / f"denoising-{number + 1}.safetensors" for number in numbers]

@@ -41,7 +41,7 @@ class Cycle:
     number: int = 0
     """Index of the cycle; part of the seed of its batches."""
     checkpoint: Path | None = None
-    """File that the first process writes every 250 steps, and from which a stopped cycle goes on."""
+    """File that the first process writes every 250 steps, and from which an interrupted cycle resumes."""
     save: Callable[[BaseNetworks], None] = lambda base: None
     """Called with the averaged weights in place a few times on the way, not at the end."""
 
@@ -103,7 +103,7 @@ def train_denoiser(
 
     Args:
         config: steps, batch, rate, empty share and seed.
-        base: its autoencoder is trained and stays as it is; the other two are changed in place.
+        base: its autoencoder is trained already and not changed; the other two networks are trained in place.
         data: captions and latents of each image.
         cycle: which cycle, and what is kept of it.
         progress: gets the loss every 50 steps.

@@ -191,10 +191,10 @@ def save_base(
     """Write the pipeline as safetensors and swap it in whole; files of other names are kept.
 
     Args:
-        base: the networks, which stay as they are.
+        base: the networks, which are not modified.
         folder: becomes a `StableDiffusionPipeline` folder; its older parts are replaced.
-        notes: file name -> text of what lies beside the networks.
-        dtype: of the weights; float32 for what a training goes on from.
+        notes: file name -> content of additional text files.
+        dtype: of the saved weights; float32 to resume a training from them.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:

@@ -57,7 +57,7 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
 
 def _check(names: list[str], counts: dict[str, int], config: SelectionConfig) -> None:
     if len(set(names)) != len(names):
-        raise ValueError("classes: a class name stands twice: rename one of the classes")
+        raise ValueError("classes: a class name occurs twice: rename one of the classes")
     missing = [name for name in names if name not in counts]
     if missing:
         raise ValueError(f"counts: number of training images of {missing[0]!r} is missing: count every class")

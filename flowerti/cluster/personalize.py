@@ -50,7 +50,7 @@ def _learn_all(
         missing.sort(key=lambda task: -len(task.addresses))
         for task in missing:
             if len(task.addresses) == 1:
-                progress.info(f"{task.class_name}: one training image alone, what is learnt may copy it")
+                progress.info(f"{task.class_name}: only one training image, which the result may reproduce")
         done |= FanOut(study.experiment.cluster, spec_of(study, technique), progress).run(missing)
     return [learned for name in tasks if (learned := done[name]) is not None]
 

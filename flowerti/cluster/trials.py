@@ -43,7 +43,7 @@ class TrialToRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Setting:
-    """What every trial needs besides the shared arrays."""
+    """Inputs of every trial besides the shared arrays."""
 
     trials: list[TrialToRun]
     run: RunDirectory

@@ -45,7 +45,7 @@ def check_counts(dataset: Dataset) -> None:
     """
     twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]
     if twice:
-        raise ValueError(f"data: image id {twice[0]!r} stands twice ({len(twice)} such ids): list each image once")
+        raise ValueError(f"data: image id {twice[0]!r} occurs twice ({len(twice)} such ids): list each image once")
     if len(dataset.class_names) < 2:
         raise ValueError(f"data: {len(dataset.class_names)} classes found: at least 2 are needed")
     counts = count_by_split(dataset)

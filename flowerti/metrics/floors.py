@@ -27,7 +27,7 @@ def floor(
         The mean and the number of images on each side.
 
     Raises:
-        ValueError: fewer than 4 images, or whatever `distance` finds wrong with a half.
+        ValueError: fewer than 4 images, or as `distance` on a half.
     """
     half = len(real) // 2
     if half < 2:
@@ -60,7 +60,7 @@ def against_halves(
         The mean distance of the synthetic images, the floor, and the number of images on each side of both.
 
     Raises:
-        ValueError: too few images, or whatever `distance` finds wrong.
+        ValueError: too few images, or as `distance`.
     """
     size = min(len(real) // 2, len(synthetic))
     if size < 2:

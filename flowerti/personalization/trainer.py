@@ -205,7 +205,7 @@ class Trainer:
                 if not abs(loss) < float("inf"):
                     raise _NotFiniteError(f"the training loss is {loss} at step {step}")
         if not bool(torch.isfinite(state.learnt).all()):
-            raise _NotFiniteError(f"what is learnt is not finite at step {state.step}")
+            raise _NotFiniteError(f"the trained tensor is not finite at step {state.step}")
 
 
 class _NotFiniteError(Exception):

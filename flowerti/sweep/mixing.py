@@ -51,7 +51,7 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
         run_seed: seed of the run.
 
     Raises:
-        ValueError: the ratio asks for more images than there are (says how many to draw), or augmented features are
+        ValueError: the ratio requires more images than there are (says how many to generate), or augmented features are
             missing.
     """
     arm, real = plan.arm, _real_inputs(data, plan.arm)
@@ -74,7 +74,7 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
 
 
 def _real_inputs(data: TrialData, arm: Arm) -> np.ndarray:
-    """The real images as the arm sees them; images themselves are augmented as they are trained on."""
+    """The real features for the arm, augmented if it requires it; raw images are augmented during training instead."""
     if not arm.is_augmented or data.train.ndim != 3:
         return data.train
     if data.augmented is None:

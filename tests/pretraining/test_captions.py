@@ -5,8 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from flowerti.oxford_names import NAMES
 
+from flowerti.data.sources.flowers102_names import NAMES
 from flowerti.prompts import TEMPLATES
 from pretraining.captions import class_caption, in_template, names_of_classes
 
