@@ -76,7 +76,7 @@ def test_a_run_directory_that_is_a_file(experiment: Experiment, tmp_path: Path):
     for uri in (f"{tmp_path}/file", f"{tmp_path}/file/below"):
         message = refusal(experiment, RunDirectory(uri))
         assert uri in message
-        assert "not a folder" in message
+        assert "not a writable folder" in message
 
 
 @pytest.mark.parametrize(
