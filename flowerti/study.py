@@ -1,6 +1,6 @@
-"""Preflight: everything that can be checked about a run before any costly work, and what was established by it.
+"""Preflight: validates all inputs of a run before any expensive work starts.
 
-The outcome, a `Study`, is what every stage starts from. Nothing here trains, draws or starts Ray.
+The result, a `Study`, is the input of every stage. This module does not train, generate images or start Ray.
 """
 
 import os
@@ -27,12 +27,12 @@ _MIN_FREE_BYTES = 500_000_000
 _MIN_HELD_OUT = 4
 """Images of a selected class in each held-out split: two halves of two, whose distance is the floor."""
 _IDENTITY = ("name", "seed", "data", "imbalance", "base")
-"""Fields that make a run what it is: another value of these belongs into another run directory."""
+"""Fields that identify a run: a different value of one of them requires another run directory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """A run whose inputs were checked."""
+    """A run with validated inputs."""
 
     experiment: Experiment
     run: RunDirectory
@@ -44,7 +44,7 @@ class Study:
 
 
 def prepare(experiment: Experiment, run: RunDirectory) -> Study:
-    """Check config, run directory, disk, base, weights and every image, and write the config down.
+    """Validate config, run directory, disk, base, weights and every image, and save the config.
 
     Raises:
         ValueError: something is missing or wrong; names it and says what to do.
@@ -95,7 +95,7 @@ def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
-    # how images are fetched, judged or shown does not make it another data set
+    # settings of download, error handling and display do not change the data set
     data = replace(experiment.data, download=False, skip_unreadable=False, show_images=True)
     return {name: data if name == "data" else getattr(experiment, name) for name in _IDENTITY}
 
@@ -106,7 +106,7 @@ def _check_disk(run: RunDirectory) -> None:
     folder = Path(run.path(layout.CONFIG)).parent
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"run directory {run.uri}: {existing} is not a folder that can be written to: choose another")
+        raise ValueError(f"run directory {run.uri}: {existing} is not a writable folder: choose another")
     free = shutil.disk_usage(existing).free
     if free < _MIN_FREE_BYTES:
         raise ValueError(
@@ -130,7 +130,7 @@ def _check_selection(experiment: Experiment, dataset: Dataset) -> None:
 
 
 def check_held_out(dataset: Dataset, class_names: Sequence[str]) -> None:
-    """Refuse selected classes that could be learnt and drawn, but not scored.
+    """Reject selected classes with too few held-out images for scoring.
 
     Raises:
         ValueError: a class has too few validation or test images; names it and says what to do.
@@ -146,10 +146,10 @@ def check_held_out(dataset: Dataset, class_names: Sequence[str]) -> None:
 
 
 def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
-    """Refuse ratios that the planned number of images cannot serve.
+    """Reject ratios that need more images per class than will be generated.
 
     Args:
-        experiment: the ratios and the number of images a class.
+        experiment: the ratios and the number of images per class.
         num_train: real training images of each selected class.
 
     Raises:

@@ -1,6 +1,6 @@
-"""A base's autoencoder: how it is trained, what it makes of images, and how well it gives them back.
+"""A base's autoencoder: training, latents of images, and reconstruction quality.
 
-It knows nothing about captions, denoisers or Ray.
+This module does not know about captions, denoisers or Ray.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from pretraining.recipe import PretrainConfig
 
 
 def to_unit(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
-    """Images as the autoencoder takes them: float32 in [-1, 1], channels first."""
+    """Convert images to the autoencoder's input: float32 in [-1, 1], channels first."""
     # NHWC uint8 -> NCHW float32 in [-1, 1]
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
@@ -27,9 +27,9 @@ def to_unit(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
 def autoencoder_loss(
     vae: AutoencoderKL, images: Float[Tensor, "n 3 h w"], noise: Float[Tensor, "n c latent_h latent_w"]
 ) -> Float[Tensor, ""]:
-    """Squared error, once more on 4x4 averages for the colours, with a tiny KL term to keep latents near the origin.
+    """Squared error on pixels and on 4x4 averages (for colours), with a small KL term to keep latents near the origin.
 
-    A loss that pays for edges (L1 of finite differences) was tried first: it lost the colours for good.
+    An additional edge loss (L1 of finite differences) was tried first and made the colours collapse.
     """
     posterior = vae.encode(images).latent_dist  # type: ignore[union-attr]
     # z = mean + std * noise, the reparameterised sample

@@ -1,7 +1,7 @@
-"""Trains a base from prepared examples to its saved pipeline, part after part; what is finished lies in a work folder.
+"""Trains the parts of a base in sequence, from prepared examples to the saved pipeline, with results in a work folder.
 
-A process that is started again goes on with the part that it was in. Several processes may do it together, each on its
-share; this module does not know how they were started.
+A restarted process resumes with the unfinished part. Several processes may train together, each on its share; this
+module does not know how they were started.
 """
 
 import os
@@ -30,11 +30,11 @@ from pretraining.text_encoder import train_text
 from pretraining.training_images import TRAINING_IMAGES
 
 _NUM_JUDGED = 512
-"""Images on which the autoencoder is measured."""
+"""Number of images on which the autoencoder is evaluated."""
 
 
 def _wait_for_nobody() -> None:
-    """Waiting for all processes, where there is one."""
+    """Barrier for a single process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class TrainingProcess:
 
 
 def train_base(process: TrainingProcess) -> None:
-    """Do everything from prepared examples to the saved pipeline, which the first process writes."""
+    """Train all parts from prepared examples; the first process writes the pipeline."""
     config, examples = process.config, load_examples(process.work_dir)
     vae = _trained_autoencoder(process, examples)
     judged = examples.images[:_NUM_JUDGED]
@@ -91,7 +91,7 @@ def _trained_autoencoder(process: TrainingProcess, examples: Examples) -> Autoen
 def _trained_denoiser(
     process: TrainingProcess, vae: AutoencoderKL, examples: Examples, moments: Tensor
 ) -> BaseNetworks:
-    """The base with its trained text encoder and denoiser, from the work folder as far as they are already there."""
+    """The base with its trained text encoder and denoiser, loaded from the work folder if they are finished."""
     config, numbers = process.config, range(process.config.num_cycles)
     folders = [process.work_dir / f"denoised-{number + 1}" for number in numbers]
     checkpoints = [process.work_dir / f"denoising-{number + 1}.safetensors" for number in numbers]
@@ -104,7 +104,7 @@ def _trained_denoiser(
         base = start_base(config.sizes, config.seed + 2, vae, examples.captions)
         if not is_begun:  # what has begun brings its own text encoder
             features = _shared(process, "features", image_features, examples.images)
-            # the same in every process: it takes a minute, and its loss wants the whole batch in one place
+            # identical in every process: it takes a minute, and its contrastive loss needs the whole batch
             train_text(config, base, examples.captions, features, process.progress)
     data = CaptionedLatents(captions=examples.captions, moments=moments)
     for number in range(num_done, config.num_cycles):

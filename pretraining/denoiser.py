@@ -1,7 +1,6 @@
-"""A base's denoiser: its batches, its loss, and one cycle of its training, the text encoder's with it.
+"""A base's denoiser: its batches, its loss, and one cycle of its training, together with the text encoder.
 
-Plain functions on one process. It knows nothing about Ray, about how images became latents, or what a base is used for
-later.
+Plain functions for one process. This module does not know about Ray, how images were encoded, or how a base is used.
 """
 
 import functools
@@ -27,7 +26,7 @@ _SNR_LIMIT = 5.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionedLatents:
-    """What the denoiser learns from."""
+    """Training data of the denoiser."""
 
     captions: list[list[str]]
     """Captions of each image."""
@@ -37,19 +36,19 @@ class CaptionedLatents:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cycle:
-    """One rise and fall of the learning rate, and what is kept of it."""
+    """One cycle of the learning rate, and its checkpoint."""
 
     number: int = 0
-    """Which one; each has batches of its own."""
+    """Index of the cycle; part of the seed of its batches."""
     checkpoint: Path | None = None
-    """File that the first process writes every 250 steps, and from which a stopped cycle goes on."""
+    """File that the first process writes every 250 steps, and from which an interrupted cycle resumes."""
     save: Callable[[BaseNetworks], None] = lambda base: None
     """Called with the averaged weights in place a few times on the way, not at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What one step of the denoiser sees."""
+    """One batch of the denoiser."""
 
     latents: Float[Tensor, "n c h w"]
     noise: Float[Tensor, "n c h w"]
@@ -67,9 +66,9 @@ class Batch:
 
 
 def draw_timesteps(n: int, num_steps: int, generator: torch.Generator) -> Int64[Tensor, " n"]:
-    """Stratified timesteps, one in each of n parts of the schedule, and denser towards pure noise.
+    """Stratified timesteps, one in each of n parts of the schedule, denser towards pure noise.
 
-    There the words decide what is drawn. The density grows linearly with the timestep.
+    The caption matters most at high noise levels, so the density grows linearly with the timestep.
     """
     strata = (torch.arange(n) + torch.rand(n, generator=generator)) / n
     # P(t < x) = (x / T)^2, so t = T sqrt(u)
@@ -100,11 +99,11 @@ def train_denoiser(
     progress: Progress,
     part: BatchShare = WHOLE_BATCH,
 ) -> None:
-    """Train the denoiser for one cycle, the text encoder slowly with it, and leave their averaged weights in `base`.
+    """Train the denoiser for one cycle, and the text encoder at a lower rate; `base` ends with their averaged weights.
 
     Args:
         config: steps, batch, rate, empty share and seed.
-        base: its autoencoder is trained and stays as it is; the other two are changed in place.
+        base: its autoencoder is trained already and not changed; the other two networks are trained in place.
         data: captions and latents of each image.
         cycle: which cycle, and what is kept of it.
         progress: gets the loss every 50 steps.

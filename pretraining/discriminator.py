@@ -1,7 +1,7 @@
-"""Tells drawn images from true ones by what a frozen network makes of them, at every position of several blocks.
+"""A discriminator of generated and true images on features of a frozen network, per position of several blocks.
 
 A projected discriminator (Sauer et al. 2021, arXiv:2111.01007) without its random mixing, under the hinge loss (Lim and
-Ye 2017, arXiv:1705.02894). It knows nothing about which network the features come from.
+Ye 2017, arXiv:1705.02894). This module does not know which network the features come from.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _WIDTH = 48
 
 
 class FeatureDiscriminator(nn.Module):
-    """One small head for each block's features; every position is judged apart.
+    """One small head for the features of each block, applied to every position separately.
 
     Args:
         widths: channels of each block's features, whose vectors have length 1 at every position.
@@ -23,11 +23,11 @@ class FeatureDiscriminator(nn.Module):
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        self.scales = [width**0.5 for width in widths]  # entries of a unit vector get a spread of one
+        self.scales = [width**0.5 for width in widths]  # scale the entries of unit vectors to a std of about 1
         self.heads = nn.ModuleList(_head(width) for width in widths)
 
     def forward(self, features: Sequence[Float[Tensor, "num _ _ _"]]) -> list[Float[Tensor, "num 1 _ _"]]:
-        """Positive where an image looks true, negative where it looks drawn."""
+        """Logits: positive for true images, negative for generated ones."""
         return [head(found * scale) for head, found, scale in zip(self.heads, features, self.scales, strict=True)]
 
 
@@ -48,5 +48,5 @@ def discriminator_loss(true: Sequence[Tensor], drawn: Sequence[Tensor]) -> Float
 
 
 def generator_loss(drawn: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """How drawn the images look: minus the logits; mean over blocks."""
+    """Generator loss: the negative mean logit; mean over blocks."""
     return -torch.stack([logits.mean() for logits in drawn]).mean()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 BLOCK = 500
-"""Examples that are made at once."""
+"""Number of examples per block."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Examples of the herbarium: drawn images with captions, half of common species, half of any traits.
 
-The forms and names of rare species never occur: a token for one of them must have something to learn. An example
-depends on the seed and its index alone, so that blocks may be drawn anywhere. This module does not know about networks.
+The forms and names of rare species never occur, so that tokens for them are not trivial to train. An example depends
+only on the seed and its index, so blocks can be created on any machine. This module does not know about networks.
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from pretraining.recipe import PretrainConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledBlock:
-    """What is read at once."""
+    """Inputs of a block of examples."""
 
     first_index: int
     """Place of the first record in the shuffled listing."""

@@ -1,4 +1,4 @@
-"""What EfficientNet-Lite1 sees in images: the features that a base's text encoder and decoder learn from.
+"""Features of EfficientNet-Lite1, for the training of a base's text encoder and decoder.
 
 Distances of this project are measured with other networks, EfficientNet-Lite0 by default. It knows nothing about
 training.

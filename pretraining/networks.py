@@ -58,7 +58,7 @@ class NetworkSizes:
 
 @dataclass(kw_only=True, slots=True)
 class BaseNetworks:
-    """The networks of one base model, on the way to a pipeline."""
+    """The networks of one base model, from which the pipeline is built."""
 
     tokenizer: CLIPTokenizer
     vae: AutoencoderKL
@@ -116,10 +116,10 @@ def build_vae(sizes: NetworkSizes) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=sizes.latent_channels,
         layers_per_block=1,
-        norm_num_groups=4,  # with one channel a group, as 16 would be, the mean colour of an image is lost
+        norm_num_groups=4,  # with one channel per group, as with 16 groups, the mean colour of an image is lost
         sample_size=sizes.sample_px,
     )
-    with torch.no_grad():  # a narrow posterior from the start, or its noise hides the colours for long
+    with torch.no_grad():  # start with a narrow posterior; otherwise its noise dominates the colours for a long time
         vae.quant_conv.weight[channels:] = 0.0
         vae.quant_conv.bias[channels:] = -5.0
     return vae
@@ -145,7 +145,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer, sizes: NetworkSizes) -> CLIPTex
 def build_unet(sizes: NetworkSizes) -> UNet2DConditionModel:
     """An untrained denoiser: attention to pixels and words on levels of 3 to 8 pixels, and in the middle.
 
-    On wider levels it costs more than all else, on a level of 2 pixels there is nothing to tell apart.
+    At higher resolutions it would dominate the cost, at 2 pixels there are no positions to distinguish.
     """
     attended = [3 <= sizes.latent_px >> level <= 8 for level in range(len(sizes.unet_widths))]
     return UNet2DConditionModel(
@@ -191,10 +191,10 @@ def save_base(
     """Write the pipeline as safetensors and swap it in whole; files of other names are kept.
 
     Args:
-        base: the networks, which stay as they are.
+        base: the networks, which are not modified.
         folder: becomes a `StableDiffusionPipeline` folder; its older parts are replaced.
-        notes: file name -> text of what lies beside the networks.
-        dtype: of the weights; float32 for what a training goes on from.
+        notes: file name -> content of additional text files.
+        dtype: of the saved weights; float32 to resume a training from them.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
@@ -220,7 +220,7 @@ def _keep_others(folder: Path, fresh: Path) -> None:
 
 
 def _forget_origin(config: Path) -> None:
-    """Takes out where a network was loaded from: a folder of the machine that made it."""
+    """Remove the path that a network was loaded from, a folder on the machine that trained it."""
     settings = json.loads(config.read_text())
     if settings.pop("_name_or_path", None) is not None:
         config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")

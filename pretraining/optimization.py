@@ -1,6 +1,6 @@
-"""One optimiser step after another: learning rate, gradients of all processes, clipping, weights averaged over steps.
+"""Optimiser steps: learning-rate schedule, averaged gradients, clipping, and an exponential average of weights.
 
-It knows nothing about losses or what the networks are for.
+This module does not know about losses or the purpose of the networks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ REPORT_EVERY_STEPS = 50
 
 
 def is_reported(step: int, num_steps: int) -> bool:
-    """Whether the loss of a step is told: every fiftieth and the last one."""
+    """Whether the loss of a step is reported: every fiftieth and the last one."""
     return step % REPORT_EVERY_STEPS == 0 or step == num_steps - 1
 
 
@@ -53,14 +53,14 @@ class AveragedWeights:
         self._longest_decay = longest_decay
 
     def update(self, step: int) -> None:
-        """Take in the weights after a step; `step` counts from 0."""
+        """Update the averages with the weights after a step; `step` counts from 0."""
         # average <- decay * average + (1 - decay) * weight, decay = min(longest, (1 + step) / (10 + step))
         decay = min(self._longest_decay, (1.0 + step) / (10.0 + step))
         torch._foreach_lerp_(self.averages, [w.detach() for w in self._weights], 1.0 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Put the averages in the weights' place, and the other way round."""
+        """Swap averages and weights."""
         for weight, average in zip(self._weights, self.averages, strict=True):
             held = weight.clone()
             weight.copy_(average)
@@ -68,7 +68,7 @@ class AveragedWeights:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The averages stand in the weights' place until the end of the block."""
+        """Use the averages as weights within the block."""
         self.swap()
         try:
             yield

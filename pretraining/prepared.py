@@ -1,6 +1,6 @@
-"""The examples in the work folder: made once, kept, and refused where they are those of other settings.
+"""The examples in the work folder: created once, reused, and rejected if they belong to other settings.
 
-It does not know where blocks are run, or what is learnt from them.
+This module does not know where blocks are run, or how the examples are used.
 """
 
 import json
@@ -51,11 +51,11 @@ def prepare_examples(config: PretrainConfig, allowed: AllowedImages, work_dir: P
     captions = [captions for block in blocks for captions in block.captions]
     write_text(folder / "captions.json", json.dumps(captions))
     write_text(folder / TRAINING_IMAGES, training_images_json(images))
-    write_text(folder / _KEY, key)  # last: it says that all is there
+    write_text(folder / _KEY, key)  # written last, as a marker of completeness
 
 
 def examples_key(config: PretrainConfig, allowed: AllowedImages) -> str:
-    """Hash of the settings that decide which examples there are; how long is trained on them does not matter."""
+    """Hash of the settings that determine the examples; those of the training are not included."""
     return key_of(allowed, config.num_images, config.captions_per_image, config.seed, config.sizes.sample_px)
 
 
@@ -68,10 +68,10 @@ def _check_key(folder: Path, key: str) -> None:
 
 
 def load_examples(work_dir: Path) -> Examples:
-    """The prepared examples; the images stay on disk until they are asked for."""
+    """The prepared examples; images are memory-mapped."""
     folder = work_dir / "images"
     return Examples(
-        images=np.load(folder / "images.npy", mmap_mode="c"),  # torch warns of arrays that cannot be written
+        images=np.load(folder / "images.npy", mmap_mode="c"),  # torch warns about read-only arrays
         captions=json.loads((folder / "captions.json").read_text()),
     )
 
@@ -82,13 +82,13 @@ def training_images_of(work_dir: Path) -> str:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array, and swap the file in whole."""
+    """Write an array, replacing the file atomically."""
     with open(f"{path}.part", "wb") as file:
         np.save(file, array)
     os.replace(f"{path}.part", path)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, and swap the file in whole."""
+    """Write a text, replacing the file atomically."""
     Path(f"{path}.part").write_text(text)
     os.replace(f"{path}.part", path)

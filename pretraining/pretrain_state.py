@@ -1,6 +1,6 @@
 """The checkpoint of a long training, one safetensors file: weights, averages, the optimiser's moments, the batches.
 
-A training that goes on from it takes the same steps as one that was never stopped. It knows nothing about losses.
+A training resumed from it takes the same steps as an uninterrupted one. This module does not know about losses.
 """
 
 import os
@@ -28,11 +28,11 @@ class PretrainState:
     optimizer: torch.optim.Optimizer
     """An AdamW of the same weights."""
     generator: torch.Generator
-    """Where the batches come from."""
+    """Generator of the batches."""
 
 
 def save_state(path: Path, next_step: int, state: PretrainState) -> None:
-    """Write the checkpoint, and swap the file in whole; `next_step` counts from 0."""
+    """Write the checkpoint, replacing the file atomically; `next_step` counts from 0."""
     tensors = {"next_step": torch.tensor(next_step), "generator": state.generator.get_state()}
     for i, (weight, average) in enumerate(zip(state.weights, state.averaged.averages, strict=True)):
         # a weight that has had no gradient has no state yet
@@ -46,7 +46,7 @@ def save_state(path: Path, next_step: int, state: PretrainState) -> None:
 
 @torch.no_grad()
 def load_state(path: Path, state: PretrainState) -> int:
-    """Put everything back in place, and return the step that comes next; 0 where there is no file.
+    """Restore the state in place, and return the next step; 0 if there is no file.
 
     Raises:
         ValueError: the file is of other networks.
@@ -68,5 +68,5 @@ def load_state(path: Path, state: PretrainState) -> int:
 
 
 def _laid_out_as(weight: Tensor, value: Tensor) -> Tensor:
-    """The same numbers in the weight's memory format: fused steps want it."""
+    """Convert to the weight's memory format, which fused optimisers require."""
     return value if value.ndim == 0 else torch.empty_like(weight).copy_(value)

@@ -1,7 +1,6 @@
-"""Makes a base on Ray: examples are made by tasks, networks are trained by Ray Train, data-parallel.
+"""Makes a base on Ray: tasks create the examples, Ray Train trains the networks, data-parallel.
 
-The training itself is in `base_training`, which knows nothing about Ray; a worker that was lost starts at the part that
-it was in.
+The training itself is in `base_training`, which does not depend on Ray; a lost worker resumes with the unfinished part.
 """
 
 import json
@@ -93,7 +92,7 @@ def _trainer(config: PretrainConfig, folders: Folders, num_workers: int) -> Torc
 
 
 def train_on_worker(job: dict[str, Any]) -> None:
-    """What every training worker does."""
+    """Entry point of a training worker."""
     import torch
     from torch.distributed import barrier
 

@@ -1,9 +1,9 @@
-"""Teaches the text encoder what captions mean before a denoiser listens: captions against images, contrastively.
+"""Pre-trains the text encoder contrastively on captions and images, before the denoiser.
 
-A text encoder that learns only through the denoiser starts by saying nearly the same for every caption, and the
-denoiser learns to ignore it. So it is trained first, as CLIP's was (Radford et al. 2021, arXiv:2103.00020, fig. 3), and
-slowly on with the denoiser. The image side is a small network on given features, and is thrown away. This module does
-not know how features or captions are made.
+A text encoder that is trained only through the denoiser starts with almost identical outputs for all captions, and the
+denoiser learns to ignore it. It is therefore trained like CLIP first (Radford et al. 2021, arXiv:2103.00020, fig. 3),
+and at a low rate together with the denoiser later. The image tower is a small network on given features, and is
+discarded. This module does not know how features or captions are computed.
 """
 
 from dataclasses import dataclass
@@ -60,12 +60,12 @@ def train_text_encoder(
     training: TextTraining,
     progress: Progress,
 ) -> None:
-    """Train a text encoder in place, so that a caption's pooled vector points to its image.
+    """Train a text encoder in place, so that a caption's pooled vector matches its image.
 
     Args:
         text_encoder: a CLIPTextModel.
         token_ids: padded captions of each image.
-        features: what is to be seen in each image, each dimension with a std of about 1.
+        features: features of each image, each dimension with a std of about 1.
         training: steps, batch, rate and seed.
         progress: gets the loss every 50 steps.
     """
@@ -105,7 +105,7 @@ def _is_same(ids: Int64[Tensor, "n tokens"]) -> Float[Tensor, "n n"]:
 
 
 def _vectors(text_encoder: Any, ids: Int64[Tensor, "n tokens"]) -> Float[Tensor, "n width"]:
-    # the end of a caption is where its vector is taken, so padding behind it changes nothing
+    # the pooled vector is taken at the end token, so the padding after it has no effect
     longest = int((ids != ids[:, -1:]).sum(dim=1).max()) + 1
     return text_encoder(ids[:, :longest]).pooler_output
 

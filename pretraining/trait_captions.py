@@ -1,7 +1,7 @@
 """Captions for drawn images of the herbarium: names of common species and plain words for traits.
 
-The names of rare species never occur: a token for one of them must have something to learn. This module knows nothing
-about pixels, tokenizers or training.
+The names of rare species never occur, so that tokens for them are not trivial to train. This module does not know about
+pixels, tokenizers or training.
 """
 
 import numpy as np

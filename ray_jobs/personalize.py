@@ -1,4 +1,4 @@
-"""What is learnt of classes, under `ray job submit --working-dir . -- python ray_jobs/personalize.py --run-dir s3://...`.
+"""The personalisation, under `ray job submit --working-dir . -- python ray_jobs/personalize.py --run-dir s3://...`.
 
 Does what is missing up to this stage and ends. It takes the options of `flowerti run`; a run directory that was started
 before brings its own config.

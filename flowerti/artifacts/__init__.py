@@ -1,1 +1,1 @@
-"""What passes between stages, as typed records, and the run directory that keeps it. It knows no stage."""
+"""Typed records that stages exchange, and the run directory that stores them. It does not know any stage."""

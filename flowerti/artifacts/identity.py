@@ -1,7 +1,7 @@
-"""What makes an artifact the one it is: its key, the seed of every random choice, and a class's file name.
+"""Identity of artifacts: their keys, the seeds of all random choices, and file names of classes.
 
-An artifact's key is the hash of the settings that matter to it and of the keys of its inputs; a stage does its work
-only where no artifact with that key is in the run directory. This module does not know what is stored.
+An artifact's key is the hash of the settings that it depends on and of the keys of its inputs; a stage runs only if the
+run directory has no artifact with that key. This module does not know what is stored.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ def key_of(*parts: Any) -> str:
 
 
 def seed_for(run_seed: int, class_name: str, source: str, index: int) -> int:
-    """Return the one seed of an image, an optimiser run or a trial: a hash in [0, 2**63), the same on any worker."""
+    """Return the seed of an image, an optimiser run or a trial: a hash in [0, 2**63), identical on every worker."""
     text = json.dumps([run_seed, class_name, source, index]).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 

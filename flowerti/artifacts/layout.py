@@ -1,6 +1,6 @@
-"""Where everything lies in a run directory: the one place that knows a path.
+"""Paths in a run directory; no other module defines one.
 
-This module knows names only; it opens nothing, and does not know how anything is computed.
+This module only builds names: it opens no file and does not know how anything is computed.
 """
 
 from flowerti.artifacts.identity import slug
@@ -10,13 +10,13 @@ CENSUS = "data.json"
 SPLITS = "splits.json"
 CLASSIFIER_REPORT = "classifier/report.json"
 CLASSIFIER_NOTES = "classifier/train"
-"""Where Ray Train may keep notes on a shared store."""
+"""Ray Train's internal files on a shared store."""
 SELECTION = "selection.json"
 SWEEP_INTENT = "sweep/intent.json"
 SWEEP_TABLE = "sweep/table.json"
 SWEEP_COSTS = "sweep/costs.json"
 SWEEP_NOTES = "sweep/tune"
-"""Where Ray Tune may keep notes on a shared store."""
+"""Ray Tune's internal files on a shared store."""
 SUMMARY = "summary.json"
 PAGE = "report.html"
 RESULT = "result.json"

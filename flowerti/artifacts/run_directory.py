@@ -1,8 +1,8 @@
-"""The run directory: everything that a run keeps, on a local disk or on S3 or GCS through pyarrow.
+"""The run directory: all files of a run, on a local disk or on S3 or GCS through pyarrow.
 
-Files appear whole or not at all: on a local disk they are written to a temporary name and moved into place, an object
-store commits a file when its upload ends. A JSON artifact carries the key of what it was made from; asking for it with
-another key finds nothing. This module does not know what the artifacts mean.
+Writes are atomic: on a local disk a file is written under a temporary name and renamed, and an object store commits a
+file when its upload completes. A JSON artifact stores the key of its inputs; loading it with another key returns None.
+This module does not know what the artifacts mean.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 _MAX_NAME_BYTES = 255
-"""What the usual file systems hold in one part of a path."""
+"""Limit of common file systems for one component of a path."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """A folder named by a path or an s3:// or gs:// address; small, as it is sent to workers."""
+    """A folder at a local path or an s3:// or gs:// address; holds only that address, so it is cheap to serialize."""
 
     uri: str
 
@@ -36,10 +36,10 @@ class RunDirectory:
         return open_storage(self.uri)[0]
 
     def path(self, name: str) -> str:
-        """The file system's own path of a name in this folder.
+        """The file system's path of a name in this folder.
 
         Raises:
-            ValueError: the name would leave the folder.
+            ValueError: the name is invalid, too long, or refers to a place outside the folder.
         """
         parts = name.split("/")
         has_control = any(ord(character) < 32 or ord(character) == 127 for character in name)
@@ -55,7 +55,7 @@ class RunDirectory:
         return "://" not in self.uri or self.uri.startswith("file://")
 
     def exists(self, name: str) -> bool:
-        """Whether a file of that name is there, whole."""
+        """Whether a file of that name exists; unfinished writes do not count."""
         from pyarrow.fs import FileType
 
         return self.filesystem.get_file_info(self.path(name)).type == FileType.File
@@ -76,7 +76,7 @@ class RunDirectory:
             return stream.read(num_bytes)
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file so that it is never seen half-written.
+        """Write a file atomically.
 
         Raises:
             ValueError: the name is not one of a file, or an object store does not permit the write.
@@ -112,20 +112,20 @@ class RunDirectory:
             stream.write(content)
 
     def delete(self, name: str) -> None:
-        """Delete a file where it is there."""
+        """Delete a file if it exists."""
         if self.exists(name):
             self.filesystem.delete_file(self.path(name))
 
     def save(self, name: str, artifact: Any, key: str) -> None:
-        """Write a dataclass as JSON together with the key of what it was made from."""
+        """Write a dataclass as JSON together with the key of its inputs."""
         record = {"key": key, **dataclasses.asdict(artifact)}
         self.write_bytes(name, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
 
     def load(self, name: str, kind: type[T], key: str | None = None) -> T | None:
-        """Read a dataclass that `save` wrote; None where it is missing or was made from something else.
+        """Read a dataclass that `save` wrote; None if it is missing or its key differs.
 
         Raises:
-            ValueError: the file is there and is not what `save` writes; names the file.
+            ValueError: the file exists but was not written by `save` for this dataclass; names the file.
         """
         import dacite
 

@@ -9,12 +9,12 @@ from flowerti.config.experiment import Experiment, from_json, to_json
 
 
 def write_config(run: RunDirectory, experiment: Experiment) -> None:
-    """Write down the settings of a run."""
+    """Save the settings of a run."""
     run.write_bytes(layout.CONFIG, to_json(experiment).encode())
 
 
 def find_config(run: RunDirectory) -> Experiment | None:
-    """The settings of the run in this directory; None where no run was started there.
+    """The settings of the run in this directory; None if no run was started there.
 
     Raises:
         ValueError: the file is damaged or of another version; names it.

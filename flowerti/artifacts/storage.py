@@ -1,8 +1,8 @@
-"""Opens the place where a run directory lies: a local disk, S3 or GCS, all through pyarrow.
+"""Opens the file system of a run directory: a local disk, S3 or GCS, all through pyarrow.
 
-Object stores are validated when a process first opens them, so that a wrong name, a missing permission or an
-unreachable network ends a run within seconds and with one sentence. Credentials come from the environment, never from
-an address, which is printed and kept in files. This module does not know what is stored.
+An object store is validated when a process first opens it, so that a wrong bucket name, a missing permission or an
+unreachable endpoint fails within seconds and with a single-sentence error. Credentials are read from the environment,
+never from the address, which is logged and written to files. This module does not know what is stored.
 """
 
 import datetime
@@ -20,14 +20,14 @@ _TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class _Retries:
-    """How long a store that does not answer is tried again."""
+    """Retry limits for a store that does not respond."""
 
     s3_num_attempts: int
     gcs_limit_s: int
 
 
 _AT_START_UP = _Retries(s3_num_attempts=3, gcs_limit_s=4)
-"""A person waits for the first answer."""
+"""Short, because the user is waiting for the run to start."""
 _DURING_A_RUN = _Retries(s3_num_attempts=6, gcs_limit_s=60)
 """A short outage of the store must not end a run."""
 _OPTIONS = {"s3": {"endpoint_override", "scheme", "region"}, "gs": {"endpoint_override", "scheme", "anonymous"}}
@@ -38,14 +38,14 @@ _CREDENTIALS = {
 
 
 def open_storage(uri: str) -> "tuple[FileSystem, str]":
-    """The file system of a path or address, and the path in it; checks that an object store has the bucket.
+    """Resolve a path or address to a file system and a path in it; checks that the bucket of an object store exists.
 
     Args:
-        uri: a local path, file://..., s3://bucket/path or gs://bucket/path. Object stores take `endpoint_override`,
+        uri: a local path, file://..., s3://bucket/path or gs://bucket/path. Object stores accept `endpoint_override`,
             `scheme` and, on S3, `region` as options: s3://bucket/path?endpoint_override=host:port&scheme=http.
 
     Raises:
-        ValueError: the address is malformed, or its bucket is missing, may not be read or cannot be reached.
+        ValueError: the address is malformed, or its bucket is missing, not readable or unreachable.
     """
     from pyarrow import fs
 
@@ -108,7 +108,7 @@ def _open_s3(bucket: str, options: dict[str, str], retries: _Retries) -> "FileSy
 
 
 def _endpoint_of_environment() -> dict[str, str]:
-    # the variables of Amazon's own tools, which pyarrow does not read
+    # standard variables of the AWS SDKs, which pyarrow does not read
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not url:
         return {}
@@ -125,7 +125,7 @@ def _open_gcs(options: dict[str, str], retries: _Retries) -> "FileSystem":
         anonymous=options.get("anonymous") == "true",
         endpoint_override=options.get("endpoint_override"),
         scheme=options.get("scheme"),
-        # the client's own limit is a quarter of an hour
+        # the client's default is 15 minutes
         retry_time_limit=datetime.timedelta(seconds=retries.gcs_limit_s),
     )
 
@@ -136,12 +136,12 @@ _NO_TOKEN = ("Could not create a OAuth2 access token", "UNAUTHENTICATED")
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether an object store refused a request for want of permission."""
+    """Whether an object store rejected a request because of missing permissions."""
     return any(word in str(error) for word in _DENIED)
 
 
 def reason_of(scheme: str, error: Exception) -> str:
-    """An object store's error in one sentence: what is wrong, what to do, and the store's own words."""
+    """Format an object store's error as one sentence: the problem, a remedy, and the original message."""
     text = " ".join(str(error).split())
     where = _CREDENTIALS.get(scheme, "")
     if is_denied(error):

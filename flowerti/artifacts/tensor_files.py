@@ -10,7 +10,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 10_000_000
-"""Read at most, so that a damaged length asks for no memory that is not there."""
+"""Upper limit for the header, so that a corrupt length field cannot exhaust the memory."""
 
 
 def metadata_in(run: RunDirectory, name: str) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""The classifier: its training, how good it is, and which classes it is weak on. It knows no synthetic image."""
+"""The classifier: training, evaluation, and selection of weak classes. It does not know about synthetic images."""

@@ -1,4 +1,4 @@
-"""The loss over a batch: cross-entropy with label smoothing, Balanced Softmax, weights and soft targets as asked for.
+"""The loss over a batch: cross-entropy with label smoothing and, optionally, Balanced Softmax, weights, soft targets.
 
 This module does not know how a batch is drawn, nor about networks or optimisers.
 """

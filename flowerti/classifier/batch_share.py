@@ -1,6 +1,6 @@
-"""Which share of every batch a training process works on, and how gradients become the whole batch's.
+"""The share of every batch that a training process handles, and the averaging of gradients over processes.
 
-It knows nothing about networks, or about how processes talk to each other.
+This module does not know about networks, or about communication between processes.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ Average = Callable[[Sequence[Tensor]], None]
 
 
 def _leave(gradients: Sequence[Tensor]) -> None:
-    """What averaging is where one process does all."""
+    """The average over a single process: gradients are left unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchShare:
-    """The rows of every batch that one of several processes works on.
+    """The rows of every batch that one of several processes handles.
 
-    All processes draw the same whole batch and cut their rows out of it, so their number changes the last digits only.
+    All processes sample the same batch and take their rows of it, so their number affects only rounding.
     """
 
     rank: int = 0

@@ -1,8 +1,8 @@
-"""What a step of training sees: which images a batch holds, and how they are mixed.
+"""Samples the batches of a training, and mixes images within a batch.
 
 The arms of the sweep differ in the treatment of images: class-balanced sampling, Balanced Softmax, replaced images,
-weights, softened targets. All draws of a training are made before its first step from one generator. This module does
-not know about networks, losses or optimisers.
+weights, smoothed targets. All random choices of a training are drawn from one generator before its first step. This
+module does not know about networks, losses or optimisers.
 """
 
 import math
@@ -20,13 +20,13 @@ from flowerti.config.experiment import ClassifierConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledInputs:
-    """What a classifier learns from, or is judged by, with the class of each image."""
+    """Inputs of a classifier for training or evaluation, with the class of each image."""
 
     inputs: Num[np.ndarray, "num *shape"]
     """Features [num, views, dim], images [num, height, width, 3], or several views of images [num, views, height,
     width, 3]; images are uint8."""
     class_ids: Int64[np.ndarray, " any"]
-    """One for each image, in [0, num_classes); its length is checked below, with an error for a person."""
+    """One for each image, in [0, num_classes); `__post_init__` checks the length, with a readable error."""
     num_classes: int
 
     def __post_init__(self) -> None:
@@ -48,22 +48,22 @@ class LabelledInputs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRun:
-    """How one training goes, whatever it trains on."""
+    """Settings of one training, independent of its data."""
 
     config: ClassifierConfig
     seed: int
     """Seed of all draws."""
     num_steps: int
-    """Optimiser steps, each on a full batch; 0 leaves everything at its start."""
+    """Optimiser steps, each on a full batch; with 0 the initial weights are returned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Treatment:
-    """What a training does with its images besides going through them."""
+    """Optional treatment of the images in a training."""
 
     balanced: bool = False
-    """Draw each class that has images equally often, with replacement, instead of going through all images in ever
-    new orders."""
+    """Sample classes that have images with equal probability, with replacement, instead of passing through shuffled
+    images."""
     balanced_softmax: bool = False
     """Add the log of the class counts to the logits in training (Ren et al. 2020, eq. 4). Counts are of images,
     whatever their weights; together with `balanced` it corrects twice."""
@@ -73,12 +73,12 @@ class Treatment:
     """Share of each image's target that is spread evenly over all classes, in [0, 1), before the label smoothing that
     all images get; None for nothing."""
     num_drawn: int | None = None
-    """Draw from the first so many images only; the others enter by replacing."""
+    """Sample only from the first `num_drawn` images; the others are used as replacements. None for all."""
     replace_probability: float = 0.0
-    """Probability that a drawn image gives way to an image of its class beyond num_drawn."""
+    """Probability that a drawn image is replaced by an image of its class beyond num_drawn."""
 
     def check(self, num_images: int) -> None:
-        """Refuse weights and smoothing that do not fit a training set.
+        """Reject weights and smoothing that do not match a training set.
 
         Raises:
             ValueError: a length differs, a weight is not positive, or a share to spread is not in [0, 1).
@@ -95,7 +95,7 @@ PLAIN = Treatment()
 
 @dataclass(frozen=True)
 class Draws:
-    """Everything random in a training: image, view and flip (0 or 1) at each place of each batch."""
+    """All random choices of a training: image, view and flip (0 or 1) at each position of each batch."""
 
     images: Int64[Tensor, "steps batch"]
     views: Int64[Tensor, "steps batch"]
@@ -103,12 +103,12 @@ class Draws:
 
 
 def draw_batches(train: LabelledInputs, run: TrainingRun, treatment: Treatment) -> Draws:
-    """Draw all batches of a training: new orders of all images, or classes equally often with replacement.
+    """Sample all batches of a training: shuffled passes over all images, or class-balanced with replacement.
 
     Args:
         train: training inputs with an axis of views behind the first one.
         run: batch size, seed and steps.
-        treatment: what is done with the images.
+        treatment: treatment of the images.
 
     Raises:
         ValueError: as `Treatment.check`.
@@ -128,7 +128,7 @@ def draw_batches(train: LabelledInputs, run: TrainingRun, treatment: Treatment) 
 def _shuffled_order(
     class_ids: Int64[np.ndarray, " num"], num_draws: int, generator: torch.Generator
 ) -> Int64[Tensor, " draws"]:
-    """One new order of all images after another; a batch may reach from one into the next."""
+    """Concatenated permutations of all images; a batch may span two of them."""
     num_orders = math.ceil(num_draws / len(class_ids))
     orders = [torch.randperm(len(class_ids), generator=generator) for _ in range(num_orders)]
     return torch.cat([torch.zeros(0, dtype=torch.int64), *orders])[:num_draws]
@@ -137,7 +137,7 @@ def _shuffled_order(
 def _balanced_order(
     class_ids: Int64[np.ndarray, " num"], num_draws: int, generator: torch.Generator
 ) -> Int64[Tensor, " draws"]:
-    """A class first, each that has images equally likely, then one of its images."""
+    """Sample a class uniformly among those with images, then one of its images uniformly."""
     present, counts = np.unique(class_ids, return_counts=True)
     starts, sizes = torch.from_numpy(np.cumsum(counts) - counts), torch.from_numpy(counts)
     # c uniform over the classes that are there, then image number floor(u n_c) of class c, u ~ U[0, 1)
@@ -153,9 +153,9 @@ def replace_draws(
     probability: float,
     seed: int,
 ) -> Int64[Tensor, "steps batch"]:
-    """Replace each drawn image with a probability by an image of its class that was not drawn from.
+    """Replace each drawn image, with a given probability, by an image of its class beyond `num_drawn`.
 
-    A class without such images keeps its own. The draws themselves stay as they are, so that arms stay paired.
+    Classes without such images are unchanged. The original draws are not affected, so arms remain paired.
 
     Source: Trabucco et al. 2023 (DA-Fusion), section 4.2, for the substitution.
 
@@ -197,7 +197,7 @@ def mix_batch(
     # mixup:  x_i <- l x_i + (1 - l) x_(i-1)          y_i <- l y_i + (1 - l) y_(i-1)
     # CutMix: x_i <- m * x_i + (1 - m) * x_(i-1)      the same, with l the share of pixels outside the box, mean(m)
     transform = (v2.MixUp if how == "mixup" else v2.CutMix)(num_classes=num_classes)
-    # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards.
+    # torchvision's transforms accept no generator: seed the global one, and restore its state afterwards
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return transform(inputs, targets)

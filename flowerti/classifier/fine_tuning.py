@@ -1,7 +1,7 @@
-"""Train a copy of a whole network under a new head: flips, RandAugment, mixup and cutmix as asked for.
+"""Fine-tunes a copy of a whole network with a new head: flips and, optionally, RandAugment, mixup and CutMix.
 
-A training depends on nothing but its arguments (and the thread count, in the last digits). This module does not know
-where the images come from, which of them are synthetic, or what the classes are called.
+A training is a deterministic function of its arguments (up to rounding, which depends on the thread count). This module
+does not know where the images come from, which of them are synthetic, or what the classes are called.
 """
 
 import copy
@@ -29,14 +29,14 @@ class FineTuned:
     backbone: Backbone
     head: Head
     batch_size: int
-    """Images that run at once."""
+    """Batch size of inference."""
 
     def logits(self, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num classes"]:
         """Unnormalised log-probabilities of the classes."""
         return self._run(images, len(self.head.bias), lambda x: _logits(self.backbone, self.head, x))
 
     def features(self, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num dim"]:
-        """What the head sees."""
+        """The backbone's features, the input of the head."""
         return self._run(images, self.backbone.dim, self.backbone.module)
 
     def _run(
@@ -57,18 +57,18 @@ def fine_tune(
     on_epoch: Callable[[int, FineTuned], None] | None = None,
     share: BatchShare = WHOLE_BATCH,
 ) -> FineTuned:
-    """Train a copy of the whole backbone under a new head, with random horizontal flips and what the config adds.
+    """Fine-tune a copy of the whole backbone with a new head, random horizontal flips and the config's augmentations.
 
-    The network stays in eval mode: batch norm keeps the statistics of its weights, because those of a few images are
-    worse, and dropout is off. So an image's gradient does not depend on the others of its batch, and the mean over
-    equally large shares of a batch is the batch's.
+    The network stays in eval mode: batch norm uses its pretrained running statistics, because those of few images are
+    worse, and dropout is off. An image's gradient is thus independent of the rest of its batch, and the mean gradient
+    over equal shares of a batch is that of the batch.
 
     Args:
         backbone: where to start; it is not changed.
         train: images uint8 [num, height, width, 3], or [num, views, height, width, 3] of which a draw takes a view.
         run: as in `fit_head`; and rand_augment, batch_mixing.
-        treatment: as in `fit_head`; of a mixed pair the weight counts of the image whose place it is.
-        on_epoch: as in `fit_head`; the network that it is given goes on changing afterwards.
+        treatment: as in `fit_head`; a mixed image has the weight of the image at its position.
+        on_epoch: as in `fit_head`; the network that it receives is modified by later steps.
         share: this process's share of every batch; all processes get the same other arguments and end with the same
             network, which is that of one process up to rounding.
 
@@ -94,7 +94,7 @@ def fine_tune(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Batches:
-    """All batches of a training, made step by step from what was drawn, and the loss over them."""
+    """Builds the batch of each step from the draws, and computes its loss."""
 
     train: LabelledInputs
     """Images with an axis of views."""
@@ -111,10 +111,10 @@ class _Batches:
     def _of_step(
         self, backbone: Backbone, step: int
     ) -> tuple[Float32[Tensor, "share 3 s s"], Tensor, Int64[Tensor, " share"]]:
-        """What the network sees of a step's batch, the targets, and whose they are."""
+        """Network inputs of this process's share of a step's batch, targets, and image ids."""
         mixing = self.run.config.batch_mixing
         places = torch.arange(self.run.config.batch_size)
-        # a mixed image needs its neighbour, so there the whole batch is made before it is cut
+        # mixing needs the neighbouring image, so build the whole batch first and take the share afterwards
         places = places if mixing != "none" else self.share.cut(places)
         image_ids = self.draws.images[step][places]
         inputs = preprocess(backbone, self._images(step, places))  # share h w 3 uint8 -> share 3 s s float32
@@ -126,7 +126,7 @@ class _Batches:
         return self.share.cut(inputs), self.share.cut(targets), self.share.cut(image_ids)
 
     def _images(self, step: int, places: Int64[Tensor, " share"]) -> UInt8[np.ndarray, "share height width 3"]:
-        """The drawn views at some places of a step's batch, flipped and augmented as drawn."""
+        """The images at some positions of a step's batch, with the drawn views, flips and augmentations."""
         draws = self.draws
         image_ids, view_ids = draws.images[step][places].numpy(), draws.views[step][places].numpy()
         images = self.train.inputs[image_ids, view_ids]  # num views h w 3 -> share h w 3

@@ -1,6 +1,6 @@
-"""How good a classifier is: scores of each class, the confusion matrix, and learning curves.
+"""Evaluates a classifier: scores of each class, the confusion matrix, and learning curves.
 
-Scores come from torchmetrics; the curves from training once while both splits are looked at after each epoch. This
+Scores are computed with torchmetrics, the curves by evaluating both splits after each epoch of a training. This
 module does not know which classes count as weak, nor where its inputs come from.
 """
 
@@ -22,7 +22,7 @@ from flowerti.features.backbones import Backbone
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassifierScores:
-    """How good predictions are."""
+    """Scores of predictions."""
 
     accuracy: float
     """In [0, 1]."""
@@ -70,7 +70,7 @@ def score(
     ]
     return ClassifierScores(
         accuracy=float(multiclass_accuracy(predicted, truth, num_classes=num_classes, average="micro")),
-        # torchmetrics' own macro average leaves out classes that are neither true nor predicted; here they count as 0
+        # torchmetrics' macro average excludes classes that are neither true nor predicted; here their F1 counts as 0
         macro_f1=float(np.mean(f1)),
         classes=classes,
         confusion=multiclass_confusion_matrix(predicted, truth, num_classes=num_classes).tolist(),
@@ -94,15 +94,15 @@ def train_with_curves(
     backbone: Backbone | None = None,
     share: BatchShare = WHOLE_BATCH,
 ) -> tuple[Head | FineTuned, list[EpochScore]]:
-    """Train for config.num_epochs and look at both splits after each epoch.
+    """Train for config.num_epochs and evaluate both splits after each epoch.
 
     Args:
         train: features [num, views, dim] in mode "head", images [num, height, width, 3] in mode "full".
-        validation: as train; of several views the first counts.
+        validation: as train; only the first view is evaluated.
         config: mode and training settings.
         seed: seed of all draws.
-        backbone: where to start in mode "full".
-        share: this process's share of every batch in mode "full"; the first one looks at the splits for all.
+        backbone: pretrained network in mode "full".
+        share: this process's share of every batch in mode "full"; only rank 0 evaluates the splits.
 
     Returns:
         The model after the last epoch, and (from the first process only) losses (cross-entropy without smoothing, in
@@ -145,5 +145,5 @@ def _loss_and_accuracy(model: Head | FineTuned, images: LabelledInputs) -> tuple
 
 
 def logits_of(model: Head | FineTuned, inputs: Num[np.ndarray, "num *shape"]) -> Float32[np.ndarray, "num classes"]:
-    """Unnormalised log-probabilities of features [num, views, dim], of which the first view counts, or of images."""
+    """Logits of features [num, views, dim], of which only the first view is used, or of images."""
     return model.logits(inputs[:, 0]) if isinstance(model, Head) else model.logits(inputs)

@@ -1,7 +1,7 @@
-"""Which classes are weak: those with a low validation F1, with few training images, or both.
+"""Selects the weak classes: those with a low validation F1, with few training images, or both.
 
-A blend of both evidences is always worked out, so that a report can set it beside classes that were fixed by hand.
-Each choice carries its reason as a sentence. This module does not know how the scores were obtained, and never sees
+The ranking by both criteria is always computed, so that a report can compare it with classes that were fixed by hand.
+Every selected class has a reason as a sentence. This module does not know how the scores were computed, and never uses
 the test split.
 """
 
@@ -17,7 +17,7 @@ from flowerti.config.experiment import SelectionConfig
 def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionConfig) -> Selection:
     """Select weak classes.
 
-    Ranks count from 1 for the weakest; equal values share the better rank. Equal standing goes by name.
+    Rank 1 is the weakest class; equal values share the better rank, and ties are broken by name.
 
     Args:
         classes: validation scores of all classes.
@@ -28,8 +28,8 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
         The weakest class first, or the fixed classes in the order of the config; beside them what "blend" picks.
 
     Raises:
-        ValueError: a fixed class does not exist, a class has no count or stands twice, or more are asked for than
-            there are.
+        ValueError: a fixed class does not exist, a class has no count or occurs twice, or fewer classes exist than are
+            to be selected.
     """
     names = [score.class_name for score in classes]
     _check(names, counts, config)
@@ -57,7 +57,7 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
 
 def _check(names: list[str], counts: dict[str, int], config: SelectionConfig) -> None:
     if len(set(names)) != len(names):
-        raise ValueError("classes: a class name stands twice: rename one of the classes")
+        raise ValueError("classes: a class name occurs twice: rename one of the classes")
     missing = [name for name in names if name not in counts]
     if missing:
         raise ValueError(f"counts: number of training images of {missing[0]!r} is missing: count every class")
@@ -84,7 +84,7 @@ def _weakest(names: list[str], standing: Num[np.ndarray, " num"]) -> list[str]:
 
 
 def _place(ranks: Int64[np.ndarray, " num"], i: int, word: str) -> str:
-    """Say where a rank stands, as in "3rd lowest of 14", and how many classes share it."""
+    """Format a rank, for example "3rd lowest of 14", with the number of classes that share it."""
     rank, total, sharing = int(ranks[i]), len(ranks), int((ranks == ranks[i]).sum())
     if sharing == total > 1:
         return f"as every class of {total}"

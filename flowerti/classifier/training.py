@@ -1,8 +1,8 @@
-"""Train a linear head on features for a given number of steps, and the loop that every training goes through.
+"""Trains a linear head on features for a given number of steps; also the training loop that `fine_tuning` shares.
 
-Every option of the sweep's arms is an argument here. A training depends on nothing but its arguments (and the thread
-count, in the last digits). Whole networks are trained in `fine_tuning`. This module does not know where the images
-come from, which of them are synthetic, what the classes are called, or how good a classifier is.
+Every option of the sweep's arms is an argument. A training is a deterministic function of its arguments (up to
+rounding, which depends on the thread count). Whole networks are trained in `fine_tuning`. This module does not know
+where the images come from, which of them are synthetic, what the classes are called, or how good a classifier is.
 """
 
 import math
@@ -46,13 +46,13 @@ def fit_head(
     start: Head | None = None,
     on_epoch: Callable[[int, Head], None] | None = None,
 ) -> Head:
-    """Train a linear head from zero with AdamW, whose rate falls from its peak to zero as a cosine.
+    """Train a linear head from zero initialisation with AdamW and a cosine decay of the learning rate to zero.
 
     Args:
         train: features [num, views, dim] of each training image in one or several views; a draw takes a random view.
         run: rate, decay, batch size and label smoothing; seed and steps.
-        treatment: what is done with the images.
-        start: head to go on from, instead of zeros; it is not changed.
+        treatment: treatment of the images.
+        start: initial head instead of zeros; it is not modified.
         on_epoch: called with (epoch from 1, head so far) after every pass over the images.
 
     Raises:
@@ -64,7 +64,7 @@ def fit_head(
     head = new_head(train.num_classes, dim, torch.device("cpu"), start)
     draws = draw_batches(train, run, treatment)
     loss = BatchLoss(train, run.config.label_smoothing, treatment, torch.device("cpu"))
-    # one table of rows and one list of row numbers, so that a step costs a single index
+    # flatten images and views, so that a step needs a single index operation
     rows = torch.from_numpy(np.array(train.inputs)).flatten(0, 1)  # num views dim -> num*views dim
     row_ids = draws.images * num_views + draws.views
 
@@ -88,7 +88,7 @@ def new_head(num_classes: int, dim: int, device: torch.device, start: Head | Non
 
 
 def detached(head: Head) -> Head:
-    """A copy that does not go on changing."""
+    """A detached copy, independent of further training."""
     return Head(head.weight.detach().clone(), head.bias.detach().clone())
 
 
@@ -99,12 +99,12 @@ def take_steps(
     epoch_steps: int,
     share: BatchShare = WHOLE_BATCH,
 ) -> Iterator[int]:
-    """Take the steps, and yield the number of each epoch when it is complete.
+    """Run the optimiser steps, and yield the number of each completed epoch.
 
     Args:
         step_loss: mean loss over this process's share of a step's batch.
-        parameters: what is trained.
-        run: rate, decay and steps.
+        parameters: the trainable parameters.
+        run: learning rate, weight decay and number of steps.
         epoch_steps: steps in an epoch.
         share: this process's share of the batches; gradients are averaged over all shares, which are equally large.
     """

@@ -1,6 +1,6 @@
-"""Train the first classifier: features through Ray Data, then one task that fits and reports on validation.
+"""Trains the first classifier: features with Ray Data, then one task that trains it and evaluates it on validation.
 
-Full fine-tuning may be shared by several processes. It never asks for a test image.
+Full fine-tuning may be distributed over several processes. No test image is read.
 """
 
 import tempfile
@@ -37,7 +37,7 @@ _SPLITS: list[Split] = ["train", "validation"]
 
 
 def classify(study: Study, progress: Progress) -> ClassifierReport:
-    """The report of a classifier trained on the training split, judged on the validation split."""
+    """Train a classifier on the training split and return its report on the validation split."""
     experiment = study.experiment
     key = key_of(
         study.census.fingerprint,
@@ -62,14 +62,14 @@ def classify(study: Study, progress: Progress) -> ClassifierReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ClassifierTraining:
-    """What the training of the first classifier needs, wherever it runs."""
+    """Inputs for the training of the first classifier; sent to workers."""
 
     run: RunDirectory
     key: str
-    """Of the report."""
+    """Key of the report."""
     class_names: tuple[str, ...]
     inputs: list[ClassifierInput]
-    """Of the training and the validation split, as the ids are."""
+    """Of the training and the validation split, in the order of `_SPLITS`, like `class_ids`."""
     class_ids: list[Int64[np.ndarray, "_"]]
     config: ClassifierConfig
     seed: int
@@ -79,7 +79,7 @@ class _ClassifierTraining:
     """"cpu" or "cuda"."""
 
     def read(self) -> list[LabelledInputs]:
-        """The training and the validation split."""
+        """Load the inputs of the training and the validation split."""
         return [
             LabelledInputs(inputs=inputs.read(self.run), class_ids=ids, num_classes=len(self.class_names))
             for inputs, ids in zip(self.inputs, self.class_ids, strict=True)
@@ -103,7 +103,7 @@ def _training_of(study: Study, key: str) -> _ClassifierTraining:
 
 
 def _train(training: _ClassifierTraining, cluster: ClusterConfig) -> None:
-    """Train in one task, or in several processes together, and wait."""
+    """Train in a single task or in several processes, and wait for the result."""
     if cluster.num_workers_per_classifier > 1:
         from flowerti.cluster.data_parallel import train_together
 
@@ -119,19 +119,19 @@ def _train(training: _ClassifierTraining, cluster: ClusterConfig) -> None:
 
 
 def _train_share(given: dict[str, _ClassifierTraining]) -> None:
-    """What each process of a shared training does."""
+    """Entry point of each process of a distributed training."""
     from ray.train.torch import get_device
 
     from flowerti.cluster.data_parallel import part_of_worker
 
     training = given["training"]
-    # Train's processes on a node see all its GPUs, so that "cuda" alone would be the same one for all
+    # Ray Train's processes see all GPUs of their node, so plain "cuda" would be the same device for all of them
     device = str(get_device()) if training.device == "cuda" else training.device
     _train_on_worker(training, part_of_worker(), device)
 
 
 def _train_on_worker(training: _ClassifierTraining, share: BatchShare, device: str) -> None:
-    """Train, and write the report, which the first of several processes does."""
+    """Train the classifier; the process of rank 0 writes the report."""
     torch.set_num_threads(training.num_threads)
     train, validation = training.read()
     backbone = _load_for_tuning(training, device)
@@ -152,7 +152,7 @@ def _train_on_worker(training: _ClassifierTraining, share: BatchShare, device: s
 
 
 def _load_for_tuning(training: _ClassifierTraining, device: str) -> Backbone | None:
-    """The network where all of it is trained; none where a head learns from stored features."""
+    """The backbone for full fine-tuning; None for a linear head on stored features."""
     if training.config.mode != "full":
         return None
     choice = training.backbone
@@ -162,7 +162,7 @@ def _load_for_tuning(training: _ClassifierTraining, device: str) -> Backbone | N
 
 
 def inputs_of(study: Study, splits: list[Split]) -> list[ClassifierInput]:
-    """What the classifier learns from and is judged on: the training split mirrored, others plain."""
+    """Image sets of the classifier: the training split in plain and mirrored views, other splits in plain views."""
     views = {split: "mirrored" if split == "train" else "plain" for split in splits}
     return classifier_inputs(study, [real_set(study, split, views=views[split]) for split in splits])
 

@@ -1,6 +1,6 @@
-"""Several processes that train one network together through Ray Train, each on its share of every batch.
+"""Data-parallel training with Ray Train: several processes train one network, each on its share of every batch.
 
-What is trained is a plain function that is given its `BatchShare`. This module does not know what that is.
+The training is a plain function that receives its `BatchShare`. This module does not know what it trains.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,20 +30,20 @@ def train_together(
     storage: str,
     filesystem: "FileSystem | None" = None,
 ) -> None:
-    """Call a function in several processes at once, and wait; when one of them is lost, all begin anew.
+    """Call a function in several processes at once and wait; if one process is lost, all of them restart.
 
     Args:
         train: called with the job in every process; finds its share by `part_of_worker`.
-        job: what it needs; travels to every process.
-        num_processes: how many; each gets the CPUs and GPUs of a worker.
-        cluster: resources of a worker and attempts.
-        storage: where Ray Train may keep notes; nothing of them is read back.
-        filesystem: what `storage` is a path of; the local disk where it is None.
+        job: its argument, which is sent to every process.
+        num_processes: number of processes; each gets the CPUs and GPUs of a worker.
+        cluster: resources of a worker and number of retries.
+        storage: path for Ray Train's internal files, which are never read back.
+        filesystem: file system of `storage`; None for the local disk.
     """
     TorchTrainer(
         train,
         train_loop_config=job,
-        # gloo for gradients on CPUs, NCCL for those on GPUs, of which a process has one for itself
+        # gloo for gradients on CPUs, NCCL for those on GPUs, where each process has its own
         torch_config=TorchConfig(backend="nccl" if device_of(cluster) == "cuda" else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=num_processes,
@@ -60,13 +60,13 @@ def train_together(
 
 
 def part_of_worker() -> BatchShare:
-    """The share of the process that asks, which Ray Train has started."""
+    """The batch share of the calling process, which must be a Ray Train worker."""
     context = ray.train.get_context()
     return BatchShare(rank=context.get_world_rank(), size=context.get_world_size(), average=average)
 
 
 def average(gradients: Sequence[Tensor]) -> None:
-    """Mean over the processes, in place, in one message."""
+    """Replace gradients by their mean over all processes, in place, with a single all-reduce."""
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     all_reduce(flat)
     flat /= get_world_size()

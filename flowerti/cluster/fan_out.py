@@ -1,8 +1,8 @@
-"""Fan out what is learnt for single classes: one actor for each group, as many at once as there are workers.
+"""Trains classes in parallel: one actor per group of classes, with at most one actor per worker slot.
 
-A class that fails is recorded with its reason and never takes the others down; classes whose worker or node was lost
-start again from their last checkpoints, a few times. This module does not know what is learnt, or how: a `FanOutSpec`
-says that.
+A class that fails is recorded with the reason and does not affect the others. Classes whose worker or node was lost
+resume from their last checkpoints, up to a limited number of retries. This module does not know what is trained, or
+how: a `FanOutSpec` specifies that.
 """
 
 from collections import deque
@@ -19,39 +19,39 @@ from flowerti.config.experiment import ClusterConfig
 from flowerti.personalization.worker import LearningTask
 from flowerti.progress import Progress
 
-_TELL_EVERY_S = 10.0
+_REPORT_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FanOutSpec:
-    """How classes are learnt, and where the outcome of each is found again."""
+    """How classes are trained, and how their results are read and written."""
 
     worker: type
-    """A class whose `learn_together(tasks)` gives a record for each task."""
+    """A class whose method `learn_together(tasks)` returns one record per task."""
     arguments: tuple[Any, ...]
-    """What a worker is made from, before its number of threads and its device."""
+    """Constructor arguments of a worker; its number of threads and its device are appended."""
     group_size: int
-    """Classes that an actor gets at once."""
+    """Number of classes per actor."""
     load: Callable[[LearningTask], Learned | None]
-    """The finished record of a class."""
+    """Returns the record of a finished class, or None."""
     store_failure: Callable[[LearningTask, str], Learned]
     """Writes and returns the record of a class that failed."""
     last_point: Callable[[LearningTask], LossPoint | None]
-    """Where a class's last checkpoint stands."""
+    """Returns step and loss of a class's last checkpoint, or None."""
 
 
 class FanOut:
-    """A window of actors over a queue of groups of classes."""
+    """Runs a queue of groups of classes on a limited number of actors."""
 
     def __init__(self, cluster: ClusterConfig, spec: FanOutSpec, progress: Progress) -> None:
-        """Nothing is started before `run`."""
+        """Store the arguments; actors are started by `run`."""
         self._cluster, self._spec, self._progress = cluster, spec, progress
         self._attempts: dict[str, int] = {}
-        self._told: dict[str, int] = {}
+        self._reported_steps: dict[str, int] = {}
         self._running: dict[ray.ObjectRef, tuple[list[LearningTask], Any]] = {}
 
     def run(self, tasks: list[LearningTask]) -> dict[str, Learned]:
-        """Run all tasks to an outcome each, and leave no actor behind."""
+        """Run all tasks until each has a record, and terminate all actors."""
         size = self._spec.group_size
         waiting = deque(tasks[begin : begin + size] for begin in range(0, len(tasks), size))
         outcomes: dict[str, Learned] = {}
@@ -59,9 +59,9 @@ class FanOut:
             while waiting or self._running:
                 while waiting and len(self._running) < self._cluster.num_workers:
                     self._start(waiting.popleft())
-                finished, _ = ray.wait(list(self._running), num_returns=1, timeout=_TELL_EVERY_S)
+                finished, _ = ray.wait(list(self._running), num_returns=1, timeout=_REPORT_EVERY_S)
                 if not finished:
-                    self._tell_losses()
+                    self._report_losses()
                     continue
                 records, again = self._collect(finished[0])
                 outcomes |= {record.class_name: record for record in records}
@@ -73,12 +73,12 @@ class FanOut:
                 ray.kill(actor)
         return outcomes
 
-    def _tell_losses(self) -> None:
-        """Report how far each running class is, as its last checkpoint in the run directory has it."""
+    def _report_losses(self) -> None:
+        """Report the progress of each running class, read from its last checkpoint in the run directory."""
         for task in (task for group, _ in self._running.values() for task in group):
             point = self._spec.last_point(task)
-            if point is not None and point.step != self._told.get(task.class_name):
-                self._told[task.class_name] = point.step
+            if point is not None and point.step != self._reported_steps.get(task.class_name):
+                self._reported_steps[task.class_name] = point.step
                 self._progress.metric(f"{task.class_name}/evaluation_loss", point.step, point.loss)
 
     def _start(self, group: list[LearningTask]) -> None:
@@ -93,14 +93,14 @@ class FanOut:
         self._running[actor.learn_together.remote(group)] = (group, actor)
 
     def _collect(self, reference: ray.ObjectRef) -> tuple[list[Learned], list[list[LearningTask]]]:
-        """The outcomes of a group's classes, and the groups that are to be tried again."""
+        """The records of a group's classes, and the groups to retry."""
         group, actor = self._running.pop(reference)
         try:
             records: list[Learned] = ray.get(reference)
             return [self._settle(task, record) for task, record in zip(group, records, strict=True)], []
         except RayTaskError as error:
             if len(group) > 1:
-                # what broke the batch may be one class's fault: each goes on alone, from its last checkpoint
+                # a single class may have caused the failure: retry each one alone, from its last checkpoint
                 return self._apart(group, str(error.cause))
             return [self._fail(group[0], str(error.cause))], []
         except RayActorError as error:
@@ -124,7 +124,7 @@ class FanOut:
     def _after_loss(
         self, group: list[LearningTask], error: RayActorError
     ) -> tuple[list[Learned], list[list[LearningTask]]]:
-        """Classes that ended before the worker was lost keep their records; the others go on together."""
+        """Keep the records of classes that finished before the worker was lost; retry the others as one group."""
         records, again = [], []
         for task in group:
             num_attempts = self._attempts[task.class_name]

@@ -1,7 +1,7 @@
-"""Features of sets of images with Ray Data: each image goes once through an actor of the pool.
+"""Extracts features of sets of images with Ray Data: an actor pool processes each image once.
 
-A row is a chunk of addresses, cut by index; the worker reads the images itself and writes float32 features into the
-run directory, so that neither images nor features pass through the driver. What is there is not computed again.
+A row is a chunk of addresses, split by index. The worker reads the images and writes float32 features to the run
+directory, so neither images nor features pass through the driver. Existing files are reused.
 """
 
 import json
@@ -25,14 +25,14 @@ from flowerti.features.extraction import augment, extract
 from flowerti.features.files import StoredFeatures, feature_file, write_features
 
 _BATCH_SIZE = 32
-"""Images that a network sees at once."""
+"""Batch size of the feature extractors."""
 _FILE_SIZE = 8 * _BATCH_SIZE
-"""Images whose features share a file; a multiple of the batch, so that batches are the same for any set size."""
+"""Images per file; a multiple of the batch size, so that batches do not depend on the size of the set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneChoice:
-    """Which network makes the features."""
+    """Settings of a feature extractor."""
 
     name: str
     weights: str
@@ -40,18 +40,18 @@ class BackboneChoice:
 
 
 THUMBNAILS = BackboneChoice(name="thumbnails", weights="", input_size_px=THUMBNAIL_PX)
-"""No network: the pixels at low resolution, by which copies are told."""
+"""No network: pixels at low resolution, for the detection of copies."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureSet:
-    """A list of images whose features are wanted."""
+    """A list of images, and the views whose features are computed."""
 
     name: str
     """File name in the run directory, without its folder."""
     addresses: list[str]
     content_key: str
-    """Hash of what the addresses hold."""
+    """Hash of the content of the images."""
     views: str = "plain"
     """plain: 1 view; mirrored: the image and its mirror image; augmented: num_views random views."""
     num_views: int = 1
@@ -109,7 +109,7 @@ class FeatureWorker:
 def compute_features(
     sets: list[FeatureSet], backbone: BackboneChoice, weights_sha256: str, run: RunDirectory, cluster: ClusterConfig
 ) -> dict[str, StoredFeatures]:
-    """Where the features of every set lie, by the set's name; what is missing is computed."""
+    """The feature files of every set, by its name; missing features are computed."""
     root = layout.features(backbone.name, backbone.input_size_px)
     chunks = {s.name: _chunks(s, f"{root}/{s.name}", s.key(backbone, weights_sha256)) for s in sets}
     present = set(run.names(root))
@@ -120,7 +120,7 @@ def compute_features(
     wanted = {chunk["file"] for of_set in chunks.values() for chunk in of_set}
     folders = {file.rpartition("/")[0] for file in wanted}
     for file in present:
-        # made from something that has changed since
+        # made from inputs that have changed since
         if file not in wanted and file.rpartition("/")[0] in folders:
             run.delete(file)
     return {name: StoredFeatures(files=tuple(chunk["file"] for chunk in of_set)) for name, of_set in chunks.items()}
@@ -128,7 +128,7 @@ def compute_features(
 
 def _run(chunks: list[dict[str, Any]], backbone: BackboneChoice, run: RunDirectory, cluster: ClusterConfig) -> None:
     rows = [{"chunk": json.dumps(chunk)} for chunk in chunks]
-    # blocks small enough that all workers get some, large enough that a block is worth its overhead
+    # blocks small enough to occupy all workers, and large enough to amortise the overhead of a block
     num_blocks = max(1, min(len(rows), 4 * cluster.num_workers))
     written = (
         ray.data.from_items(rows, override_num_blocks=num_blocks)

@@ -1,7 +1,7 @@
-"""Names the sets of images whose features the stages ask for: real splits, and synthetic sets by class and source.
+"""Defines the sets of images whose features the stages use: real splits, and synthetic sets by class and source.
 
-Classifier and scoring share a set's features where both use the same network at the same size. What a classifier
-learns from (stored features, or the images themselves) is named here as well, and read on the worker.
+Classifier and scoring share the features of a set if both use the same network at the same size. The inputs of a
+classifier (stored features, or the images themselves) are also defined here, and loaded on the worker.
 """
 
 import functools
@@ -21,13 +21,13 @@ from flowerti.study import Study
 
 
 def classifier_backbone(study: Study) -> BackboneChoice:
-    """The network under the classifier."""
+    """The extractor with the classifier's backbone."""
     config = study.experiment.classifier
     return BackboneChoice(name=config.backbone, weights=config.weights, input_size_px=config.input_size_px)
 
 
 def scoring_backbones(study: Study) -> list[BackboneChoice]:
-    """The networks behind the distances; the first is the one that verdicts and copies go by."""
+    """The extractors of scoring; verdicts and the detection of copies use the first one."""
     config = study.experiment.scoring
     weights = config.weights or ("",) * len(config.extractors)
     return [
@@ -73,7 +73,7 @@ def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassifierInput:
-    """What a classifier learns from, by name: stored features, or images for full fine-tuning."""
+    """References to a classifier's inputs: stored features, or images for full fine-tuning."""
 
     features: StoredFeatures | None
     addresses: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""Personalise the base for the selected classes: what each technique must still learn, and how an actor learns it.
+"""Personalises the base for the selected classes: finds the classes that each technique still has to train.
 
-Techniques follow each other, each after what it needs; a class for which that failed is left out. What an actor does is
-`personalization.worker.Worker`, how actors are run is `fan_out`'s.
+Techniques run in sequence, each after the technique it depends on; a class for which that one failed is skipped. The
+code of an actor is `personalization.worker.Worker`; `fan_out` schedules the actors.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,15 +18,14 @@ from flowerti.progress import Progress
 from flowerti.study import Study
 
 ProgressFor = Callable[[str], AbstractContextManager[Progress]]
-"""Opens the progress of one technique, given its name, and closes it when the technique is done: its time is its
-own."""
+"""Context manager that provides the progress of one technique, given its name; each technique is timed separately."""
 
 
 def personalize(study: Study, selection: Selection, progress_for: ProgressFor) -> list[Learned]:
-    """Learn all that the experiment's sources need of every selected class and that is not there yet.
+    """Train all techniques that the experiment's sources require, for every selected class without a finished record.
 
     Returns:
-        What was learnt or failed, technique by technique, each in the order of the selection.
+        Records of all classes, including failed ones, by technique, each in the order of the selection.
     """
     learned: list[Learned] = []
     for technique in techniques_for(study.experiment.sampling.sources):
@@ -47,24 +46,24 @@ def _learn_all(
         progress.did_work()
         progress.info(f"learning the {technique.label} of {len(missing)} classes")
         connect(study.experiment.cluster)
-        # longest first: the class with most images encodes longest, the steps are the same for all
+        # longest first: encoding time grows with the number of images, the number of steps is the same for all
         missing.sort(key=lambda task: -len(task.addresses))
         for task in missing:
             if len(task.addresses) == 1:
-                progress.info(f"{task.class_name}: one training image alone, what is learnt may copy it")
+                progress.info(f"{task.class_name}: only one training image, which the result may reproduce")
         done |= FanOut(study.experiment.cluster, spec_of(study, technique), progress).run(missing)
     return [learned for name in tasks if (learned := done[name]) is not None]
 
 
 def needed_of(technique: Technique, class_name: str, learned: Sequence[Learned]) -> list[Learned] | None:
-    """What a technique builds upon for a class, the first first; None where some of it was not learnt."""
+    """Records of the techniques that this one depends on, in order; None if one of them failed for the class."""
     by_technique = {one.technique: one for one in learned if one.class_name == class_name and not one.error}
     needs = [needed.name for needed in with_needs(technique.needs)]
     return [by_technique[name] for name in needs] if all(name in by_technique for name in needs) else None
 
 
 def plan_task(study: Study, technique: Technique, class_name: str, needed: Sequence[Learned]) -> LearningTask:
-    """The task of one class; only its own training images enter it."""
+    """The task of one class; it depends only on the class's own training images."""
     experiment = study.experiment
     material = Material(
         class_name=class_name,
@@ -85,7 +84,7 @@ def plan_task(study: Study, technique: Technique, class_name: str, needed: Seque
 
 
 def spec_of(study: Study, technique: Technique) -> FanOutSpec:
-    """How a technique learns classes on the cluster."""
+    """The `FanOutSpec` of a technique."""
     experiment, run = study.experiment, study.run
     origin = Origin(base=experiment.base, base_sha256=study.base_sha256, run=run)
     return FanOutSpec(

@@ -1,8 +1,8 @@
 """Whether the cluster can hold a stage's workers.
 
-A node is a dictionary of its resources, as Ray counts them. A cluster that grows by itself may lack a node now and have
-it later, so it is judged by what its config lets it grow to, or, where that is not known, by what its autoscaler
-answers to a first demand. This module starts no work beyond that.
+A node is a dictionary of its resources, as reported by Ray. A cluster with autoscaling may add a suitable node later,
+so it is judged by the limits in its config or, where these are unknown, by its autoscaler's response to a first
+demand. This module starts no other work.
 """
 
 import math
@@ -15,17 +15,17 @@ from flowerti.config.experiment import ClusterConfig
 Resources = Mapping[str, float | int]
 _ASK_TIMEOUT_S = 10
 _ANSWER_WITHIN_S = 15.0
-"""An autoscaler looks at the demands every five seconds."""
+"""The autoscaler evaluates demands every five seconds."""
 
 
 def needs_of(config: ClusterConfig) -> Resources:
-    """What one worker asks Ray for."""
+    """Resources that one worker requests from Ray."""
     needs = {"CPU": config.num_cpus_per_worker, "GPU": config.num_gpus_per_worker}
     return {name: amount for name, amount in needs.items() if amount > 0}
 
 
 def slots(needs: Resources, node: Resources) -> int:
-    """Workers that a node holds at once; a fraction of a GPU never straddles two GPUs."""
+    """Number of workers that fit on a node at once; a fractional GPU is never split across two GPUs."""
     counts = []
     for name, amount in needs.items():
         has = node.get(name, 0.0)
@@ -37,20 +37,20 @@ def slots(needs: Resources, node: Resources) -> int:
 
 
 def describe(resources: Resources) -> str:
-    """In words, as "1 CPU and 0.5 GPU"."""
+    """Format resources as text, for example "1 CPU and 0.5 GPU"."""
     return " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
 
 
 def check_fit(config: ClusterConfig, nodes: Sequence[Resources], growth: Resources | None) -> None:
-    """Refuse workers that no node can ever hold, and a classifier's workers that never fit all at once.
+    """Reject workers that fit on no node, and a classifier's group of workers that never fits all at once.
 
     Args:
-        config: what a worker asks for.
-        nodes: totals of the nodes that are there.
-        growth: largest amount of each resource that the cluster's config lets it grow to; None where it cannot grow.
+        config: resources that a worker requests.
+        nodes: total resources of the existing nodes.
+        growth: upper limit of each resource in the cluster's config; None without autoscaling.
 
     Raises:
-        ValueError: a worker would wait for ever; says what it asks for and what there is.
+        ValueError: a worker would wait forever; states its request and the resources of the cluster.
     """
     needs = needs_of(config)
     if any(slots(needs, node) for node in nodes):
@@ -68,7 +68,7 @@ def check_fit(config: ClusterConfig, nodes: Sequence[Resources], growth: Resourc
 
 
 def _check_together(config: ClusterConfig, nodes: Sequence[Resources], growth: Resources | None) -> None:
-    """Workers that train together wait for each other, so all of them must fit at once; others take turns."""
+    """Workers of one distributed training must all run at the same time; other workers can run one after another."""
     needs, num = needs_of(config), config.num_workers_per_classifier
     num_slots = sum(slots(needs, node) for node in nodes)
     num_later = 0 if growth is None else slots(needs, growth)
@@ -88,12 +88,12 @@ def _inventory(nodes: Sequence[Resources]) -> str:
 
 
 def check_local_fit(config: ClusterConfig, num_gpus: int, num_cpus: int) -> None:
-    """Refuse a local Ray whose GPUs do not hold the workers, or whose CPUs those that train together.
+    """Reject a local session with too few GPUs for its workers, or too few CPUs for a distributed training.
 
-    For other workers its CPUs are made to fit: they may take turns.
+    Other workers may outnumber the CPUs, because they can share them.
 
     Raises:
-        ValueError: there are too few GPUs for a worker, or for all of them at once; or too few CPUs for a classifier's
+        ValueError: there are too few GPUs for one worker or for all of them at once, or too few CPUs for a classifier's
             workers.
     """
     together = config.num_workers_per_classifier
@@ -116,20 +116,20 @@ def check_local_fit(config: ClusterConfig, num_gpus: int, num_cpus: int) -> None
 
 
 def cluster_nodes() -> list[Resources]:
-    """Totals of the nodes of the cluster that this process is connected to."""
+    """Total resources of each live node of the cluster that this process is connected to."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def cluster_growth() -> Resources | None:
-    """The largest amount of each resource that the cluster may grow to; None where it has no autoscaler.
+    """Upper limit of each resource that the cluster may scale up to; None without an autoscaler.
 
-    Infinite where there is an autoscaler that does not tell its limits, as Ray's own does not: see `check_startable`.
+    Infinite where the autoscaler does not publish its limits, as Ray's own does not: see `check_startable`.
     """
     from ray._private.state import state
 
-    # what Ray Data itself asks; there is no public way
+    # the call that Ray Data itself uses; there is no public API
     known = state.get_max_resources_from_cluster_config()
     if known is None and _autoscaler().autoscaler_state_version > 0:
         return {"CPU": math.inf, "GPU": math.inf}
@@ -137,10 +137,10 @@ def cluster_growth() -> Resources | None:
 
 
 def check_startable(config: ClusterConfig) -> None:
-    """Where no node is there that holds a worker, ask the autoscaler for one, and refuse what it can never start.
+    """If no existing node can hold a worker, request one from the autoscaler and reject what it can never start.
 
     Raises:
-        ValueError: no kind of node that the cluster may start holds a worker.
+        ValueError: no node type of the cluster can hold a worker.
     """
     import ray
 
@@ -152,13 +152,13 @@ def check_startable(config: ClusterConfig) -> None:
     )
     try:
         deadline = time.monotonic() + _ANSWER_WITHIN_S
-        # an autoscaler that says nothing is waited for by the stage, which tells that it waits
+        # if the autoscaler does not respond in time, the stage waits, and `waiting` reports that
         while not ray.wait([demand], timeout=0.5)[0] and time.monotonic() < deadline:
             answer = _autoscaler()
             if any(_is_asked(dict(r.resources_bundle), needs) for r in answer.infeasible_resource_requests):
                 raise ValueError(
                     f"cluster.num_gpus_per_worker: a worker asks for {describe(needs)}, and no kind of node that the "
-                    "cluster may start holds that: ask for less, or add such a kind to the cluster's config"
+                    "cluster may start holds that: ask for less, or add such a node type to the cluster's config"
                 )
             if len(answer.pending_instance_requests) + len(answer.pending_instances) > 0:
                 return
@@ -175,12 +175,12 @@ def _is_asked(asked: Mapping[str, float], needs: Resources) -> bool:
 
 
 def _autoscaler() -> Any:
-    """What the autoscaler last reported to the head; of version 0 where there is none."""
+    """The last state that the autoscaler reported to the head; its version is 0 without an autoscaler."""
     import ray
     import ray._raylet
     from ray.core.generated import autoscaler_pb2
 
-    # generated at Ray's build: the type checker does not see into them
+    # generated when Ray is built: opaque to the type checker
     core: Any = ray._raylet
     messages: Any = autoscaler_pb2
     client = core.GcsClient(address=ray.get_runtime_context().gcs_address)

@@ -1,6 +1,6 @@
-"""Draw the synthetic images with Ray Data: a row is a shard, an actor of the pool writes it where it is missing.
+"""Generates the synthetic images with Ray Data: each row is a shard, which an actor writes if it is missing.
 
-Images go from the worker to the run directory; only names come back. What a worker does is
+Workers write images to the run directory and return only file names. The code of a worker is
 `generation.sampler.Sampler`.
 """
 
@@ -24,7 +24,7 @@ from flowerti.tables.sources import SOURCES, ClassNames, Source
 
 
 def sample(study: Study, selection: Selection, learned: Sequence[Learned], progress: Progress) -> list[ImageSet]:
-    """Draw every set of every selected class; those that need something learnt where it was learnt."""
+    """Generate all sets of all selected classes; sets whose technique failed for a class are skipped."""
     plans = [tasks for s in selection.selected for tasks in plan_sets(study, s.class_name, learned)]
     missing = [task for tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
     if missing:
@@ -43,7 +43,7 @@ def plan_sets(study: Study, class_name: str, learned: Sequence[Learned]) -> list
 
 
 def _plan_set(study: Study, class_name: str, source: Source, learned: dict[str, Learned]) -> list[ShardTask]:
-    """The shards of one source; none where it needs what was not learnt, or has no words for the class."""
+    """The shards of one source; none if its technique failed for the class, or it has no words for the class."""
     needed = [technique.name for technique in with_needs(source.technique)]
     if not all(name in learned for name in needed):
         return []

@@ -1,7 +1,7 @@
-"""The scores of the synthetic sets beside held-out real images: features through Ray Data, then one task a question.
+"""Scores synthetic sets against held-out real images: features with Ray Data, then one Ray task per score.
 
-Before the sweep the real images are those of the validation split; once it has chosen, those of the test split.
-Features are read where they are needed, in the tasks, which are `scoring.tasks`; only records come back.
+Before the sweep the real images are those of the validation split; after its decision, those of the test split. The
+tasks (`scoring.tasks`) read the features themselves and return only records.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from flowerti.study import Study
 
 
 def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progress) -> Scores:
-    """All scores of all sets beside the real images of the `reference` split."""
+    """Compute all scores of all sets against the real images of the `reference` split."""
     experiment, backbones = study.experiment, scoring_backbones(study)
     key = key_of(
         experiment.scoring,
@@ -93,7 +93,7 @@ def _compare(
 
 
 def _wait(asked: list[ray.ObjectRef], progress: Progress) -> None:
-    """Wait until every question is answered, telling each tenth; a question that fails raises at once."""
+    """Wait for all tasks, reporting progress in steps of a tenth; raises as soon as one fails."""
     waiting, total = asked, len(asked)
     while waiting:
         answered, waiting = ray.wait(waiting, num_returns=1)
@@ -128,7 +128,7 @@ def _gather(study: Study, sets: list[ImageSet], reference: Split, backbone: Back
 
 
 def _every_split(study: Study, reference: Split) -> list[tuple[StoredFeatures, tuple[Record, ...]]]:
-    """Thumbnails of all splits that may be opened: the test split only once it is the reference."""
+    """Thumbnails of the splits in use: the test split only if it is the reference."""
     splits: list[Split] = [split for split in SPLITS if split != "test" or reference == "test"]
     wanted = [real_set(study, split) for split in splits]
     found = compute_features(wanted, THUMBNAILS, "", study.run, study.experiment.cluster)

@@ -1,7 +1,7 @@
 """The connection to Ray: started when the first stage has work, closed when the run ends.
 
-A local session gets one CPU more than its workers ask for, because Ray Data's reading tasks need one while an actor
-pool holds the others. This module does not know what runs on the cluster.
+A local session has one CPU more than its workers request, because Ray Data's read tasks need one while an actor pool
+occupies the others. This module does not know what runs on the cluster.
 """
 
 import logging
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 _OBJECT_STORE_BYTES = 1_000_000_000
 _CONNECT_TIMEOUT_S = 10.0
 _ENVIRONMENT = {
-    # no usage reports to Ray's makers, and no actor that sees a GPU it did not ask for
+    # disable usage reports, and hide GPUs from actors that did not request one
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    # Tune's own output and result files: stages report their progress, results are in the run directory
+    # disable Tune's own output and result files: stages report progress, and results are in the run directory
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # every actor pool of Ray Data makes the core print an error about arguments that cannot be lost here
+    # every actor pool of Ray Data makes the core log an error about lost arguments, which cannot happen here
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
-# on Linux Ray listens on all interfaces whatever address it is given; taught that this machine joins no cluster, as it
-# assumes on macOS and Windows, it keeps to 127.0.0.1
+# on Linux Ray listens on all interfaces whatever address it is given; with clusters disabled, as they are by default on
+# macOS and Windows, it binds to 127.0.0.1 only
 _LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 def set_environment(config: ClusterConfig) -> None:
-    """Set what Ray reads as it is imported, where the user has not; a local session then listens on loopback alone.
+    """Set the variables that Ray reads at import, unless the user has; a local session then listens on loopback only.
 
-    Where Ray is imported already it is too late for that, and the session's addresses stay as Ray found them.
+    Has no effect on the addresses if Ray has already been imported.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -48,10 +48,11 @@ def set_environment(config: ClusterConfig) -> None:
 
 
 def connect(config: ClusterConfig) -> None:
-    """Start Ray on this machine, or join the cluster that this job runs on; does nothing where it is connected.
+    """Start Ray on this machine or connect to the cluster of this job; does nothing if already connected.
 
     Raises:
-        ValueError: no cluster is at the address, it has other versions or asks for a token, or the workers never fit.
+        ValueError: there is no cluster at the address, its versions differ, it requires a token, or it can never hold
+            the workers.
     """
     set_environment(config)
     import ray
@@ -77,7 +78,7 @@ def _start_local(config: ClusterConfig) -> None:
         num_gpus=num_gpus,
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
-        # no logging_level: with a quieter one Ray's agents outlive a driver that was killed
+        # no logging_level: with a higher one Ray's agents outlive a driver that was killed
         log_to_driver=False,
         runtime_env=_runtime_environment(),
     )
@@ -98,7 +99,7 @@ def _join(config: ClusterConfig) -> None:
         ) from error
     except AuthenticationError as error:
         raise ValueError(
-            f"cluster.address: the cluster at {address!r} asks for its token: set RAY_AUTH_MODE=token and "
+            f"cluster.address: the cluster at {address!r} requires a token: set RAY_AUTH_MODE=token and "
             f"RAY_AUTH_TOKEN ({_one_line(error)})"
         ) from error
     except RuntimeError as error:
@@ -116,13 +117,13 @@ def _join(config: ClusterConfig) -> None:
 
 
 def _runtime_environment() -> dict[str, dict[str, str]] | None:
-    """What workers are started with: the plugins whose rows they add to their tables."""
+    """Environment variables of the workers: the plugins that they load."""
     plugins = plugins_environment()
     return {"env_vars": plugins} if plugins else None
 
 
 def _check_reachable(address: str) -> None:
-    """Ask the port first: Ray itself waits for minutes, and then ends the process."""
+    """Probe the port first: Ray itself would block for minutes and then exit the process."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         return
@@ -149,27 +150,27 @@ def _silence_libraries() -> None:
 
     DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # it misses Tune's own result files, which are off: what a trial found is in the run directory
+    # it warns about Tune's result files, which are disabled: results of trials are in the run directory
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.WARNING)
 
 
 def device_of(config: ClusterConfig) -> str:
-    """Where an actor puts its networks."""
+    """The torch device of an actor's networks."""
     if config.device != "auto":
         return config.device
     return "cuda" if config.num_gpus_per_worker > 0 else "cpu"
 
 
 def notes_place(run: RunDirectory, scratch: str, name: str) -> "tuple[str, FileSystem | None]":
-    """Path and file system where Tune and Train may keep notes of their own; no file system means the local disk.
+    """Storage path and file system for the internal files of Tune and Train; None as file system means the local disk.
 
-    Nothing of them is read back, but several nodes need a place that they share.
+    These files are never read back, but on several nodes Tune and Train require shared storage.
 
     Args:
-        run: the run directory, which holds them where there are several nodes.
-        scratch: a local folder, which holds them on one node.
-        name: their path in the run directory.
+        run: the run directory, used where there are several nodes.
+        scratch: a local folder, used on a single node.
+        name: path of the files in the run directory.
     """
     import ray
 
@@ -179,6 +180,6 @@ def notes_place(run: RunDirectory, scratch: str, name: str) -> "tuple[str, FileS
 
 
 def close() -> None:
-    """Leave the cluster, ending it where it was started here."""
+    """Disconnect from the cluster; shuts it down if this process started it."""
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()

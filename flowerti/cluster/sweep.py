@@ -1,8 +1,8 @@
-"""The stage sweep: asks the protocol's question, keeps finished trials, and has those that are missing trained.
+"""The sweep stage: runs the protocol, reusing finished trials and training those that are missing.
 
-A finished trial is a file in the run directory under a key of all that it depends on, so that a killed sweep repeats
-none. Trials predict validation; after the ratio is chosen, a few final trials open the test split. How trials get their
-arrays is in `trial_arrays`, how they are run in `trials`.
+A finished trial is a file in the run directory under a key of all its inputs, so an interrupted sweep repeats none.
+Trials predict the validation split; once the ratio is chosen, a few final trials predict the test split.
+`trial_arrays` provides the arrays of trials, `trials` runs them.
 """
 
 from collections import Counter
@@ -69,14 +69,14 @@ def _clocks(study: Study) -> Clocks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trainer:
-    """Finds trials in the run directory, and has those trained that are not there."""
+    """Loads trials from the run directory and trains the missing ones."""
 
     study: Study
     pools: list[WeightedPool]
     progress: Progress
 
     def train(self, plans: list[TrialPlan]) -> tuple[list[Trial], list[str]]:
-        """The trials of complete arms, and one sentence for each failure; all plans are for one split."""
+        """Return the trials of complete arms and one sentence per failure; all plans must be for the same split."""
         keyed = [TrialToRun(plan=plan, key=self._key(plan)) for plan in plans]
         missing = [one for one in keyed if self._load(one) is None]
         failures: list[str] = []
@@ -84,7 +84,7 @@ class _Trainer:
             self.progress.did_work()
             self.progress.info(f"{len(missing)} trials on {missing[0].plan.split}")
             connect(self.study.experiment.cluster)
-            # of all plans, so that unfit ratios are refused whatever is finished
+            # of all plans, so that invalid ratios are rejected even if their trials are finished
             failures = train_trials(self.study, gather(self.study, self.pools, plans), missing, self.progress)
         return _complete({one.plan: self._load(one) for one in keyed}, failures), failures
 
@@ -92,7 +92,7 @@ class _Trainer:
         return self.study.run.load(layout.trial(one.plan.name), Trial, one.key)
 
     def _key(self, plan: TrialPlan) -> str:
-        """Hash of all that the trial depends on."""
+        """Hash of all inputs of the trial."""
         experiment, config, arm = self.study.experiment, self.study.experiment.sweep, plan.arm
         pools = [pool for pool in self.pools if pool.images.source == arm.pool]
         return key_of(
@@ -110,7 +110,7 @@ class _Trainer:
 
 
 def _complete(trials: dict[TrialPlan, Trial | None], failures: list[str]) -> list[Trial]:
-    """Gains are paired by seed, so an arm that lacks one seed is left out whole; its failures are in the report."""
+    """Gains are paired by seed, so an arm that lacks a seed is excluded entirely; the report lists its failures."""
     lacking = {(plan.arm.name, plan.ratio) for plan, trial in trials.items() if trial is None}
     if any(arm == BASELINE.name for arm, _ in lacking):
         raise RuntimeError(f"the baseline of the sweep failed, nothing can be compared: {'; '.join(failures)}")

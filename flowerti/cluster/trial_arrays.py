@@ -1,6 +1,6 @@
-"""The arrays that all trials of the sweep share: which they are, and how they get into Ray's object store.
+"""Loads the arrays that all trials of the sweep share into Ray's object store.
 
-A task reads them there, so that they never pass through the driver, which knows names and curation weights only.
+A task reads them, so they never pass through the driver, which handles only names and curation weights.
 """
 
 import hashlib
@@ -24,22 +24,22 @@ from flowerti.sweep.rounds import Cell, TrialPlan
 from flowerti.sweep.trial_data import PoolKey, TrialData, check_ratios, check_trial_data
 
 _NUM_READERS = 16
-"""Threads that read weights at once: an object store answers a small question in tens of milliseconds."""
+"""Number of threads that read weights: a small request to an object store has a latency of tens of milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightedPool:
-    """The synthetic images of a class and source, with what curation thinks of each."""
+    """The synthetic images of a class and source, with their curation weights."""
 
     pool: PoolKey
     images: ImageSet
     weights: Float64[np.ndarray, " num"]
     key: str
-    """Hash of what the images were made from and of their weights."""
+    """Hash of the inputs of the images and of their weights."""
 
 
 def read_pools(study: Study, sets: Sequence[ImageSet]) -> list[WeightedPool]:
-    """All pools with their weights: one column of each shard is read, once a run.
+    """All pools with their weights; reads one column of each shard, once per run.
 
     Raises:
         ValueError: a shard is damaged; names it.
@@ -73,10 +73,10 @@ class _TrialInputs:
     cells: list[Cell]
 
     def read(self) -> TrialData:
-        """Read and check everything.
+        """Read and validate all arrays.
 
         Raises:
-            ValueError: something is unfit, or a ratio asks for more images than there are.
+            ValueError: an array is invalid, or a ratio requires more images than there are.
         """
         data = TrialData(
             train=self.train.read(self.run),
@@ -93,9 +93,9 @@ class _TrialInputs:
 
 
 def gather(study: Study, pools: Sequence[WeightedPool], plans: Sequence[TrialPlan]) -> ray.ObjectRef:
-    """The `TrialData` of some trials on one split, read by a task into the object store and never by the driver.
+    """Load the `TrialData` of some trials on one split into the object store, in a task rather than in the driver.
 
-    Waits until the task has checked it, so that unfit arrays are refused before the first trial.
+    Waits until the task has validated it, so that invalid arrays are rejected before the first trial.
     """
     task = ray.remote(_read_on_worker).options(
         num_cpus=study.experiment.cluster.num_cpus_per_worker, max_retries=-1, num_returns=2

@@ -1,6 +1,7 @@
-"""Trials of the sweep through Ray Tune: each is the plain function `sweep.trial.run_trial` on arrays that all share.
+"""Runs the trials of the sweep with Ray Tune: each calls `sweep.trial.run_trial` on shared arrays.
 
-A trial ends as a file in the run directory. This module does not know which trials there are, nor what they are for.
+The result of a trial is a file in the run directory. This module does not know which trials there are, nor what they
+are for.
 """
 
 import tempfile
@@ -29,7 +30,7 @@ from flowerti.sweep.trial_data import TrialData
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_TELL_EVERY_S = 10.0
+_REPORT_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +43,7 @@ class TrialToRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Setting:
-    """What every trial needs besides the shared arrays."""
+    """Inputs of every trial besides the shared arrays."""
 
     trials: list[TrialToRun]
     run: RunDirectory
@@ -52,17 +53,17 @@ class _Setting:
     run_seed: int
     num_threads: int
     device: str
-    """Where a network is trained, "cpu" or "cuda"; heads on features stay on the CPU."""
+    """Device for full fine-tuning, "cpu" or "cuda"; linear heads on features are always trained on the CPU."""
 
 
 def train_trials(study: Study, data: ray.ObjectRef, trials: list[TrialToRun], progress: Progress) -> list[str]:
-    """Run trials and leave their files in the run directory.
+    """Run trials and write their results to the run directory.
 
     Args:
         study: the run.
         data: `TrialData` in the object store.
-        trials: those to run.
-        progress: is told how many are done.
+        trials: the trials to run.
+        progress: receives the number of finished trials.
 
     Returns:
         One sentence for each trial that failed.
@@ -91,7 +92,7 @@ def train_trials(study: Study, data: ray.ObjectRef, trials: list[TrialToRun], pr
 
 
 def _train_point(point: dict[str, int], data: list[ray.ObjectRef], setting: _Setting) -> None:
-    """Tune's trainable: one trial from its number to its file. Module level, so that it travels by name."""
+    """Tune's trainable: runs the trial with a given index and writes its file. Module level, to be pickled by name."""
     torch.set_num_threads(setting.num_threads)
     shared: TrialData = ray.get(data[0])
     trial, choice = setting.trials[point["point"]], setting.backbone
@@ -105,27 +106,27 @@ def _train_point(point: dict[str, int], data: list[ray.ObjectRef], setting: _Set
 
 
 class _Counter(tune.Callback):
-    """Tells how many trials have ended, failed ones too."""
+    """Reports the number of finished trials, including failed ones."""
 
     def __init__(self, total: int, progress: Progress) -> None:
-        self._done, self._total, self._progress, self._told_s = 0, total, progress, time.monotonic()
+        self._done, self._total, self._progress, self._reported_s = 0, total, progress, time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing of it enters Tune's notes: listeners need not be picklable, and no notes are read back."""
+        """Exclude it from Tune's checkpoints: listeners may not be picklable, and checkpoints are never restored."""
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune's hook for a trial that ended well."""
+        """Tune's hook for a successful trial."""
         self._count()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune's hook for a trial that has no attempt left."""
+        """Tune's hook for a trial that failed after all retries."""
         self._count()
 
     def _count(self) -> None:
         self._done += 1
-        if self._done == self._total or time.monotonic() - self._told_s >= _TELL_EVERY_S:
-            self._told_s = time.monotonic()
+        if self._done == self._total or time.monotonic() - self._reported_s >= _REPORT_EVERY_S:
+            self._reported_s = time.monotonic()
             self._progress.advance(self._done, self._total, "trials")
 
 
@@ -141,13 +142,13 @@ def run_points(
     """Have Tune call a trainable with {"point": 0}, {"point": 1} and so on, reusing its workers.
 
     Args:
-        trainable: gets the point.
-        num_points: how many.
-        cluster: resources of a trial and attempts at one.
-        max_concurrent: trials at once; 0 lets the cluster's resources decide.
-        storage: where Tune may keep notes; nothing of them is read back.
-        filesystem: what `storage` is a path of; the local disk where it is None.
-        progress: is told how many are done.
+        trainable: the function to call.
+        num_points: number of calls.
+        cluster: resources and number of retries of a trial.
+        max_concurrent: maximum number of concurrent trials; 0 for as many as the cluster can hold.
+        storage: path for Tune's internal files, which are never read back.
+        filesystem: file system of `storage`; None for the local disk.
+        progress: receives the number of finished trials.
     """
     resources = {"cpu": cluster.num_cpus_per_worker, "gpu": cluster.num_gpus_per_worker}
     return tune.Tuner(

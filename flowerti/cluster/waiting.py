@@ -1,8 +1,8 @@
-"""Says what a run waits for: workers that it asked Ray for, and that no node can hold yet.
+"""Reports the workers that a run has requested from Ray and that no node has capacity for yet.
 
-Work that no node can ever hold is refused before (`resources`); here a cluster that is full or still growing is told
-apart from one that hangs. This module does not know the stages; Ray's own record of open demands covers actors,
-tasks and the trials' placement groups alike.
+Work that no node can ever run is rejected earlier (`resources`). These messages let a user distinguish a cluster that
+is busy or still scaling up from one that hangs. This module does not know the stages: Ray's record of pending demands
+covers actors, tasks and the placement groups of trials alike.
 """
 
 import math
@@ -19,54 +19,54 @@ from flowerti.config.experiment import ClusterConfig
 
 _LOOK_EVERY_S = 2.0
 _PATIENCE_S = 6.0
-"""A worker is placed some seconds after it was asked for, on a free cluster as well."""
+"""Scheduling a worker takes a few seconds even on an idle cluster."""
 _FIRST_REPEAT_S = 60.0
-"""Until the same wait is told again; twice as long after each time."""
+"""Delay before the same wait is reported again; doubles after each report."""
 _ASK_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterLoad:
-    """What a cluster has, and what is asked of it."""
+    """Total and free resources of a cluster, and its pending demands."""
 
     total: Mapping[str, float]
     free: Mapping[str, float]
     num_nodes_starting: int
     demands: Mapping[tuple[tuple[str, float], ...], int]
-    """How many workers wait for an amount of each resource, given in the order of names."""
+    """Number of pending workers by their request, a tuple of (resource, amount) sorted by resource."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Waits:
-    """What was waited for at the last look, so that only waits that last are told."""
+    """The demands that were pending at the last check, so that only persistent ones are reported."""
 
     kinds: list[Resources]
-    """What the run's workers ask for; other demands are those of others."""
+    """The requests of this run's workers; any other demand belongs to another job."""
     _tell_at: dict[int, float] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
     _repeats_s: dict[int, float] = field(default_factory=dict)
 
     def look(self, load: ClusterLoad, now_s: float) -> list[str]:
-        """The waits that are to be told now, a sentence each."""
-        told = []
+        """The waits to report now, one sentence each."""
+        due = []
         for kind, needs in enumerate(self.kinds):
             count = sum(num for asked, num in load.demands.items() if _is_same(dict(asked), needs))
             if not count:
                 self._tell_at.pop(kind, None)
                 self._repeats_s.pop(kind, None)
             elif kind not in self._tell_at or count < self._counts[kind]:
-                # new, or one of them was just placed
+                # new, or one of them has just been scheduled
                 self._tell_at[kind] = max(now_s + _PATIENCE_S, self._tell_at.get(kind, 0.0))
             elif now_s >= self._tell_at[kind]:
                 repeat_s = self._repeats_s.get(kind, _FIRST_REPEAT_S)
                 self._tell_at[kind], self._repeats_s[kind] = now_s + repeat_s, 2 * repeat_s
-                told.append(sentence(needs, count, load))
+                due.append(sentence(needs, count, load))
             self._counts[kind] = count
-        return told
+        return due
 
 
 def sentence(needs: Resources, count: int, load: ClusterLoad) -> str:
-    """What is waited for, and what the cluster has of it."""
+    """Describe a pending request and how much of it the cluster has."""
     free = describe({name: load.free.get(name, 0.0) for name in needs})
     total = describe({name: load.total.get(name, 0.0) for name in needs})
     growing = f"; nodes starting: {load.num_nodes_starting}" if load.num_nodes_starting else ""
@@ -78,17 +78,17 @@ def _is_same(asked: Resources, needs: Resources) -> bool:
 
 
 def kinds_of(config: ClusterConfig) -> list[Resources]:
-    """What a run asks Ray for: its workers, and tasks without a GPU beside them."""
+    """The resource requests of a run: its workers, and its tasks that need no GPU."""
     worker: Resources = needs_of(config)
     without_gpu: Resources = {name: amount for name, amount in worker.items() if name != "GPU"}
     return [worker, without_gpu] if 0 < len(without_gpu) < len(worker) else [worker]
 
 
 def read_load(gcs_address: str) -> ClusterLoad:
-    """What the cluster at an address has and is asked for, as `ray status` would say.
+    """Resources and pending demands of the cluster at an address, as shown by `ray status`.
 
     Raises:
-        ray.exceptions.RpcError: it does not answer.
+        ray.exceptions.RpcError: the cluster does not respond.
     """
     from ray.autoscaler.v2.sdk import get_cluster_status
 
@@ -110,11 +110,11 @@ def read_load(gcs_address: str) -> ClusterLoad:
 
 @contextmanager
 def waits_told(config: ClusterConfig, tell: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs and is connected to Ray, tell what its workers wait for, from a thread of its own.
+    """Report pending workers from a background thread while the block runs and is connected to Ray.
 
     Args:
-        config: what a worker asks for.
-        tell: takes a sentence, as `Progress.info` does; of whichever stage is at work.
+        config: the resources that a worker requests.
+        tell: receives each sentence, like `Progress.info` of the stage that is running.
     """
     done = threading.Event()
     thread = threading.Thread(target=_watch, args=(Waits(kinds=kinds_of(config)), tell, done), daemon=True)
@@ -129,13 +129,13 @@ def waits_told(config: ClusterConfig, tell: Callable[[str], None]) -> Iterator[N
 def _watch(waits: Waits, tell: Callable[[str], None], done: threading.Event) -> None:
     while not done.wait(_LOOK_EVERY_S):
         ray: Any = sys.modules.get("ray")
-        # it may be half imported by the stage's thread
+        # the stage's thread may still be importing it
         if not hasattr(ray, "is_initialized") or not ray.is_initialized():
             continue
         try:
             load = read_load(ray.get_runtime_context().gcs_address)
         except (ray.exceptions.RpcError, ray.exceptions.RaySystemError):
-            # a head too busy to answer, or a connection that was just closed; the stage itself will tell which
+            # the head is overloaded, or the connection has just been closed; in the latter case the stage itself raises
             continue
         for text in waits.look(load, time.monotonic()):
             tell(text)

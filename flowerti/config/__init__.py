@@ -1,1 +1,1 @@
-"""Settings: what a run is told, checked when it is built; and the presets. Nothing here opens a file."""
+"""Settings of a run, validated when they are created, and presets. Nothing here opens a file."""

@@ -1,6 +1,6 @@
-"""How settings are checked when they are built: by range, and by the kinds that their annotations allow.
+"""Validation of settings on construction: ranges, and types according to their annotations.
 
-This module knows no setting.
+This module does not know any setting.
 """
 
 import dataclasses
@@ -9,15 +9,16 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 
 def require(condition: bool, field_name: str, problem: str) -> None:
-    """Refuse a setting by the name of its field."""
+    """Raise a `ValueError` that begins with the field if the condition does not hold."""
     if not condition:
         raise ValueError(f"{field_name} {problem}")
 
 
 def check_kinds(config: Any, prefix: str) -> None:
-    """Refuse a value that its annotation does not allow, whether it came from Python, a file or the command line.
+    """Reject a value that does not match its annotation, whether it came from Python, a file or the command line.
 
-    Whole numbers become floats where floats belong, and lists tuples, so that equal settings hash to equal keys.
+    Integers are converted to floats where floats are expected, and lists to tuples, so that equal settings have equal
+    hashes.
     """
     kinds = get_type_hints(type(config))
     for item in dataclasses.fields(config):

@@ -13,7 +13,7 @@ from flowerti.config.data_sources import DATA_SOURCES
 
 
 def _choices(default: str) -> str:
-    """What help says of data.kind; called when help is asked for, so that rows of plugins are there."""
+    """The help text of data.kind; built on demand, so that it includes the rows of plugins."""
     return f"(default: {default}; {', '.join(f'{row.name}: {row.label}' for row in DATA_SOURCES)})"
 
 

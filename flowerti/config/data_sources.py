@@ -28,7 +28,7 @@ class DataSource:
     """Where its code is, as module:object; the object is a `flowerti.data.sources.implementation.Implementation`."""
 
     def __post_init__(self) -> None:
-        """Check that a prefix can be told from a path."""
+        """Check that a prefix cannot be confused with a path."""
         good = not self.prefix or (self.prefix.endswith(":") and len(self.prefix) > 2)
         require(good, f"data source {self.name!r}: prefix", f"must be empty or a word and a colon, not {self.prefix!r}")
 

@@ -1,7 +1,7 @@
 """Ready-made experiments: each preset is a function that returns a complete `Experiment`.
 
-A preset states what differs from the defaults of `config`. It touches no file: whether its folders and weights exist
-is asked by `study.prepare` when a run starts.
+A preset states what differs from the defaults of `config`. It opens no file: `study.prepare` checks that its
+folders and weights exist when a run starts.
 """
 
 from collections.abc import Callable

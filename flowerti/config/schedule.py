@@ -1,6 +1,6 @@
 """Settings that every technique has: steps, batches, rate, evaluations and checkpoints.
 
-This module knows nothing about torch, Ray or what is learnt.
+This module does not know about torch, Ray or what is trained.
 """
 
 from dataclasses import dataclass

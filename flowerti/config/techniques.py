@@ -1,4 +1,4 @@
-"""The table of what can be learnt for a class: each technique with its settings, and where its code is.
+"""The table of personalisation techniques, each with its settings and the location of its code.
 
 A technique is a folder under `flowerti.personalization`, a config class and a row here. This module imports none of
 their code.
@@ -71,7 +71,7 @@ TECHNIQUES: Table[Technique] = Table(
 
 
 def with_needs(name: str) -> list[Technique]:
-    """A technique after what it needs; none where the name is empty.
+    """A technique after those it depends on; empty for an empty name.
 
     Raises:
         ValueError: a technique is unknown, or needs itself in the end.
@@ -86,7 +86,7 @@ def with_needs(name: str) -> list[Technique]:
 
 
 def techniques_for(sources: tuple[str, ...]) -> list[Technique]:
-    """What must be learnt for some sources, each after what it needs.
+    """The techniques that some sources require, each after those it depends on.
 
     Raises:
         ValueError: a source or a technique is unknown.

@@ -1,7 +1,7 @@
-"""Lists a data set by its kind and reads an image by its address: the one place that tells kinds and prefixes apart.
+"""Lists a data set by its kind and reads an image by its address; dispatches to data sources.
 
-An address is a path, begins with the prefix of a data source, or is that of a synthetic image; a worker reads images by
-their addresses, so that images never travel through the driver. This module knows no data source by name.
+An address is a path, begins with the prefix of a data source, or refers to a synthetic image. Workers read images by
+address, so images never pass through the driver. This module knows no data source by name.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def list_records(config: DataConfig, seed: int) -> Dataset:
 
 
 def reader_of(address: str) -> ImageReader:
-    """How the real image at an address is read: as the data source of its prefix says, or as a file.
+    """The reader of the real image at an address: that of the data source with its prefix, or the one for files.
 
     Raises:
         ValueError: several data sources have a prefix of the address; names them.
@@ -46,7 +46,7 @@ def reader_of(address: str) -> ImageReader:
 def read_image(
     address: str, size_px: int, run: RunDirectory | None = None
 ) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
-    """Read one image as RGB; an encoded one is turned upright, cropped to its central square and scaled.
+    """Read one image as RGB; an encoded one is rotated by its EXIF orientation, center-cropped and resized.
 
     Args:
         address: of a real or synthetic image.

@@ -1,8 +1,8 @@
-"""The census of a data set: every image opened once, counted, hashed, and byte-identical ones across splits found.
+"""The census of a data set: opens every image once, counts and hashes images, and finds duplicates across splits.
 
-Its fingerprint is what artifacts that depend on all images are keyed by, its digest of a class what those are that
-depend on the class's training images alone; both follow the images' content and not where they lie. This module does
-not know where a data set comes from.
+Its fingerprint is the key of artifacts that depend on all images, its digest of a class the key of those that depend on
+the class's training images only; both depend on the content of the images, not on their location. This module does not
+know where a data set comes from.
 """
 
 import hashlib
@@ -19,22 +19,22 @@ from flowerti.data.dataset import SPLITS, Dataset, Record, check_counts, count_b
 from flowerti.data.images import decode_image
 
 _VERSION = 2
-"""Another one makes every census anew: raise it when the record changes."""
+"""Version of the record; increment it on a change to invalidate existing censuses."""
 
 
 def census_key(dataset: Dataset, config: DataConfig) -> str:
-    """What a census is kept under: it is taken again where a listing, a size or what is skipped has changed."""
+    """Key of a census; it changes with the listing, the file sizes, the image size and `skip_unreadable`."""
     return key_of(_VERSION, listing_key(dataset), config.skip_unreadable)
 
 
 def listing_key(dataset: Dataset) -> str:
-    """Hash of which images there are and how large their files are; cheap, for noticing a changed folder."""
+    """Hash of the listed images and their file sizes, a cheap check for a changed folder."""
     rows = [(r.id, r.class_id, r.split, reader_of(r.address).size_of(r.address)) for r in dataset.records]
     return hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest()
 
 
 def split_lists(dataset: Dataset) -> SplitLists:
-    """The ids of each split, written down so that a made split can be named and repeated."""
+    """The ids of each split, saved so that a re-split can be cited and reproduced."""
     ids = {split: [record.id for record in dataset.of(split)] for split in SPLITS}
     return SplitLists(**ids, sha256=hashlib.sha256(json.dumps(ids).encode()).hexdigest())
 
@@ -62,7 +62,7 @@ def take_census(dataset: Dataset, config: DataConfig) -> Census:
 
 
 def digest_of_class(census: Census, class_name: str) -> str:
-    """What artifacts that depend on a class's training images are keyed by.
+    """Digest of a class's training images, for the keys of artifacts that depend on them.
 
     Returns:
         SHA-256, as 64 hexadecimal digits, over the SHA-256 digests (32 bytes each) of what identifies each image, in
@@ -77,7 +77,7 @@ def digest_of_class(census: Census, class_name: str) -> str:
 
 
 def _digest(record: Record, skip_unreadable: bool) -> str:
-    """SHA-256 of what identifies an image, after it was decoded; empty where it cannot be read and may be skipped."""
+    """SHA-256 of an image's identifying bytes, after a test decode; empty if it is unreadable and may be skipped."""
     try:
         reader = reader_of(record.address)
         content = reader.identify(record.address)

@@ -1,4 +1,4 @@
-"""What the classes of a data set are called besides: another common name, and the Latin name.
+"""Other names of the classes of a data set: another common name, and the Latin name.
 
 This module does not know where a name is used.
 """
@@ -33,10 +33,10 @@ def latin_names(kind: str, class_names: Sequence[str]) -> dict[str, str]:
 
 
 def known_names(kind: str, class_names: Sequence[str]) -> list[ClassNames]:
-    """What data sources know about some classes; a name that none knows is empty.
+    """Look up names of classes in the data sources; a name that is not found is empty.
 
-    The data source of the run is asked first, and then all others in the order of their table, for each of the two
-    names: a folder of images whose class is called as one of another data source gets that class's names.
+    For each of the two names the data source of the run takes precedence, followed by all others in the order of their
+    table: a class of an image folder gets the names of a class with the same name in another data source.
 
     Raises:
         ValueError: the data source is unknown.

@@ -1,6 +1,6 @@
-"""Labelled images as records: splits, class names, and the counts that a data set must have.
+"""Labelled images as records: splits, class names, and checks of completeness.
 
-A data set is a list of records; an image is read only when a worker asks for it, by its address. This module does not
+A data set is a list of records; images are read by workers when needed, by their addresses. This module does not
 know where a data set comes from, and opens no image.
 """
 
@@ -38,14 +38,14 @@ class Dataset:
 
 
 def check_counts(dataset: Dataset) -> None:
-    """Refuse a data set that lacks a class or a split.
+    """Reject an incomplete data set.
 
     Raises:
-        ValueError: fewer than 2 classes, an id that stands twice, or a class without images in a split; names it.
+        ValueError: fewer than 2 classes, a duplicate id, or a class without images in a split; names it.
     """
     twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]
     if twice:
-        raise ValueError(f"data: image id {twice[0]!r} stands twice ({len(twice)} such ids): list each image once")
+        raise ValueError(f"data: image id {twice[0]!r} occurs twice ({len(twice)} such ids): list each image once")
     if len(dataset.class_names) < 2:
         raise ValueError(f"data: {len(dataset.class_names)} classes found: at least 2 are needed")
     counts = count_by_split(dataset)
@@ -59,10 +59,10 @@ def check_counts(dataset: Dataset) -> None:
 
 
 def check_class_name(dataset: Dataset, field: str, name: str) -> None:
-    """Refuse a class that the data set does not have.
+    """Reject an unknown class.
 
     Raises:
-        ValueError: begins with the setting's `field`, and names the classes that are spelt most like it.
+        ValueError: begins with the setting's `field`, and suggests classes with similar names.
     """
     if name not in dataset.class_names:
         close = difflib.get_close_matches(name, dataset.class_names) or dataset.class_names[:5]

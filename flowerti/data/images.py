@@ -1,6 +1,6 @@
-"""Decodes images: turned upright, in RGB, cropped to the central square and scaled.
+"""Decodes images: EXIF orientation, conversion to RGB, center crop and resize.
 
-This module knows pixels only: no address, class or split.
+This module works on pixels: it does not know about addresses, classes or splits.
 """
 
 import io
@@ -17,7 +17,7 @@ def unreadable(name: str, error: Exception) -> ValueError:
 
 
 def decode_image(content: bytes, size_px: int, name: str) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
-    """Decode an encoded image as RGB, upright as its EXIF orientation says, square and of the size asked for.
+    """Decode an encoded image to a square RGB array, rotated by its EXIF orientation, center-cropped and resized.
 
     Args:
         content: a file's bytes.
@@ -37,7 +37,7 @@ def decode_image(content: bytes, size_px: int, name: str) -> UInt8[np.ndarray, "
 
 
 def to_square(image: Image.Image, size_px: int) -> Image.Image:
-    """Crop the central square and scale it to `size_px`, bicubic and antialiased (as clean-fid asks for)."""
+    """Center-crop to a square and resize to `size_px`, bicubic and antialiased (as clean-fid recommends)."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))

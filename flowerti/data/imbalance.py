@@ -1,12 +1,12 @@
-"""Makes a data set imbalanced on purpose: a re-split, an exponential long tail, classes put at its end, a binary task.
+"""Makes a data set imbalanced: a re-split, an exponential long tail, minority classes at its end, a binary task.
 
-Oxford 102's official training split holds exactly 10 images of every class, so a factor of 0.1 on it would leave
-between 10 and 1: nothing that could be called frequent, and single images to learn a token from. Imbalance exists
-only over all 8,189 images (40 to 258 a class). So the splits can be pooled and re-split, class by class: test and
-validation are set aside first, in the same shares for every class, and the tail is cut into what remains. A class is
-then few-shot in training only, and is still judged on as many images as any other. Every choice is a seeded
-permutation of ids, and what was chosen is written down by the study. Numbers on a re-split do not compare with those
-on the official one, nor with other projects' private splits.
+Oxford 102's official training split has exactly 10 images per class, so a factor of 0.1 would leave between 10 and 1:
+no frequent classes, and single images to train a token on. Only the pooled 8,189 images are imbalanced (40 to 258 per
+class). Therefore the splits can be pooled and re-split by class: test and validation are sampled first, with the same
+shares for every class, and the long tail is applied to the rest. A class is then few-shot in training only, and its
+share of validation and test images is that of any other class. Every choice is a seeded permutation of ids, and the
+study saves the result. Scores on a re-split are not comparable with those on the official split, nor with other
+projects' private splits.
 
 This module opens no image and does not know about models or synthetic images.
 """
@@ -30,11 +30,11 @@ def shot_group(num_train: int) -> ShotGroup:
 
 
 def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
-    """Apply what the config asks for; with the defaults the data set is returned as it is.
+    """Apply the config to a data set; with the defaults it is returned unchanged.
 
     Args:
         dataset: all images.
-        config: what to do.
+        config: settings of re-split, long tail and binary task.
         seed: run seed.
 
     Raises:
@@ -54,10 +54,10 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
 
 
 def tail_sizes(num_available: Sequence[int], factor: float, minority: Sequence[int] = ()) -> list[int]:
-    """How many training images each class keeps: n_max * factor ** (k / (K - 1)), k being its place.
+    """Number of training images that each class keeps: n_max * factor ** (k / (K - 1)), with its rank k.
 
-    Classes stand in the order of what they have, the largest first, and the minority classes last, in the order given.
-    A class never gets more than it has, and never less than one.
+    Classes are ranked by size, the largest first, with the minority classes last, in the order given. A class keeps at
+    least one image and at most all that it has.
 
     Source: Cui et al. 2019 (Class-Balanced Loss), section 5.1, for the exponential profile.
 
@@ -109,7 +109,7 @@ def _long_tail(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
     sizes = tail_sizes([len(pool) for pool in pools], config.factor, minority)
     kept: set[str] = set()
     for name, pool, size in zip(names, pools, sizes, strict=True):
-        # a smaller factor keeps a part of what a larger one keeps
+        # a smaller factor keeps a subset of the images of a larger one
         order = _shuffled(pool, seed_for(seed, name, "imbalance/train", 0))
         kept |= {record.id for record in order[:size]}
     return Dataset(names, tuple(r for r in dataset.records if r.split != "train" or r.id in kept))

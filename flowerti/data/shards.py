@@ -1,8 +1,8 @@
 """Synthetic images on disk: Parquet shards that Hugging Face `datasets` opens as an image data set.
 
 A row holds the image as PNG bytes with its class, source, prompt, index and seed; columns for a source image, a
-strength and a filter's verdict and weight are there for sources that have them. A shard carries the key of what it was
-made from in its schema. This module does not know how images are drawn.
+strength and a filter's verdict and weight are there for sources that have them. A shard stores the key of its
+inputs in its schema metadata. This module does not know how images are generated.
 """
 
 import functools
@@ -19,7 +19,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.images import decode_image
 
 SYNTHETIC_PREFIX = "synthetic:"
-"""What the address of a synthetic image begins with."""
+"""Prefix of the addresses of synthetic images."""
 
 _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("class_name", pa.string(), "string"),

@@ -1,8 +1,9 @@
-"""The pixels of images at 16 x 16, and how well those of two images agree.
+"""Thumbnails of images (16 x 16) and their correlation, for the detection of near duplicates.
 
-The correlation is the mean of two: of the pixels, which sees layout and colour, and of each pixel's difference from its
-neighbourhood, which sees edges; two flowers of one species in one pose agree in the first and not in the second. A crop
-of more than a few per cent, or a new background, is not recognised. This module does not know what is compared, or why.
+The correlation is the mean of two: that of the pixels, which captures layout and colour, and that of each pixel's
+difference from its neighbourhood, which captures edges. Two flowers of one species in the same pose agree in the first
+but not in the second. A crop of more than a few per cent, or a different background, is not detected. This module does
+not know what is compared, or why.
 """
 
 import numpy as np
@@ -11,15 +12,15 @@ from jaxtyping import Float, Float32, UInt8
 THUMBNAIL_PX = 16
 """Side of a thumbnail."""
 CORRELATION_LIMIT = 0.82
-"""Correlation above which two images show the same.
+"""Correlation above which two images count as duplicates.
 
-Set on Oxford 102 at 64 px: of 13.6 million pairs across splits (and as many mirrored) nine lie at 0.87 to 1 and show
-the same to the eye, all others lie below 0.78. Training images, mirrored, scaled to 56 px and back, or saved as JPEG
-of quality 75, keep at least 0.99; JPEG of quality 30 at least 0.91. A crop by 3 % on each side is found in most cases,
-by 6 % hardly ever. The drawn herbarium's highest pair lies at 0.71.
+Chosen on Oxford 102 at 64 px: of 13.6 million pairs across splits (and as many mirrored), nine have a correlation of
+0.87 to 1 and are visually identical; all others lie below 0.78. Training images that were mirrored, resized to 56 px
+and back, or saved as JPEG with quality 75 keep at least 0.99; with quality 30, at least 0.91. A crop by 3 % on each
+side is detected in most cases, a crop by 6 % rarely. The highest value in the drawn herbarium is 0.71.
 """
 
-_FLAT = 1e-2  # Length of a centred thumbnail (pixels in [0, 1]) below which only rounding varies.
+_FLAT = 1e-2  # Norm of a centred thumbnail (pixels in [0, 1]) below which its variation is rounding error.
 
 
 def thumbnails(images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num pixels"]:
@@ -35,7 +36,7 @@ def thumbnails(images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.nd
 
 
 def _cell_weights(size: int) -> Float32[np.ndarray, "cells pixels"]:
-    """Share of each pixel in each cell along one axis: no pixel is skipped, so nothing aliases."""
+    """Weight of each pixel in each cell along one axis: area averaging, which does not alias."""
     edges = np.linspace(0, size, THUMBNAIL_PX + 1)[:, None]
     pixels = np.arange(size)
     overlap = np.clip(np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels), 0, None)
@@ -47,13 +48,13 @@ def _descriptors(flat: Float[np.ndarray, "num pixels"]) -> Float32[np.ndarray, "
     cells = flat.astype(np.float32).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX, 3)
     padded = np.pad(cells, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     shifts = [padded[:, i : i + THUMBNAIL_PX, j : j + THUMBNAIL_PX] for i in range(3) for j in range(3)]
-    edges = cells - sum(shifts) / len(shifts)  # each pixel less the mean of its 3 x 3 neighbourhood
+    edges = cells - sum(shifts) / len(shifts)  # each pixel minus the mean of its 3 x 3 neighbourhood
     # (u, e) / sqrt(2) for unit vectors u and e: the inner product of two is (u.u' + e.e') / 2
     return np.concatenate([_unit(cells), _unit(edges)], axis=1) / np.float32(np.sqrt(2))
 
 
 def _unit(cells: Float32[np.ndarray, "num side side 3"]) -> Float32[np.ndarray, "num width"]:
-    # Each channel is centred for itself, so that two images do not agree by their colour cast alone.
+    # Centre each channel separately, so that a common colour cast does not correlate two images.
     centred = (cells - cells.mean(axis=(1, 2), keepdims=True)).reshape(len(cells), -1)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.where(length < _FLAT, 0, centred / np.maximum(length, _FLAT)).astype(np.float32)
@@ -64,7 +65,7 @@ def _mirrored(flat: Float[np.ndarray, "num pixels"]) -> Float[np.ndarray, "num p
 
 
 def check_thumbnails(name: str, flat: Float[np.ndarray, "num pixels"], num: int) -> None:
-    """Refuse what are not the finite thumbnails of `num` images.
+    """Reject an array that does not hold finite thumbnails of `num` images.
 
     Raises:
         ValueError: the shape is wrong or a value is NaN or infinite; begins with `name`.

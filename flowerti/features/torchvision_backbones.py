@@ -12,7 +12,7 @@ from flowerti.features.state_dicts import FIELDS, load_without_classifier
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-# torchvision sets these only together with its own weights, although the same weights from a local file need them too
+# torchvision sets these options only with its own weights, but the same weights from a local file need them too
 _ARGUMENTS = {name: {"transform_input": True, "init_weights": False} for name in ("googlenet", "inception_v3")}
 
 

@@ -1,7 +1,7 @@
 """CLIP and DINOv2 as feature extractors, through transformers: from a local folder or a Hugging Face name.
 
-Only safetensors weights are taken. A name is resolved to files that are already on the disk, or fetched once; `verify`
-asks for nothing but the folder. This module does not know how images are scaled, nor what features are for.
+Only safetensors weights are loaded. A name is resolved to cached files or downloaded once; `verify` needs only the
+folder. This module does not know how images are scaled, nor what features are for.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ class _ClipImages(nn.Module):
         self.tower, self.projection = whole.vision_model, whole.visual_projection
 
     def forward(self, images: Float[Tensor, "num 3 size size"]) -> Float[Tensor, "num dim"]:
-        """Projected vectors, as CLIP compares them with texts, before they are set to length 1."""
+        """Projected image embeddings, before normalisation to unit length."""
         return self.projection(self.tower(pixel_values=images).pooler_output)
 
 
@@ -50,7 +50,7 @@ def _load_whole(name: str, folder: Path) -> Any:
         network, found = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"scoring.weights: {folder} does not hold a {name!r} network ({error})") from error
-    # transformers draws at random what it does not find, and only warns
+    # transformers initialises missing tensors at random and only warns
     lacking = [*found["missing_keys"], *found["mismatched_keys"]]
     if lacking:
         raise ValueError(

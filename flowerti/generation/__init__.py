@@ -1,1 +1,1 @@
-"""Synthetic images from the frozen base and what was learnt on it, in shards; it learns nothing."""
+"""Generation of synthetic images, in shards, with the frozen base and learnt parameters; nothing is trained here."""

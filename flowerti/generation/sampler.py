@@ -1,9 +1,9 @@
-"""Synthetic images in shards: words + what was learnt + seed -> image, cut by image index.
+"""Generates synthetic images in shards: words + learnt parameters + seed -> image.
 
-An image's seed is a hash of run seed, class, source and index, and a shard is one batch whatever the number of
-workers, so that the same images come out anywhere. `Sampler` is the plain class that a Ray Data worker runs: it takes
-rows that describe shards, writes each shard as Parquet (PNG bytes with their provenance) and returns what it wrote. It
-does not know about Ray, which sources there are, nor what the images will be used for.
+An image's seed is a hash of run seed, class, source and index, and a shard is always one batch, so the images do not
+depend on the number of workers. `Sampler` is the plain class that a Ray Data worker runs: it receives rows that
+describe shards, writes each shard as Parquet (PNG bytes with their provenance) and returns the names of the files. It
+does not know about Ray, which sources there are, nor how the images will be used.
 """
 
 import json
@@ -37,7 +37,7 @@ class Wanted:
     """What fills the prompt: the class name, another name, or a token."""
     run_seed: int
     inputs: str
-    """Key of the base and of what was learnt."""
+    """Key of the base and of the learnt parameters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,9 +65,9 @@ class ShardTask:
 
 
 def plan_shards(wanted: Wanted, config: SamplingConfig) -> list[ShardTask]:
-    """Cut the images of one class and source into batches.
+    """Split the images of one class and source into batches.
 
-    The number of images does not enter a shard's key: asking for more adds shards and leaves the others alone.
+    The number of images is not part of a shard's key: a larger number adds shards and keeps the existing ones.
     """
     settings = [config.prompt, config.num_inference_steps, config.guidance_scale, config.batch_size]
     tasks = []
@@ -88,7 +88,7 @@ def plan_shards(wanted: Wanted, config: SamplingConfig) -> list[ShardTask]:
 
 
 class Sampler:
-    """Draws and writes shards on one loaded base."""
+    """Generates and writes shards with one loaded base."""
 
     def __init__(
         self, base: BaseConfig, config: SamplingConfig, run: RunDirectory, num_threads: int, device: str
@@ -103,14 +103,14 @@ class Sampler:
             self._empty_states = encode_empty_prompt(self._base)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ray Data's contract: tasks as JSON in the column `task` in, the names of what was written out."""
+        """Ray Data's interface: maps tasks, as JSON in the column `task`, to the names of the written shards."""
         return {"file": np.array([self.write(ShardTask(**json.loads(task))) for task in batch["task"]])}
 
     def write(self, task: ShardTask) -> str:
-        """Draw one shard and write it, unless a shard of the same key is there; its name in the run directory.
+        """Generate and write one shard unless one with the same key exists; returns its name in the run directory.
 
         Raises:
-            ValueError: what the source needs was not learnt for the class.
+            ValueError: the source's technique has not finished for the class.
         """
         if read_shard_key(self._run, task.file) != task.key:
             seeds = [

@@ -1,6 +1,6 @@
-"""Draw images with a diffusers pipeline from encoded prompts: one image for each seed.
+"""Text-to-image generation with a diffusers pipeline from encoded prompts: one image for each seed.
 
-It does not know about classes or sources, nor where images are stored.
+This module does not know about classes or sources, nor where images are stored.
 """
 
 import io
@@ -27,19 +27,22 @@ def draw_images(
     seeds: list[int],
     config: SamplingConfig,
 ) -> UInt8[np.ndarray, "num height width 3"]:
-    """Draw one image for each seed with a diffusers pipeline, in one batch.
+    """Generate one image for each seed with a diffusers pipeline, in one batch.
 
     Args:
         pipeline: a StableDiffusionPipeline or StableDiffusionXLPipeline.
-        states: the encoded prompt, one.
-        empty_states: what guidance compares with, one.
-        seeds: a seed for each image's initial noise.
+        states: the encoded prompt, [1, length, width].
+        empty_states: the unconditional input of classifier-free guidance, likewise.
+        seeds: seed of each image's initial noise.
         config: steps and guidance scale.
     """
     unet = pipeline.unet
     size = unet.config.sample_size
     shape = (unet.config.in_channels, size, size)
+    # zT ~ N(0, 1) from one generator per image, on the CPU: independent of the device and of the rest of the batch
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    # each step: eps = eps(z, empty) + guidance_scale * (eps(z, prompt) - eps(z, empty)) (Ho and Salimans 2022,
+    # arXiv 2207.12598, eq. 6, with guidance_scale = 1 + w)
     latents = pipeline(
         **_as_arguments(states, empty_states, len(seeds)),
         latents=torch.stack(noise).to(unet.device, unet.dtype),
@@ -51,6 +54,7 @@ def draw_images(
 
 
 def _as_arguments(states: TextStates, empty_states: TextStates, num: int) -> dict[str, Tensor]:
+    # [1, length, width] -> [num, length, width], without a copy
     arguments = {
         "prompt_embeds": states.hidden.expand(num, -1, -1),
         "negative_prompt_embeds": empty_states.hidden.expand(num, -1, -1),
@@ -62,16 +66,17 @@ def _as_arguments(states: TextStates, empty_states: TextStates, num: int) -> dic
 
 
 def _decode(vae: Any, latents: Float[Tensor, "num channels h w"]) -> UInt8[np.ndarray, "num height width 3"]:
-    # float32: in half precision Stable Diffusion's autoencoder overflows; a few at a time: each takes over a GiB
+    # latents -> pixels, in float32 because Stable Diffusion's autoencoder overflows in half precision, and in small
+    # batches because each image takes over 1 GiB
     parts = (latents.float() / vae.config.scaling_factor).split(_DECODE_BATCH_SIZE)
     decoded = torch.cat([vae.decode(part).sample for part in parts])
-    # NCHW in [-1, 1] -> NHWC uint8 in [0, 255]
+    # NCHW float in [-1, 1] -> NHWC uint8 in [0, 255]
     scaled = (decoded / 2 + 0.5).clamp(0, 1) * 255
     return scaled.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
 
 
 def build_pipeline(base: Base) -> Any:
-    """A diffusers pipeline over the loaded parts, with DPM-Solver++ (Lu et al. 2022) on the base's own schedule."""
+    """Build a diffusers pipeline from the loaded parts, with DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095)."""
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     scheduler: Any = DPMSolverMultistepScheduler.from_config(base.scheduler_config, algorithm_type="dpmsolver++")

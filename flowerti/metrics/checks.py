@@ -1,6 +1,6 @@
-"""What every formula demands of a set of features, and the one place that says so.
+"""Validation of sets of features, shared by all formulas.
 
-It knows nothing about the formulas.
+This module does not know the formulas.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ def checked_sets(**sets: Float[np.ndarray, "_ _"]) -> list[Float64[np.ndarray, "
 
 
 def unit_rows(name: str, features: Float64[np.ndarray, "num dim"]) -> Float64[np.ndarray, "num dim"]:
-    """Feature vectors at length 1.
+    """Normalise feature vectors to unit length.
 
     Raises:
         ValueError: a vector is zero and has no direction.

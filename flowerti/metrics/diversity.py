@@ -1,4 +1,4 @@
-"""How many different images a set seems to hold: the Vendi score, and its ratio to that of real images.
+"""Diversity as an effective number of images: the Vendi score, and its ratio to that of real images.
 
 The score grows with the number of images; only sets of one size are compared.
 """

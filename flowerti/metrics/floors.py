@@ -1,6 +1,6 @@
-"""What a perfect generator would score: the same number between disjoint halves of the real images.
+"""Floors of metrics: the score of a perfect generator, estimated between disjoint halves of the real images.
 
-It knows nothing about the metric it is given.
+This module does not know the metric that it is given.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,7 @@ def floor(
     """Mean distance between random disjoint halves: what a perfect generator would score.
 
     Args:
-        real: features of the real images, any float dtype, finite; an odd one is left out of each
-            split.
+        real: features of the real images, any float dtype, finite; with an odd number each split omits one.
         num_splits: splits to average over, at least 1.
         rng: source of the splits.
         distance: a function of two sets of features.
@@ -28,7 +27,7 @@ def floor(
         The mean and the number of images on each side.
 
     Raises:
-        ValueError: fewer than 4 images, or whatever `distance` finds wrong with a half.
+        ValueError: fewer than 4 images, or as `distance` on a half.
     """
     half = len(real) // 2
     if half < 2:
@@ -61,7 +60,7 @@ def against_halves(
         The mean distance of the synthetic images, the floor, and the number of images on each side of both.
 
     Raises:
-        ValueError: too few images, or whatever `distance` finds wrong.
+        ValueError: too few images, or as `distance`.
     """
     size = min(len(real) // 2, len(synthetic))
     if size < 2:

@@ -1,6 +1,6 @@
 """The Fréchet distance (FID once the features are Inception's) and statistics that can be merged.
 
-It is biased upwards at the sizes this project works with and must be read beside its floor (`floors`).
+It is biased upwards at the sample sizes of this project and must be compared with its floor (`floors`).
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,8 @@ def frechet_distance(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     a = (x - mean_x) / np.sqrt(len(x) - 1)
     b = (y - mean_y) / np.sqrt(len(y) - 1)
-    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()  # tr sqrt(Sx Sy)
+    # Sx = A^T A, Sy = B^T B: tr sqrt(Sx Sy) = sum of the singular values of A B^T, [n, dim] x [dim, m] -> [n, m]
+    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     # |mx - my|^2 + tr Sx + tr Sy - 2 tr sqrt(Sx Sy)
     return float(((mean_x - mean_y) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * cross)
 

@@ -52,7 +52,7 @@ def kernel_distance(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "n
 def _relabellings(
     num_first: int, num_second: int, num_permutations: int, rng: np.random.Generator
 ) -> Bool[np.ndarray, "draws num"]:
-    # Row 0 is the labelling as observed: both sides of ">=" come out of the same arithmetic.
+    # row 0 is the observed labelling, so that both sides of ">=" are computed by the same operations
     observed = np.arange(num_first + num_second) < num_first
     shuffled = rng.permuted(np.tile(observed, (num_permutations, 1)), axis=1)
     return np.concatenate([observed[None], shuffled])
@@ -71,7 +71,7 @@ def _pair_sums(
 
 
 def _share_at_least_observed(statistics: Float64[np.ndarray, " draws"], scale: float) -> float:
-    # Relabellings that are the observed one again must count as ties whatever their last digits.
+    # a relabelling that equals the observed one must count as a tie despite rounding
     # p = (1 + #{statistic >= observed}) / (1 + B)
     reached = statistics[1:] >= statistics[0] - 1e-12 * scale
     return float((1 + reached.sum()) / len(statistics))
@@ -106,7 +106,7 @@ def permutation_p_value(
     n, m = len(x), len(y)
     pooled = _off_diagonal_gram(np.concatenate([x, y]))
     within_x, within_y = _pair_sums(pooled, _relabellings(n, m, num_permutations, rng))
-    between = (pooled.sum() - within_x - within_y) / 2  # a^T K b: each pair across the sets stands twice in K
+    between = (pooled.sum() - within_x - within_y) / 2  # a^T K b: K contains each pair across the sets twice
     distances = within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * between / (n * m)
     return _share_at_least_observed(distances, np.abs(pooled).max())
 
@@ -118,7 +118,7 @@ def closer_p_value(
     num_permutations: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """Test whether one set lies nearer to the real images than another does.
+    """Test whether one set lies nearer to the real images than another.
 
     The statistic is kernel_distance(far, real) - kernel_distance(near, real), in which the real
     images' own term cancels. Images are exchanged at random between `near` and `far`; the real
@@ -166,7 +166,7 @@ def kernel_standard_error(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarr
     x, y = checked_sets(x=x, y=y)
     _require_three(x=x, y=y)
     within_x, within_y, between = _off_diagonal_gram(x), _off_diagonal_gram(y), gram(x, y)
-    # leave-one-out values of the distance up to what does not change; then the variances of the samples add
+    # leave-one-out values of the distance up to constants; the jackknife variances of the two samples add
     of_x = _without_each(within_x) - 2 * _means_without_each(between)
     of_y = _without_each(within_y) - 2 * _means_without_each(between.T)
     return float(np.sqrt(_jackknife_variance(of_x) + _jackknife_variance(of_y)))
@@ -220,9 +220,9 @@ def _jackknife_variance(values: Float64[np.ndarray, " num"]) -> float:
 def cmmd(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "num_y dim_y"], bandwidth: float = 10.0) -> float:
     """Unbiased squared maximum mean discrepancy of unit vectors with a Gaussian kernel, times 1000.
 
-    Source: Jayasumana et al. 2024 (arXiv 2401.09603), section 4, on CLIP features. The code in circulation keeps the
-    pairs of an image with itself, a V-statistic that is far from 0 for two small samples of one distribution; this is
-    the U-statistic of the paper's equation, whose mean is 0 there.
+    Source: Jayasumana et al. 2024 (arXiv 2401.09603), section 4, on CLIP features. Common implementations include
+    the pairs of an image with itself, a V-statistic that is far from 0 for two small samples of one distribution; this
+    is the U-statistic of the paper's equation, whose mean is 0 in that case.
 
     Args:
         x: features of one set, any length but 0; they are normalised here.
@@ -235,11 +235,12 @@ def cmmd(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "num_y dim_y"
     x, y = (unit_rows(name, rows) for name, rows in zip("xy", checked_sets(x=x, y=y), strict=True))
 
     def kernel(a: Float64[np.ndarray, "n dim"], b: Float64[np.ndarray, "m dim"]) -> Float64[np.ndarray, "n m"]:
-        # |a - b|^2 = 2 - 2 a.b for unit vectors; the kernel minus 1 keeps digits that the differences need
+        # k(a, b) - 1 = exp((a.b - 1) / sigma^2) - 1, since |a - b|^2 = 2 - 2 a.b for unit vectors; expm1 avoids the
+        # cancellation of values close to 1
         return np.expm1((a @ b.T - 1.0) / bandwidth**2)
 
     n, m = len(x), len(y)
-    # U-statistic as in kernel_distance: the constant 1 that the kernel lacks cancels, 1 + 1 - 2
+    # U-statistic as in kernel_distance; the missing constant cancels, 1 + 1 - 2 = 0
     within_x = (kernel(x, x).sum() - np.trace(kernel(x, x))) / (n * (n - 1))
     within_y = (kernel(y, y).sum() - np.trace(kernel(y, y))) / (m * (m - 1))
     return float(1000.0 * (within_x + within_y - 2 * kernel(x, y).mean()))

@@ -1,6 +1,6 @@
 """Precision, recall, density and coverage: do synthetic images lie among the real ones, and everywhere among them?
 
-All four depend on the number of images and of neighbours; read them beside their floor.
+All four depend on the number of images and of neighbours; compare them with their floor.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def precision_recall_density_coverage(
     synthetic: Float[np.ndarray, "num_synthetic dim_y"],
     num_neighbours: int,
 ) -> ManifoldScores:
-    """How two sets lie in one another's balls, whose radii reach to the k-th nearest neighbour of the same set.
+    """Overlap of two sets by balls around their images, with the distance to the k-th nearest neighbour as radius.
 
     Source: precision and recall: Kynkäänniemi et al. 2019 (arXiv 1904.06991), equations 1 and 2; density and coverage:
     Naeem et al. 2020 (arXiv 2002.09797), equations 4 and 6.
@@ -73,5 +73,5 @@ def _distances(x: Float64[np.ndarray, "n dim"], y: Float64[np.ndarray, "m dim"])
 
 
 def _radii(x: Float64[np.ndarray, "n dim"], num_neighbours: int) -> Float64[np.ndarray, " n"]:
-    # the nearest of all is the image itself
+    # index 0 is the image itself, at distance 0, so index k is the k-th nearest neighbour
     return np.partition(_distances(x, x), num_neighbours, axis=1)[:, num_neighbours]

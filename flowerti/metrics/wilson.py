@@ -1,8 +1,8 @@
-"""The interval of a share; this module does not know of what."""
+"""The Wilson interval of a proportion; this module does not know what is counted."""
 
 
 def wilson_interval(num_hits: int, num: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of a share: all p with |num_hits / num - p| <= z sqrt(p (1 - p) / num); Wilson 1927, JASA 22.
+    """Interval of a proportion: all p with |num_hits / num - p| <= z sqrt(p (1 - p) / num); Wilson 1927, JASA 22.
 
     Args:
         num_hits: hits, at most `num`.

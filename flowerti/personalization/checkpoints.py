@@ -1,7 +1,7 @@
-"""A class's training as bytes: its tensor, optimiser moments, curve and position, in one safetensors file.
+"""Serializes a class's training state: tensor, optimiser moments, loss curve and step, in one safetensors file.
 
-Random numbers need no state here, because each step's come from its number. This module does not know what checkpoints
-are called or when they are written.
+No generator state is stored, because the random numbers of a step depend on its number. This module does not know how
+checkpoints are named or when they are written.
 """
 
 import json
@@ -18,7 +18,7 @@ _TENSORS = ("learnt", "first_moment", "second_moment", "best", "start")
 
 
 def to_bytes(state: TrainState, key: str) -> bytes:
-    """Write a checkpoint; `key` says what the class is learnt from."""
+    """Write a checkpoint; `key` identifies its inputs."""
     tensors = {name: getattr(state, name).detach().cpu().contiguous() for name in _TENSORS}
     curve = [[point.step, point.loss, point.seconds] for point in state.curve]
     metadata = {
@@ -31,7 +31,7 @@ def to_bytes(state: TrainState, key: str) -> bytes:
 
 
 def from_bytes(content: bytes, key: str, device: str) -> TrainState | None:
-    """Read a checkpoint; None where it was made from something else.
+    """Read a checkpoint; None if its key differs.
 
     Raises:
         ValueError: the content is damaged.
@@ -49,7 +49,7 @@ def from_bytes(content: bytes, key: str, device: str) -> TrainState | None:
 
 
 def load_from(run: RunDirectory, name: str, key: str, device: str) -> TrainState | None:
-    """Read a checkpoint of a run; None where there is none, or it was made from something else.
+    """Read a checkpoint of a run; None if there is none or its key differs.
 
     Raises:
         ValueError: it is damaged; names the file and says what to do.
@@ -63,15 +63,15 @@ def load_from(run: RunDirectory, name: str, key: str, device: str) -> TrainState
 
 
 def last_point_in(run: RunDirectory, name: str, key: str) -> LossPoint | None:
-    """Step of a run's checkpoint and the evaluation loss known there, for somebody who watches.
+    """Step and latest evaluation loss of a run's checkpoint, for progress reports.
 
-    None where there is none, it was made from something else, or it cannot be read. Its tensors, which are megabytes
-    for an adapter, are not.
+    None if there is none, its key differs, or it cannot be read. Its tensors, several megabytes for an adapter, are not
+    loaded.
     """
     try:
         metadata = metadata_in(run, name)
     except (FileNotFoundError, ValueError):
-        # not written yet, or deleted because the class has just ended; the worker itself judges a damaged one
+        # not written yet, or deleted because the class has just finished; the worker itself reports a damaged one
         return None
     if metadata.get("key") != key:
         return None

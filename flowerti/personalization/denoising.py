@@ -1,9 +1,9 @@
-"""The denoising loss (Ho et al. 2020, arXiv 2006.11239, eq. 14) on a class's images, and what a step draws for it.
+"""The denoising loss (Ho et al. 2020, arXiv 2006.11239, eq. 14) on a class's images, and the random draws of a step.
 
-Posterior moments of the images are computed once, plain and mirrored, and sampled anew at every step, which is the
-distribution that encoding each time would give. All randomness of a batch comes from one seed. Several classes can
-share a batch: the networks are frozen, so each class's loss and gradient are those of a batch of its own. This module
-does not know what is learnt, nor about optimisers, files or Ray.
+The posterior moments of the images are computed once, plain and mirrored, and sampled at every step, which gives the
+same distribution as encoding every time. All random numbers of a batch come from one seed. Several classes can share a
+batch: the networks are frozen, so the loss and gradient of a class are those of a separate batch. This module does not
+know the trained parameters, nor about optimisers, files or Ray.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from flowerti.prompts import TEMPLATES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedImages:
-    """What a step draws from: posterior moments of all views of the images, and tokenised captions."""
+    """Training data of a class: posterior moments of all views of the images, and tokenised captions."""
 
     mean: Float[Tensor, "views channels h w"]
     std: Float[Tensor, "views channels h w"]
@@ -39,24 +39,24 @@ class Draw:
     noise: Float[Tensor, "batch channels h w"]
 
     def part(self, begin: int, size: int) -> "Draw":
-        """At most `size` of the choices, from `begin` on."""
+        """The slice of at most `size` draws from index `begin` on."""
         return Draw(**{field.name: getattr(self, field.name)[begin : begin + size] for field in fields(self)})
 
 
 Losses = Callable[[Base, Sequence[Tensor], Sequence[EncodedImages], Sequence[Draw]], list[Tensor]]
-"""The loss of each class of a batch, a scalar: given the base, what is learnt for each, what each draws from, and what
-was drawn for each."""
+"""Returns one scalar loss per class of a batch, from the base and, for each class, the trained tensor, the data and the
+draw."""
 
 
 def prepare(base: Base, images: UInt8[Tensor, "num height width 3"], noun: str, num_vectors: int) -> EncodedImages:
     """Encode the images and their mirror images once, and tokenise every caption once.
 
-    One image is enough, as in Gal et al.'s ablations; what is learnt may then copy it.
+    A single image is sufficient, as in Gal et al.'s ablations, but may then be reproduced.
 
     Args:
         base: the frozen networks.
-        images: of one class.
-        noun: what fills the captions: a placeholder token, or plain words.
+        images: images of one class.
+        noun: noun phrase in the captions: a placeholder token, or plain words.
         num_vectors: rows of the placeholder token; 0 for plain words.
 
     Raises:
@@ -64,17 +64,17 @@ def prepare(base: Base, images: UInt8[Tensor, "num height width 3"], noun: str, 
     """
     if len(images) == 0:
         raise ValueError(f"{noun!r}: there is no training image to learn it from")
-    # NHWC: flipping axis 2 mirrors left and right
+    # [num, h, w, 3] -> [2 num, h, w, 3] (flipping axis 2 mirrors left and right) -> [2 num, channels, h / f, w / f]
     mean, std = encode_images(base, torch.cat([images, images.flip(2)]))
     captions = tokenise(base, [template.format(noun) for template in TEMPLATES], noun, num_vectors)
     return EncodedImages(mean=mean, std=std, captions=captions)
 
 
 def draw(data: EncodedImages, batch_size: int, num_timesteps: int, seed: int) -> Draw:
-    """Choose views, captions, noise and timesteps; timesteps are stratified: one uniform draw in each equal part."""
+    """Sample views, captions, noise and stratified timesteps: one in each of batch_size equal parts of the range."""
     generator = torch.Generator().manual_seed(seed)
     shape = (batch_size, *data.mean.shape[1:])
-    # stratum k of batch_size holds u_k in [k, k + 1), in random order
+    # one u in each stratum [k, k + 1), k = 0, ..., batch_size - 1, in random order
     strata = torch.randperm(batch_size, generator=generator) + torch.rand(batch_size, generator=generator)
     views = torch.randint(len(data.mean), (batch_size,), generator=generator)
     captions = torch.randint(len(data.captions), (batch_size,), generator=generator)
@@ -95,20 +95,20 @@ def prediction_losses(
     """Mean squared error of the base's prediction for each class, given the text states of the whole batch.
 
     Raises:
-        ValueError: the base predicts something else than noise, velocity or the latents themselves.
+        ValueError: the base's prediction type is not epsilon, v_prediction or sample.
     """
     pairs = list(zip(data, chosen, strict=True))
-    # z0 = mean + std * e: a sample of the posterior
+    # z0 = mean + std * e, e ~ N(0, 1): the reparameterised posterior (Kingma and Welling 2014, arXiv 1312.6114)
     latents = torch.cat([d.mean[c.views] + d.std[c.views] * c.posterior_noise for d, c in pairs])
     noise = torch.cat([c.noise for c in chosen])
     timesteps = torch.cat([c.timesteps for c in chosen])
-    # zt = sqrt(abar_t) * z0 + sqrt(1 - abar_t) * noise
+    # zt = sqrt(abar_t) * z0 + sqrt(1 - abar_t) * noise, abar_t = prod_{s <= t} (1 - beta_s) (Ho et al. 2020, eq. 4)
     noisy = base.noise_scheduler.add_noise(latents, noise, timesteps)
     target = _target(base, latents, noise, timesteps)
     predicted = _predict(base, noisy, timesteps, states).to(target.dtype)
     sizes = [len(c.views) for c in chosen]
     parts = zip(predicted.split(sizes), target.split(sizes), strict=True)
-    # mean over batch, channels and pixels of (prediction - target)^2
+    # per class: mean over its latents, channels and positions of (prediction - target)^2
     return [torch.nn.functional.mse_loss(ours, wanted) for ours, wanted in parts]
 
 
@@ -128,7 +128,8 @@ def _predict(base: Base, noisy: Tensor, timesteps: Tensor, states: TextStates) -
     extra = {}
     if states.pooled is not None:
         height, width = (side * base.pixels_per_latent for side in noisy.shape[2:])
-        # original size, corner of the crop, target size: the images are what they seem
+        # SDXL micro-conditioning (Podell et al. 2023, arXiv 2307.01952, section 2.2): original size, top left of the
+        # crop, target size; images count as uncropped at their own size
         time_ids = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=base.dtype)
         extra["added_cond_kwargs"] = {
             "text_embeds": states.pooled.to(base.dtype),
@@ -153,6 +154,6 @@ def evaluate(
     for begin in range(0, config.num_eval_latents, config.batch_size):
         batch = fixed.part(begin, config.batch_size)
         (loss,) = losses(base, [learnt], [data], [batch])
-        # a batch's loss is a mean over its latents, of which the last batch may have fewer
+        # weight by the size of the batch, because the last one may be smaller
         total += loss.item() * len(batch.views)
     return total / config.num_eval_latents

@@ -1,8 +1,8 @@
-"""Prompts and images as the frozen networks see them: token ids, text states with learnt rows, latent posteriors.
+"""Encodes prompts and images with the frozen networks: token ids, text states with learnt rows, latent posteriors.
 
-Learnt rows enter a text encoder at the embedding's output, so that the vocabulary table is never resized or touched.
-For SDXL a row holds its part for the first text encoder, then that for the second. This module does not know how
-anything is learnt.
+Learnt rows are inserted at the output of a text encoder's embedding, so the embedding table is never resized or
+modified. For SDXL a row is the concatenation of its parts for the first and the second text encoder. This module does
+not know how anything is trained.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from flowerti.diffusion import Base
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextStates:
-    """What the U-Net is conditioned on."""
+    """Text conditioning of the U-Net."""
 
     hidden: Float[Tensor, "num length width"]
     pooled: Float[Tensor, "num pooled_width"] | None
@@ -36,7 +36,7 @@ def placeholder_tokens(token: str, num_vectors: int) -> list[str]:
 
 
 def tokenise(base: Base, prompts: list[str], token: str = "", num_vectors: int = 0) -> Int64[Tensor, "num length"]:
-    """Turn prompts into ids; each occurrence of `token` becomes ids vocabulary_size, vocabulary_size + 1, ...
+    """Tokenise prompts; each occurrence of `token` becomes the ids vocabulary_size, vocabulary_size + 1, ...
 
     Raises:
         ValueError: the token already is a word of the base, or a prompt is too long for the text encoder.
@@ -72,11 +72,11 @@ def _renumber(ids: Int64[Tensor, "num length"], word_ids: list[int], first: int)
 def encode_text(
     base: Base, ids: Int64[Tensor, "num length"], rows: Float[Tensor, "vectors width"] | None = None
 ) -> TextStates:
-    """Run the text encoders; ids beyond the vocabulary take learnt rows, through which gradients flow.
+    """Run the text encoders; ids beyond the vocabulary are embedded by learnt rows, which receive gradients.
 
-    The row replaces the embedding's output, which gives the same states as a table enlarged by these rows. SDXL takes
-    the last but one hidden states of both encoders and the second one's projected end token (Podell et al. 2023,
-    arXiv 2307.01952, section 2.1), as diffusers does.
+    A row replaces the embedding's output, which is equivalent to an embedding table extended by the rows. SDXL uses the
+    penultimate hidden states of both encoders and the second one's projected end token (Podell et al. 2023,
+    arXiv 2307.01952, section 2.1), like diffusers.
 
     Raises:
         ValueError: the rows do not have the width of the base's embedding.
@@ -92,12 +92,13 @@ def encode_text(
     first = _run(base.text_encoder, ids, base.vocabulary_size, first_rows, output_hidden_states=True)
     second_ids = _padded_like(base.tokenizer_2, ids, base.tokenizer.eos_token_id)
     second = _run(base.text_encoder_2, second_ids, base.vocabulary_size, second_rows, output_hidden_states=True)
+    # [num, length, w1], [num, length, w2] -> [num, length, w1 + w2]
     hidden = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
     return TextStates(hidden=hidden, pooled=second.text_embeds)
 
 
 def encode_prompts(base: Base, prompts: list[str]) -> TextStates:
-    """Encode prompts, which may hold the base's placeholder token.
+    """Encode prompts, which may contain the base's placeholder token.
 
     Raises:
         ValueError: as `tokenise`.
@@ -107,7 +108,7 @@ def encode_prompts(base: Base, prompts: list[str]) -> TextStates:
 
 
 def encode_empty_prompt(base: Base) -> TextStates:
-    """What guidance compares with: the encoded empty prompt, or zeros where the base asks for them."""
+    """Unconditional input of classifier-free guidance: the encoded empty prompt, or zeros if the base requires it."""
     states = encode_text(base, tokenise(base, [""]))
     if not base.zero_empty_prompt or states.pooled is None:
         return states
@@ -117,24 +118,26 @@ def encode_empty_prompt(base: Base) -> TextStates:
 def _run(encoder: Any, ids: Tensor, vocabulary_size: int, rows: Tensor | None, **options: Any) -> Any:
     if rows is None:
         return encoder(ids, **options)
+    # ids [num, length]: below vocabulary_size a word of the table, from there on rows 0, 1, ...
     is_row = ids >= vocabulary_size
     positions = (ids - vocabulary_size).clamp(min=0)
 
     def insert_rows(_module: Any, _inputs: Any, embedded: Tensor) -> Tensor:
-        # not rows[positions]: its gradient is summed by several threads in no fixed order
+        # not rows[positions]: several threads sum its gradient in a non-deterministic order
         inserted = torch.nn.functional.embedding(positions, rows).to(embedded.dtype)
-        return torch.where(is_row[..., None], inserted, embedded)
+        return torch.where(is_row[..., None], inserted, embedded)  # [num, length, width]
 
     handle = encoder.get_input_embeddings().register_forward_hook(insert_rows)
     try:
-        # id 0 stands in for a row: the end token stays the highest id, by which older configs find it
+        # id 0 as a stand-in for a row, so that the end token remains the highest id, by which older configs locate it
         return encoder(ids.masked_fill(is_row, 0), **options)
     finally:
         handle.remove()
 
 
 def _padded_like(tokenizer: Any, ids: Int64[Tensor, "num length"], end_id: int) -> Int64[Tensor, "num length"]:
-    """The ids with another tokenizer's padding after the first end token."""
+    """Replace the padding after the first end token by that of another tokenizer."""
+    # true after the first end token: more end tokens up to here than this position itself counts
     after_end = (ids == end_id).cumsum(dim=1) > (ids == end_id)
     return ids.masked_fill(after_end, tokenizer.pad_token_id)
 
@@ -143,20 +146,20 @@ def _padded_like(tokenizer: Any, ids: Int64[Tensor, "num length"], end_id: int) 
 def encode_images(
     base: Base, images: UInt8[Tensor, "num height width 3"], batch_size: int = 8
 ) -> tuple[Float[Tensor, "num channels h w"], Float[Tensor, "num channels h w"]]:
-    """Mean and standard deviation of the scaled latents' posterior, on the base's device.
+    """Mean and std of the posterior of the scaled latents, on the base's device.
 
-    Both come in the autoencoder's precision, which is float32. AutoencoderTiny has no posterior: the deviation is 0.
+    Both have the autoencoder's precision, float32. AutoencoderTiny is deterministic: its std is 0.
     """
     means, stds = [], []
     for batch in images.split(batch_size):
         # NHWC uint8 in [0, 255] -> NCHW in [-1, 1]
         scaled = batch.to(base.device).permute(0, 3, 1, 2).to(base.vae.dtype) / 127.5 - 1
-        encoded = base.vae.encode(scaled)
+        encoded = base.vae.encode(scaled)  # pixels -> latents [batch, channels, h / f, w / f]
         if hasattr(encoded, "latents"):
             mean, std = encoded.latents, torch.zeros_like(encoded.latents)
         else:
             mean, std = encoded.latent_dist.mean, encoded.latent_dist.std
-        # the factor by which the U-Net's latents are the autoencoder's
+        # z = scaling_factor * latent, of about unit variance (Rombach et al. 2022, arXiv 2112.10752, section G)
         means.append(mean * base.vae.config.scaling_factor)
         stds.append(std * base.vae.config.scaling_factor)
     return torch.cat(means), torch.cat(stds)

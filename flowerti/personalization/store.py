@@ -1,7 +1,7 @@
-"""What was learnt, in a run directory: its record and files, its key, and how it is put to use on a loaded base.
+"""Results of techniques in a run directory: record, files and key, and their application to a loaded base.
 
-The record is written last: a class without it is unfinished, and so is one whose files are missing or were changed.
-This module does not know how anything is learnt, nor which techniques there are.
+The record is written last: a class without it is unfinished, as is one whose files are missing or were changed. This
+module does not know how anything is trained, nor which techniques there are.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from flowerti.personalization.technique import Content, implementation_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Material:
-    """What a class is learnt from, besides the technique's settings."""
+    """Inputs of a class's training besides the technique's settings."""
 
     class_name: str
     images_sha256: str
@@ -31,11 +31,11 @@ class Material:
     run_seed: int
     base_sha256: str
     needed: Sequence[Learned]
-    """What was learnt before for the class, and is built upon."""
+    """Records of the techniques that this one depends on."""
 
 
 def key_for(technique: Technique, config: ScheduleConfig, base: BaseConfig, material: Material) -> str:
-    """Key of what a technique learns for a class; how often checkpoints are written does not enter it."""
+    """Key of a technique's result for a class; independent of the checkpoint interval."""
     settings = dataclasses.asdict(config)
     del settings["checkpoint_every_steps"]
     needed = [[learned.technique, learned.files] for learned in material.needed]
@@ -44,7 +44,7 @@ def key_for(technique: Technique, config: ScheduleConfig, base: BaseConfig, mate
 
 
 def load_learned(run: RunDirectory, class_name: str, technique: str, key: str | None = None) -> Learned | None:
-    """What was learnt for a class; None where there is nothing of that key, or its files are not what was written."""
+    """The record of a class; None if there is none with that key, or its files do not match their hashes."""
     content = _load_content(run, class_name, technique, key)
     return None if content is None else content.learned
 
@@ -65,10 +65,10 @@ def _load_content(run: RunDirectory, class_name: str, technique: str, key: str |
 
 
 def require_learned(run: RunDirectory, class_name: str, technique: str) -> Content:
-    """What was learnt for a class, with its files.
+    """The result for a class, with its files.
 
     Raises:
-        ValueError: there is nothing finished; says what to do.
+        ValueError: the class is not finished; says what to do.
     """
     content = _load_content(run, class_name, technique)
     if content is None:
@@ -89,26 +89,26 @@ def save_learned(run: RunDirectory, learned: Learned, files: Mapping[str, bytes]
 
 
 def store_failure(run: RunDirectory, failed: Learned, key: str) -> Learned:
-    """Write down that a class could not be learnt."""
+    """Write the record of a failed class."""
     run.save(learned_record(failed.class_name, failed.technique), failed, key)
     return failed
 
 
 @contextmanager
 def applied(base: Base, run: RunDirectory, class_name: str, technique: str) -> Iterator[Base]:
-    """For a while, let a base draw as a technique, and before it all that it needs, learnt a class.
+    """Context manager that applies the results of a technique, and of those it depends on, to a base.
 
     Args:
-        base: the loaded base; its networks are left as they were at the end.
-        run: where it was learnt.
-        class_name: what is drawn.
-        technique: a row's name; empty for nothing.
+        base: the loaded base; its networks are restored on exit.
+        run: the run directory with the results.
+        class_name: the class.
+        technique: name of a row in `TECHNIQUES`; empty for none.
 
     Yields:
         The base to encode prompts with.
 
     Raises:
-        ValueError: a technique has not finished, or learnt on another base.
+        ValueError: a technique has not finished, or its result belongs to another base.
     """
     with ExitStack() as stack:
         for needed in with_needs(technique):
@@ -118,7 +118,7 @@ def applied(base: Base, run: RunDirectory, class_name: str, technique: str) -> I
 
 
 def neighbours_among(run: RunDirectory, learned: Sequence[Learned]) -> list[ConceptNeighbour]:
-    """What was learnt for one class and is near to what was learnt for another, technique by technique."""
+    """Nearest results of other classes, for all techniques."""
     found = []
     for technique in TECHNIQUES:
         names = [one.class_name for one in learned if one.technique == technique.name and not one.error]

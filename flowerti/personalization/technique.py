@@ -1,7 +1,7 @@
-"""What a technique must bring: an `Implementation`, a handful of functions that all else here is independent of.
+"""The interface of a technique: an `Implementation`, the only code that is specific to it.
 
-A technique learns one two-dimensional tensor for a class. Everything that is the same for all - batches, steps,
-checkpoints, records - lies beside this module, which does not know any technique.
+A technique trains one two-dimensional tensor per class. Everything that techniques have in common (batches, steps,
+checkpoints, records) is in other modules of this package. This module does not know any technique.
 """
 
 import importlib
@@ -26,7 +26,7 @@ C = TypeVar("C", bound=ScheduleConfig)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """What was learnt for a class, as it is stored."""
+    """A stored result: its record and files."""
 
     learned: Learned
     files: Mapping[str, bytes]
@@ -37,34 +37,34 @@ class Content:
 class Implementation(Generic[C]):
     """The code of a technique; C is its config.
 
-    A base that a function is given draws as what the technique needs was learnt: a token that it needs is
-    `base.token`. Functions raise ValueError for what is wrong with config, base or files.
+    If the technique depends on another one, functions receive a base with that one applied: its token is `base.token`.
+    Functions raise ValueError for an invalid config, base or file.
     """
 
     check: Callable[[Path, C], None]
-    """Refuses a config that the base in a folder cannot serve, before the base is loaded."""
+    """Rejects a config that is incompatible with the base in a folder, before the base is loaded."""
     start: Callable[[Base, EncodedImages, C, str, int], Float[Tensor, "rows columns"]]
     """The tensor before the first step, float32 on the base's device, from the class's name and a seed."""
     losses: Callable[[Base, Sequence[EncodedImages]], Losses]
     """The loss function for a batch of the classes with these images: one, unless the technique shares batches."""
     export: Callable[[Base, Float[Tensor, "rows columns"], str], dict[str, bytes]]
-    """Files of what was learnt for a class of a name, by their names in the class's folder; no other technique may
-    write files of the same names."""
+    """Serializes the tensor of a class: content by file name in the class's folder; file names must not collide with
+    those of other techniques."""
     apply: Callable[[Base, Content], AbstractContextManager[Base]]
-    """Makes a loaded base draw as learnt while the context lasts: gives the base to encode prompts with. Its networks
-    are the same objects, whose outputs may be changed by hooks until the context ends."""
+    """Context manager that applies the result to a loaded base and yields the base to encode prompts with. Its networks
+    are the same objects, whose outputs may be changed by hooks until the context exits."""
     num_vectors: Callable[[C], int] = lambda config: 0
-    """Rows of the placeholder token that it makes; 0 for none."""
+    """Number of rows of the placeholder token that it adds; 0 for none."""
     details: Callable[[C], dict[str, str | int | float]] = lambda config: {}
-    """What the record says about its settings."""
+    """Settings to store in the record."""
     neighbours: Callable[[Base, Float[Tensor, "rows columns"]], list[Neighbour]] = lambda base, learnt: []
-    """Vocabulary tokens near what was learnt."""
+    """Nearest vocabulary tokens of the result."""
     neighbours_among: Callable[[Sequence[Content]], list[ConceptNeighbour]] = lambda contents: []
-    """What of one class is near to what of another."""
+    """Nearest results of other classes."""
     after_step: Callable[[Base, C], AfterStep | None] = lambda base, config: None
-    """What each step is followed by, if anything."""
+    """A function to call after each step; optional."""
     can_compile: bool = False
-    """Whether the U-Net may be compiled while it learns: not where hooks change the U-Net from class to class."""
+    """Whether the U-Net may be compiled for training: not if hooks change the U-Net from class to class."""
 
 
 def implementation_of(technique: Technique) -> Implementation[Any]:

@@ -1,4 +1,4 @@
-"""How far the training of a class is: all that a resumed run needs.
+"""The state of a class's training: everything that is needed to resume it.
 
 This module does not know how a step is taken, nor how a state is stored.
 """
@@ -14,7 +14,7 @@ from flowerti.artifacts.records import LossPoint
 
 @dataclass(kw_only=True, slots=True)
 class TrainState:
-    """The one tensor that is learnt, AdamW's moments, the best so far, and the curve."""
+    """The trained tensor, AdamW's moments, the best tensor so far, and the evaluation losses."""
 
     step: int
     """Steps taken."""
@@ -22,21 +22,21 @@ class TrainState:
     first_moment: Float[Tensor, "rows columns"]
     second_moment: Float[Tensor, "rows columns"]
     best: Float[Tensor, "rows columns"]
-    """What the best evaluation saw."""
+    """The tensor with the lowest evaluation loss."""
     start: Float[Tensor, "start_rows start_columns"]
-    """What it was before the first step; without rows where nobody asks for it."""
+    """The tensor before the first step; without rows if it is not needed."""
     curve: list[LossPoint] = field(default_factory=list)
     seconds: float = 0.0
-    """Time spent on it so far; in a shared batch, the batch's time."""
+    """Training time so far; for a shared batch, that of the whole batch."""
 
     @property
     def best_point(self) -> LossPoint:
-        """The evaluation whose tensor is kept."""
+        """The evaluation with the lowest loss, whose tensor is kept."""
         return min(self.curve, key=lambda point: point.loss)
 
 
 def state_from(learnt: Float[Tensor, "rows columns"], *, keeps_start: bool = False) -> TrainState:
-    """A training at its beginning, from a tensor and in its precision."""
+    """The state before the first step, with moments in the precision of the tensor."""
     return TrainState(
         step=0,
         learnt=learnt,

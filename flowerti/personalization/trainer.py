@@ -1,9 +1,9 @@
-"""Learn one tensor for each of one or several classes: AdamW on a loss of the frozen base.
+"""Trains one tensor for each of one or several classes: AdamW on a loss of the frozen base.
 
-Several classes may share a batch; each keeps its own seeds, optimiser state, curve and stop. All randomness of a step
-comes from the run's seed, the class and the step's number, so that a run resumed from a checkpoint takes the same path
-as an uninterrupted one. This module does not know what the tensor is, nor about Ray, files, or why a class was
-selected.
+Several classes may share a batch; each has its own seeds, optimiser state, loss curve and early stopping. The random
+numbers of a step depend only on the run's seed, the class and the step's number, so a run resumed from a checkpoint is
+identical to an uninterrupted one. This module does not know what the tensor is, nor about Ray, files, or why a class
+was selected.
 """
 
 import time
@@ -23,27 +23,27 @@ from flowerti.personalization.schedule import learning_rate_at, should_stop
 from flowerti.personalization.train_state import TrainState
 
 _EVALUATION_SEED_NAME = "inversion/evaluation"
-"""The same for all techniques, so that their losses are on the same draws; the name is kept for the seeds' sake."""
+"""The same for all techniques, so that their losses use the same draws; the name is kept to keep the seeds."""
 
 AfterStep = Callable[[Tensor, Tensor], None]
-"""Called with the learnt tensor, which it may change in place, and what that was before the first step."""
+"""Called with the trained tensor, which it may change in place, and the tensor before the first step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Procedure:
-    """How tensors are learnt: what is the same for all classes of a batch."""
+    """Training settings that all classes of a batch share."""
 
     base: Base
     config: ScheduleConfig
     losses: Losses
     seed_name: str
-    """What the seeds of steps are named after."""
+    """Name in the seeds of steps."""
     after_step: AfterStep | None = None
 
 
 @dataclass(kw_only=True, slots=True)
 class ClassTraining:
-    """One class in training: what it draws from, how far it is, and how it ended."""
+    """One class in training: its data, its state and its error, if any."""
 
     class_name: str
     run_seed: int
@@ -54,16 +54,16 @@ class ClassTraining:
 
 
 Checkpoint = Callable[[ClassTraining], None]
-"""Writes down how far a class is."""
+"""Writes a checkpoint of a class."""
 
 
 def learn_together(
     procedure: Procedure, trainings: Sequence[ClassTraining], checkpoint: Checkpoint
 ) -> Iterator[ClassTraining]:
-    """Train several classes in one batch, in place, and yield each as it ends; its `error` says how.
+    """Train several classes in one batch, in place, and yield each as it finishes; a failed one has an `error`.
 
-    A class's gradients, seeds and stop are those of a run of its own. A class that ends leaves the batch to the others.
-    `checkpoint` is called every few steps and at the end.
+    Gradients, seeds and early stopping of a class are those of a separate run. A class that finishes is removed from
+    the batch. `checkpoint` is called every few steps and at the end.
     """
     trainers = [Trainer(procedure, training) for training in trainings]
     while trainers:
@@ -78,7 +78,7 @@ def learn_together(
 
 
 def take_step(procedure: Procedure, trainers: "Sequence[Trainer]") -> None:
-    """One optimiser step of every class, from one pass through the networks; nothing is read back to the host."""
+    """One optimiser step of every class: one forward and backward pass, without synchronisation with the host."""
     base, batch_size = procedure.base, procedure.config.batch_size
     num_timesteps = base.noise_scheduler.config.num_train_timesteps
     data = [trainer.training.data for trainer in trainers]
@@ -86,7 +86,7 @@ def take_step(procedure: Procedure, trainers: "Sequence[Trainer]") -> None:
     learnt = [trainer.training.state.learnt for trainer in trainers]
     with _convolutions(base, num_latents=len(trainers) * batch_size):
         found = procedure.losses(base, learnt, data, chosen)
-        # a class's tensor meets the sum through its own loss alone: d(L1 + L2 + ...)/dx1 = dL1/dx1
+        # only a class's own loss depends on its tensor: d(L1 + L2 + ...)/dx1 = dL1/dx1
         gradients = torch.autograd.grad(torch.stack(found).sum(), learnt)
     for trainer, loss, gradient in zip(trainers, found, gradients, strict=True):
         trainer.step(loss.detach(), gradient)
@@ -94,10 +94,10 @@ def take_step(procedure: Procedure, trainers: "Sequence[Trainer]") -> None:
 
 @contextmanager
 def _convolutions(base: Base, num_latents: int) -> Iterator[None]:
-    """How a step convolves: for one latent on a CPU by plain matrix products.
+    """Context that disables oneDNN for a step on one latent on a CPU.
 
-    oneDNN lays a layer's weights out anew at every call. With Stable Diffusion 1.5's weights and one latent that is a
-    quarter of the step; with four it is made up for by oneDNN's faster products.
+    oneDNN reorders a layer's weights at every call. With Stable Diffusion 1.5 and one latent this takes a quarter of
+    the step; with four latents oneDNN's faster kernels outweigh it.
     """
     onednn = torch.backends.mkldnn
     was_enabled = onednn.enabled
@@ -111,10 +111,10 @@ def _convolutions(base: Base, num_latents: int) -> Iterator[None]:
 
 
 class Trainer:
-    """A class's training with its optimiser, its evaluations and its end."""
+    """The training of one class: optimiser, evaluations and stopping."""
 
     def __init__(self, procedure: Procedure, training: ClassTraining) -> None:
-        """Go on from the training's state, and evaluate where that was never done."""
+        """Resume from the training's state; a new one is evaluated first."""
         self.training = training
         self._procedure, self._config = procedure, procedure.config
         self._unread: list[Tensor] = []
@@ -133,13 +133,13 @@ class Trainer:
             self._guarded(self._evaluate)
 
     def step_seed(self) -> int:
-        """Seed of the coming step's draw."""
+        """Seed of the next step's draw."""
         training = self.training
         name = f"{self._procedure.seed_name}/step"
         return seed_for(training.run_seed, training.class_name, name, training.state.step)
 
     def step(self, loss: Tensor, gradient: Tensor) -> None:
-        """Move the tensor along one gradient."""
+        """Apply one gradient to the tensor."""
         state = self.training.state
         self._optimizer.param_groups[0]["lr"] = learning_rate_at(state.step, self._config)
         state.learnt.grad = gradient
@@ -150,7 +150,7 @@ class Trainer:
         state.step += 1
 
     def evaluate_and_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Evaluate and write a checkpoint where the step's number asks for it."""
+        """Evaluate and write a checkpoint if they are due at this step."""
         step, config = self.training.state.step, self._config
         is_last = step == config.num_steps
         if step % config.eval_every_steps == 0 or is_last:
@@ -162,14 +162,14 @@ class Trainer:
                 checkpoint(self.training)
 
     def has_ended(self) -> bool:
-        """Whether all steps are taken, nothing more is to be gained, or the class failed."""
+        """Whether all steps are done, the loss has converged, or the class failed."""
         state = self.training.state
         if self.training.error or state.step >= self._config.num_steps:
             return True
         return should_stop(state.step, [point.loss for point in state.curve], self._config)
 
     def end(self) -> None:
-        """Leave a plain tensor."""
+        """Detach the tensor from autograd."""
         state = self.training.state
         state.seconds = time.monotonic() - self._began
         state.learnt = state.learnt.detach()
@@ -196,7 +196,7 @@ class Trainer:
             state.best = state.learnt.detach().clone()
 
     def _require_finite(self) -> None:
-        """Look at the losses since the last look, all at once: one wait for the device, not one a step."""
+        """Check all losses since the last check at once: one device synchronisation instead of one per step."""
         state = self.training.state
         if self._unread:
             losses = torch.stack(self._unread).tolist()
@@ -205,8 +205,8 @@ class Trainer:
                 if not abs(loss) < float("inf"):
                     raise _NotFiniteError(f"the training loss is {loss} at step {step}")
         if not bool(torch.isfinite(state.learnt).all()):
-            raise _NotFiniteError(f"what is learnt is not finite at step {state.step}")
+            raise _NotFiniteError(f"the trained tensor is not finite at step {state.step}")
 
 
 class _NotFiniteError(Exception):
-    """A loss or a learnt number that is not finite."""
+    """A loss or a trained value is not finite."""

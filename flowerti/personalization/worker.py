@@ -1,7 +1,7 @@
-"""Classes from training images to what a technique learns of them: checkpoints, files, and the record.
+"""Trains classes with a technique, from training images to checkpoints, files and the record.
 
 `Worker` is the plain class that the cluster wraps into an actor. This module does not know about Ray, which techniques
-there are, or what is done with what was learnt.
+there are, or how the results are used.
 """
 
 import time
@@ -35,7 +35,7 @@ _PACKAGES = ("torch", "diffusers", "transformers")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearningTask:
-    """All that a worker needs to learn one class."""
+    """The input of a worker for one class."""
 
     technique: str
     class_name: str
@@ -44,26 +44,26 @@ class LearningTask:
     image_size_px: int
     run_seed: int
     key: str
-    """What it is learnt from: config, base, images and what is built upon."""
+    """Identity of its inputs: config, base, images and the techniques that it depends on."""
 
     @property
     def checkpoint_file(self) -> str:
-        """Where its last checkpoint lies."""
+        """Path of its last checkpoint."""
         return layout.checkpoint(self.class_name, self.technique)
 
     def failed(self, reason: str) -> Learned:
-        """The record of a class that could not be learnt."""
+        """The record of this class if it failed."""
         return Learned(class_name=self.class_name, technique=self.technique, error=reason)
 
 
 def last_point(run: RunDirectory, task: LearningTask) -> LossPoint | None:
-    """Step of a class's last checkpoint and the evaluation loss known there; None where there is no checkpoint."""
+    """Step and latest evaluation loss of a class's last checkpoint; None if there is no checkpoint."""
     return checkpoints.last_point_in(run, task.checkpoint_file, task.key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
-    """What a worker learns on, and where the outcome goes."""
+    """The base that a worker loads, and the run directory that it writes to."""
 
     base: BaseConfig
     base_sha256: str
@@ -71,7 +71,7 @@ class Origin:
 
 
 class Worker:
-    """Learns classes by one technique on one loaded base, one after another or several in one batch."""
+    """Trains classes with one technique on one loaded base, sequentially or several in one batch."""
 
     def __init__(self, technique: str, config: ScheduleConfig, origin: Origin, num_threads: int, device: str) -> None:
         """Load the base once; `device` is "cpu" or "cuda"."""
@@ -90,7 +90,7 @@ class Worker:
         )
 
     def learn(self, task: LearningTask) -> Learned:
-        """Learn one class, from its last checkpoint where there is one, and store what was learnt.
+        """Train one class, resuming from its last checkpoint if there is one, and store the result.
 
         Raises:
             ValueError: the class failed; says why.
@@ -101,17 +101,17 @@ class Worker:
         return learned
 
     def learn_together(self, tasks: list[LearningTask]) -> list[Learned]:
-        """Learn several classes, in one batch where the technique allows it; in the order of the tasks.
+        """Train several classes, in one batch if the technique supports it; returns records in the order of the tasks.
 
-        Each is stored as soon as it ends. A class that cannot be prepared or whose loss is no number comes back with
-        its error and is not stored.
+        Each class is stored as soon as it finishes. A class that cannot be prepared or whose loss is not finite is
+        returned with its error and not stored.
         """
         if self._technique.shares_batches:
             return self._learn_batch(tasks)
         return [learned for task in tasks for learned in self._learn_batch([task])]
 
     def _learn_batch(self, tasks: list[LearningTask]) -> list[Learned]:
-        """Learn classes in one batch; where the technique needs another there is but one class in it."""
+        """Train classes in one batch; a technique that depends on another one has a single class per batch."""
         with ExitStack() as stack:
             try:
                 needed = applied(self._base, self._run, tasks[0].class_name, self._technique.needs)
@@ -151,7 +151,7 @@ class Worker:
         return ClassTraining(class_name=task.class_name, run_seed=task.run_seed, data=data, state=state)
 
     def _noun(self, base: Base, task: LearningTask) -> tuple[str, int]:
-        """What fills the captions: the token that is learnt, else the one that is needed, else the class's name."""
+        """Noun in the captions: the token being trained, else that of the required technique, else the class name."""
         num_vectors = self._code.num_vectors(self._config)
         if num_vectors:
             return token_of(task.class_name), num_vectors

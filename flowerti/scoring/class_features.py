@@ -1,4 +1,4 @@
-"""The features of one class that scoring works on: real and synthetic, checked, and cut to one size.
+"""The features of one class for scoring: real and synthetic, validated, and reduced to one size.
 
 This module does not know what is measured on them, nor where they come from.
 """
@@ -21,7 +21,7 @@ class ClassFeatures:
     """Features of one class by one extractor, any float dtype, all of one width."""
 
     class_name: str
-    """Also seeds the random choices."""
+    """Name of the class; part of the seeds."""
     extractor: str
     reference: str = "validation"
     """The split of the real images."""
@@ -33,7 +33,7 @@ class ClassFeatures:
     """[dim]: of the class's description, by the same extractor; None where it knows no text."""
 
     def check(self) -> None:
-        """Refuse what cannot be scored.
+        """Validate the features.
 
         Raises:
             ValueError: there are too few images, or a source is unknown; names the class and the source.
@@ -54,7 +54,7 @@ class ClassFeatures:
                 )
 
     def matched(self, seed: int) -> "ClassFeatures":
-        """The same with all sets cut at random to the size of the smallest."""
+        """The same features with all sets randomly reduced to the size of the smallest."""
         size = min(len(self.real), *(len(features) for features in self.synthetic.values()))
         return replace(
             self,

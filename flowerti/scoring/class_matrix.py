@@ -1,9 +1,9 @@
-"""Every set of images against the held-out real images of every class: does a token lie nearest to its own class?
+"""Distances of every set of images to the held-out real images of every class: is a token nearest to its own class?
 
-The kernel distance takes all images, since it has no bias; the Fréchet distance is biased by their number, so all
-sets and classes are cut to one. Each class's own terms are computed once and all sets meet a class in one product,
-which gives the numbers of `metrics` at a fraction of the cost. This module receives features; it does not know the
-images, files, or how the work is spread over machines.
+The unbiased kernel distance uses all images; the bias of the Fréchet distance depends on their number, so all sets and
+classes are reduced to the same size. The terms of a class are computed once, and one matrix product compares all sets
+with it, which gives the same values as `metrics` at a fraction of the cost. This module receives features; it does not
+know the images, files, or how the work is spread over machines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ Sets = Mapping[tuple[str, str], Float[np.ndarray, "_ _"]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Columns:
-    """What all rows of a matrix share."""
+    """Fields shared by all rows of a matrix."""
 
     extractor: str
     class_names: Sequence[str]

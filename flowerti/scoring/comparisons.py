@@ -1,6 +1,6 @@
 """Whether one source lies nearer to the real images than another, by the kernel distance.
 
-Which sources are compared is said by the table of sources. This module knows nothing about other metrics.
+The table of sources defines the pairs. This module does not know about other metrics.
 """
 
 from collections.abc import Collection
@@ -13,7 +13,7 @@ from flowerti.scoring.metric_table import COMPARISON_METRIC
 from flowerti.tables.sources import SOURCES, Source
 
 MIN_JACKKNIFE = 3
-"""Images of each set below which there is no interval."""
+"""Minimum number of images per set for an interval."""
 _NORMAL_95 = 1.96
 
 
@@ -43,7 +43,7 @@ def comparison_pairs(sources: Collection[str]) -> list[tuple[str, str]]:
 
 
 def rivals_of(source: Source) -> tuple[str, ...]:
-    """The sources than which it may lie nearer; of the source that is judged these are all names as well."""
+    """The sources that it is compared with; for the judged source these include all names."""
     names = tuple(other.name for other in SOURCES if other.is_name) if source.is_judged else ()
     return tuple(dict.fromkeys((*source.rivals, *names)))
 

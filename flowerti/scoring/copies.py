@@ -1,7 +1,7 @@
-"""Images that show the same: training images among synthetic ones, and near duplicates across splits.
+"""Detects copies of training images among synthetic images, and near duplicates across splits.
 
-Pixels decide (`thumbnails.correlations` above its limit, plain or mirrored); features only say which other images
-deserve a look. This module knows nothing about files, models or where features come from.
+The decision is made on pixels (`thumbnails.correlations` above its limit, plain or mirrored); features only rank other
+images for manual inspection. This module does not know about files, models or where features come from.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,9 +18,9 @@ from flowerti.data.thumbnails import CORRELATION_LIMIT, check_thumbnails, correl
 SIMILARITY_QUANTILE = 0.95
 """Share of held-out images below the similarity limit.
 
-The limit only says where to look, so one false call in twenty costs nothing. A stricter one would pass over training
-images that were scaled a little: on Oxford 102 their similarity falls to 0.89, which is above this quantile (0.87)
-and below the next usual one (0.99: 0.91).
+The limit only selects images for inspection, so a false-positive rate of 5 % is acceptable. A higher quantile would
+miss slightly rescaled training images: on Oxford 102 their similarity falls to 0.89, which is above the 0.95 quantile
+(0.87) and below the 0.99 quantile (0.91).
 """
 
 _BLOCK = 1024
@@ -28,19 +28,19 @@ _BLOCK = 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Images:
-    """Images of one class as this module sees them; all three in one order."""
+    """Images of one class; the three fields are aligned."""
 
     ids: list[str]
-    """Ids of real images, addresses of synthetic ones."""
+    """Ids of real images, paths of synthetic ones."""
     features: Float[np.ndarray, "_ _ _"]
-    """[num, views, dim]: one plain view; of training images the mirrored view as well."""
+    """[num, views, dim]: the plain view; for training images also the mirrored view."""
     thumbnails: Float[np.ndarray, "_ _"]
-    """As `data.thumbnails.thumbnails` gives them."""
+    """The output of `data.thumbnails.thumbnails`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Match:
-    """Two records, by their places in the list, that show the same."""
+    """Indices of two records that are near duplicates."""
 
     first: int
     second: int
@@ -54,18 +54,18 @@ def near_duplicates(
     flat: Float[np.ndarray, "num pixels"],
     identical: Sequence[Sequence[str]] = (),
 ) -> list[NearDuplicate]:
-    """Find images in different splits that show the same, plain or mirrored, in one class or in two.
+    """Find near duplicates in different splits, plain or mirrored, within a class or between two.
 
-    Takes time with the product of the splits' sizes, and memory with their sum.
+    Time grows with the product of the splits' sizes, memory with their sum.
 
     Args:
         records: all images of the data set.
         class_names: names of the classes, by class id.
         flat: thumbnails of the records, in their order.
-        identical: groups of ids of byte-identical images, as the census has them; they are listed in any case.
+        identical: groups of ids of byte-identical images from the census; they are always listed.
 
     Returns:
-        Byte-identical pairs first, then by falling correlation.
+        Byte-identical pairs first, then in descending order of correlation.
 
     Raises:
         ValueError: thumbnails do not fit the records, or a group names an unknown id.
@@ -85,7 +85,7 @@ def near_duplicates(
 
 
 def _same_bytes_matches(records: Sequence[Record], pairs: Collection[frozenset[str]]) -> dict[frozenset[str], _Match]:
-    """Pairs of byte-identical images of different splits whose thumbnails do not tell, such as images of one colour."""
+    """Byte-identical pairs across splits that thumbnails cannot detect, such as images of a single colour."""
     places = {record.id: i for i, record in enumerate(records)}
     found = {}
     for pair in pairs:
@@ -159,12 +159,12 @@ def _similarities(
 
 
 def held_out_similarities(class_name: str, train: Images, held_out: Images) -> Float64[np.ndarray, " num"]:
-    """How near held-out real images of a class come to its training images: what no copy does.
+    """Highest similarity of each held-out real image of a class to its training images: the reference without copies.
 
     Args:
         class_name: the class, for errors.
         train: its training images, in their plain and mirrored views.
-        held_out: its held-out real images; those that show the same as a training image are left out.
+        held_out: its held-out real images; near duplicates of training images are excluded.
 
     Returns:
         The highest cosine of each held-out image.
@@ -180,7 +180,7 @@ def held_out_similarities(class_name: str, train: Images, held_out: Images) -> F
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Look:
-    """Synthetic images beside training images, in the order of the synthetic ones."""
+    """Comparison of synthetic images with training images, in the order of the synthetic ones."""
 
     pairs: list[CopyPair]
     is_copy: Bool[np.ndarray, " num"]
@@ -189,7 +189,7 @@ class _Look:
 
     @property
     def copies(self) -> list[CopyPair]:
-        """The pairs that show the same."""
+        """The pairs that are copies."""
         return [pair for pair, is_copy in zip(self.pairs, self.is_copy, strict=True) if is_copy]
 
 
@@ -202,21 +202,20 @@ def check_copies(
     held_out: Mapping[str, Float[np.ndarray, " _"]],
     num_closest: int = 12,
 ) -> CopyCheck:
-    """Look for training images of a class among its synthetic ones.
+    """Find copies of training images of a class among its synthetic images.
 
-    A synthetic image is a copy where its pixels correlate above `CORRELATION_LIMIT` with some training image,
-    whatever the features say: they lose sight of an image that was scaled down. The other pairs are those of the
-    highest cosine. The p-value takes the held-out images of this class only, because classes differ in how alike
-    their images are.
+    A synthetic image is a copy if its pixels correlate above `CORRELATION_LIMIT` with some training image, regardless
+    of its features, which do not match reliably after downscaling. The other pairs are those with the highest cosine.
+    The p-value uses the held-out images of this class only, because the similarity between images differs by class.
 
     Args:
-        class_name: the class, which is copied into the record.
-        source: the source of the synthetic images, likewise.
-        extractor: the feature extractor, likewise.
+        class_name: name of the class, for the record.
+        source: name of the source of the synthetic images, for the record.
+        extractor: name of the feature extractor, for the record.
         synthetic: the synthetic images, in one view.
         train: the class's training images, in their plain and mirrored views.
-        held_out: `held_out_similarities` of every class at hand; their pool sets the similarity limit.
-        num_closest: pairs to keep as the closest.
+        held_out: `held_out_similarities` of every available class; pooled, they determine the similarity limit.
+        num_closest: number of closest pairs to keep.
 
     Raises:
         ValueError: features or thumbnails do not fit together or are not finite, or the class has no held-out
@@ -265,7 +264,7 @@ def _nearest_pairs(
     correlation: Float32[np.ndarray, "num num_train 2"],
     is_copy: Bool[np.ndarray, " num"],
 ) -> list[CopyPair]:
-    """Each synthetic image with the training image that it copies, else with the one of the highest cosine."""
+    """Pair each synthetic image with the training image that it copies, else with the one of the highest cosine."""
     pairs = []
     for i, name in enumerate(synthetic.ids):
         deciding = correlation[i] if is_copy[i] else similarity[i]
@@ -283,7 +282,7 @@ def _nearest_pairs(
 
 
 def _nearer_p_value(synthetic: Float64[np.ndarray, " num"], held_out: Float64[np.ndarray, " _"]) -> float:
-    """One-sided Mann-Whitney test of "synthetic images lie no nearer"; 1 where all values are equal."""
+    """One-sided Mann-Whitney test of the null "synthetic images are not closer"; 1 if all values are equal."""
     from scipy.stats import mannwhitneyu
 
     if np.ptp(np.concatenate([synthetic, held_out])) == 0:

@@ -1,7 +1,7 @@
-"""Scores of one class: how far each source's images lie from held-out real ones.
+"""Scores of one class: metrics between each source's images and held-out real images.
 
-Every value stands beside its floor, mostly the same metric between disjoint halves of the real images. Which metrics
-there are, and of which images each is taken, is said by `metric_table`. This module receives features; it does not
+Every value is reported with its floor, usually the same metric between disjoint halves of the real images.
+`metric_table` defines the metrics and the images that each is computed on. This module receives features; it does not
 know the images, the extractor's weights, files, or how the work is spread over machines.
 """
 
@@ -22,7 +22,7 @@ from flowerti.scoring.metric_table import Features, Metric, Taken, metrics_for
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassScores:
-    """What scoring says of one class."""
+    """Scores of one class."""
 
     distances: list[Distance]
     comparisons: list[Comparison]
@@ -32,7 +32,7 @@ class ClassScores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scored:
-    """A class while it is scored."""
+    """Inputs of the scores of one class."""
 
     whole: ClassFeatures
     matched: ClassFeatures
@@ -43,7 +43,7 @@ class _Scored:
     """Mean between halves of the real images, and the images in a half, by metric."""
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """A new generator: all that ask for one purpose get the same draws."""
+        """A new generator, always the same one for a given purpose."""
         return generator(self.seed, self.whole.class_name, purpose)
 
     def function(self, metric: Metric) -> Callable[..., float]:
@@ -147,7 +147,7 @@ def _num_per_side(scored: _Scored, metric: Metric, source: str) -> int:
 
 
 def _missing(scored: _Scored, source: str, found: list[Distance]) -> list[str]:
-    """A note for each reason why metrics are left out."""
+    """One note for each reason why metrics are omitted."""
     present = {distance.metric for distance in found}
     reasons: dict[str, list[str]] = {}
     for metric in _askable(scored):

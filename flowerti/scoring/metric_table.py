@@ -1,7 +1,7 @@
-"""The table of numbers about a synthetic set beside real images: its label, its formula, and how it is taken.
+"""The table of metrics of a synthetic set against real images: label, formula, and the images it is computed on.
 
-Scoring iterates over `METRICS`, and the report takes its headings and columns from it; a plugin adds rows. This module
-does not know the images, the files, or how a record or a page looks.
+Scoring iterates over `METRICS`, and the report derives its headings and columns from it; plugins add rows. This module
+does not know the images, the files, or the layout of a record or a page.
 """
 
 from collections.abc import Callable, Collection
@@ -21,7 +21,7 @@ from flowerti.tables import Table
 Features = Float[np.ndarray, "_ _"]
 
 Taken = Literal["halves", "matched", "all", "text"]
-"""Of which images a metric is taken, and what its floor is.
+"""The images that a metric is computed on, and its floor.
 
 - halves: mean over random halves of the real images, with as many synthetic ones; the floor lies between the halves.
   Right for every metric, and needed where the number of images biases it.
@@ -31,12 +31,12 @@ Taken = Literal["halves", "matched", "all", "text"]
 """
 
 COMPARISON_METRIC = "kernel"
-"""By which sources are compared with one another, and names judged (`comparisons`, `name_verdicts`)."""
+"""The metric of the comparisons between sources and of the verdicts on names (`comparisons`, `name_verdicts`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """Metrics that the page explains together."""
+    """A group of metrics with a common explanation in the report."""
 
     name: str
     heading: str
@@ -59,7 +59,7 @@ KINDS: Table[Kind] = Table(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """One number about a set of synthetic images beside real ones of its class."""
+    """One metric of a set of synthetic images against real ones of its class."""
 
     name: str
     label: str
@@ -117,7 +117,7 @@ METRICS: Table[Metric] = Table(
             p_value=permutation_p_value,
             standard_error=kernel_standard_error,
         ),
-        # its bandwidth is made for CLIP's unit vectors
+        # its bandwidth is chosen for CLIP's unit vectors
         Metric(name="cmmd", label="CMMD", kind="cmmd", taken="matched", function=cmmd, extractor="clip"),
         Metric(
             name="image_similarity", label="image similarity", kind="similarity", taken="all", function=image_similarity

@@ -1,7 +1,7 @@
-"""Whether a class needs what is learnt for it, or a name is enough: a rule on the comparisons of one class.
+"""Decides whether a class needs a learnt token or a name suffices, from the comparisons of one class.
 
-Which source is judged and which are names is said by the table of sources. This module reads records; it does not know
-how anything is computed.
+The table of sources defines which source is judged and which are names. This module reads records; it does not know how
+anything is computed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _Found = Mapping[tuple[str, str], Comparison]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Roles:
-    """Who is who among the sources."""
+    """The roles of the sources in the rule."""
 
     judged: str
     class_name: str
@@ -45,17 +45,17 @@ def name_verdict(class_name: str, comparisons: Sequence[Comparison], reference: 
        above 0.
     4. `undecided`: anything else, also where a comparison or its interval is missing.
 
-    Rules 2 and 3 choose the cheaper means where nothing shows that the dearer one is better; that is no proof of
-    equality. Intervals are not corrected for the number of classes: of twenty classes without any difference about one
+    Rules 2 and 3 choose the cheaper option if the more expensive one is not shown to be better; this does not prove
+    equality. Intervals are not adjusted for the number of classes: of twenty classes without any difference about one
     gets a verdict by chance.
 
     Args:
         class_name: the class to judge.
-        comparisons: of one feature extractor; those of other classes, metrics and splits are passed over.
+        comparisons: of one feature extractor; those of other classes, metrics and splits are ignored.
         reference: split of the real images.
 
     Raises:
-        ValueError: two comparisons of the class say the same; names it.
+        ValueError: a comparison of the class is given twice; names it.
     """
     found: dict[tuple[str, str], Comparison] = {}
     for one in comparisons:

@@ -1,7 +1,7 @@
-"""What a classifier of real images makes of synthetic ones, and what one that learnt from a source alone is worth.
+"""Recognition of synthetic images by a classifier of real ones, and accuracy of classifiers trained on one source.
 
-Both are linear heads on given features with settings of their own, so that their numbers do not move with the settings
-of the run's classifier. This module does not know the images, files, or how the work is spread over machines.
+Both are linear heads on given features with fixed settings, so that their scores do not depend on the settings of the
+run's classifier. This module does not know the images, files, or how the work is spread over machines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,9 +41,9 @@ def num_head_steps(num_images: int) -> int:
 def train_independent_head(
     features: Float32[np.ndarray, "num views dim"], class_ids: Int64[np.ndarray, " num"], num_classes: int, seed: int
 ) -> Head:
-    """Train the head that judges synthetic images, on real training images only.
+    """Train a head on real training images only, to evaluate synthetic images.
 
-    Classes are drawn equally often, so that a rare class is not passed over. The seed is
+    Classes are sampled equally often, so that rare classes are not ignored. The seed is
     `seed_for(seed, "", "recognition/head", 0)`; steps are those of `num_head_steps`.
 
     Args:
@@ -69,7 +69,7 @@ def _head_run(num_images: int, seed: int) -> TrainingRun:
 def recognise(
     head: Head, class_names: Sequence[str], sets: Mapping[tuple[str, str], Float32[np.ndarray, "_ _"]]
 ) -> list[Recognition]:
-    """Count how many images of each set the head takes for the class that they are meant to show.
+    """Count the images of each set that the head assigns to their intended class.
 
     Args:
         head: trained on real images only.
@@ -123,7 +123,7 @@ def train_on_source(
     num_seeds: int = 5,
     num_bootstrap: int = 2000,
 ) -> tuple[list[TrainedOnSource], list[str]]:
-    """Train a head among the selected classes on one source alone, and test it on held-out real images.
+    """Train a head for the selected classes on each source alone, and test it on held-out real images.
 
     This is the classification accuracy score of Ravuri and Vinyals 2019 (arXiv 1905.10887), as balanced accuracy, and
     at the same number of images for every class and source: that of the smallest set. Each seed draws its images
@@ -186,7 +186,7 @@ def _trained_on_source(
     exam: _Exam, source: str, size: int, hits: Bool[np.ndarray, "seeds num"], num_bootstrap: int, seed: int
 ) -> TrainedOnSource:
     low, high = _interval(hits, exam.class_of, num_bootstrap, seed)
-    # balanced accuracy: mean over classes of the share of their images that are recognised, over all seeds
+    # balanced accuracy = mean_c (hits in class c / images of class c), over all seeds
     recalls = [hits[:, exam.class_of == i].mean() for i in range(len(exam.class_names))]
     return TrainedOnSource(
         source=source,
@@ -215,7 +215,7 @@ def _check_sources(
 def _fit_and_test(
     exam: _Exam, source: str, of_source: list[Float32[np.ndarray, "_ views dim"]], size: int, seed: int, index: int
 ) -> Bool[np.ndarray, " num"]:
-    """Whether a head that learnt from one source recognises each image of the exam."""
+    """Whether a head trained on one source classifies each held-out image correctly."""
     chosen = []
     for name, features in zip(exam.class_names, of_source, strict=True):
         rng = np.random.default_rng(seed_for(seed, name, f"train_on_source/{source}", index))
@@ -239,7 +239,7 @@ def _interval(
         members = hits[:, class_of == class_id].astype(np.float64)
         num = members.shape[1]
         drawn = rng.multinomial(num, np.full(num, 1 / num), num_bootstrap) / num
-        # sum over seeds s and images i of w_s hit_si v_i, with weights that add up to 1: [replicates]
+        # recall_b = sum_si w_bs hit_si v_bi, weights of seeds and images summing to 1: [replicates]
         recalls.append(((seeds @ members) * drawn).sum(axis=1))
     low, high = np.quantile(np.mean(recalls, axis=0), [0.025, 0.975])
     return float(low), float(high)

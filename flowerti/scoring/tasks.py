@@ -1,6 +1,6 @@
-"""The questions that scoring asks, each answered on a worker from stored features.
+"""The tasks of scoring, each computed on a worker from stored features.
 
-A task reads the features, asks one module and returns records. Only names of files and records travel. This module
+A task reads features, calls one module and returns records; only file names and records are transferred. This module
 does not know about Ray, nor how features are computed.
 """
 
@@ -24,7 +24,7 @@ from flowerti.scoring.recognition import recognise, train_independent_head, trai
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredSets:
-    """Everything that a task needs to know about one extractor's features, by name."""
+    """References to the stored features of one extractor, and the settings of a task."""
 
     run: RunDirectory
     extractor: str
@@ -40,7 +40,7 @@ class StoredSets:
     """By (class name, source)."""
     addresses: dict[tuple[str, str], list[str]]
     text_prompt: str
-    """Filled with a class name, it is what CLIP's text features are made from; empty for other extractors."""
+    """Template of the prompt for CLIP's text features, formatted with a class name; empty for other extractors."""
     text_weights: str
 
     @property
@@ -64,7 +64,7 @@ class StoredSets:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecognitionScores:
-    """What classifiers say of all sets."""
+    """Scores of all sets by classifiers."""
 
     recognition: list[Recognition]
     trained_on_source: list[TrainedOnSource]
@@ -114,7 +114,7 @@ def matrix_of(stored: StoredSets) -> tuple[list[MatrixRow], list[str]]:
 
 
 def recognition_of(stored: StoredSets) -> RecognitionScores:
-    """What a classifier of real images says of the sets, and what one that learnt from each source is worth."""
+    """Recognition of the sets by a classifier of real images, and accuracy of classifiers of single sources."""
     train, held_out = stored.train_by_class(), stored.held_out_by_class()
     class_ids = np.array([record.class_id for record in stored.train_records], dtype=np.int64)
     head = train_independent_head(stored.train.read(stored.run), class_ids, len(stored.class_names), stored.seed)
@@ -128,7 +128,7 @@ def recognition_of(stored: StoredSets) -> RecognitionScores:
 
 
 def copies_of(stored: StoredSets, pixels: StoredSets) -> list[CopyCheck]:
-    """Training images among the synthetic ones; `pixels` holds the same sets as thumbnails."""
+    """Copies of training images among the synthetic ones; `pixels` holds the thumbnails of the same sets."""
     train = _images(stored.train_by_class(), pixels.train_by_class(), stored.train_records, stored.class_names)
     plain = {name: rows[:, None] for name, rows in stored.held_out_by_class().items()}
     shown = {name: rows[:, None] for name, rows in pixels.held_out_by_class().items()}
@@ -164,7 +164,7 @@ def duplicates_of(
     splits: list[tuple[StoredFeatures, tuple[Record, ...]]],
     identical: list[list[str]],
 ) -> list[NearDuplicate]:
-    """Images of different splits that show the same, from the splits' thumbnails."""
+    """Near duplicates across splits, from the splits' thumbnails."""
     records = [record for _, of_split in splits for record in of_split]
     flat = np.concatenate([stored.read(run)[:, 0] for stored, _ in splits])
     known = {record.id for record in records}

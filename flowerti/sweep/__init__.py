@@ -1,1 +1,1 @@
-"""How many images to mix in: trials, their statistics, and the recommendation. It knows nothing about Ray."""
+"""The number of synthetic images to use: trials, statistics and recommendation. It does not know about Ray."""

@@ -1,9 +1,9 @@
-"""The bootstrap behind the sweep's intervals: seeds and test images, both resampled, and its spread put right.
+"""The bootstrap of the sweep's intervals: resamples seeds and test images, and corrects its variance.
 
-Every seed predicted the same images, so seeds and images are crossed. Resampling both at once ("pigeonhole
-bootstrap") counts what is peculiar to one seed and one image three times, and with few seeds it shows too little of
-the seeds' spread, for it cannot draw a seed that was not run. `stretched` mends both. This module takes predictions as
-they are and knows nothing about arms, ratios, torch, Ray or files.
+Every seed predicted the same images, so seeds and images are crossed factors. Resampling both at once ("pigeonhole
+bootstrap") counts the variance of their interaction three times, and with few seeds it underestimates the variance
+between seeds. `stretched` corrects both. This module works on predictions and does not know about arms, ratios, torch,
+Ray or files.
 """
 
 import math
@@ -15,7 +15,7 @@ from scipy import sparse, stats
 
 LEVEL = 0.95
 TIE = 1e-12
-"""Sums in another order differ in the last digits; such a gain counts as none."""
+"""Differences up to this size are rounding errors of sums in another order, and count as ties."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,7 @@ class Replicates:
     """Mean F1 of groups of classes: of each seed, and in each replicate."""
 
     seeds: Float64[np.ndarray, "groups arms seeds"]
-    """On the images as they are."""
+    """On the original images."""
     images_only: Float64[np.ndarray, "groups arms replicates"]
     """Images resampled, mean over all seeds."""
     both: Float64[np.ndarray, "groups arms replicates"]
@@ -80,8 +80,7 @@ def resampled_f1(
     """Mean F1 of each group of classes, for every arm and replicate.
 
     A trial's class counts in all replicates at once are a sparse classes x images matrix times the image counts, so
-    that nothing of size trials x images x replicates is ever held. The images as they are ride along as one more
-    replicate.
+    that no array of size trials x images x replicates is allocated. The original images are one additional replicate.
 
     Args:
         predictions: predicted class id of each image.
@@ -128,7 +127,7 @@ def _weighted_f1(
     support: Float32[np.ndarray, "classes replicates"],
     image_counts: Float32[np.ndarray, "num replicates"],
 ) -> Float64[np.ndarray, "classes replicates"]:
-    """F1 = 2 TP / (2 TP + FP + FN) = 2 hits / (support + predicted); 0 for a class that is neither there nor named."""
+    """F1 = 2 TP / (2 TP + FP + FN) = 2 hits / (support + predicted); 0 for a class neither true nor predicted."""
     num_classes = len(support)
     predicted = _class_counts(ids, np.ones(len(ids)), num_classes, image_counts)
     hits = _class_counts(ids, (ids == true_ids).astype(np.float64), num_classes, image_counts)
@@ -147,17 +146,17 @@ def crossed_variance(
 
     For a plain mean this is the unbiased estimate of the two-way random model, (MS_seeds + MS_images - MS_rest) /
     (seeds * images): the bootstrap's variance with both resampled is that of the seeds, that of the images and
-    MS_rest, each times its small-sample factor. It is never below what seeds or images alone give. One seed says
-    nothing about the spread of seeds; then only images count.
+    MS_rest, each times its small-sample factor. It is at least the variance of seeds or images alone. With one seed,
+    whose variance is unknown, only images count.
 
     Source: Owen 2007 (The pigeonhole bootstrap, Ann. Appl. Stat. 1), section 3, for the factor of three; Satterthwaite
         1946 for the degrees of freedom.
 
     Args:
-        seed_values: the statistic of each seed, on the images as they are.
+        seed_values: the statistic of each seed on the original images.
         images_only: replicates with the images resampled.
         both: replicates with seeds and images resampled.
-        num_images: images behind the statistic, of the smallest unit that is resampled apart (a class): above 1.
+        num_images: number of images behind the statistic, per unit that is resampled separately (a class): above 1.
     """
     num_seeds = len(seed_values)
     # with S seeds, N images: of_images = MS_images / SN; the bootstrap's own variance is (N - 1) / N of it
@@ -171,7 +170,7 @@ def crossed_variance(
     # var(both) = of_seeds (S - 1) / S + of_images (N - 1) / N + of_rest (S - 1)(N - 1) / SN (Owen 2007, section 3)
     rest = float(np.var(both)) - of_seeds / seed_factor - of_images / image_factor
     of_rest = max(0.0, rest) * seed_factor * image_factor
-    # (MS_seeds + MS_images - MS_rest) / SN, and at least what seeds or images alone give
+    # v = (MS_seeds + MS_images - MS_rest) / SN, and at least that of seeds or images alone
     variance = max(of_seeds, of_images, of_seeds + of_images - of_rest)
     # Satterthwaite: nu = v^2 / (v_seeds^2 / (S - 1) + v_images^2 / (N - 1))
     spread = of_seeds**2 / (num_seeds - 1) + of_images**2 / (num_images - 1)
@@ -184,7 +183,7 @@ def stretched(
     both: Float64[np.ndarray, " replicates"],
     num_images: float,
 ) -> Float64[np.ndarray, " replicates"]:
-    """The replicates around the estimate, stretched to the variance and the Student factor that they should have.
+    """Scale the replicates around the estimate to the corrected variance and the quantile of Student's t.
 
     Args:
         seed_values: as in `crossed_variance`.
@@ -197,7 +196,7 @@ def stretched(
         return both
     variance, freedom = crossed_variance(seed_values, images_only, both, num_images)
     tail = (1 + LEVEL) / 2
-    # t_nu(0.975) / z(0.975): percentiles of normal replicates become Student's interval
+    # t_nu(0.975) / z(0.975): the percentile interval of normal replicates becomes Student's t interval
     student = 1.0 if math.isinf(freedom) else float(stats.t.ppf(tail, max(1.0, freedom)) / stats.norm.ppf(tail))
     centre = float(seed_values.mean())
     # m + (b - m) (t / z) sqrt(v) / std(b)

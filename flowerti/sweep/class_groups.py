@@ -13,7 +13,7 @@ from flowerti.data.imbalance import SHOT_GROUPS, ShotGroup, shot_group
 from flowerti.sweep.question import SweepQuestion
 
 ALL, WEAK, REST, FIRST_CLASS = range(4)
-"""Places of groups: each weak class has one of its own from FIRST_CLASS on, then come the groups by size."""
+"""Indices of groups: one group per weak class from FIRST_CLASS on, followed by the groups by size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,9 +23,9 @@ class ClassGroups:
     weak: list[int]
     by_size: list[tuple[ShotGroup, list[int]]]
     weights: Float64[np.ndarray, "groups classes"]
-    """Of each class in a group's mean."""
+    """Weight of each class in the mean of a group."""
     num_images: list[float]
-    """Images of one class, in the mean over the group's classes: what the small-sample factor is taken for."""
+    """Mean number of images per class of each group, for the small-sample correction."""
 
 
 def class_groups(question: SweepQuestion, true_ids: Int64[np.ndarray, " num"]) -> ClassGroups:

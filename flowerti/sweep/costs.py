@@ -1,7 +1,7 @@
-"""What an arm's images cost, from the stages' clocks: gain per GPU-hour, or per CPU-hour where no GPU was held.
+"""Costs of an arm's images from the stages' timings: gain per GPU-hour, or per CPU-hour if no GPU was used.
 
-The sweep's own trials cost every arm the same and are left out. A stage's clock tells of its last work, so after a run
-that was interrupted the cost is that of the last part. This module does not know how time was measured.
+The sweep's own trials cost the same for every arm and are excluded. A timing covers the last execution of a stage, so
+after an interrupted run the cost is that of the last part. This module does not know how time was measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,22 +18,22 @@ _SECONDS_PER_HOUR = 3600.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clocks:
-    """What the stages took that arms pay for; one that is missing costs nothing."""
+    """Timings of the stages that count towards an arm's cost; a missing one counts as zero."""
 
     sample: Timing | None = None
     techniques: Mapping[str, Timing] = field(default_factory=dict)
     """By the technique's name."""
     num_cpus: float
-    """CPUs that a stage held; they count where none held a GPU."""
+    """CPUs reserved by a stage; used if no stage reserved a GPU."""
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """The unit of the costs."""
         timings = [*self.techniques.values(), *([self.sample] if self.sample else [])]
         return "GPU-hour" if any(timing.gpu_seconds > 0 for timing in timings) else "CPU-hour"
 
     def hours(self, timing: Timing | None) -> float:
-        """What a stage took, in `unit`."""
+        """Convert a timing to hours in `unit`."""
         if timing is None:
             return 0.0
         seconds = timing.gpu_seconds if self.unit == "GPU-hour" else timing.seconds * self.num_cpus
@@ -43,14 +43,14 @@ class Clocks:
 def arm_costs(rows: Sequence[SweepRow], arms: Table[Arm], sets: Sequence[ImageSet], clocks: Clocks) -> list[ArmCost]:
     """Cost and gain per hour of each row.
 
-    Images cost all that had to be learnt for their source, and their share of the sampling, by number of images,
-    whatever the ratio: they were drawn once for all ratios.
+    The cost of a source is the training of its techniques plus its share of the sampling time, by number of images. It
+    does not depend on the ratio, because images are generated once for all ratios.
 
     Args:
         rows: rows of the sweep.
-        arms: what the rows' arms are.
-        sets: the synthetic images that were drawn.
-        clocks: what the stages took.
+        arms: definitions of the rows' arms.
+        sets: the generated images.
+        clocks: timings of the stages.
 
     Raises:
         ValueError: an arm, a source or a technique is unknown.

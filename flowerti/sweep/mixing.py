@@ -1,8 +1,8 @@
-"""What a trial trains on: an arm's mixture of real and synthetic images, as arrays.
+"""The training set of a trial: an arm's mixture of real and synthetic images, as arrays.
 
-Which synthetic images enter is a prefix of a seeded permutation, so that a larger ratio adds to a smaller one. An
-image that curation gave a weight enters the loss with it, one with weight 0 does not enter. Targets of synthetic
-images may be softened. This module does not know how anything is trained.
+The synthetic images are a prefix of a seeded permutation, so a larger ratio includes the images of a smaller one. A
+curation weight scales the loss of its image; images with weight 0 are excluded. Targets of synthetic images may be
+smoothed. This module does not know how a classifier is trained.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Mixture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
-    """Images of a mixture from one place."""
+    """Images of a mixture from one source."""
 
     inputs: Num[np.ndarray, "num *shape"]
     class_ids: Int64[np.ndarray, " num"]
@@ -40,18 +40,18 @@ class _Part:
 
 
 def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) -> Mixture:
-    """Gather what an arm trains on.
+    """Build the training set of a trial.
 
     Args:
         data: all arrays.
-        plan: the arm and its number (synthetic images as a multiple of a class's real ones, or a probability, for
-            which whole pools are brought along), and the repetition, which decides which synthetic images enter.
+        plan: the arm and its level (synthetic images as a multiple of a class's real ones, or a probability, for
+            which whole pools are included), and the repetition, which determines the selected synthetic images.
         config: loss weight of synthetic images, on top of their own (real ones have 1), and the share of their targets
             that is spread over all classes (real images keep theirs, also where they are repeated).
         run_seed: seed of the run.
 
     Raises:
-        ValueError: the ratio asks for more images than there are (says how many to draw), or augmented features are
+        ValueError: the ratio requires more images than there are (says how many to generate), or augmented features are
             missing.
     """
     arm, real = plan.arm, _real_inputs(data, plan.arm)
@@ -74,7 +74,7 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
 
 
 def _real_inputs(data: TrialData, arm: Arm) -> np.ndarray:
-    """The real images as the arm sees them; images themselves are augmented as they are trained on."""
+    """The real features for the arm, augmented if it requires it; raw images are augmented during training instead."""
     if not arm.is_augmented or data.train.ndim != 3:
         return data.train
     if data.augmented is None:
@@ -85,7 +85,7 @@ def _real_inputs(data: TrialData, arm: Arm) -> np.ndarray:
 def _chosen(
     data: TrialData, plan: TrialPlan, class_id: int, pool: PoolKey, shuffle: np.random.Generator
 ) -> Int64[np.ndarray, " chosen"]:
-    """Places in a pool: a prefix of a permutation of those that are kept; all of them where they replace."""
+    """Indices into a pool: a prefix of a permutation of the kept images; all of them if they replace real ones."""
     kept = data.kept(pool)
     order = kept[shuffle.permutation(len(kept))]
     return order if plan.arm.replaces else order[: data.num_added(class_id, pool, plan.ratio)]
@@ -115,7 +115,7 @@ def _repeated(
     ratio: float,
     shuffle: np.random.Generator,
 ) -> _Part:
-    """Real images of a class, all of them before one comes again."""
+    """Oversample the real images of a class: each is used once before any is used again."""
     members = shuffle.permutation(np.flatnonzero(train_ids == class_id))
     again = np.resize(members, num_synthetic(ratio, len(members)))
     return _Part(inputs=real[again], class_ids=train_ids[again], weights=np.ones(len(again)))
@@ -128,7 +128,7 @@ def _smoothing(num_real: int, num: int, of_synthetic: float) -> Float32[np.ndarr
 
 
 def _with_views_of(real: Num[np.ndarray, "_ *rest"], synthetic: Num[np.ndarray, "_ *other"]) -> np.ndarray:
-    """Repeat the views of synthetic features until there are as many as the real ones have."""
+    """Repeat the views of synthetic features to match the number of views of real ones."""
     if real.ndim != 3 or real.shape[1] == synthetic.shape[1]:
         return synthetic
     return synthetic[:, np.arange(real.shape[1]) % synthetic.shape[1]]

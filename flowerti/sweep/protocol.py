@@ -1,7 +1,7 @@
-"""The order of the sweep: everything is decided on validation, then test is opened once.
+"""The protocol of the sweep: all decisions are made on validation, then the test split is used once.
 
-Rounds: the arms on validation; the judged images on top of the best control, on validation; the recommendation; the
-final trials on test. Training is handed in as a function, so that the order can be tested without a cluster. This
+Rounds: all arms on validation; the judged images combined with the best control, on validation; the recommendation; the
+final trials on test. Training is passed in as a function, so that the protocol can be tested without a cluster. This
 module does not know about Ray, files, or how a trial is trained.
 """
 
@@ -21,11 +21,11 @@ from flowerti.sweep.statistics import SweepAnalysis
 from flowerti.tables.arms import BASELINE, Arm, judged_arm, stacked_name
 
 Train = Callable[[list[TrialPlan]], tuple[list[Trial], list[str]]]
-"""Runs trials; gives back those of complete arms, and one sentence for each failure."""
+"""Runs trials; returns those of complete arms, and one sentence per failure."""
 
 
 def primary_contrast() -> str:
-    """What is fixed before any run as the one contrast that decides."""
+    """The primary contrast, which is fixed before the first trial."""
     return (
         f"Mean F1 of the weak classes on test: arm {judged_arm().name} at the ratio that validation chooses (where it "
         f"chooses none, at the ratio with the largest gain there), minus arm {BASELINE.name} at equal optimiser steps, "
@@ -34,7 +34,7 @@ def primary_contrast() -> str:
 
 
 def intent(question: SweepQuestion) -> SweepIntent:
-    """What is written down before the first trial."""
+    """The pre-registered plan, saved before the first trial."""
     config, cells = question.config, first_round(question.config, question.pools)
     names = list(dict.fromkeys(cell.arm.name for cell in cells))
     if any(second_round(config, question.pools, cells, cell.arm) for cell in cells if cell.arm.is_control):
@@ -50,14 +50,14 @@ def intent(question: SweepQuestion) -> SweepIntent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Decision:
-    """What validation decides before test is opened."""
+    """Decisions made on validation before the test split is used."""
 
     rows: list[SweepRow]
-    """Of validation, which it follows from."""
+    """Rows of the validation split, which the decisions are based on."""
     ratio: float
     recommendation: str
     shown: float
-    """The ratio that test shows: the chosen one, or that of the largest gain, so that a refusal can be checked."""
+    """The ratio evaluated on test: the recommended one, or the one with the largest gain if none is recommended."""
     control: Arm
 
 
@@ -68,7 +68,7 @@ def run_sweep(
 
     Args:
         question: arms, classes and seeds.
-        true_ids: true classes of a split; asked for the test split only when its trials are done.
+        true_ids: returns the true classes of a split; called for the test split only after its trials.
         train: runs trials.
 
     Raises:
@@ -104,7 +104,7 @@ def _decide(question: SweepQuestion, validation: SweepAnalysis, control: Arm) ->
 
 
 def _largest_gain(rows: Sequence[SweepRow], judged: Arm) -> float:
-    """The judged arm's best ratio; 0 where there is no such arm."""
+    """The judged arm's ratio with the largest gain; 0 if the sweep lacks that arm."""
     own = [row for row in rows if row.arm == judged.name]
     return max(own, key=lambda row: row.weak_gain).ratio if own else 0.0
 
@@ -136,7 +136,7 @@ def _table(
 
 
 def _contrasts(analysis: SweepAnalysis, decision: _Decision) -> list[SweepContrast]:
-    """The primary contrast, the judged images against everything else, and what images add to other controls."""
+    """The primary contrast, the judged images against all other arms, and the gain of images over other controls."""
     judged = Cell(judged_arm(), decision.shown)
     if not analysis.has(judged):
         return []

@@ -1,4 +1,4 @@
-"""What the sweep asks, besides the images; this module does not know how it is answered."""
+"""The inputs of the sweep besides the images; this module does not know how they are used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from flowerti.config.experiment import SweepConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepQuestion:
-    """What the sweep asks, besides the images."""
+    """Classes, image pools and settings of a sweep."""
 
     config: SweepConfig
     class_names: tuple[str, ...]

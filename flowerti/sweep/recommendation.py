@@ -1,7 +1,7 @@
-"""How many synthetic images to use, from the validation rows: the rule, its reasons, and what else does as well.
+"""Chooses the number of synthetic images from validation results, with reasons and equally good alternatives.
 
-Do no harm: the answer is 0 unless an interval says otherwise. This module sees rows only: it does not know how they
-came about, nor how a trial is trained.
+The rule is conservative: it recommends 0 unless a gain is statistically significant. This module works on rows only: it
+does not know how they were computed, nor how a trial is trained.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ def _check_validation(rows: Sequence[SweepRow] | Sequence[SweepClassRow]) -> Non
 
 
 def best_control(validation_rows: Sequence[SweepRow], arms: Table[Arm], config: SweepConfig) -> Arm:
-    """The arm without synthetic images with the highest weak F1, among those that do the others no harm.
+    """The arm without synthetic images with the highest weak F1, among those that do not harm the other classes.
 
     Args:
         validation_rows: rows on the validation split.
-        arms: what the rows' arms are.
+        arms: definitions of the rows' arms.
         config: `max_rest_drop`.
 
     Returns:
-        The baseline where no control is better.
+        The best control; the baseline if none improves on it.
 
     Raises:
         ValueError: rows of another split than validation, or an unknown arm.
@@ -45,7 +45,7 @@ def best_control(validation_rows: Sequence[SweepRow], arms: Table[Arm], config: 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Judged:
-    """The ratios of an arm that pass each condition of the rule and those before it."""
+    """Indices of the ratios of an arm that pass each condition of the rule and all conditions before it."""
 
     rows: list[SweepRow]
     adjusted: list[float]
@@ -53,11 +53,11 @@ class _Judged:
     significant: list[int]
     harmless: list[int]
     kept: list[int]
-    """At which the images do more than real ones shown again as often, where that was tried."""
+    """Significantly better than repeating real images, if the sweep has an arm that repeats them."""
 
     @property
     def best(self) -> int:
-        """The largest gain among those that came furthest."""
+        """The ratio with the largest gain among those that pass the most conditions."""
         furthest = self.kept or self.harmless or self.significant or range(len(self.rows))
         return max(furthest, key=lambda i: self.rows[i].weak_gain)
 
@@ -68,9 +68,10 @@ def recommend(
     """Choose how many synthetic images to use, as a multiple of a weak class's real ones.
 
     A ratio qualifies where its Holm-adjusted p-value (over the arm's ratios) is below 0.05, the other classes lose no
-    more than `config.max_rest_drop`, and it beats repeating the real images as often (p below 0.05; both must hold,
-    so this needs no adjustment): else the gain may be that of a larger class share, which any image gives, even a
-    wrong one. The largest mean gain of weak F1 wins. Nothing qualifies: ratio 0.
+    more than `config.max_rest_drop`, and it beats oversampling the real images by the same ratio (p below 0.05; both
+    conditions must hold, so this p-value needs no adjustment). Otherwise the gain may come from the larger share of the
+    class alone, which any image provides, even a wrong one. Of the qualifying ratios, the one with the largest mean
+    gain of weak F1 is chosen; if none qualifies, ratio 0.
 
     Source: Holm 1979 (Scand. J. Statist. 6).
 
@@ -81,7 +82,7 @@ def recommend(
         arm: the synthetic arm to judge.
 
     Returns:
-        The ratio, and why, in one or two sentences; a control or plain prompt that does as well is named there.
+        The ratio, and one or two sentences that explain it and name a control or plain prompt that does as well.
 
     Raises:
         ValueError: rows of another split than validation, or an unknown arm.
@@ -129,13 +130,13 @@ def recommend_classes(
     config: SweepConfig,
     arm: Arm,
 ) -> list[ClassRatio]:
-    """Choose a ratio for each weak class on its own: 0 unless its own F1 gains beyond chance.
+    """Choose a ratio for each weak class separately: 0 unless the gain of its F1 is significant.
 
     A ratio qualifies for a class where its p-value, adjusted over all weak classes and ratios of the arm (Holm), is
-    below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and it beats repeating the
-    class's real images as often (p below 0.05, adjusted likewise: a gain by share alone may be real in every class);
-    the largest mean gain wins. All weak classes had the same ratio in every trial, so a mixture of ratios was itself
-    not tried.
+    below 0.05, the classes that are not weak lose no more than `config.max_rest_drop` at it, and it beats oversampling
+    the class's real images by the same ratio (p below 0.05, adjusted likewise, because a gain from the larger share
+    alone may exist in every class). The ratio with the largest mean gain is chosen. All weak classes have the same
+    ratio in every trial, so combinations of different ratios were not tested.
 
     Args:
         validation_rows: rows of single classes on the validation split.
@@ -176,7 +177,7 @@ def _class_ratio(rows: list[SweepClassRow], harmless: set[float], is_asked: bool
 
 
 def warn(ratio: float, contrasts: Sequence[SweepContrast], arms: Table[Arm]) -> list[str]:
-    """What takes from a positive recommendation: arms that the judged images are not shown to beat.
+    """Caveats of a positive recommendation: arms that the judged images do not significantly beat.
 
     Args:
         ratio: the recommended ratio.
@@ -198,10 +199,10 @@ def warn(ratio: float, contrasts: Sequence[SweepContrast], arms: Table[Arm]) -> 
 
 
 def tell_of_others(validation_rows: Sequence[SweepRow], arms: Table[Arm], config: SweepConfig) -> list[str]:
-    """What the rule says of other images that cost more than a name: told, but no part of the recommendation.
+    """Apply the rule to other sources that require training: for information, not part of the recommendation.
 
-    Controls are left out, and so is whatever stands on top of another one than the baseline, whose gain is that
-    control's as well.
+    Controls are omitted, and so are arms that build on a control other than the baseline, because their gain includes
+    that of the control.
     """
     judged, run = judged_arm(), {row.arm for row in validation_rows}
     return [
@@ -229,11 +230,11 @@ _RIVALS: list[tuple[str, Callable[[Arm], bool]]] = [
     ("a free control", _is_free_control),
     ("a plain prompt", lambda arm: arm.is_plain_prompt),
 ]
-"""What costs less than learning: named where it does as well."""
+"""Alternatives that require no training: named if they do as well."""
 
 
 def _rivals(chosen: SweepRow, rows: Sequence[SweepRow], arms: Table[Arm]) -> str:
-    """Name the best free control and plain prompt that gain and reach the chosen weak F1."""
+    """Name the best free control and plain prompt with a gain and at least the weak F1 of the chosen row."""
     notes = []
     others = [row for row in rows if row.arm != chosen.arm]
     reached = [row for row in others if row.weak_gain > 0 and row.weak_f1 >= chosen.weak_f1 - TIE]

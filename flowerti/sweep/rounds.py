@@ -1,7 +1,6 @@
-"""Which trials the sweep runs, round by round: every arm at its numbers, and how many trainings that makes.
+"""The trials of each round of the sweep: every arm at all its levels, and the number of trainings.
 
-What the protocol runs and what `flowerti plan` counts are the same lists. This module does not know how a trial is
-trained or judged.
+The protocol and `flowerti plan` use the same lists. This module does not know how a trial is trained or evaluated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +15,16 @@ from flowerti.tables.sources import SOURCES
 
 
 class Cell(NamedTuple):
-    """An arm at one of its numbers."""
+    """An arm at one level."""
 
     arm: Arm
     ratio: float
-    """0, a ratio, or a probability, as the arm's level says."""
+    """0, a ratio, or a probability, depending on `Arm.level`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialPlan:
-    """What tells one trial from another."""
+    """Identifies a trial."""
 
     arm: Arm
     ratio: float
@@ -81,12 +80,12 @@ def second_round(config: SweepConfig, pools: Mapping[str, int], first: Sequence[
 
 
 def final_round(cells: Sequence[Cell], ratio: float) -> list[Cell]:
-    """What opens the test split: arms with a ratio at the one that is given, all others at all their numbers."""
+    """The final trials on test: arms with a ratio at the given one, all others at all their levels."""
     return [cell for cell in cells if cell.arm.level != "ratio" or cell.ratio == ratio]
 
 
 def count_trials(config: SweepConfig, pools: Mapping[str, int]) -> int:
-    """Trainings of all rounds: the most that there can be, which is when a control is better than real.
+    """Maximum number of trainings over all rounds, reached if a control is better than the baseline.
 
     Args:
         config: arms, ratios and seeds.

@@ -1,4 +1,4 @@
-"""Two formulas behind the sweep's tables: p-values adjusted for their number, and the interval of a share.
+"""Two formulas for the sweep's tables: p-values adjusted for multiple comparisons, and the interval of a proportion.
 
 This module does not know what is compared.
 """
@@ -18,7 +18,7 @@ def holm_by(p_values: Sequence[float], families: Sequence[object]) -> list[float
 
     Args:
         p_values: in [0, 1].
-        families: of each p-value, what it belongs to.
+        families: the family of each p-value.
     """
     adjusted = [1.0] * len(p_values)
     for family in set(families):

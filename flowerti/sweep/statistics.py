@@ -1,8 +1,8 @@
-"""What the sweep's trials say: F1 of every arm, of weak classes and groups of classes, with intervals; and contrasts.
+"""Statistics of the sweep: F1 of every arm over weak classes and groups of classes with intervals, and contrasts.
 
-Gains are paired: all arms and seeds of a bootstrap replicate see the same draw, because they predicted the same
-images. How intervals come about is in `sweep.bootstrap`, what follows from them in `recommendation`. This module
-takes predictions as they are: it does not know how a trial is trained, nor anything about torch, Ray or files.
+Gains are paired: all arms and seeds of a bootstrap replicate use the same resample, because they predicted the same
+images. Intervals are computed in `sweep.bootstrap` and interpreted in `recommendation`. This module works on
+predictions: it does not know how a trial is trained, nor about torch, Ray or files.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from flowerti.tables.arms import Arm, repeating_arm
 
 
 class SweepAnalysis:
-    """The trials of one split with their bootstrap replicates; asks of it cost little."""
+    """The trials of one split with their bootstrap replicates, which are computed once."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class SweepAnalysis:
 
         Args:
             trials: trials of one split, in any order; every arm and ratio with the same seeds.
-            arms: what their arms' names mean.
+            arms: definitions of the trials' arms.
             true_ids: true class id of each image of the split, in the order of the predictions.
             question: classes (one without images counts with F1 0, as in the classifier's own score), the number of
                 replicates, and the run's seed.
@@ -49,7 +49,7 @@ class SweepAnalysis:
         if not len(true_ids):
             raise ValueError("true_ids: empty; the split holds no images")
         self.arms = arms
-        """The arms that were asked for."""
+        """Definitions of the arms."""
         self._names, self._true_ids = question.class_names, true_ids
         self._grid = grid_of(trials, arms, len(true_ids), len(question.class_names))
         self._groups = class_groups(question, true_ids)
@@ -119,7 +119,7 @@ class SweepAnalysis:
         )
 
     def _content(self, group: int, i: int) -> Estimate:
-        """What the images themselves do for a group: its F1 against the real ones shown again as often."""
+        """The effect of the image content on a group: its F1 minus that with real images oversampled equally."""
         arm, ratio = self._grid.cells[i]
         twin = repeating_arm(self.arms, arm)
         if twin is None or not self.has(Cell(twin, ratio)):

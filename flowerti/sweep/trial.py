@@ -1,4 +1,4 @@
-"""One trial of the sweep: train the classifier with an arm's images, predict a split.
+"""One trial of the sweep: trains the classifier with an arm's images and predicts a split.
 
 Every arm makes the same number of optimiser steps, and trials of one seed share their start and their order of real
 images as far as the arm allows. Which images an arm trains on is in `mixing`, the order of the rounds in
@@ -33,7 +33,7 @@ def run_trial(
     """Train and predict; `backbone` is needed for full fine-tuning only.
 
     Raises:
-        ValueError: the ratio asks for more synthetic images than there are (says how many to draw), or the training
+        ValueError: the ratio requires more synthetic images than there are (says how many to generate), or the training
             diverged (names the trial).
     """
     images = mix(data, plan, sweep, run_seed)
@@ -91,7 +91,7 @@ def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
 def _refit(
     model: Head | FineTuned, data: TrialData, config: ClassifierConfig, num_epochs: int, seed: int
 ) -> Head | FineTuned:
-    """Second stage: the head alone goes on learning, on real images, classes equally often (Ye-Bin et al. 2023)."""
+    """Second stage: train only the head further, on real images with class-balanced sampling (Ye-Bin et al. 2023)."""
     num_steps = num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
     features: Float32[np.ndarray, "num views dim"]
     features = data.train if isinstance(model, Head) else model.features(data.train)[:, None]

@@ -1,4 +1,4 @@
-"""The arrays that all trials share, and what is refused about them before the first trial.
+"""The arrays that all trials share, and their validation before the first trial.
 
 This module does not know where the arrays come from, nor how anything is trained.
 """
@@ -24,26 +24,26 @@ class TrialData:
     train: np.ndarray
     train_ids: Int64[np.ndarray, " num"]
     augmented: np.ndarray | None
-    """Strongly augmented views of the training images; None where no arm asks for them or images are used."""
+    """Strongly augmented views of the training images; None if no arm uses them or in full fine-tuning."""
     evaluation: np.ndarray
     synthetic: dict[PoolKey, np.ndarray]
     num_classes: int
     weights: dict[PoolKey, Float64[np.ndarray, " made"]] = field(default_factory=dict)
-    """Weights of at least 0 of the images of a pool; all 1 where a pool has none here."""
+    """Non-negative curation weights of the images of a pool; pools without an entry have weight 1 throughout."""
 
     def pools_of(self, arm: Arm) -> list[tuple[int, PoolKey]]:
-        """Each weak class that an arm adds to, by id, and the pool that it gets."""
+        """The ids of the weak classes that an arm adds images to, each with the pool that it uses."""
         takers = sorted(class_id for class_id, source in self.synthetic if source == arm.pool)
         givers = takers[1:] + takers[:1] if arm.donor == "next" else takers
         return [(taker, (giver, arm.pool)) for taker, giver in zip(takers, givers, strict=True)]
 
     def kept(self, pool: PoolKey) -> Int64[np.ndarray, " kept"]:
-        """The places of a pool's images that curation has left some weight."""
+        """Indices of the pool's images with a positive curation weight."""
         weights, everything = self.weights.get(pool), np.arange(len(self.synthetic[pool]))
         return everything if weights is None else everything[weights > 0]
 
     def num_added(self, class_id: int, pool: PoolKey, ratio: float) -> int:
-        """How many images of a pool a class gets at a ratio.
+        """Number of images of a pool that a class gets at a ratio.
 
         Raises:
             ValueError: more than were made and kept; says how many to draw.
@@ -60,7 +60,7 @@ class TrialData:
 
 
 def check_trial_data(data: TrialData) -> None:
-    """Refuse arrays that a trial would fail on, before the first trial.
+    """Reject invalid arrays before the first trial.
 
     Raises:
         ValueError: a class has no training image, a feature is not finite, a pool is empty, or weights are unfit.
@@ -89,7 +89,7 @@ def _name_of(pool: PoolKey) -> str:
 
 
 def check_ratios(data: TrialData, cells: Sequence[Cell]) -> None:
-    """Refuse a ratio that asks for more synthetic images than were made and kept.
+    """Reject a ratio that requires more synthetic images than were generated and kept.
 
     Raises:
         ValueError: says how many to draw.

@@ -1,4 +1,4 @@
-"""The sweep's trials as one array of predictions, after checking that they can be compared.
+"""The sweep's trials as one array of predictions, after a check that they are comparable.
 
 This module knows nothing about scores, intervals, torch, Ray or files.
 """
@@ -25,11 +25,11 @@ class TrialGrid:
 
 
 def grid_of(trials: Sequence[Trial], arms: Table[Arm], num_images: int, num_classes: int) -> TrialGrid:
-    """Check that the trials of a split can be compared, and put their predictions in order.
+    """Check that the trials of a split are comparable, and stack their predictions.
 
     Args:
         trials: in any order.
-        arms: what their arms' names mean.
+        arms: definitions of the trials' arms.
         num_images: images of the split.
         num_classes: classes that a prediction may name.
 
@@ -56,7 +56,7 @@ def grid_of(trials: Sequence[Trial], arms: Table[Arm], num_images: int, num_clas
 
 
 def _place(cell: tuple[str, float]) -> tuple[bool, bool, str, float]:
-    """What the order goes by."""
+    """Sort key of the cells."""
     name, ratio = cell
     return name != BASELINE.name, ratio > 0, name, ratio
 

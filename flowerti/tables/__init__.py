@@ -1,6 +1,6 @@
-"""What comes in several kinds, one table for each: sources and arms here, others beside the code that they are for.
+"""Tables of interchangeable rows: sources and arms are in this package, others beside the code that uses them.
 
-Techniques and data sources stand in `config`, which checks them; metrics in `scoring`.
+Techniques and data sources are in `config`, which validates them; metrics are in `scoring`.
 """
 
 from flowerti.tables.plugins import load_plugins as load_plugins

@@ -27,8 +27,8 @@ class Arm:
     source: str = ""
     """Whose synthetic images it trains with; empty for none."""
     level: Level = "none"
-    """What its number means: none (it runs once, at 0), synthetic images as a multiple of a class's real ones, or the
-    probability that a real image gives way to a synthetic one."""
+    """Meaning of its level: none (it runs once, at 0), synthetic images as a multiple of a class's real ones, or the
+    probability that a real image is replaced by a synthetic one."""
     control: str = "real"
     """The arm without synthetic images that treats the real ones in the same way."""
     is_balanced: bool = False
@@ -49,7 +49,7 @@ class Arm:
     are run where the sweep's config names them."""
 
     def __post_init__(self) -> None:
-        """Refuse what could not be trained.
+        """Reject an inconsistent arm.
 
         Raises:
             ValueError: the name is unfit for a file, or fields contradict each other; says which.
@@ -69,7 +69,7 @@ class Arm:
 
     @property
     def pool(self) -> str:
-        """The source whose images say which classes the arm adds to, and how many there may be; empty for none."""
+        """The source whose images determine the classes of the arm and the maximum number of images; empty for none."""
         return self.source or self.repeats
 
     @property
@@ -79,12 +79,12 @@ class Arm:
 
     @property
     def is_control(self) -> bool:
-        """Whether it goes through the real images alone, so that synthetic ones can be put on top of it."""
+        """Whether it trains on real images only, so that synthetic ones can be added to it."""
         return self.level == "none"
 
     @property
     def treatment(self) -> tuple[bool, bool, bool]:
-        """What is done with the real images, as with those of its control."""
+        """The treatment of the real images, which must be that of its control."""
         return self.is_balanced, self.has_balanced_softmax, self.is_augmented
 
     @property
@@ -93,12 +93,12 @@ class Arm:
         return bool(self.source) and self.donor == "own" and SOURCES[self.source].is_name
 
     def as_trained(self) -> "Arm":
-        """The arm without what no training depends on: its label, what it is compared with, and when it is run."""
+        """The arm without the fields that do not affect a training: label, control and `is_standing`."""
         return replace(self, label="", control="", is_standing=False)
 
 
 BASELINE = Arm(name="real", label="real only")
-"""What every gain is over."""
+"""The reference of every gain."""
 
 ARMS: Table[Arm] = Table(
     "arm",
@@ -134,12 +134,12 @@ def arm_of(source: Source) -> Arm:
 
 
 def stacked_name(control: str, source: str) -> str:
-    """What the arm that adds the images of a source on top of a control is called."""
+    """Name of the arm that adds the images of a source to a control."""
     return f"{control}+{source}"
 
 
 def stacked(control: Arm, source: Source) -> Arm:
-    """The arm that adds the images of a source on top of a control."""
+    """The arm that adds the images of a source to a control."""
     return replace(
         control,
         name=stacked_name(control.name, source.name),
@@ -170,9 +170,9 @@ def judged_arm() -> Arm:
 
 
 def repeating_arm(arms: Iterable[Arm], arm: Arm) -> Arm | None:
-    """Among some arms the one that shows real images again as often as this one adds synthetic ones.
+    """Find the arm that oversamples real images by as much as this arm adds synthetic ones.
 
-    Of several it is the one that treats images in the same way, then the one for the same source.
+    If there are several, prefers the same treatment of images, then the same source.
 
     Returns:
         None where there is none, or where this arm adds no images of another kind at a ratio.

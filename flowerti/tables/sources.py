@@ -33,11 +33,11 @@ class Source:
     colour: str
     """In the report's figures, as #rrggbb."""
     words: Callable[[ClassNames], str]
-    """What fills the prompt for a class; empty where the class has no images of this source."""
+    """Returns the words for the prompt of a class; empty if the class has no images of this source."""
     technique: str = ""
     """What must have been learnt for the class (a row of `config.techniques.TECHNIQUES`); empty for nothing."""
     rivals: tuple[str, ...] = ()
-    """Sources than which it may lie nearer to the real images; each is compared with it."""
+    """Sources that it is compared with: whether it lies nearer to the real images than each of them."""
     comparison_seed: str = ""
     """Seed name of these comparisons' permutations, by default "exchange/<name>"."""
     is_arm: bool = True

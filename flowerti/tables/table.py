@@ -1,4 +1,4 @@
-"""A table of named rows: whatever comes in several kinds is a row of one, and is treated alike by all that iterate.
+"""A table of named rows: a registry of interchangeable objects that other modules look up by name or iterate over.
 
 This module does not know what the rows are.
 """

@@ -92,5 +92,5 @@ def test_misfits_are_refused() -> None:
         select(scores(F1), COUNTS, SelectionConfig(rule="blend", num_classes=6))
     with pytest.raises(ValueError, match="training images of 'elder' is missing"):
         select(scores(F1), {name: count for name, count in COUNTS.items() if name != "elder"}, config)
-    with pytest.raises(ValueError, match="stands twice"):
+    with pytest.raises(ValueError, match="occurs twice"):
         select(scores(F1) + scores({"aster": 0.1}), COUNTS, config)

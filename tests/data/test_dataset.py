@@ -22,7 +22,7 @@ def test_records_are_found_by_split_and_class_in_their_order():
 
 def test_an_id_that_stands_twice_is_named():
     twice = Dataset(DATASET.class_names, (*RECORDS, RECORDS[3]))
-    with pytest.raises(ValueError, match=r"^data: image id 'train/rose/1' stands twice"):
+    with pytest.raises(ValueError, match=r"^data: image id 'train/rose/1' occurs twice"):
         check_counts(twice)
 
 

@@ -10,7 +10,6 @@ import pytest
 from flowerti.artifacts.records import Trial
 from flowerti.config.experiment import Experiment, SamplingConfig, SweepConfig
 from flowerti.config.presets import demo
-from flowerti.plan import num_trials
 from flowerti.sweep.protocol import intent, run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, count_trials, final_round, first_round, second_round
@@ -218,4 +217,4 @@ def test_the_plan_of_a_run_counts_the_same(sources: tuple[str, ...], num_classes
         demo(), sampling=SamplingConfig(sources=sources), sweep=dataclasses.replace(CONFIG, num_bootstrap=100)
     )
     plans = what_is_run(experiment.sweep, dict.fromkeys(sources, num_classes), helps=True)
-    assert num_trials(experiment, num_classes) == len(plans)
+    assert count_trials(experiment.sweep, dict.fromkeys(sources, num_classes)) == len(plans)

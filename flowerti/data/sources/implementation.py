@@ -1,4 +1,4 @@
-"""What the code of a data source provides, and how it is found from its row in `config.data_sources`.
+"""The interface of a data source's code, and its import from a row in `config.data_sources`.
 
 This module does not know any data source.
 """
@@ -24,9 +24,9 @@ def _no_names() -> Mapping[str, ClassNames]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageReader:
-    """How the image at an address is read; every function raises a `ValueError` that names an address it cannot read.
+    """Reads the image at an address; every function raises a `ValueError` that names an unreadable address.
 
-    A worker on another machine calls these, so that an address alone must say all.
+    Workers on other machines call these functions, so an address must be self-contained.
     """
 
     identify: Callable[[str], bytes]
@@ -48,9 +48,9 @@ class Implementation:
     """All images by the data's settings and the run seed, without opening one; raises a `ValueError` that begins with
     "data." where something is missing."""
     images: ImageReader
-    """How its images are read."""
+    """Reader of its images."""
     known_names: Callable[[], Mapping[str, ClassNames]] = _no_names
-    """What its classes are called besides, by class name; classes without another name may be left out."""
+    """Other names of its classes, by class name; classes without other names may be omitted."""
 
 
 def implementation_of(row: DataSource) -> Implementation:

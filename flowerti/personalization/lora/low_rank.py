@@ -1,9 +1,9 @@
 """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685, eq. 3) of a frozen U-Net: h = W x + B A x.
 
-The layers are the projections of every attention block, as in the scripts of diffusers. All matrices of an adapter are
-one flat row of numbers, so that an optimiser, a checkpoint and a gradient see one tensor. They enter at the layers'
-outputs, and the U-Net itself is never changed. The file is the one that diffusers' `load_lora_weights` reads. This
-module does not know about classes or training.
+The layers are the projections of every attention block, as in the training scripts of diffusers. All matrices of an
+adapter are stored in one flat row, so that optimiser, checkpoint and gradient handle a single tensor. They are applied
+by hooks on the layers' outputs; the U-Net itself is never modified. The file format is that of diffusers'
+`load_lora_weights`. This module does not know about classes or training.
 """
 
 import math
@@ -24,7 +24,7 @@ _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
 
 def adapted_layers(unet: Any) -> dict[str, torch.nn.Linear]:
-    """The layers that an adapter adds to, by their names, in the order of the U-Net."""
+    """The layers that an adapter applies to, by name, in the order of the U-Net."""
     return {
         name: module
         for name, module in unet.named_modules()
@@ -33,7 +33,7 @@ def adapted_layers(unet: Any) -> dict[str, torch.nn.Linear]:
 
 
 def check_rank(unet_folder: Path, rank: int) -> None:
-    """Refuse a rank before the U-Net is loaded, from the shapes that its files name.
+    """Check a rank before the U-Net is loaded, from the shapes in its files.
 
     Raises:
         ValueError: as `start_adapter`.
@@ -54,7 +54,7 @@ def _require_rank(sides: list[int], rank: int) -> None:
 
 
 def start_adapter(unet: Any, rank: int, seed: int) -> Float[Tensor, "1 parameters"]:
-    """An adapter that changes nothing yet, float32: A uniform in +-1/sqrt(inputs), B zero (Hu et al., section 4.1).
+    """Initialise an adapter, float32: A uniform in +-1/sqrt(inputs), B zero, so that B A = 0 (Hu et al., section 4.1).
 
     Raises:
         ValueError: the U-Net has no attention, or the rank is larger than one of its layers.
@@ -72,7 +72,7 @@ def start_adapter(unet: Any, rank: int, seed: int) -> Float[Tensor, "1 parameter
 
 @contextmanager
 def adapted(unet: Any, parameters: Float[Tensor, "1 parameters"]) -> Iterator[None]:
-    """Add an adapter to the U-Net's layers for a while; gradients flow to `parameters`.
+    """Context manager that adds an adapter to the U-Net's layers; gradients flow to `parameters`.
 
     Raises:
         ValueError: the adapter belongs to another U-Net.
@@ -89,7 +89,7 @@ def adapted(unet: Any, parameters: Float[Tensor, "1 parameters"]) -> Iterator[No
 
 def _adding(down: Tensor, up: Tensor) -> Any:
     def add(_module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        # h = W x + B (A x)
+        # h = W x + B (A x), scale alpha / r = 1: [..., inputs] -> [..., rank] -> [..., outputs]
         low = torch.nn.functional.linear(inputs[0], down.to(output.dtype))
         return output + torch.nn.functional.linear(low, up.to(output.dtype))
 
@@ -100,6 +100,7 @@ def _matrices(
     layers: dict[str, torch.nn.Linear], parameters: Float[Tensor, "1 parameters"]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """A [rank, inputs] and B [outputs, rank] of each layer, as views."""
+    # sum over layers of rank * inputs (A) + outputs * rank (B) = rank * per_rank
     per_rank = sum(layer.in_features + layer.out_features for layer in layers.values())
     rank, rest = divmod(parameters.shape[1], per_rank) if per_rank else (0, 0)
     if rank == 0 or rest:

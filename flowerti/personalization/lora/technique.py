@@ -1,7 +1,7 @@
-"""Low-rank adaptation as a technique: the tensor is one row that holds all matrices of an adapter of the U-Net.
+"""Low-rank adaptation as a technique: the tensor is a single row with all matrices of an adapter of the U-Net.
 
-The token is learnt first and stays (pivotal tuning: Roich et al. 2021, arXiv 2106.05744, section 3), so every caption's
-text states are encoded once, and a step runs the U-Net alone. This module does not know how steps are taken.
+The token is trained first and then frozen (pivotal tuning: Roich et al. 2021, arXiv 2106.05744, section 3), so every
+caption is encoded once, and a step runs only the U-Net. This module does not know how steps are taken.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def _start(
 
 
 def adapter_losses(base: Base, data: Sequence[EncodedImages]) -> Losses:
-    """The loss of one class: its U-Net carries the adapter, its captions hold the base's token."""
+    """The loss of one class: the U-Net with the adapter, and captions with the base's token."""
     (images,) = data
     with torch.no_grad():
         states = encode_text(base, images.captions, base.token_rows)

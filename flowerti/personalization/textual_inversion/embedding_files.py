@@ -1,4 +1,4 @@
-"""Learnt rows as files that other programs read, and learnt rows put into a diffusers pipeline.
+"""Learnt rows in the file formats of other programs, and in a diffusers pipeline.
 
 `learned_embeds.safetensors` is what diffusers' `load_textual_inversion` reads: one tensor named by the token; for SDXL
 the tensors `clip_l` and `clip_g`, which are loaded one text encoder at a time. The web form is what AUTOMATIC1111 and
@@ -36,7 +36,7 @@ def _by_encoder(name: str, rows: Tensor, widths: list[int]) -> dict[str, Tensor]
 
 
 def read_rows(content: bytes, token: str) -> Float[Tensor, "vectors width"]:
-    """The rows of either form; SDXL's two parts side by side.
+    """Read the rows from either format; SDXL's two parts are concatenated.
 
     Raises:
         ValueError: the file holds no rows of that token.
@@ -45,7 +45,7 @@ def read_rows(content: bytes, token: str) -> Float[Tensor, "vectors width"]:
 
 
 def read_parts(content: bytes, token: str) -> list[Float[Tensor, "vectors _"]]:
-    """The rows of either form as each text encoder has them.
+    """Read the rows from either format, separately for each text encoder.
 
     Raises:
         ValueError: the file holds no rows of that token.
@@ -60,9 +60,9 @@ def read_parts(content: bytes, token: str) -> list[Float[Tensor, "vectors _"]]:
 
 
 def add_concepts(pipeline: Any, rows: dict[str, Float[Tensor, "vectors width"]]) -> None:
-    """Put learnt rows of many tokens into a diffusers pipeline, enlarging each embedding table once.
+    """Add learnt rows of several tokens to a diffusers pipeline, resizing each embedding table once.
 
-    Afterwards prompts may hold the tokens as they are: the pipeline itself expands a token of several vectors.
+    Afterwards prompts may contain the tokens: the pipeline expands a token of several vectors itself.
 
     Args:
         pipeline: a StableDiffusionPipeline or StableDiffusionXLPipeline.
@@ -101,6 +101,6 @@ def _enlarge(encoder: Any, tokenizer: Any, words: list[str], part: Tensor) -> No
     table = encoder.get_input_embeddings().weight
     table[tokenizer.convert_tokens_to_ids(words)] = part.to(table)
     for module in encoder.modules():
-        # older configs find the end of a prompt by its highest id, which a new token would be
+        # older configs locate the end token as the highest id in a prompt, but new tokens have higher ids
         if getattr(module, "eos_token_id", None) == 2:
             module.eos_token_id = tokenizer.eos_token_id

@@ -1,6 +1,6 @@
 """The loss of Textual Inversion (Gal et al. 2022, arXiv 2208.01618, eq. 2): denoising with learnt rows in the captions.
 
-Rows of several classes are learnt in one batch. This module does not know where rows start or how they are moved.
+Rows of several classes are trained in one batch. This module does not know how rows are initialised or optimised.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def denoising_losses(
     Raises:
         ValueError: the base predicts something else than noise, velocity or the latents themselves.
     """
-    # each class's captions hold the ids of the first rows: those of class i are moved on to its own rows
+    # each class's captions contain the ids of the first rows: shift those of class i to its own rows
     ids = torch.cat(
         [
             _with_rows_from(d.captions[c.captions], base.vocabulary_size, i * len(rows[0]))

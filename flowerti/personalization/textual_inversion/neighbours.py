@@ -1,7 +1,7 @@
-"""What learnt rows mean in the base's own words, and among each other: nearest vocabulary tokens, nearest concepts.
+"""Nearest neighbours of learnt rows: vocabulary tokens of the base, and learnt rows of other classes.
 
-Whole words and pieces of words are told apart, special tokens are left out. For SDXL a cosine is the mean over the two
-text encoders. This module does not know how the rows were learnt.
+Whole words and subword pieces are distinguished, special tokens are excluded. For SDXL a cosine is the mean over the
+two text encoders. This module does not know how the rows were trained.
 """
 
 import torch
@@ -35,8 +35,8 @@ def nearest_concepts(
 
     Args:
         rows: class name -> its learnt rows.
-        row_widths: how many columns belong to each text encoder.
-        num_rows: at most so many for each row.
+        row_widths: number of columns of each text encoder.
+        num_rows: maximum number of neighbours per row.
     """
     if len(rows) < 2:
         return []

@@ -1,6 +1,6 @@
-"""Keep the lengths of learnt rows: after each step a row is scaled back to the length that it started with.
+"""Keeps the norms of learnt rows: after each step a row is rescaled to its initial norm.
 
-This module does not know how rows are moved.
+This module does not know how rows are optimised.
 """
 
 import torch
@@ -13,14 +13,14 @@ from flowerti.personalization.trainer import AfterStep
 
 
 def norm_keeper(base: Base, config: TextualInversionConfig) -> AfterStep | None:
-    """What scales rows back in place, given them and the rows at the start; None where the config does not ask."""
+    """A function that rescales rows in place, given the rows and the initial rows; None if keep_norm is off."""
     if not config.keep_norm:
         return None
     row_widths = base.row_widths
 
     def restore(rows: Float[Tensor, "vectors width"], start: Float[Tensor, "vectors width"]) -> None:
         with torch.no_grad():
-            # row := row * |start| / |row|, for each text encoder's part on its own
+            # row <- row * |start| / |row|, separately for the part of each text encoder
             scales = _norms(start, row_widths) / _norms(rows, row_widths)
             widths = torch.tensor(row_widths, device=scales.device)
             rows.mul_(scales.repeat_interleave(widths, dim=1))

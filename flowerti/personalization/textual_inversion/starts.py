@@ -1,4 +1,4 @@
-"""Where learnt rows start: the initializer token, the class name's own words, the nearest word, or nothing at all.
+"""Initial values of learnt rows: an initializer token, the class name's tokens, the nearest word, or a constant.
 
 It knows the frozen embedding table and the denoising loss, and nothing about optimisers or files.
 """
@@ -20,10 +20,10 @@ _WORD_END = "</w>"
 
 
 def check_initializer(folder: Path, word: str) -> None:
-    """Refuse an initializer token that is not one token of the base in a folder.
+    """Reject an initializer token that is not a single token of the base in a folder.
 
     Raises:
-        ValueError: it falls into pieces; says which.
+        ValueError: it is split into several tokens; names them.
     """
     from transformers import CLIPTokenizer
 
@@ -31,10 +31,10 @@ def check_initializer(folder: Path, word: str) -> None:
 
 
 def word_id(tokenizer: Any, word: str) -> int:
-    """The id of an initializer token, which is one token of the base's vocabulary.
+    """The id of an initializer token, which must be a single token of the base's vocabulary.
 
     Raises:
-        ValueError: it is not exactly one token; says which pieces it falls into.
+        ValueError: it is not a single token; names the tokens that it is split into.
     """
     ids = tokenizer(word, add_special_tokens=False).input_ids
     if len(ids) != 1:
@@ -49,7 +49,7 @@ def word_id(tokenizer: Any, word: str) -> int:
 def start_rows(
     base: Base, data: EncodedImages, config: TextualInversionConfig, class_name: str, seed: int
 ) -> Float[Tensor, "vectors width"]:
-    """The rows that `config.start` asks for, float32.
+    """The initial rows for `config.start`, float32.
 
     Raises:
         ValueError: the initializer token is not one token of the base, or the class name has no token.
@@ -102,7 +102,7 @@ def _word_ids(base: Base, words: str) -> list[int]:
 
 
 def _spread(rows: Float[Tensor, "tokens width"], num_vectors: int) -> Float[Tensor, "vectors width"]:
-    """Words over vectors in their order: a vector takes the mean of its share, or several take the same word."""
+    """Distribute words over vectors in order: a vector is the mean of its words, or several vectors share a word."""
     if len(rows) >= num_vectors:
         return torch.stack([part.mean(dim=0) for part in torch.tensor_split(rows, num_vectors)])
     return rows[torch.arange(num_vectors) * len(rows) // num_vectors]
@@ -111,8 +111,8 @@ def _spread(rows: Float[Tensor, "tokens width"], num_vectors: int) -> Float[Tens
 def nearest_word(base: Base, data: EncodedImages, config: TextualInversionConfig, class_name: str, seed: int) -> int:
     """The id of the vocabulary's word whose evaluation loss on the images is lowest, over a shortlist.
 
-    The shortlist are the initializer token, the class name's own tokens and the words that the loss's gradient points
-    to from the initializer token: lowest first-order estimate (Ebrahimi et al. 2018, arXiv 1712.06751, eq. 1).
+    The shortlist consists of the initializer token, the class name's own tokens and the words with the lowest
+    first-order estimate of the loss around the initializer token (Ebrahimi et al. 2018, arXiv 1712.06751, eq. 1).
     """
     initial = word_id(base.tokenizer, config.initializer_token)
     row = _rows_of(base, [initial])
@@ -133,12 +133,12 @@ def nearest_word(base: Base, data: EncodedImages, config: TextualInversionConfig
 def _first_order_promise(
     base: Base, row: Float[Tensor, "1 width"], data: EncodedImages, config: TextualInversionConfig, seed: int
 ) -> Float[Tensor, "tokens"]:
-    """Change of the loss to first order when the row becomes each vocabulary word; infinite for pieces of words."""
+    """First-order change of the loss if the row is replaced by each vocabulary word; infinite for subword pieces."""
     rows = row.repeat(config.num_vectors, 1).requires_grad_()
     num_timesteps = base.noise_scheduler.config.num_train_timesteps
     loss = denoising_loss(base, rows, data, draw(data, config.batch_size, num_timesteps, seed))
     (gradient,) = torch.autograd.grad(loss, [rows])
-    # L(row + d) - L(row) ~ d . dL/drow, with d = word - row and all vectors moved alike
+    # L(row + d) - L(row) ~ d . dL/drow, with d = word - row, and the same d for all vectors
     promise = (whole_table(base) - row) @ gradient.float().sum(dim=0)
     entries = base.tokenizer.convert_ids_to_tokens(list(range(len(promise))))
     is_word = [str(entry).endswith(_WORD_END) for entry in entries]

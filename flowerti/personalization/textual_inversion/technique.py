@@ -1,6 +1,6 @@
 """Textual Inversion (Gal et al. 2022, arXiv 2208.01618) as a technique: the tensor is a token's embedding rows.
 
-This module joins where rows start, their loss, their files and what they mean; it does not know how steps are taken.
+This module combines initial rows, loss, files and nearest neighbours; it does not know how steps are taken.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,0 +1,82 @@
+"""Networks that the preflight refuses: bases without a part, initializers, ranks, backbones and extractors."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from refusals import changed, refusal
+
+from flowerti import study
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import PARTS
+from flowerti.config.experiment import (
+    Experiment,
+)
+
+
+@pytest.mark.parametrize("missing", [*PARTS, "model_index.json"])
+def test_a_base_without_a_part(
+    experiment: Experiment, run: RunDirectory, tiny_base: Path, tmp_path: Path, missing: str
+):
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for entry in tiny_base.iterdir():
+        if entry.name != missing:
+            (folder / entry.name).symlink_to(entry)
+    message = refusal(changed(experiment, "base", path=str(folder)), run)
+    assert message.startswith("base.path: ")
+    assert str(folder) in message
+    assert missing in message
+    (folder / missing).symlink_to(tiny_base / missing)
+    study.prepare(changed(experiment, "base", path=str(folder)), run)
+
+
+@pytest.mark.parametrize("part", ["vae", "text_encoder", "unet"])
+def test_a_part_without_weights(experiment: Experiment, run: RunDirectory, tiny_base: Path, tmp_path: Path, part: str):
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_base, folder)
+    for file in (folder / part).glob("*.safetensors"):
+        file.rename(file.with_suffix(".bin"))
+    message = refusal(changed(experiment, "base", path=str(folder)), run)
+    assert message.startswith("base.path: ")
+    assert f"{folder / part} has no *.safetensors file" in message
+
+
+def test_a_base_that_is_no_folder(experiment: Experiment, run: RunDirectory, tmp_path: Path):
+    message = refusal(changed(experiment, "base", path=str(tmp_path / "none")), run)
+    assert message.startswith("base.path: ")
+    assert str(tmp_path / "none") in message
+
+
+@pytest.mark.parametrize("word", ["sword lily", "zqxj", "flower-lily"])
+def test_an_initializer_of_several_tokens(experiment: Experiment, run: RunDirectory, word: str):
+    message = refusal(changed(experiment, "textual_inversion", initializer_token=word), run)
+    assert message.startswith("textual_inversion.initializer_token: ")
+    assert repr(word) in message
+    assert "choose a word that is one token" in message
+
+
+def test_an_initializer_that_no_row_starts_from_is_not_looked_at(experiment: Experiment, run: RunDirectory):
+    study.prepare(changed(experiment, "textual_inversion", initializer_token="sword lily", start="nearest"), run)
+    assert run.exists("config.json")
+
+
+def test_a_rank_that_no_layer_of_the_base_has_is_refused_where_adapters_are_asked_for(
+    experiment: Experiment, run: RunDirectory
+):
+    too_large = changed(experiment, "lora", rank=4096)
+    asked = changed(too_large, "sampling", sources=("token", "lora"))
+    assert refusal(asked, run).startswith("lora.rank: 4096 is more than ")
+    study.prepare(changed(too_large, "sampling", sources=("token",)), run)
+    assert run.exists("config.json")
+
+
+@pytest.mark.parametrize("stage", ["classifier", "scoring"])
+def test_a_network_that_is_not_known_or_has_no_weights(experiment: Experiment, run: RunDirectory, stage: str):
+    field, as_given = {"classifier": ("backbone", str), "scoring": ("extractors", lambda name: (name,))}[stage]
+    message = refusal(changed(experiment, stage, **{field: as_given("resnet9000")}), run)
+    assert "'resnet9000'" in message
+    assert f"{stage}.{field}" in message
+    message = refusal(changed(experiment, stage, weights=as_given("weights/none.pth")), run)
+    assert "weights/none.pth" in message
+    assert f"{stage}.weights" in message
