@@ -53,7 +53,7 @@ def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path):
         experiment=Experiment(name="x", data=data, base=base, sampling=config),
         run=run,
         dataset=Dataset(class_names=("rose",), records=()),
-        census=Census(fingerprint="", counts=[rose], unreadable=[], duplicates=[]),
+        census=Census(fingerprint="", counts=[rose], train_sha256={}, unreadable=[], duplicates=[]),
         base_sha256="b" * 64,
         alternative_names={},
         latin_names={},
