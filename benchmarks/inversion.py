@@ -21,6 +21,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.inversion_baseline import ExampleScript
+from benchmarks.inversion_race import Race
 from benchmarks.inversion_steps import (
     SWITCHES,
     TOKEN,
@@ -35,8 +36,8 @@ from benchmarks.inversion_steps import (
     switched_steps,
     table_steps,
 )
-from benchmarks.inversion_to_target import Race, default_data, race
-from benchmarks.paired import print_result, ratio_of
+from benchmarks.inversion_to_target import data_of, race
+from benchmarks.paired import Clock, print_result, ratio_of
 from flowerti.base_files import DEMO_BASE
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
@@ -63,7 +64,7 @@ class Options:
     base: str = ""
     """Folder of the small base; empty for the one made for flowers where it is at hand, else the embedded one."""
     data_root: str = str(_FLOWERS_DATA)
-    """Oxford 102 in torchvision's layout, for --to-target."""
+    """Oxford 102 in torchvision's layout, for --to-target; empty for the drawn herbarium."""
     num_pairs: int = 0
     """Pairs of a ratio; 0 for 5 with --quick and 15 without."""
     num_concepts: int = 8
@@ -107,7 +108,7 @@ def main() -> None:
             part_ratios, details[f"sd15_batch_{batch_size}"] = sd15(folder, options, batch_size)
             ratios |= part_ratios
     if options.to_target:
-        data = default_data(Path(options.data_root))
+        data = data_of(options.data_root)
         part_ratios, details["to_target"] = race(folder, data, options.race, 3 * num_pairs)
         ratios |= part_ratios
     print_result("inversion", ratios, details)
@@ -121,7 +122,9 @@ def _has_bfloat16() -> bool:
     return any(flag in text for flag in ("avx512_bf16", "amx_bf16"))
 
 
-def by_turns(arms: dict[str, Step], num_rounds: int, steps_a_round: int = 1) -> dict[str, np.ndarray]:
+def by_turns(
+    arms: dict[str, Step], num_rounds: int, steps_a_round: int = 1, clock: Clock = time.process_time
+) -> dict[str, np.ndarray]:
     """CPU seconds of a step of each arm, every arm once a round, in an order that turns; one round comes before."""
     seconds = {name: np.zeros(num_rounds) for name in arms}
     names = list(arms)
@@ -129,10 +132,10 @@ def by_turns(arms: dict[str, Step], num_rounds: int, steps_a_round: int = 1) -> 
         step()
     for turn in range(num_rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            begun = time.process_time()
+            begun = clock()
             for _ in range(steps_a_round):
                 arms[name]()
-            seconds[name][turn] = (time.process_time() - begun) / steps_a_round
+            seconds[name][turn] = (clock() - begun) / steps_a_round
     return seconds
 
 

@@ -6,6 +6,7 @@ Each arm is a function without arguments that takes one step. This module does n
 import io
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from flowerti.personalization.trainer import ClassTraining, Procedure, Trainer, 
 from flowerti.prompts import TEMPLATES
 
 Step = Callable[[], Any]
+Batch = tuple[Tensor, Tensor]
+"""Pixels [batch, 3, size, size] in [-1, 1] and token ids [batch, length]."""
 
 TOKEN = "<benchmark>"
 SWITCHES = ("images_decoded_once", "latents_encoded_once", "rows_only", "loss_not_read_back", "bfloat16")
@@ -92,10 +95,9 @@ def small_base(folder: Path, dtype: str = "float32") -> Base:
 def in_bfloat16(base: Base) -> Base:
     """The same base with U-Net and text encoder in bfloat16, as `base.dtype` bfloat16 loads it."""
     import copy
-    import dataclasses
 
     lower = {name: copy.deepcopy(getattr(base, name)).bfloat16() for name in ("unet", "text_encoder")}
-    return dataclasses.replace(base, **lower)
+    return replace(base, **lower)
 
 
 def engine_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int, num_concepts: int = 1) -> Step:
@@ -145,15 +147,8 @@ def script_steps(
         dtype: the script's --mixed_precision.
     """
     script = ExampleScript(base, TOKEN, num_vectors, "flower", ScriptFlags(autocast_dtype=dtype))
-    files, rng, size_px = as_jpeg(images), random.Random(0), images.shape[1]
-
-    def load() -> tuple[Tensor, Tensor]:
-        return script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng)
-
-    if not best_flags:
-        return lambda: script.step(*load())
-    batches = [load() for _ in range(8)]
-    return lambda: script.step(*rng.choice(batches))
+    load = _script_loader(script, images, batch_size, is_decoded_once=best_flags)
+    return lambda: script.step(*load())
 
 
 def switched_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int, switches: frozenset[str]) -> Step:
@@ -167,33 +162,13 @@ def switched_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int
     data = prepare(base, images, TOKEN, num_vectors)
     rows = start(base, data, TextualInversionConfig(num_vectors=num_vectors)).learnt.requires_grad_()
     row_optimizer = torch.optim.AdamW([rows], lr=1e-4)
-    files, rng, size_px = as_jpeg(images), random.Random(0), images.shape[1]
-    held = [script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng) for _ in range(8)]
+    load = _script_loader(script, images, batch_size, is_decoded_once="images_decoded_once" in switches)
     seeds = iter(range(10**9))
 
-    def moments() -> tuple[EncodedImages, Draw]:
-        chosen = draw(data, batch_size, base.noise_scheduler.config.num_train_timesteps, next(seeds))
-        if "latents_encoded_once" in switches:
-            return data, chosen
-        if "images_decoded_once" in switches:
-            pixels, ids = rng.choice(held)
-        else:
-            pixels, ids = script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng)
-        with torch.no_grad():
-            posterior = base.vae.encode(pixels).latent_dist
-        scale = base.vae.config.scaling_factor
-        fresh = EncodedImages(mean=posterior.mean * scale, std=posterior.std * scale, captions=ids)
-        places = torch.arange(batch_size)
-        return fresh, Draw(
-            views=places,
-            captions=places,
-            timesteps=chosen.timesteps,
-            posterior_noise=chosen.posterior_noise,
-            noise=chosen.noise,
-        )
-
     def step() -> None:
-        fresh, chosen = moments()
+        fresh, chosen = data, draw(data, batch_size, base.noise_scheduler.config.num_train_timesteps, next(seeds))
+        if "latents_encoded_once" not in switches:
+            fresh, chosen = _encoded(base, load(), chosen)
         if "rows_only" in switches:
             (loss,) = denoising_losses(base, [rows], [fresh], [chosen])
             (rows.grad,) = torch.autograd.grad(loss, [rows])
@@ -205,6 +180,32 @@ def switched_steps(base: Base, images: Tensor, batch_size: int, num_vectors: int
             loss.item()
 
     return step
+
+
+def _script_loader(
+    script: ExampleScript, images: Tensor, batch_size: int, *, is_decoded_once: bool
+) -> Callable[[], Batch]:
+    """Batches as the script's data loader makes them, or one of 8 that were made beforehand."""
+    files, rng, size_px = as_jpeg(images), random.Random(0), images.shape[1]
+
+    def load() -> Batch:
+        return script.load_batch(files, list(TEMPLATES), batch_size, size_px, rng)
+
+    if not is_decoded_once:
+        return load
+    batches = [load() for _ in range(8)]
+    return lambda: rng.choice(batches)
+
+
+def _encoded(base: Base, batch: Batch, chosen: Draw) -> tuple[EncodedImages, Draw]:
+    """A batch through the autoencoder, with the timesteps and noise of a draw: each image of the batch once."""
+    pixels, ids = batch
+    with torch.no_grad():
+        posterior = base.vae.encode(pixels).latent_dist
+    scale = base.vae.config.scaling_factor
+    fresh = EncodedImages(mean=posterior.mean * scale, std=posterior.std * scale, captions=ids)
+    places = torch.arange(len(pixels))
+    return fresh, replace(chosen, views=places, captions=places)
 
 
 def whole_table_step(script: ExampleScript, base: Base, data: EncodedImages, chosen: Draw) -> None:

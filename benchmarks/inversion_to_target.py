@@ -22,66 +22,19 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from benchmarks.inversion_arms import EVAL_SEED, engine_arm, engine_config, script_arm
 from benchmarks.inversion_images import Gauge
-from benchmarks.inversion_steps import TOKEN, engine_steps, procedure_of, script_steps, small_base, start
+from benchmarks.inversion_race import Race
+from benchmarks.inversion_steps import TOKEN, engine_steps, script_steps, small_base, start
 from benchmarks.paired import ratio_of
-from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import LossPoint
-from flowerti.config.experiment import DataConfig, TextualInversionConfig
+from flowerti.config.experiment import DataConfig
 from flowerti.data.access import list_records, read_images
 from flowerti.diffusion import Base
-from flowerti.personalization.denoising import Draw, EncodedImages, evaluate, prepare
+from flowerti.personalization.denoising import evaluate, prepare
 from flowerti.personalization.textual_inversion.losses import denoising_losses
-from flowerti.personalization.trainer import ClassTraining, Trainer, take_step
 
-_EVAL_LATENTS = 128
-_EVAL_BATCH_SIZE = 64
-_EVAL_SEED = 20260101
 _NUM_LAST_EVALS = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Race:
-    """What both arms share."""
-
-    class_names: tuple[str, ...] = ("azalea", "sword lily", "canna lily")
-    """Classes to learn."""
-    num_seeds: int = 5
-    """Runs of each class."""
-    num_steps: int = 2000
-    """Steps of the script."""
-    eval_every_steps: int = 100
-    """Steps between two looks at the yardstick in the script's arm."""
-    batch_size: int = 4
-    """Latents in a step of either arm; diffusers' own recipe takes 1 and accumulates 4, the script's default is 16."""
-    yardstick_split: Literal["validation", "train"] = "train"
-    """Images on which the yardstick looks; the loss of validation images hardly falls on a base this small."""
-    num_vectors: int = 2
-    """Rows of a token."""
-    learning_rates: tuple[float, ...] = (1e-4, 5e-3)
-    """The script's default, against the engine at its own rate; then tuned ones, the same in both arms."""
-    engine_rate: float = 5e-3
-    """The engine's own rate."""
-    engine_steps: tuple[int, ...] = (400, 1200)
-    """Steps that the engine plans for and takes, at each of `learning_rates`."""
-    engine_look_every_steps: int = 25
-    """Steps between two looks at the yardstick in the engine's arm."""
-    engine_eval_every_steps: int = 100
-    """Steps between two evaluations of the engine's own, which it pays for."""
-    num_images: int = 40
-    """Images drawn with each token."""
-    num_processes: int = 1
-    """Processes of one thread to share classes and rates; changes no result, steps are timed before."""
-
-    def __post_init__(self) -> None:
-        """One seed has no spread to compare with, and each rate has its plan."""
-        if self.num_seeds < 2:
-            raise ValueError(f"race.num_seeds is {self.num_seeds}: at least 2 are needed for an interval")
-        if len(self.engine_steps) != len(self.learning_rates):
-            num_rates = len(self.learning_rates)
-            raise ValueError(
-                f"race.engine_steps is {self.engine_steps}: must be one number for each of {num_rates} rates"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,14 +56,6 @@ class Pair:
     """Kernel distance on EfficientNet-Lite0 of images drawn with the script's last rows to held-out real ones."""
     engine_distance: float
     """The same with the engine's last rows."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Arm:
-    """What an arm leaves: a curve and rows for each seed."""
-
-    curves: list[list[LossPoint]]
-    rows: list[Tensor]
 
 
 def race(folder: Path, data: DataConfig, options: Race, num_timed_steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -173,26 +118,12 @@ def _seconds_per_step(base: Base, images: Tensor, options: Race, num_steps: int)
     costs = {name: float(np.median(values)) for name, values in seconds.items()}
     costs["engine_together_s"] /= num_classes
     costs["engine_encoding_s"] = time.process_time() - begun
-    config = _engine_config(options, options.engine_rate, options.engine_steps[0])
+    config = engine_config(options, options.engine_rate, options.engine_steps[0])
     rows = start(base, data, config).learnt
     begun = time.process_time()
-    evaluate(base, rows, data, config, _EVAL_SEED, denoising_losses)
+    evaluate(base, rows, data, config, EVAL_SEED, denoising_losses)
     costs["engine_evaluation_s"] = time.process_time() - begun
     return costs
-
-
-def _engine_config(options: Race, learning_rate: float, num_steps: int) -> TextualInversionConfig:
-    return TextualInversionConfig(
-        num_vectors=options.num_vectors,
-        num_steps=num_steps,
-        batch_size=options.batch_size,
-        learning_rate=learning_rate,
-    )
-
-
-def _yardstick(base: Base, rows: Tensor, watched: EncodedImages) -> float:
-    config = TextualInversionConfig(num_eval_latents=_EVAL_LATENTS, batch_size=_EVAL_BATCH_SIZE)
-    return evaluate(base, rows.detach(), watched, config, _EVAL_SEED, denoising_losses)
 
 
 def _pairs(
@@ -202,10 +133,10 @@ def _pairs(
     base = small_base(folder)
     data = prepare(base, _read(source, "train", name), TOKEN, options.num_vectors)
     watched = prepare(base, _read(source, options.yardstick_split, name), TOKEN, options.num_vectors)
-    scripts = _script_arm(base, data, watched, name, learning_rate, options)
+    scripts = script_arm(base, data, watched, name, learning_rate, options)
     targets = [float(np.mean([point.loss for point in curve[-_NUM_LAST_EVALS:]])) for curve in scripts.curves]
     rate = options.engine_rate if learning_rate == options.learning_rates[0] else learning_rate
-    engines = _engine_arm(base, data, watched, name, _engine_config(options, rate, engine_steps), options)
+    engines = engine_arm(base, data, watched, name, engine_config(options, rate, engine_steps), options)
     gauge = Gauge(base, _read(source, "validation", name).numpy(), options.num_images)
     return [
         Pair(
@@ -241,63 +172,6 @@ def _distances(pairs: list[Pair], options: Race) -> list[dict[str, Any]]:
 
 def _first_at(curve: list[LossPoint], target: float) -> int:
     return next((point.step for point in curve if point.loss <= target), -1)
-
-
-def _script_arm(
-    base: Base, data: EncodedImages, watched: EncodedImages, name: str, learning_rate: float, options: Race
-) -> Arm:
-    """The script's path for each seed: constant rate, weight decay, every timestep drawn on its own."""
-    config = TextualInversionConfig(num_vectors=options.num_vectors)
-    seeds = range(options.num_seeds)
-    rows = [start(base, data, config).learnt.requires_grad_() for _ in seeds]
-    # element by element, so that one optimiser of all rows is one for each
-    optimizer = torch.optim.AdamW(rows, lr=learning_rate, weight_decay=1e-2)
-    generators = [torch.Generator().manual_seed(seed_for(seed, name, "benchmark/script", 0)) for seed in seeds]
-    curves = [[LossPoint(step=0, loss=_yardstick(base, one, watched))] for one in rows]
-    for step in range(1, options.num_steps + 1):
-        chosen = [_draw_as_the_script_does(base, data, options.batch_size, generator) for generator in generators]
-        losses = denoising_losses(base, rows, [data] * len(rows), chosen)
-        for one, gradient in zip(rows, torch.autograd.grad(torch.stack(losses).sum(), rows), strict=True):
-            one.grad = gradient
-        optimizer.step()
-        if step % options.eval_every_steps == 0:
-            for curve, one in zip(curves, rows, strict=True):
-                curve.append(LossPoint(step=step, loss=_yardstick(base, one, watched)))
-    return Arm(curves=curves, rows=[one.detach() for one in rows])
-
-
-def _draw_as_the_script_does(base: Base, data: EncodedImages, batch_size: int, generator: torch.Generator) -> Draw:
-    shape = (batch_size, *data.mean.shape[1:])
-
-    def choose(num: int) -> Tensor:
-        return torch.randint(num, (batch_size,), generator=generator)
-
-    return Draw(
-        views=choose(len(data.mean)),
-        captions=choose(len(data.captions)),
-        timesteps=choose(base.noise_scheduler.config.num_train_timesteps),
-        posterior_noise=torch.randn(shape, generator=generator),
-        noise=torch.randn(shape, generator=generator),
-    )
-
-
-def _engine_arm(
-    base: Base, data: EncodedImages, watched: EncodedImages, name: str, config: TextualInversionConfig, options: Race
-) -> Arm:
-    """The engine's path for each seed."""
-    curves, trainers, procedure = [], [], procedure_of(base, config)
-    for seed in range(options.num_seeds):
-        state = start(base, data, config, name, seed)
-        state.curve.append(LossPoint(step=0, loss=0.0))  # so that the trainer looks at the yardstick alone
-        training = ClassTraining(class_name=name, run_seed=seed, data=data, state=state)
-        trainers.append(Trainer(procedure, training))
-        curves.append([LossPoint(step=0, loss=_yardstick(base, state.learnt, watched))])
-    for step in range(1, config.num_steps + 1):
-        take_step(procedure, trainers)
-        if step % options.engine_look_every_steps == 0 or step == config.num_steps:
-            for trainer, curve in zip(trainers, curves, strict=True):
-                curve.append(LossPoint(step=step, loss=_yardstick(base, trainer.training.state.learnt, watched)))
-    return Arm(curves=curves, rows=[trainer.training.state.learnt.detach() for trainer in trainers])
 
 
 def _ratios(
@@ -337,6 +211,8 @@ def _ratios(
     }
 
 
-def default_data(root: Path) -> DataConfig:
-    """Oxford 102 at 64 px in torchvision's layout."""
-    return DataConfig(kind="flowers102", root=str(root), show_images=False)
+def data_of(root: str) -> DataConfig:
+    """Oxford 102 at 64 px in torchvision's layout; the drawn herbarium where no folder is named."""
+    if not root:
+        return DataConfig(kind="herbarium", show_images=False)
+    return DataConfig(kind="flowers102", root=root, show_images=False)

@@ -34,7 +34,8 @@ def paired_ratio(
         "value" (geometric mean of the ratios), "low" and "high" (95 % t interval of it), "pairs", and the median
         seconds of both ways under "baseline_s" and "ours_s".
     """
-    baseline(), ours()
+    baseline()
+    ours()
     seconds = np.zeros((num_pairs, 2))
     for pair in range(num_pairs):
         order = (0, 1) if pair % 2 == 0 else (1, 0)
@@ -47,11 +48,27 @@ def paired_ratio(
 
 
 def ratio_of(baseline_s: np.ndarray, ours_s: np.ndarray) -> dict[str, float]:
-    """Geometric mean of paired ratios with its 95 % t interval."""
-    logs = np.log(np.asarray(baseline_s) / np.asarray(ours_s))
+    """Geometric mean of paired ratios with its 95 % t interval; NaN where a time is a difference that is not positive.
+
+    Such a difference means that other work on the machine was larger than what is measured.
+    """
+    times = np.stack([np.asarray(baseline_s), np.asarray(ours_s)])
+    logs = np.log(times[0] / times[1]) if (times > 0).all() else np.full(times.shape[1], np.nan)
     half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
     value, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
     return {"value": float(value), "low": float(low), "high": float(high), "pairs": len(logs)}
+
+
+def compared_rates(
+    bare_s: np.ndarray, ours_s: np.ndarray, num_images: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The ratio of a bare loop's seconds to ours for as many images, and both rates where no time is negative."""
+    ratio: dict[str, float] = ratio_of(bare_s, ours_s)
+    details: dict[str, float] = {"num_images": num_images}
+    if np.isfinite(ratio["value"]):
+        for name, spent_s in (("bare", bare_s), ("ray", ours_s)):
+            details[f"{name}_images_per_s"] = num_images / float(np.median(spent_s))
+    return ratio, details
 
 
 def machine() -> dict[str, Any]:
@@ -75,5 +92,9 @@ def _processor() -> str:
 
 
 def print_result(benchmark: str, ratios: dict[str, dict[str, float]], details: dict[str, Any]) -> None:
-    """Print the one JSON object of a benchmark."""
-    print(json.dumps({"benchmark": benchmark, "machine": machine(), "ratios": ratios, "details": details}, indent=1))
+    """Print the one JSON object of a benchmark; ratios that are not numbers are named under "too_noisy" instead."""
+    good = {name: ratio for name, ratio in ratios.items() if np.isfinite(ratio["value"])}
+    if noisy := sorted(set(ratios) - set(good)):
+        details = details | {"too_noisy": noisy}
+    printed = {"benchmark": benchmark, "machine": machine(), "ratios": good, "details": details}
+    print(json.dumps(printed, indent=1, allow_nan=False))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.paired import paired_ratio, print_result, ratio_of
+from benchmarks.paired import compared_rates, paired_ratio, print_result, ratio_of
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_features
 from flowerti.cluster.session import close
@@ -42,8 +42,50 @@ class Options:
 
     quick: bool = False
     """Fewer pairs and images; answers within ten minutes on two cores."""
+    tiny: bool = False
+    """As little as has every part of the answer; its numbers mean nothing."""
     root: str = "../shared/data/flowers102-64"
-    """Oxford 102 in torchvision's layout; the herbarium is drawn where the folder is missing."""
+    """Oxford 102 in torchvision's layout; the herbarium is drawn where the folder is missing or none is named."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PipelineSize:
+    """How much the Ray pipeline does."""
+
+    num_pairs: int
+    """At least 2: an interval needs them."""
+    num_images: int
+    """Beyond the eighth of them that only warms up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    width: int
+    """Of the features between which the Fréchet distance is taken."""
+    num_frechet_pairs: int
+    num_matrix_pairs: int
+    num_matrix_images: int
+    """About so many enter the class matrix."""
+    pipeline: PipelineSize
+
+
+QUICK = Size(
+    width=2048,
+    num_frechet_pairs=5,
+    num_matrix_pairs=3,
+    num_matrix_images=1500,
+    pipeline=PipelineSize(num_pairs=3, num_images=4096),
+)
+FULL = replace(QUICK, num_frechet_pairs=15, num_matrix_pairs=5, pipeline=PipelineSize(num_pairs=6, num_images=4096))
+TINY = Size(
+    width=32,
+    num_frechet_pairs=2,
+    num_matrix_pairs=2,
+    num_matrix_images=100,
+    pipeline=PipelineSize(num_pairs=2, num_images=64),
+)
 
 
 def main() -> None:
@@ -52,15 +94,15 @@ def main() -> None:
     torch.set_num_threads(1)
     data = (
         DataConfig(kind="flowers102", root=options.root)
-        if Path(options.root).is_dir()
+        if options.root and Path(options.root).is_dir()
         else DataConfig(kind="herbarium")
     )
     addresses, class_ids = _images(data)
-    num_pairs = 5 if options.quick else 15
-    ratios, details = frechet(num_pairs)
+    size = TINY if options.tiny else QUICK if options.quick else FULL
+    ratios, details = frechet(size.width, size.num_frechet_pairs)
     details["data"] = data.kind
-    ratios["matrix_3_by_all_classes"], details["matrix"] = matrix(addresses, class_ids, 3 if options.quick else 5)
-    ratios["ray_pipeline_rate_to_bare_loop"], details["ray"] = ray_pipeline(addresses, 3 if options.quick else 6)
+    ratios["matrix_3_by_all_classes"], details["matrix"] = matrix(addresses, class_ids, size)
+    ratios["ray_pipeline_rate_to_bare_loop"], details["ray"] = ray_pipeline(addresses, size.pipeline)
     print_result("scoring", ratios, details)
 
 
@@ -71,11 +113,11 @@ def _images(data: DataConfig) -> tuple[list[str], np.ndarray]:
     return [record.address for record in records], np.array([record.class_id for record in records])
 
 
-def frechet(num_pairs: int) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """The Fréchet distance of 100 against 100 images at width 2048, CPU seconds of one thread."""
+def frechet(width: int, num_pairs: int) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """The Fréchet distance of 100 against 100 images at a width, CPU seconds of one thread."""
     rng = np.random.default_rng(0)
-    spread = np.arange(1, 2049) ** -0.5
-    x, y = (rng.normal(size=(100, 2048)) * spread + shift for shift in (0.0, 0.02))
+    spread = np.arange(1, width + 1) ** -0.5
+    x, y = (rng.normal(size=(100, width)) * spread + shift for shift in (0.0, 0.02))
     ways = {
         "frechet_to_torchmetrics": (functools.partial(_by_torchmetrics, x, y), num_pairs),
         "frechet_to_scipy_sqrtm": (functools.partial(_by_sqrtm, x, y), 2),
@@ -104,10 +146,10 @@ def _by_sqrtm(x: np.ndarray, y: np.ndarray) -> float:
     return float(shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root).real)
 
 
-def matrix(addresses: list[str], class_ids: np.ndarray, num_pairs: int) -> tuple[dict[str, float], dict[str, Any]]:
+def matrix(addresses: list[str], class_ids: np.ndarray, size: Size) -> tuple[dict[str, float], dict[str, Any]]:
     """Features and matrix against the features alone: three sets of 64 images against every class."""
     backbone = load_backbone(_BACKBONE.name, _BACKBONE.weights, _BACKBONE.input_size_px)
-    chosen = np.arange(0, len(addresses), max(1, len(addresses) // 1500))
+    chosen = np.arange(0, len(addresses), max(1, len(addresses) // size.num_matrix_images))
     few = [addresses[i] for i in chosen]
     names = [str(i) for i in range(int(class_ids.max()) + 1)]
 
@@ -118,8 +160,8 @@ def matrix(addresses: list[str], class_ids: np.ndarray, num_pairs: int) -> tuple
     found = features()
     of_class = {name: found[class_ids[chosen] == int(name)] for name in names}
     sets = {(name, "token"): np.roll(found, 64 * i, axis=0)[:64] + 0.1 for i, name in enumerate(names[:3])}
-    feature_s, matrix_s = np.zeros(num_pairs), np.zeros(num_pairs)
-    for pair in range(num_pairs):
+    feature_s, matrix_s = np.zeros(size.num_matrix_pairs), np.zeros(size.num_matrix_pairs)
+    for pair in range(size.num_matrix_pairs):
         begun = time.process_time()
         features()
         feature_s[pair] = time.process_time() - begun
@@ -131,30 +173,28 @@ def matrix(addresses: list[str], class_ids: np.ndarray, num_pairs: int) -> tuple
     return ratio, shape | {"cost_over_features": 1 / ratio["value"]}
 
 
-def ray_pipeline(addresses: list[str], num_pairs: int) -> tuple[dict[str, float], dict[str, Any]]:
+def ray_pipeline(addresses: list[str], size: PipelineSize) -> tuple[dict[str, float], dict[str, Any]]:
     """Images a second of the Ray pipeline once warm, against as many processes in a bare loop on the same cores.
 
     Warm: a pipeline over many images less one over few, so that the start of Ray and of its actors falls out.
     """
-    few, many = addresses[:512], (addresses * 2)[: 512 * 9]
+    num_few = size.num_images // 8
+    few, many = addresses[:num_few], (addresses * 2)[: num_few + size.num_images]
     extra = len(many) - len(few)
-    ours, bare = np.zeros(num_pairs), np.zeros(num_pairs)
+    ours, bare = np.zeros(size.num_pairs), np.zeros(size.num_pairs)
     with (
         multiprocessing.get_context("spawn").Pool(_NUM_WORKERS, _load) as pool,
         tempfile.TemporaryDirectory() as folder,
     ):
         _loop(pool, few)
         _pipeline(few, f"{folder}/warm-up")
-        for pair in range(num_pairs):
+        for pair in range(size.num_pairs):
             bare[pair] = _loop(pool, many[:extra])
             short = _pipeline(few, f"{folder}/{pair}-few")
             ours[pair] = _pipeline(many, f"{folder}/{pair}-many") - short
     close()
-    rates = {
-        "bare_images_per_s": extra / float(np.median(bare)),
-        "ray_images_per_s": extra / float(np.median(ours)),
-    }
-    return ratio_of(bare, ours), rates | {"num_workers": _NUM_WORKERS, "num_images": extra}
+    ratio, details = compared_rates(bare, ours, extra)
+    return ratio, details | {"num_workers": _NUM_WORKERS}
 
 
 _loaded: Any = None

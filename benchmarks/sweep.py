@@ -43,6 +43,36 @@ class Options:
 
     quick: bool = False
     """Fewer images, steps and pairs; answers within ten minutes on two cores."""
+    tiny: bool = False
+    """As little as has every part of the answer; its numbers mean nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    data: DataConfig
+    num_epochs: int
+    """Of a trial."""
+    num_pairs: int
+    """At least 2: an interval needs them."""
+    num_steps: int
+    """End to end, to be scaled to those of a trial."""
+    num_tune_trials: int
+    """At least 2: what lies between two of them is timed."""
+
+
+def _herbarium(num_train: tuple[int, int], num_validation: int) -> DataConfig:
+    """Drawn data with as many training images of each common and each rare class; test images are not looked at."""
+    common, rare = num_train
+    return DataConfig(
+        kind="herbarium", num_train_common=common, num_train_rare=rare, num_validation=num_validation, num_test=2
+    )
+
+
+FULL = Size(data=_herbarium((100, 8), 25), num_epochs=20, num_pairs=5, num_steps=10, num_tune_trials=NUM_TRIALS)
+QUICK = Size(data=_herbarium((20, 4), 5), num_epochs=20, num_pairs=3, num_steps=3, num_tune_trials=8)
+TINY = Size(data=_herbarium((4, 2), 2), num_epochs=2, num_pairs=2, num_steps=1, num_tune_trials=2)
 
 
 def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.process_time) -> float:
@@ -69,16 +99,13 @@ def features_of(backbone: Backbone, views: np.ndarray) -> np.ndarray:
 class Setting:
     """Images, network and training of all measurements."""
 
-    def __init__(self, quick: bool) -> None:
+    def __init__(self, size: Size) -> None:
         """Draw the images and load the network."""
-        sizes = (20, 4, 5, 5) if quick else (100, 8, 25, 40)
-        names = ("num_train_common", "num_train_rare", "num_validation", "num_test")
-        data = DataConfig(kind="herbarium", **dict(zip(names, sizes, strict=True)))
-        self.classifier = ClassifierConfig(num_epochs=20)
+        self.classifier = ClassifierConfig(num_epochs=size.num_epochs)
         self.backbone = load_backbone("efficientnet_lite0", "", self.classifier.input_size_px)
-        train, self.train_ids = images_of(data, "train")
+        train, self.train_ids = images_of(size.data, "train")
         self.views = np.stack([train, train[:, :, ::-1]], axis=1)
-        self.evaluation = images_of(data, "validation")[0][:, None]
+        self.evaluation = images_of(size.data, "validation")[0][:, None]
         self.num_classes = int(self.train_ids.max()) + 1
         self.num_steps = self.classifier.num_epochs * steps_per_epoch(len(train), self.classifier.batch_size)
 
@@ -152,26 +179,26 @@ def _train_point(point: dict[str, int], data: list[Any], classifier: ClassifierC
 
 def main() -> None:
     """Measure and print."""
-    quick = tyro.cli(Options).quick
+    options = tyro.cli(Options)
     torch.set_num_threads(1)
-    setting, num_pairs, num_steps = Setting(quick), 3 if quick else 5, 3 if quick else 10
+    size = TINY if options.tiny else QUICK if options.quick else FULL
+    setting = Setting(size)
     data = setting.shared()  # warms up the network, too
     setting.train_heads(data, 1)
-    shared_s, direct_s = np.zeros(num_pairs), np.zeros(num_pairs)
-    features_s = np.zeros(num_pairs)
-    for pair in range(num_pairs):
+    features_s, shared_s, direct_s = (np.zeros(size.num_pairs) for _ in range(3))
+    for pair in range(size.num_pairs):
         features_s[pair] = seconds(setting.shared)
         shared_s[pair] = features_s[pair] + seconds(lambda: setting.train_heads(data, NUM_TRIALS))
-        direct_s[pair] = NUM_TRIALS * setting.end_to_end_s(num_steps)
+        direct_s[pair] = NUM_TRIALS * setting.end_to_end_s(size.num_steps)
     details = {
-        "scaled": f"end to end: {num_steps} of {setting.num_steps} steps and one evaluation measured, then scaled to "
-        f"{NUM_TRIALS} trials; shared: features and all {NUM_TRIALS} trials measured; CPU seconds of one thread",
+        "scaled": f"end to end: {size.num_steps} of {setting.num_steps} steps and one evaluation measured, then scaled "
+        f"to {NUM_TRIALS} trials; shared: features and all {NUM_TRIALS} trials measured; CPU seconds of one thread",
         "num_train": len(setting.views),
         "steps_per_trial": setting.num_steps,
         "features_s": float(np.median(features_s)),
         "shared_s": float(np.median(shared_s)),
         "end_to_end_scaled_s": float(np.median(direct_s)),
-        "tune": tune_overhead(setting, data, 8 if quick else NUM_TRIALS),
+        "tune": tune_overhead(setting, data, size.num_tune_trials),
     }
     print_result("sweep", {"thirty_trials_end_to_end_to_shared_features": ratio_of(direct_s, shared_s)}, details)
 

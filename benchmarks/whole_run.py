@@ -1,7 +1,8 @@
 """What a whole run costs: wall time and the peak memory of all its processes together, Ray's own included.
 
-`python benchmarks/whole_run.py --preset demo` runs the preset in a new folder and prints one JSON object. Memory is the
-sum of proportional set sizes, so that pages which processes share count once.
+`python benchmarks/whole_run.py --preset demo` runs the preset in a new folder and prints one JSON object; options that
+are not its own go to `flowerti run`. Memory is the sum of proportional set sizes, so that pages which processes share
+count once.
 """
 
 import subprocess
@@ -31,15 +32,16 @@ class Options:
     run_dir: str = ""
     """Where to run it; a new temporary folder when empty."""
     quick: bool = False
-    """The same: a run cannot be made shorter without being another one."""
+    """The same: a run cannot be made shorter without being another one; --until and settings of the run make it so."""
 
 
 def main() -> int:
     """Run, watch and print; the exit code is the run's."""
-    options = tyro.cli(Options)
+    options, of_run = tyro.cli(Options, return_unknown_args=True)
     with tempfile.TemporaryDirectory(prefix="flowerti-") as scratch:
         run_dir = options.run_dir or f"{scratch}/run"
         command = [sys.executable, "-m", "flowerti.cli", "run", "--preset", options.preset, "--run-dir", run_dir]
+        command += of_run
         begun = time.monotonic()
         process = subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
         watch = MemoryWatch(process.pid)

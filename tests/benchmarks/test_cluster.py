@@ -1,13 +1,11 @@
-"""What the cluster's benchmark compares is the same work, and its quick mode prints every ratio; no Ray is started."""
+"""What the cluster's benchmark compares is the same work; no Ray is started."""
 
-import json
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import cluster
+from benchmarks import cluster_fan_out, cluster_sampling, cluster_weights
 from flowerti.artifacts.records import Census, ClassCount, Learned
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SamplingConfig
@@ -20,43 +18,20 @@ def learned(*seconds: float) -> list[Learned]:
 
 
 def test_the_ideal_is_the_best_share_of_three_classes_between_two_workers():
-    assert cluster.ideal_makespan_s(learned(10.0, 6.0, 5.0), 0.0) == 11.0
+    assert cluster_fan_out.ideal_makespan_s(learned(10.0, 6.0, 5.0), 0.0) == 11.0
     # the longest alone; the other two, with a start each, on the second worker
-    assert cluster.ideal_makespan_s(learned(10.0, 6.0, 5.0), 2.0) == 15.0
+    assert cluster_fan_out.ideal_makespan_s(learned(10.0, 6.0, 5.0), 2.0) == 15.0
     with pytest.raises(RuntimeError, match="loss is nan"):
-        cluster.ideal_makespan_s([Learned(class_name="a", technique="t", error="loss is nan")], 0.0)
+        cluster_fan_out.ideal_makespan_s([Learned(class_name="a", technique="t", error="loss is nan")], 0.0)
 
 
 def test_every_place_gives_the_same_weights(tmp_path):
-    arrays = cluster.write_weights(str(tmp_path), 32)
-    receiver = cluster.Receiver(str(tmp_path))
+    arrays = cluster_weights.write_weights(str(tmp_path), 32)
+    receiver = cluster_weights.Receiver(str(tmp_path))
     expected = sum(float(array.sum(dtype=np.float64)) for array in arrays.values())
     assert sum(array.nbytes for array in arrays.values()) == 32 * 2**20
     found = [receiver.mapped_file(), receiver.object_store(arrays), receiver.fresh_load()]
     assert found == pytest.approx([expected] * 3, rel=1e-12)
-
-
-def test_quick_mode_prints_all_ratios_in_one_object(monkeypatch, capsys):
-    """The stages are pretended; their real ones are run by the benchmark itself."""
-    sizes = []
-
-    def pretended(name: str):
-        def measure(*_arguments: Any) -> cluster.Measured:
-            sizes.extend(part for part in _arguments if isinstance(part, cluster.Size))
-            return {f"{name}_ratio": {"value": 1.0, "low": 1.0, "high": 1.0, "pairs": 2}}, {"num": 1}
-
-        return measure
-
-    for name in ("fan_out", "weights", "sampling", "scoring"):
-        monkeypatch.setattr(cluster, name, pretended(name))
-    monkeypatch.setattr(cluster, "connect", lambda config: None)
-    monkeypatch.setattr(sys, "argv", ["cluster.py", "--quick"])
-    cluster.main()
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["benchmark"] == "cluster"
-    assert set(printed["ratios"]) == {"fan_out_ratio", "weights_ratio", "sampling_ratio", "scoring_ratio"}
-    assert sizes == [cluster.QUICK] * 4
-    assert cluster.QUICK.num_pairs >= 2, "an interval needs two"
 
 
 def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path):
@@ -78,12 +53,12 @@ def test_the_bare_loop_draws_what_the_stage_would(tiny_base, tmp_path):
         experiment=Experiment(name="x", data=data, base=base, sampling=config),
         run=run,
         dataset=Dataset(class_names=("rose",), records=()),
-        census=Census(fingerprint="", counts=[rose], unreadable=[], duplicates=[]),
+        census=Census(fingerprint="", counts=[rose], train_sha256={}, unreadable=[], duplicates=[]),
         base_sha256="b" * 64,
         alternative_names={},
         latin_names={},
     )
-    cluster._load_sampler(base, config, run)
+    cluster_sampling._load_sampler(base, config, run)
     pool = Pool()
-    assert cluster._draw_bare(pool, study) > 0 and cluster._draw_bare(pool, study) > 0
+    assert cluster_sampling._draw_bare(pool, study) > 0 and cluster_sampling._draw_bare(pool, study) > 0
     assert len(pool.written) == 4 and run.names("synthetic") == []

@@ -10,6 +10,7 @@ from scipy import stats
 
 from benchmarks.inversion import by_turns, memory, several_concepts
 from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
+from benchmarks.inversion_race import Race
 from benchmarks.inversion_steps import (
     SWITCHES,
     TOKEN,
@@ -19,7 +20,7 @@ from benchmarks.inversion_steps import (
     script_steps,
     switched_steps,
 )
-from benchmarks.inversion_to_target import Pair, Race, _distances, _first_at, _ratios
+from benchmarks.inversion_to_target import Pair, _distances, _first_at, _ratios
 from flowerti.artifacts.records import LossPoint
 from flowerti.prompts import TEMPLATES
 
@@ -81,10 +82,10 @@ def test_rungs_with_the_same_latents_have_the_same_losses(base, monkeypatch):
     assert len(set(losses[2])) == 3
 
 
-def test_arms_are_timed_by_turns_after_a_first_run(monkeypatch):
-    order, clock = [], itertools.count()
-    monkeypatch.setattr("benchmarks.inversion.time.process_time", lambda: float(next(clock)))
-    seconds = by_turns({name: lambda name=name: order.append(name) for name in "abc"}, 3)
+def test_arms_are_timed_by_turns_after_a_first_run():
+    order, ticks = [], itertools.count()
+    arms = {name: lambda name=name: order.append(name) for name in "abc"}
+    seconds = by_turns(arms, 3, clock=lambda: float(next(ticks)))
     assert "".join(order) == "abc" + "abc" + "bca" + "cab"
     assert {name: values.tolist() for name, values in seconds.items()} == {name: [1.0] * 3 for name in "abc"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.paired import machine, paired_ratio, print_result, ratio_of
+from benchmarks.paired import compared_rates, machine, paired_ratio, print_result, ratio_of
 
 
 def test_the_ratio_is_the_geometric_mean_with_its_t_interval():
@@ -39,3 +39,16 @@ def test_one_json_object_is_printed(capsys):
     printed = json.loads(capsys.readouterr().out)
     assert set(printed) == {"benchmark", "machine", "ratios", "details"}
     assert printed["machine"]["num_cores"] == machine()["num_cores"]
+
+
+def test_what_noise_has_made_negative_is_named_and_no_ratio(capsys):
+    """A difference of two times may come out below zero; JSON knows no NaN."""
+    few, many = np.array([2.0, 4.0]), np.array([1.0, -1.0])
+    noisy, no_rates = compared_rates(few, many, 8)
+    good, rates = compared_rates(few, np.array([1.0, 2.0]), 8)
+    assert no_rates == {"num_images": 8}
+    assert rates == {"num_images": 8, "bare_images_per_s": 8 / 3, "ray_images_per_s": 8 / 1.5}
+    print_result("demo", {"noisy": noisy, "good": good}, {"n": 1})
+    printed = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert set(printed["ratios"]) == {"good"}
+    assert printed["details"] == {"n": 1, "too_noisy": ["noisy"]}
