@@ -27,7 +27,8 @@ def table() -> str:
 def _row(name: str, what: str) -> str:
     summary = json.loads((RESULTS / name / "summary.json").read_text(encoding="utf-8"))
     tested = {row["arm"]: row for row in summary["sweep"] if row["split"] == "test"}
-    judged = next(row["name"] for row in summary["sources"] if row["is_judged"])
+    # a summary of format 2 names neither sources nor arms
+    judged = next((row["name"] for row in summary.get("sources", []) if row["is_judged"]), "token")
     control = summary["best_control"]
     cells = [
         f"[{what}](results/{name}/summary.json)",
@@ -45,7 +46,7 @@ def _change(row: dict[str, Any]) -> str:
 
 
 def _label(summary: dict[str, Any], arm: str) -> str:
-    return next(row["label"] for row in summary["arms"] if row["name"] == arm)
+    return next((row["label"] for row in summary.get("arms", []) if row["name"] == arm), arm.replace("_", " "))
 
 
 def _nearer(summary: dict[str, Any], judged: str) -> str:
