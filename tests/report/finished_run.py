@@ -1,14 +1,12 @@
-"""A run in which everything worked, as records; tests change some of them. And a reader of the page."""
+"""A run in which everything worked, as records; tests change some of them."""
 
-import io
 import json
 import math
-from html.parser import HTMLParser
 
 import numpy as np
 from finished_scores import FOURTEEN, scores
 from finished_scores import SOURCES as DRAWN
-from PIL import Image
+from finished_sweep import sweep
 
 from flowerti.artifacts.identity import slug
 from flowerti.artifacts.records import (
@@ -24,15 +22,10 @@ from flowerti.artifacts.records import (
     Neighbour,
     SelectedClass,
     Selection,
-    SweepRow,
-    SweepTable,
     Timing,
 )
-from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SelectionConfig
 from flowerti.report import Findings, build_summary, render_html, validate_summary
-from flowerti.tables.arms import ARMS, source_arms, stacked
-from flowerti.tables.sources import SOURCES
 
 HOSTILE = ('<script>alert("x")</script>', "\"><img src='http://evil.example/x.png' onerror=1>", "a & b's {{ 7*7 }}")
 
@@ -144,144 +137,6 @@ def image_sets(names, sources=DRAWN):
     ]
 
 
-def sweep_row(split, arm, ratio, gain):
-    return SweepRow(
-        split=split,
-        arm=arm,
-        ratio=ratio,
-        num_seeds=3,
-        macro_f1=0.79 + gain / 5,
-        macro_f1_low=0.77,
-        macro_f1_high=0.82,
-        weak_f1=0.4 + gain,
-        weak_f1_low=0.33 + gain,
-        weak_f1_high=0.47 + gain,
-        rest_f1=0.88 - gain / 10,
-        weak_gain=gain,
-        weak_gain_low=gain - 0.05,
-        weak_gain_high=gain + 0.06,
-        weak_gain_p=0.004,
-        rest_gain=-gain / 10,
-        holm_p=0.016,
-        balanced_accuracy=0.8,
-        content_gain=gain / 2,
-        content_gain_low=gain / 2 - 0.05,
-        content_gain_high=gain / 2 + 0.05,
-        content_gain_p=0.03,
-    )
-
-
-def contrasts():
-    return [
-        SweepContrast(
-            split=split,
-            arm=arm,
-            ratio=2.0,
-            against_arm=against,
-            against_ratio=0.0,
-            difference=gain,
-            low=gain - 0.05,
-            high=gain + 0.06,
-            p=0.01,
-            primary=primary,
-        )
-        for split, arm, against, gain, primary in (
-            ("validation", "token", "real", 0.13, False),
-            ("test", "token", "real", 0.09, True),
-            ("test", "balanced_softmax+token", "balanced_softmax", 0.01, False),
-        )
-    ]
-
-
-def class_rows(names):
-    return [
-        SweepClassRow(
-            split="test",
-            arm="token",
-            ratio=2.0,
-            class_name=name,
-            num_images=40,
-            recall=0.6,
-            recall_low=0.45,
-            recall_high=0.74,
-            f1=0.62,
-            gain=0.1,
-            gain_low=0.02,
-            gain_high=0.2,
-            gain_p=0.012,
-            holm_p=0.048,
-        )
-        for name in names
-    ]
-
-
-def group_rows():
-    return [
-        SweepGroupRow(
-            split="test",
-            arm="token",
-            ratio=2.0,
-            group=group,
-            num_classes=4,
-            f1=0.7,
-            f1_low=0.6,
-            f1_high=0.8,
-            gain=0.0,
-            gain_low=-0.1,
-            gain_high=0.1,
-        )
-        for group in ("many", "few")
-    ]
-
-
-def sweep(recommended_ratio=2.0, failures=()):
-    free = (("real", 0.0), ("balanced", 0.04), ("balanced_softmax", 0.051), ("augmented", -0.012))
-    rows = [sweep_row("validation", arm, 0.0, gain) for arm, gain in free]
-    for arm, best in (("raw", -0.03), ("alternative_name", 0.05), ("latin_name", 0.02), ("token", 0.13)):
-        for ratio, share in ((0.5, 0.4), (1.0, 0.8), (2.0, 1.0), (4.0, 0.7)):
-            rows.append(sweep_row("validation", arm, ratio, best * share))
-    rows += [sweep_row("test", arm, 0.0, gain * 0.8) for arm, gain in free]
-    on_test = (("raw", -0.02), ("alternative_name", 0.03), ("latin_name", 0.01), ("token", 0.09))
-    rows += [sweep_row("test", arm, 2.0, gain) for arm, gain in on_test]
-    said = (
-        f"Use {recommended_ratio:g} synthetic images for each real one: on validation the weak classes' F1 changes "
-        "by +0.130 (95 % interval +0.080 to +0.190, Holm-adjusted p 0.016) and the other classes' by -0.013."
-        if recommended_ratio
-        else "Use no synthetic images: no ratio gains beyond chance, the best being 2."
-    )
-    weak = FOURTEEN[:3]
-    return SweepTable(
-        rows=rows,
-        recommended_ratio=recommended_ratio,
-        recommendation=said,
-        failures=list(failures),
-        primary_contrast="Mean F1 of the weak classes on test, token minus real.",
-        best_control="balanced_softmax",
-        arms=[*ARMS, *source_arms(), stacked(ARMS["balanced_softmax"], SOURCES["token"])],
-        warnings=["Balanced softmax does as well without a single image."],
-        class_ratios=[ClassRatio(class_name=name, ratio=0.0, reason="No ratio gains beyond chance.") for name in weak],
-        contrasts=contrasts(),
-        classes=class_rows(weak),
-        groups=group_rows(),
-    )
-
-
-def arm_costs(table, unit):
-    """Half an hour for each source of images, nothing for the controls."""
-    return [
-        ArmCost(
-            split=row.split,
-            arm=row.arm,
-            ratio=row.ratio,
-            hours=0.5 if row.ratio else 0.0,
-            unit=unit,
-            weak_gain=row.weak_gain,
-            gain_per_hour=row.weak_gain / 0.5 if row.ratio else None,
-        )
-        for row in table.rows
-    ]
-
-
 def concept_neighbours(names):
     """For the first row of each token the last row of the token before it."""
     return [
@@ -353,50 +208,3 @@ def page(parts, drawn=None):
         grids = [f"grid_{slug(chosen.class_name)}.png" for chosen in parts["selection"].selected]
         drawn = dict.fromkeys(["curves.png", "confusion.png", "loss_curves.png", "sweep.png", *grids], b"PNG")
     return render_html(json.loads(json.dumps(summary)), parts["classifier"], parts["census"], drawn)
-
-
-def pixels(png):
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    image = Image.open(io.BytesIO(png))
-    assert image.info == {}, "a PNG with metadata differs between versions or days"
-    return np.asarray(image)
-
-
-class Elements(HTMLParser):
-    """Every tag with its attributes, and the text of the page."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.text, self.open = [], "", []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self.text += " " if tag == "small" else ""
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-        self.text += " " if tag in ("td", "th", "dt", "dd") else ""
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-
-    def count(self, tag):
-        return sum(name == tag for name, _ in self.tags)
-
-
-def assert_self_contained(html):
-    elements = Elements(html)
-    assert elements.open == []
-    assert elements.count("script") == elements.count("link") == elements.count("iframe") == 0
-    ids = {attributes["id"] for _, attributes in elements.tags if "id" in attributes}
-    for tag, attributes in elements.tags:
-        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
-        assert tag != "img" or attributes["src"].startswith("data:image/png;base64,")
-        assert "href" not in attributes or attributes["href"].removeprefix("#") in ids
-    assert "url(" not in html
-    assert "@import" not in html
-    return elements

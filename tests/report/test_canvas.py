@@ -4,7 +4,7 @@ import io
 
 import matplotlib
 import pytest
-from finished_run import pixels
+from page_reader import pixels
 from PIL import Image
 
 from flowerti.report.canvas import WIDTH_PX, drawable, png_of, render

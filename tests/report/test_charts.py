@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from finished_run import classifier, concept, pixels
+from finished_run import classifier, concept
 from finished_scores import class_names
+from page_reader import pixels
 
 from flowerti.report.canvas import WIDTH_PX
 from flowerti.report.charts import confusion_png, curves_png, loss_curves_png

@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from finished_run import images_of_copies, pixels
+from finished_run import images_of_copies
 from finished_scores import copy_check, pair, scores
+from page_reader import pixels
 
 from flowerti.report.copies_figure import HEAD_PX, NUM_COLUMNS, copies_png, shown_pairs
 from flowerti.report.image_strips import CELL_PX, GAP_PX, strip_width

@@ -2,19 +2,10 @@
 
 import dataclasses
 
-from finished_run import (
-    HOSTILE,
-    classifier,
-    concept,
-    experiment,
-    images_of_copies,
-    pixels,
-    run,
-    shown_images,
-    sweep,
-    sweep_row,
-)
+from finished_run import HOSTILE, classifier, concept, experiment, images_of_copies, run, shown_images
 from finished_scores import EMPTY_SCORES, EXTRACTOR, SOURCES, class_names, scores
+from finished_sweep import sweep, sweep_row
+from page_reader import pixels
 
 from flowerti.report.canvas import WIDTH_PX
 from flowerti.report.figures import draw_figures

@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from finished_run import adapter, census, concept, experiment, image_sets, run, sweep
+from finished_run import adapter, census, concept, experiment, image_sets, run
 from finished_scores import FOURTEEN, class_names, scores
+from finished_sweep import sweep
 
 from flowerti.config.experiment import SamplingConfig
 from flowerti.report.findings import Findings

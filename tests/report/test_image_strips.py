@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from finished_run import pixels, shown_images
+from finished_run import shown_images
+from page_reader import pixels
 
 from flowerti.report.image_strips import CELL_PX, GAP_PX, LABEL_PX, in_reading_order, strip_png
 

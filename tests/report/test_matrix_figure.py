@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from finished_run import pixels
 from finished_scores import SOURCES, class_names, matrix_row
+from page_reader import pixels
 
 from flowerti.report.canvas import WIDTH_PX
 from flowerti.report.matrix_figure import matrix_png

@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from finished_run import classifier, experiment, image_sets, pixels, run, sweep
+from finished_run import classifier, experiment, image_sets, run
 from finished_scores import EXTRACTOR, copy_check, scores
+from finished_sweep import sweep
+from page_reader import pixels
 from PIL import Image
 
 from flowerti.artifacts.run_directory import RunDirectory

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from finished_run import run, sweep
+from finished_run import run
 from finished_scores import (
     EXTRACTOR,
     FOURTEEN,
@@ -15,6 +15,7 @@ from finished_scores import (
     scores,
     verdict,
 )
+from finished_sweep import sweep
 
 from flowerti.artifacts.scores import Extractor
 from flowerti.report import Findings, build_summary

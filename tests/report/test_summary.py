@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from finished_run import arm_costs, contrasts, run, sweep
+from finished_run import run
 from finished_scores import EMPTY_SCORES, FOURTEEN, near_duplicate, pair, scores
+from finished_sweep import arm_costs, contrasts, sweep
 
 from flowerti.artifacts.scores import Scores
 from flowerti.report import Findings, build_summary, validate_summary

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from finished_run import arm_costs, run, sweep
+from finished_run import run
 from finished_scores import FOURTEEN, near_duplicate, scores
+from finished_sweep import arm_costs, sweep
 
 from flowerti.report import Findings, build_summary, validate_summary
 

@@ -4,7 +4,8 @@ import dataclasses
 import math
 
 import numpy as np
-from finished_run import pixels, sweep, sweep_row
+from finished_sweep import sweep, sweep_row
+from page_reader import pixels
 
 from flowerti.report.canvas import WIDTH_PX
 from flowerti.report.sweep_figure import has_gains, sweep_png
