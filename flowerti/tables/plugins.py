@@ -22,9 +22,12 @@ def load_plugins(plugins: Iterable[str]) -> None:
     Raises:
         ValueError: a plugin is not of the form module:function, or cannot be imported; names it.
     """
-    names = [*_of_environment(), *plugins]
-    os.environ[_VARIABLE] = ",".join(dict.fromkeys(names))
     load_plugins_of_environment()
+    names = list(plugins)
+    for name in names:
+        _load(name)
+    # last: a name that was refused must not reach the processes that this one starts
+    os.environ[_VARIABLE] = ",".join(dict.fromkeys([*_of_environment(), *names]))
 
 
 def plugins_environment() -> dict[str, str]:
@@ -35,9 +38,18 @@ def plugins_environment() -> dict[str, str]:
 def load_plugins_of_environment() -> None:
     """Call the plugins that the environment names and that were not called yet."""
     for name in _of_environment():
-        if name not in _loaded:
-            _loaded.add(name)  # first: a plugin asks tables itself
-            _function(name)()
+        _load(name)
+
+
+def _load(name: str) -> None:
+    if name in _loaded:
+        return
+    _loaded.add(name)  # first: a plugin asks tables itself
+    try:
+        _function(name)()
+    except BaseException:
+        _loaded.discard(name)
+        raise
 
 
 def _of_environment() -> list[str]:

@@ -79,5 +79,6 @@ def test_another_process_calls_the_plugin_when_it_first_asks_a_table(plugin: str
 )
 def test_a_plugin_that_cannot_be_called_is_refused(name: str, plugin: str):
     with pytest.raises(ValueError, match=r"^plugins names ") as caught:
-        load_plugins([name])
+        load_plugins([plugin, name])
     assert repr(name) in str(caught.value)
+    assert plugins_environment() == {}, "processes that are started later would be refused as well"
