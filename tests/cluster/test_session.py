@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,29 @@ print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
 """
+
+
+@contextmanager
+def _printed_by(script: str) -> Iterator[str]:
+    """The address that a process with a Ray of its own prints; the process ends with the block."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert owner.stdin is not None and owner.stdout is not None
+    try:
+        address = owner.stdout.readline().strip()
+        assert address
+        yield address
+    finally:
+        owner.stdin.close()
+        owner.wait(timeout=60)
+
+
 _CLIENT = """
 import sys, ray
 from flowerti.cluster import session
@@ -68,17 +93,7 @@ def test_a_real_cluster_refuses_what_it_cannot_serve(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     root = Path(__file__).parents[2]
-    head = subprocess.Popen(
-        [sys.executable, "-c", _HEAD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert head.stdin is not None and head.stdout is not None
-    try:
-        address = head.stdout.readline().strip()
-        assert address
+    with _printed_by(_HEAD) as address:
 
         def ask(version: str, num_gpus: str) -> str:
             command = [sys.executable, "-c", _CLIENT, address, version, num_gpus]
@@ -93,9 +108,6 @@ def test_a_real_cluster_refuses_what_it_cannot_serve(monkeypatch: pytest.MonkeyP
         said = ask("2.1.0", "0")
         assert said.startswith("cluster.address: Version mismatch") and said.endswith("False")
         assert "2.1.0" in said
-    finally:
-        head.stdin.close()
-        head.wait(timeout=60)
 
 
 _PLUGIN = """
@@ -144,21 +156,9 @@ def test_workers_have_the_rows_of_the_runs_plugins(tmp_path: Path, monkeypatch: 
 
     plugin = "greenhouse_plugin:register_greenhouse"
     assert ask("local", plugin) == "greenhouse"
-    head = subprocess.Popen(
-        [sys.executable, "-c", _HEAD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert head.stdin is not None and head.stdout is not None
-    try:
-        address = head.stdout.readline().strip()
+    with _printed_by(_HEAD) as address:
         assert ask(address, plugin) == "greenhouse"
         assert "unknown source of images 'greenhouse'" in ask(address), "another run on the cluster has them not"
-    finally:
-        head.stdin.close()
-        head.wait(timeout=60)
 
 
 _LOCAL = """
@@ -186,18 +186,7 @@ def test_a_local_ray_lets_nobody_in_without_its_token(tmp_path: Path, monkeypatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     root = Path(__file__).parents[2]
-    owner = subprocess.Popen(
-        [sys.executable, "-c", _LOCAL],
-        cwd=root,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert owner.stdin is not None and owner.stdout is not None
-    try:
-        address = owner.stdout.readline().strip()
-        assert address
+    with _printed_by(_LOCAL) as address:
 
         def ask(mode: str) -> str:
             monkeypatch.setenv("RAY_AUTH_MODE", mode)
@@ -209,9 +198,6 @@ def test_a_local_ray_lets_nobody_in_without_its_token(tmp_path: Path, monkeypatc
         refused = ask("disabled")
         assert "let in" not in refused
         assert "auth" in refused.lower()
-    finally:
-        owner.stdin.close()
-        owner.wait(timeout=60)
 
 
 _LISTENING = """

@@ -6,37 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from noise_folder import config_of, save_noise
 
 from flowerti.config.experiment import DataConfig
 from flowerti.data.access import list_records
 from flowerti.data.census import census_key, digest_of_class, listing_key, take_census
-from flowerti.data.dataset import SPLITS, Dataset, without
-
-
-def save_noise(path: Path, seed: int, side_px: int = 12) -> None:
-    levels = np.random.default_rng(seed).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
-    Image.fromarray(levels).save(path)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "images"
-    seed = 0
-    for split, count in zip(SPLITS, (3, 2, 2), strict=True):
-        for class_name in ("sword lily", "azalea", "Zinnia"):
-            target = root / split / class_name
-            target.mkdir(parents=True)
-            for index in range(count):
-                seed += 1
-                save_noise(target / f"{index}.png", seed)
-    return root
-
-
-def config_of(folder: Path, **changes: object) -> DataConfig:
-    return dataclasses.replace(DataConfig(kind="image_folder", root=str(folder), image_size_px=8), **changes)
+from flowerti.data.dataset import Dataset, without
 
 
 def break_image(path: Path, how: str) -> None:

@@ -1,39 +1,16 @@
 """Folders of images: classes, order, suffixes, and what is missing."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from noise_folder import config_of, save_noise
 from PIL import Image
 
-from flowerti.config.data import DataConfig
 from flowerti.data.access import list_records, read_image, reader_of
 from flowerti.data.census import take_census
 from flowerti.data.dataset import SPLITS, count_by_split
-
-
-def save_noise(path: Path, seed: int) -> None:
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "images"
-    seed = 0
-    for split, count in zip(SPLITS, (3, 2, 2), strict=True):
-        for class_name in ("sword lily", "azalea", "Zinnia"):
-            target = root / split / class_name
-            target.mkdir(parents=True)
-            for index in range(count):
-                seed += 1
-                save_noise(target / f"{index}.png", seed)
-    return root
-
-
-def config_of(folder: Path, **changes: object) -> DataConfig:
-    return dataclasses.replace(DataConfig(kind="image_folder", root=str(folder), image_size_px=8), **changes)
 
 
 def test_folders_become_classes_in_sorted_order(folder: Path):
