@@ -213,7 +213,7 @@ class SweepRow:
     weak_gain_low: float
     weak_gain_high: float
     weak_gain_p: float
-    """One-sided bootstrap p-value of "no gain"."""
+    """One-sided p-value of "no gain"."""
     rest_gain: float
     holm_p: float = 1.0
     """The same p-value, adjusted over the arm's ratios (Holm); of an arm without ratios not adjusted."""
@@ -224,7 +224,7 @@ class SweepRow:
     content_gain_low: float = 0.0
     content_gain_high: float = 0.0
     content_gain_p: float = 1.0
-    """One-sided bootstrap p-value of "the images do no better than the class's real ones shown again"."""
+    """One-sided p-value of "the images do no better than the class's real ones shown again"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,13 +27,13 @@ class SweepClassRow:
     gain_low: float
     gain_high: float
     gain_p: float
-    """One-sided bootstrap p-value of "no gain"."""
+    """One-sided p-value of "no gain"."""
     holm_p: float
     """The same, adjusted over all weak classes and ratios of the arm."""
     content_gain: float = 0.0
     """Mean paired difference of its F1 to the arm that shows real images again at the same ratio; 0 without one."""
-    content_holm_p: float = 1.0
-    """One-sided bootstrap p-value of "no better than its real images shown again", adjusted in the same way."""
+    content_gain_p: float = 1.0
+    """One-sided p-value of "no better than its real images shown again"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ class SweepContrast:
     low: float
     high: float
     p: float
-    """One-sided bootstrap p-value of "the first arm is not better"."""
+    """One-sided p-value of "the first arm is not better"."""
     primary: bool = False
     """The one contrast that was stated before the run."""
 

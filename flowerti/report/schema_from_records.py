@@ -19,7 +19,7 @@ SCHEMA_FILE = Path(__file__).parents[1] / "summary.schema.json"
 _SHARE = {"minimum": 0, "maximum": 1}
 _RANGES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("accuracy", "balanced_accuracy", "precision", "share", "f1_validation", "p_value", "p"), _SHARE),
-    **dict.fromkeys(("weak_gain_p", "content_gain_p", "gain_p", "holm_p", "content_holm_p"), _SHARE),
+    **dict.fromkeys(("weak_gain_p", "content_gain_p", "gain_p", "holm_p"), _SHARE),
     **{f"{name}{end}": _SHARE for name in ("f1", "weak_f1", "macro_f1", "recall") for end in ("", "_low", "_high")},
     "rest_f1": _SHARE,
     "cosine": {"minimum": -1.001, "maximum": 1.001},

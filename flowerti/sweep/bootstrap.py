@@ -1,21 +1,14 @@
-"""The bootstrap of the sweep's intervals: resamples seeds and test images, and corrects its variance.
+"""The bootstrap of the sweep: F1 of groups of classes under resampled seeds and images.
 
-Every seed predicted the same images, so seeds and images are crossed factors. Resampling both at once ("pigeonhole
-bootstrap") counts the variance of their interaction three times, and with few seeds it underestimates the variance
-between seeds. `stretched` corrects both. This module works on predictions and does not know about arms, ratios, torch,
-Ray or files.
+Every seed predicted the same images, so seeds and images are crossed factors. What the replicates mean for an interval
+is in `intervals`. This module works on predictions and does not know about arms, ratios, torch, Ray or files.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int, Int64
-from scipy import sparse, stats
-
-LEVEL = 0.95
-TIE = 1e-12
-"""Differences up to this size are rounding errors of sums in another order, and count as ties."""
+from scipy import sparse
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,16 +21,6 @@ class Replicates:
     """Images resampled, mean over all seeds."""
     both: Float64[np.ndarray, "groups arms replicates"]
     """Seeds and images resampled."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A mean with its 95 % interval and the one-sided p-value of "not above 0"."""
-
-    value: float
-    low: float
-    high: float
-    p: float
 
 
 def draw_resamples(
@@ -134,93 +117,3 @@ def _weighted_f1(
     total = support + predicted
     f1 = np.zeros(total.shape)
     return np.divide(2.0 * hits, total, out=f1, where=total > 0, dtype=np.float64)
-
-
-def crossed_variance(
-    seed_values: Float64[np.ndarray, " seeds"],
-    images_only: Float64[np.ndarray, " replicates"],
-    both: Float64[np.ndarray, " replicates"],
-    num_images: float,
-) -> tuple[float, float]:
-    """Variance of a mean over crossed seeds and images, and its degrees of freedom.
-
-    For a plain mean this is the unbiased estimate of the two-way random model, (MS_seeds + MS_images - MS_rest) /
-    (seeds * images): the bootstrap's variance with both resampled is that of the seeds, that of the images and
-    MS_rest, each times its small-sample factor. It is at least the variance of seeds or images alone. With one seed,
-    whose variance is unknown, only images count.
-
-    Source: Owen 2007 (The pigeonhole bootstrap, Ann. Appl. Stat. 1), section 3, for the factor of three; Satterthwaite
-        1946 for the degrees of freedom.
-
-    Args:
-        seed_values: the statistic of each seed on the original images.
-        images_only: replicates with the images resampled.
-        both: replicates with seeds and images resampled.
-        num_images: number of images behind the statistic, per unit that is resampled separately (a class): above 1.
-    """
-    num_seeds = len(seed_values)
-    # with S seeds, N images: of_images = MS_images / SN; the bootstrap's own variance is (N - 1) / N of it
-    image_factor = num_images / (num_images - 1)
-    of_images = float(np.var(images_only)) * image_factor
-    if num_seeds == 1:
-        return of_images, num_images - 1
-    # of_seeds = MS_seeds / SN = var(seed means) / S
-    seed_factor = num_seeds / (num_seeds - 1)
-    of_seeds = float(np.var(seed_values, ddof=1)) / num_seeds
-    # var(both) = of_seeds (S - 1) / S + of_images (N - 1) / N + of_rest (S - 1)(N - 1) / SN (Owen 2007, section 3)
-    rest = float(np.var(both)) - of_seeds / seed_factor - of_images / image_factor
-    of_rest = max(0.0, rest) * seed_factor * image_factor
-    # v = (MS_seeds + MS_images - MS_rest) / SN, and at least that of seeds or images alone
-    variance = max(of_seeds, of_images, of_seeds + of_images - of_rest)
-    # Satterthwaite: nu = v^2 / (v_seeds^2 / (S - 1) + v_images^2 / (N - 1))
-    spread = of_seeds**2 / (num_seeds - 1) + of_images**2 / (num_images - 1)
-    return variance, variance**2 / spread if spread > 0 else math.inf
-
-
-def stretched(
-    seed_values: Float64[np.ndarray, " seeds"],
-    images_only: Float64[np.ndarray, " replicates"],
-    both: Float64[np.ndarray, " replicates"],
-    num_images: float,
-) -> Float64[np.ndarray, " replicates"]:
-    """Scale the replicates around the estimate to the corrected variance and the quantile of Student's t.
-
-    Args:
-        seed_values: as in `crossed_variance`.
-        images_only: as in `crossed_variance`.
-        both: as in `crossed_variance`.
-        num_images: as in `crossed_variance`.
-    """
-    spread = float(np.std(both))
-    if spread < TIE:
-        return both
-    variance, freedom = crossed_variance(seed_values, images_only, both, num_images)
-    tail = (1 + LEVEL) / 2
-    # t_nu(0.975) / z(0.975): the percentile interval of normal replicates becomes Student's t interval
-    student = 1.0 if math.isinf(freedom) else float(stats.t.ppf(tail, max(1.0, freedom)) / stats.norm.ppf(tail))
-    centre = float(seed_values.mean())
-    # m + (b - m) (t / z) sqrt(v) / std(b)
-    return centre + (both - centre) * (student * math.sqrt(variance) / spread)
-
-
-def estimate(
-    seed_values: Float64[np.ndarray, " seeds"],
-    images_only: Float64[np.ndarray, " replicates"],
-    both: Float64[np.ndarray, " replicates"],
-    num_images: float,
-) -> Estimate:
-    """Mean over seeds, percentile interval and p-value from the stretched replicates.
-
-    Source: Efron and Tibshirani 1993, chapter 13; Davison and Hinkley 1997, section 4.2, for the +1 of the p-value.
-
-    Args:
-        seed_values: as in `crossed_variance`.
-        images_only: as in `crossed_variance`.
-        both: as in `crossed_variance`.
-        num_images: as in `crossed_variance`.
-    """
-    replicates = stretched(seed_values, images_only, both, num_images)
-    low, high = np.percentile(replicates, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
-    # p = (1 + #{b <= 0}) / (1 + B)
-    p = float((1 + (replicates <= TIE).sum()) / (1 + len(replicates)))
-    return Estimate(value=float(seed_values.mean()), low=float(low), high=float(high), p=p)

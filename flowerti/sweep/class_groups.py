@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from flowerti.data.imbalance import SHOT_GROUPS, ShotGroup, shot_group
+from flowerti.sweep.intervals import ImagesBehind
 from flowerti.sweep.question import SweepQuestion
 
 ALL, WEAK, REST, FIRST_CLASS = range(4)
@@ -24,8 +25,8 @@ class ClassGroups:
     by_size: list[tuple[ShotGroup, list[int]]]
     weights: Float64[np.ndarray, "groups classes"]
     """Weight of each class in the mean of a group."""
-    num_images: list[float]
-    """Mean number of images per class of each group, for the small-sample correction."""
+    images: list[ImagesBehind]
+    """What each group's mean rests on."""
 
 
 def class_groups(question: SweepQuestion, true_ids: Int64[np.ndarray, " num"]) -> ClassGroups:
@@ -44,7 +45,17 @@ def class_groups(question: SweepQuestion, true_ids: Int64[np.ndarray, " num"]) -
         weak=weak,
         by_size=by_size,
         weights=np.array([np.isin(everyone, ids) / len(ids) for ids in members]),
-        num_images=[max(2.0, float(support[ids].mean())) for ids in members],
+        images=[_images_behind(support[ids]) for ids in members],
+    )
+
+
+def _images_behind(support: Int64[np.ndarray, " classes"]) -> ImagesBehind:
+    """What the mean over classes with these numbers of images rests on; classes without images cannot vary."""
+    present = support[support > 0]
+    return ImagesBehind(
+        per_class=max(2.0, float(support.mean())),
+        freedom=max(1.0, float((present - 1).sum())),
+        reach=float(np.sqrt((1.0 / present**2).sum())) / len(support),
     )
 
 

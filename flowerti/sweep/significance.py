@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from scipy import stats
 
-from flowerti.sweep.bootstrap import LEVEL
+from flowerti.sweep.intervals import LEVEL
 
 
 def holm_by(p_values: Sequence[float], families: Sequence[object]) -> list[float]:

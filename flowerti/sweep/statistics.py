@@ -1,7 +1,7 @@
 """Statistics of the sweep: F1 of every arm over weak classes and groups of classes with intervals, and contrasts.
 
 Gains are paired: all arms and seeds of a bootstrap replicate use the same resample, because they predicted the same
-images. Intervals are computed in `sweep.bootstrap` and interpreted in `recommendation`. This module works on
+images. Intervals are computed in `sweep.intervals` and interpreted in `recommendation`. This module works on
 predictions: it does not know how a trial is trained, nor about torch, Ray or files.
 """
 
@@ -14,8 +14,9 @@ from jaxtyping import Int64
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import SweepRow, Trial
 from flowerti.artifacts.sweep import SweepClassRow, SweepContrast, SweepGroupRow
-from flowerti.sweep.bootstrap import Estimate, Replicates, draw_resamples, estimate, resampled_f1
+from flowerti.sweep.bootstrap import Replicates, draw_resamples, resampled_f1
 from flowerti.sweep.class_groups import ALL, FIRST_CLASS, REST, WEAK, class_groups
+from flowerti.sweep.intervals import NOTHING, Estimate, estimate
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell
 from flowerti.sweep.significance import holm_by, wilson
@@ -74,14 +75,25 @@ class SweepAnalysis:
 
     def _estimate(self, group: int, arm: int, against: int | None = None) -> Estimate:
         """Mean F1 of a group under an arm, or F1(arm) - F1(against), replicate by replicate."""
-        r = self._replicates
+        if arm == against:
+            return NOTHING
+        r, images = self._replicates, self._groups.images[group]
         parts = [array[group, arm] for array in (r.seeds, r.images_only, r.both)]
+        level, lowest = float(parts[0].mean()), 0.0
         if against is not None:
-            others = (r.seeds, r.images_only, r.both)
-            parts = [part - array[group, against] for part, array in zip(parts, others, strict=True)]
-        found = estimate(parts[0], parts[1], parts[2], self._groups.num_images[group])
-        lowest = 0.0 if against is None else -1.0
+            others = [array[group, against] for array in (r.seeds, r.images_only, r.both)]
+            level, lowest = (level + float(others[0].mean())) / 2, -1.0
+            parts = [part - other for part, other in zip(parts, others, strict=True)]
+            images = replace(images, num_deciding=self._num_deciding(group, arm, against))
+        found = estimate(parts[0], parts[1], parts[2], level, images)
         return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
+
+    def _num_deciding(self, group: int, arm: int, against: int) -> int:
+        """Images whose true or guessed class is of the group and that two arms guess differently in half the seeds."""
+        guesses = self._grid.predictions[[arm, against]]
+        is_of_group = self._groups.weights[group] > 0
+        counts = is_of_group[self._true_ids] | is_of_group[guesses].any(axis=0)
+        return int((((guesses[0] != guesses[1]) & counts).mean(axis=0) >= 0.5).sum())
 
     def rows(self) -> list[SweepRow]:
         """One row for each arm and ratio: the baseline first, then the other arms at ratio 0, then by arm and ratio."""
@@ -123,7 +135,7 @@ class SweepAnalysis:
         arm, ratio = self._grid.cells[i]
         twin = repeating_arm(self.arms, arm)
         if twin is None or not self.has(Cell(twin, ratio)):
-            return Estimate(value=0.0, low=0.0, high=0.0, p=1.0)
+            return NOTHING
         return self._estimate(group, i, self._grid.cells.index(Cell(twin, ratio)))
 
     def _recall(self, arm: int, class_id: int) -> float:
@@ -134,11 +146,8 @@ class SweepAnalysis:
         """One row for each weak class, arm and ratio; p-values adjusted over the classes and ratios of an arm."""
         num_cells, num_weak = len(self._grid.cells), len(self._groups.weak)
         rows = [self._class_row(i, place) for i in range(num_cells) for place in range(num_weak)]
-        arms = [r.arm for r in rows]
-        adjusted = zip(
-            holm_by([r.gain_p for r in rows], arms), holm_by([r.content_holm_p for r in rows], arms), strict=True
-        )
-        return [replace(row, holm_p=p, content_holm_p=q) for row, (p, q) in zip(rows, adjusted, strict=True)]
+        adjusted = holm_by([r.gain_p for r in rows], [r.arm for r in rows])
+        return [replace(row, holm_p=p) for row, p in zip(rows, adjusted, strict=True)]
 
     def _class_row(self, i: int, place: int) -> SweepClassRow:
         class_id, group = self._groups.weak[place], FIRST_CLASS + place
@@ -163,7 +172,7 @@ class SweepAnalysis:
             gain_p=gain.p,
             holm_p=gain.p,
             content_gain=content.value,
-            content_holm_p=content.p,
+            content_gain_p=content.p,
         )
 
     def group_rows(self) -> list[SweepGroupRow]:

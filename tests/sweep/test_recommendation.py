@@ -15,8 +15,14 @@ from flowerti.tables.arms import ARMS, Arm, source_arms
 CONFIG = SweepConfig(num_bootstrap=100)
 
 
-def recommend(rows, config, arm="token", arms=EVERY_ARM):
-    return recommendation.recommend(rows, arms, config, arms[arm])
+def planned(rows, *more, arms=EVERY_ARM):
+    """The arms that have rows, and more that were planned and failed."""
+    names = dict.fromkeys([row.arm for row in rows] + list(more))
+    return Table("arm of this sweep", [arms[name] for name in names])
+
+
+def recommend(rows, config, arm="token", arms=None):
+    return recommendation.recommend(rows, arms or planned(rows), config, (arms or EVERY_ARM)[arm])
 
 
 def best_control(rows, config):
@@ -24,7 +30,7 @@ def best_control(rows, config):
 
 
 def recommend_classes(class_rows, rows, config):
-    return recommendation.recommend_classes(class_rows, rows, EVERY_ARM, config, EVERY_ARM["token"])
+    return recommendation.recommend_classes(class_rows, rows, planned(class_rows), config, EVERY_ARM["token"])
 
 
 def warn(ratio, contrasts):
@@ -130,6 +136,27 @@ def test_a_gain_that_repeated_real_images_may_reach_is_refused():
     assert best_control(rows, CONFIG) == "real", "it has a ratio, so nothing is put on top of it"
 
 
+def test_both_p_values_of_a_ratio_are_adjusted_over_the_ratios():
+    """Four ratios: a content gain at p 0.02 would do alone, and 4 x 0.02 = 0.08 does not."""
+    rows = [_beside_repeated(_made("token", r, 0.1, 0.001), 0.05, 0.02) for r in (0.5, 1.0, 2.0, 4.0)]
+    rows += [REAL, *(_made("repeated", r, 0.05, 0.2) for r in (0.5, 1.0, 2.0, 4.0))]
+    assert recommend(rows, CONFIG)[0] == 0.0
+    # one of them at 0.01: Holm's first step asks for 0.05 / 4
+    rows[1] = dataclasses.replace(rows[1], content_gain_p=0.012)
+    assert recommend(rows, CONFIG)[0] == 1.0
+
+
+def test_a_planned_control_that_failed_shows_nothing():
+    rows = [REAL, _made("token", 1.0, 0.2, 0.001)]
+    arms = planned(rows, "repeated")
+    ratio, sentence = recommend(rows, CONFIG, arms=arms)
+    assert ratio == 0.0
+    assert "no trial of arm repeated, its control, came to its end" in sentence
+    classes = [_class_row("azalea", 1.0, 0.2, 0.005)]
+    (found,) = recommendation.recommend_classes(classes, rows, arms, CONFIG, EVERY_ARM["token"])
+    assert found.ratio == 0.0
+
+
 def test_real_never_counts_as_a_rival_of_a_losing_arm():
     rows = [REAL, _made("token", 1.0, -0.1, 1.0), _made("balanced", 0.0, -0.05, 0.9)]
     ratio, sentence = recommend(rows, CONFIG)
@@ -168,19 +195,19 @@ PLUGIN_ARMS = Table(
 )
 def test_what_costs_less_than_learning_is_named_whatever_arm_it_is(arm: str, ratio: float, said: str):
     rows = [REAL, _made("token", 2.0, 0.1, 0.001), _made(arm, ratio, 0.2, 0.001)]
-    sentence = recommend(rows, CONFIG, arms=PLUGIN_ARMS)[1]
+    sentence = recommend(rows, CONFIG, arms=planned(rows, arms=PLUGIN_ARMS))[1]
     assert said in sentence
     assert bool(said) == ("does as well" in sentence)
 
 
 def test_the_rule_is_told_of_other_images_that_cost_more_than_a_name():
     rows = [REAL, *(_made(arm.name, 1.0, 0.1, 0.001) for arm in PLUGIN_ARMS if arm.source)]
-    told = recommendation.tell_of_others(rows, PLUGIN_ARMS, CONFIG)
+    told = recommendation.tell_of_others(rows, planned(rows, arms=PLUGIN_ARMS), CONFIG)
     assert [sentence.partition(": Use 1 ")[0] for sentence in told] == [
         "The same rule for the images of arm lora (token and adapter)",
         "The same rule for the images of arm half_lora (half)",
     ]
-    assert recommendation.tell_of_others(rows[:1], PLUGIN_ARMS, CONFIG) == [], "they were not run"
+    assert recommendation.tell_of_others(rows[:1], planned(rows, arms=PLUGIN_ARMS), CONFIG) == [], "they were not run"
 
 
 def test_an_arm_that_nobody_knows_is_refused():
@@ -229,7 +256,7 @@ def _class_row(name, ratio, gain, holm_p, split="validation"):
         gain=gain,
         gain_low=gain - 0.1,
         gain_high=gain + 0.1,
-        gain_p=holm_p / 2,
+        gain_p=holm_p / 5,
         holm_p=holm_p,
     )
 
@@ -249,7 +276,7 @@ def test_each_class_gets_its_own_ratio_or_none():
     harmful = [arms[0], _made("token", 2.0, 0.1, 0.01, rest_gain=-0.02), arms[2]]
     assert [c.ratio for c in recommend_classes(rows, harmful, CONFIG)] == [1.0, 0.0]
     repeated = [dataclasses.replace(_class_row("azalea", 2.0, 0.1, 0.01), arm="repeated")]
-    beaten = [dataclasses.replace(rows[0], content_holm_p=0.04), *rows[1:]]
+    beaten = [dataclasses.replace(rows[0], content_gain_p=0.008), *rows[1:]]
     assert [c.ratio for c in recommend_classes(beaten + repeated, arms, CONFIG)] == [1.0, 0.0]
     found = recommend_classes(rows + repeated, arms, CONFIG)
     assert [c.ratio for c in found] == [0.0, 0.0], "a larger gain than that of repeated images must not be by chance"

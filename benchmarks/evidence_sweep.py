@@ -1,0 +1,64 @@
+"""How often the sweep's rule is right and its intervals hold the truth, on sweeps whose truth is known.
+
+This module does not know how the worlds are drawn.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.simulated_sweeps import World, draw_trials, question_of
+from flowerti.config.experiment import SweepConfig
+from flowerti.sweep.recommendation import recommend, recommend_classes
+from flowerti.sweep.rounds import Cell, arms_of
+from flowerti.sweep.statistics import SweepAnalysis
+from flowerti.tables.arms import BASELINE, judged_arm
+
+CONFIG = SweepConfig(num_bootstrap=300)
+
+
+def false_recommendation(world: World, num_sweeps: int, seed: int) -> dict[str, Any]:
+    """The share of sweeps in which the rule recommends images; of a world with an effect, its power.
+
+    Returns:
+        "value", "low" and "high" (95 % interval of Clopper and Pearson), "num_found", "num_sweeps", and "of_class": the
+        share of sweeps in which it recommends some for a single class.
+    """
+    rng = np.random.default_rng(seed)
+    found = [_recommended(analysis_of(world, rng)) for _ in range(num_sweeps)]
+    whole, classes = (sum(one) for one in zip(*found, strict=True))
+    return rate(whole, num_sweeps) | {"of_class": classes / num_sweeps}
+
+
+def rate(num_found: int, num: int) -> dict[str, Any]:
+    """A share with its exact 95 % interval (Clopper and Pearson 1934)."""
+    interval = stats.binomtest(num_found, num).proportion_ci()
+    return {
+        "value": num_found / num,
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "num_found": num_found,
+        "num_sweeps": num,
+    }
+
+
+def analysis_of(world: World, rng: np.random.Generator) -> SweepAnalysis:
+    """The analysis of one drawn sweep."""
+    trials = draw_trials(world, "validation", rng)
+    return SweepAnalysis(trials, arms_of(world.cells), world.true_ids, question_of(world, CONFIG))
+
+
+def _recommended(analysis: SweepAnalysis) -> tuple[bool, bool]:
+    """Whether images are recommended for the weak classes together, and for one of them."""
+    rows, arm = analysis.rows(), judged_arm()
+    ratio, _ = recommend(rows, analysis.arms, CONFIG, arm)
+    classes = recommend_classes(analysis.class_rows(), rows, analysis.arms, CONFIG, arm)
+    return ratio > 0, any(one.ratio > 0 for one in classes)
+
+
+def coverage(world: World, truth: float, num_sweeps: int, seed: int) -> dict[str, Any]:
+    """The share of sweeps whose interval of the weak classes' gain at the first ratio holds the true gain."""
+    rng, cell = np.random.default_rng(seed), Cell(judged_arm(), world.ratios[0])
+    rows = [analysis_of(world, rng).contrast(cell, Cell(BASELINE, 0.0)) for _ in range(num_sweeps)]
+    return rate(sum(row.low <= truth <= row.high for row in rows), num_sweeps) | {"true_gain": truth}
