@@ -26,7 +26,7 @@ class BatchLoss:
         self._class_ids = torch.from_numpy(np.array(train.class_ids)).to(device)
         self._num_classes = train.num_classes
         self._label_smoothing = label_smoothing
-        self._log_counts = _log_counts(train).to(device) if treatment.balanced_softmax else None
+        self._log_counts = _log_counts(train, treatment.num_counted).to(device) if treatment.balanced_softmax else None
         # w_i / mean(w): the size of the loss, and so the rate, does not depend on the weights' unit
         self._weights = None if weights is None else torch.from_numpy(weights / weights.mean()).to(device)
         self._smoothing = None if smoothing is None else torch.from_numpy(np.array(smoothing)).to(device)
@@ -64,8 +64,8 @@ class BatchLoss:
         return (losses if self._weights is None else losses * self._weights[image_ids]).mean()
 
 
-def _log_counts(train: LabelledInputs) -> Float32[Tensor, " classes"]:
-    counts = np.bincount(train.class_ids, minlength=train.num_classes)
+def _log_counts(train: LabelledInputs, num_counted: int | None) -> Float32[Tensor, " classes"]:
+    counts = np.bincount(train.class_ids[:num_counted], minlength=train.num_classes)
     if counts.min() == 0:
         raise ValueError(f"class {counts.argmin()} has no training image: Balanced Softmax needs one of each class")
     return torch.from_numpy(np.log(counts).astype(np.float32))

@@ -67,6 +67,9 @@ class Treatment:
     balanced_softmax: bool = False
     """Add the log of the class counts to the logits in training (Ren et al. 2020, eq. 4). Counts are of images,
     whatever their weights; together with `balanced` it corrects twice."""
+    num_counted: int | None = None
+    """Count only the first `num_counted` images for Balanced Softmax: real ones, so that further images of a class do
+    not weaken its correction. None for all."""
     weights: Float32[np.ndarray, " num"] | None = None
     """Positive weight of each image's loss; only their ratios matter."""
     smoothing: Float32[np.ndarray, " num"] | None = None

@@ -18,7 +18,7 @@ from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.recommendation import best_control, recommend, recommend_classes, tell_of_others, warn
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, final_round, first_round, plan_trials, second_round
 from flowerti.sweep.statistics import SweepAnalysis
-from flowerti.tables.arms import BASELINE, Arm, judged_arm, stacked_name
+from flowerti.tables.arms import BASELINE, Arm, judged_arm, repeating_arm, stacked_name
 
 Train = Callable[[list[TrialPlan]], tuple[list[Trial], list[str]]]
 """Runs trials; returns those of complete arms, and one sentence per failure."""
@@ -37,12 +37,13 @@ def intent(question: SweepQuestion) -> SweepIntent:
     """The pre-registered plan, saved before the first trial."""
     config, cells = question.config, first_round(question.config, question.pools)
     names = list(dict.fromkeys(cell.arm.name for cell in cells))
-    if any(second_round(config, question.pools, cells, cell.arm) for cell in cells if cell.arm.is_control):
-        names.append(stacked_name("<best control>", judged_arm().source))
+    for control in (cell.arm for cell in cells if cell.arm.is_control):
+        on_top = second_round(config, question.pools, cells, control)
+        names += [stacked_name("<best control>", cell.arm.name.removeprefix(f"{control.name}+")) for cell in on_top]
     return SweepIntent(
         primary_contrast=primary_contrast(),
         num_trials_validation=len(cells) * config.num_seeds,
-        arms=names,
+        arms=list(dict.fromkeys(names)),
         ratios=sorted(config.ratios),
         num_seeds=config.num_seeds,
     )
@@ -149,5 +150,7 @@ def _contrasts(analysis: SweepAnalysis, decision: _Decision) -> list[SweepContra
     for cell in beside:
         control = cell.arm.control
         if control != BASELINE.name and control in analysis.arms and cell.arm.source:
-            found.append(analysis.contrast(cell, Cell(analysis.arms[control], 0.0)))
+            twin = repeating_arm(analysis.arms, cell.arm)
+            against = [Cell(analysis.arms[control], 0.0), *([Cell(twin, cell.ratio)] if twin else [])]
+            found += [analysis.contrast(cell, other) for other in against if analysis.has(other)]
     return found

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from flowerti.config.experiment import SweepConfig
 from flowerti.data.dataset import Split
 from flowerti.tables import Table
-from flowerti.tables.arms import ARMS, BASELINE, Arm, judged_arm, source_arms, stacked
+from flowerti.tables.arms import ARMS, BASELINE, Arm, judged_arm, repeated_on, source_arms, stacked
 from flowerti.tables.sources import SOURCES
 
 
@@ -69,14 +69,17 @@ def first_round(config: SweepConfig, pools: Mapping[str, int]) -> list[Cell]:
 
 
 def second_round(config: SweepConfig, pools: Mapping[str, int], first: Sequence[Cell], best_control: Arm) -> list[Cell]:
-    """The judged source on top of the best control, on validation; nothing where no control is better than real."""
+    """The judged source on top of the best control and what it must beat there: real images repeated under that control.
+
+    Nothing where no control is better than real. Plain repeated images are no match: a control such as Balanced Softmax
+    gains by itself, and loses some of it to any further images of a class, whatever they show.
+    """
     judged = judged_arm()
     if not config.on_best_control or best_control.name == BASELINE.name or not _has_images(judged, pools):
         return []
-    arm = stacked(best_control, SOURCES[judged.source])
-    if arm.name in arms_of(first):  # named in extra_arms
-        return []
-    return [Cell(arm, ratio) for ratio in _numbers(arm, config)]
+    arms = [stacked(best_control, SOURCES[judged.source]), repeated_on(best_control)]
+    new = [arm for arm in arms if arm.name not in arms_of(first)]  # others are named in extra_arms
+    return [Cell(arm, ratio) for arm in new for ratio in _numbers(arm, config)]
 
 
 def final_round(cells: Sequence[Cell], ratio: float) -> list[Cell]:

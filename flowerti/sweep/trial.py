@@ -81,6 +81,7 @@ def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
     return Treatment(
         balanced=arm.is_balanced,
         balanced_softmax=arm.has_balanced_softmax,
+        num_counted=images.num_real,
         weights=images.weights,
         smoothing=images.smoothing,
         num_drawn=images.num_real if arm.replaces else None,

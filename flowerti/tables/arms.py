@@ -151,6 +151,20 @@ def stacked(control: Arm, source: Source) -> Arm:
     )
 
 
+def repeated_on(control: Arm) -> Arm:
+    """The arm that repeats real images under the treatment of a control: what images on top of it must beat."""
+    twin = ARMS["repeated"]
+    return replace(
+        control,
+        name=stacked_name(control.name, twin.name),
+        label=f"{control.label} and {twin.label}",
+        repeats=twin.repeats,
+        level="ratio",
+        control=control.name,
+        is_standing=False,
+    )
+
+
 def source_arms() -> list[Arm]:
     """The arms of single sources, in the order of the table of sources.
 

@@ -26,6 +26,15 @@ def test_balanced_softmax_is_the_formula() -> None:
     assert float(loss(torch.from_numpy(logits), torch.from_numpy(image_ids))) == pytest.approx(expected, rel=1e-5)
 
 
+def test_images_beyond_the_counted_ones_do_not_weaken_balanced_softmax() -> None:
+    """Ten more images of the rare class in the training set, whose loss is corrected by its one real image."""
+    more = np.concatenate([LONG_TAIL, np.full(10, 3)])
+    logits, image_ids = torch.zeros(2, 4), torch.tensor([0, len(more) - 1])
+    treatment = Treatment(balanced_softmax=True, num_counted=len(LONG_TAIL))
+    found = BatchLoss(labelled(more), 0.0, treatment, torch.device("cpu"))(logits, image_ids)
+    assert float(found) == pytest.approx(-(np.log(60 / 74) + np.log(1 / 74)) / 2)
+
+
 def test_smoothing_and_weights_are_the_formula() -> None:
     logits = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     image_ids = np.array([0, 61, 73])

@@ -66,7 +66,11 @@ def test_token_images_are_put_on_top_of_the_best_control(helped: tuple[Sweep, Sw
     assert table.best_control == "balanced"
     arms = {(row.split, row.arm) for row in table.rows}
     assert {("validation", "balanced+token"), ("test", "balanced+token")} <= arms
-    assert any((c.arm, c.against_arm) == ("balanced+token", "balanced") for c in table.contrasts)
+    for against in ("balanced", "balanced+repeated"):
+        assert any((c.arm, c.against_arm) == ("balanced+token", against) for c in table.contrasts)
+    row = next(r for r in table.rows if r.arm == "balanced+token" and r.ratio == table.recommended_ratio)
+    twin = next(r for r in table.rows if r.arm == "balanced+repeated" and r.ratio == row.ratio)
+    assert row.content_gain == pytest.approx(row.weak_f1 - twin.weak_f1)
     without = dataclasses.replace(SWEEP, on_best_control=False)
     assert "balanced+token" not in {row.arm for row in Sweep(helped[0].pools, World(0)).table(without).rows}
 
@@ -82,7 +86,7 @@ def test_test_is_opened_once_and_last(helped: tuple[Sweep, SweepTable]):
     assert opened == [len(asked) - 2, len(asked) - 1]
     final = {(t.arm, t.ratio) for t in helped[0].trials if t.split == "test"}
     ratio = helped[1].recommended_ratio
-    with_ratio = ("token", "repeated", "shuffled_token", "balanced+token")
+    with_ratio = ("token", "repeated", "shuffled_token", "balanced+token", "balanced+repeated")
     assert final == {("real", 0), ("balanced", 0), *((arm, ratio) for arm in with_ratio)}
 
 

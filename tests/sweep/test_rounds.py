@@ -13,7 +13,7 @@ from flowerti.config.presets import demo
 from flowerti.sweep.protocol import intent, run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, count_trials, final_round, first_round, second_round
-from flowerti.tables.arms import ARMS, BASELINE, Arm
+from flowerti.tables.arms import ARMS, BASELINE, Arm, repeating_arm
 from flowerti.tables.sources import SOURCES
 
 CONFIG = SweepConfig(ratios=(2.0, 1.0), free_arms=("real", "balanced"), replace_probabilities=(0.5, 0.3))
@@ -83,15 +83,22 @@ def test_extra_arms_run_at_their_own_level_and_once():
 def test_the_second_round_is_on_top_of_the_best_control():
     first, pools = first_round(CONFIG, {"token": 2}), {"token": 2}
     found = second_round(CONFIG, pools, first, ARMS["balanced"])
-    assert [(arm.name, ratio) for arm, ratio in found] == [("balanced+token", 1.0), ("balanced+token", 2.0)]
-    kinds = {(cell.arm.source, cell.arm.control, cell.arm.is_balanced) for cell in found}
-    assert kinds == {("token", "balanced", True)}
+    assert [(arm.name, ratio) for arm, ratio in found] == [
+        ("balanced+token", 1.0),
+        ("balanced+token", 2.0),
+        ("balanced+repeated", 1.0),
+        ("balanced+repeated", 2.0),
+    ]
+    kinds = {(cell.arm.source, cell.arm.repeats, cell.arm.control, cell.arm.is_balanced) for cell in found}
+    assert kinds == {("token", "", "balanced", True), ("", "token", "balanced", True)}
+    assert repeating_arm(arms_of([*first, *found]), found[0].arm) == found[2].arm, "not the plain repeated images"
     assert second_round(CONFIG, pools, first, BASELINE) == []
     assert second_round(CONFIG, {"raw": 2}, first, ARMS["balanced"]) == []
     off = dataclasses.replace(CONFIG, on_best_control=False)
     assert second_round(off, pools, first, ARMS["balanced"]) == []
     named = dataclasses.replace(CONFIG, extra_arms=("balanced+token",))
-    assert second_round(named, pools, first_round(named, pools), ARMS["balanced"]) == [], "it was run already"
+    more = second_round(named, pools, first_round(named, pools), ARMS["balanced"])
+    assert {cell.arm.name for cell in more} == {"balanced+repeated"}, "the other was run already"
 
 
 def test_the_final_round():
@@ -148,7 +155,7 @@ def what_is_run(config: SweepConfig, pools: dict[str, int], helps: bool) -> list
     assert (table.best_control != BASELINE.name) == (helps and has_control(config))
     stated = {name.replace("<best control>", table.best_control) for name in intent(question).arms}
     run = {plan.arm.name for plan in training.plans}
-    assert run == stated - {"real+token"}, "nothing is put on top of real"
+    assert run == stated - {"real+token", "real+repeated"}, "nothing is put on top of real"
     return training.plans
 
 
@@ -188,7 +195,7 @@ POOLS = [
 def num_stacked(config: SweepConfig, pools: dict[str, int]) -> int:
     """Of the maximum those trials that need a control that is better than real: counted from the config alone."""
     is_stacked = config.on_best_control and pools.get("token", 0) > 0 and has_control(config)
-    return config.num_seeds * (len(config.ratios) + 1) if is_stacked else 0
+    return 2 * config.num_seeds * (len(config.ratios) + 1) if is_stacked else 0
 
 
 def has_control(config: SweepConfig) -> bool:
