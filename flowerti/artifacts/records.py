@@ -5,7 +5,7 @@ This module does not know how anything is computed, nor where a run directory li
 
 from dataclasses import dataclass, field
 
-from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.artifacts.sweep import Action, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.tables.arms import BASELINE, Arm
 
 
@@ -215,6 +215,8 @@ class SweepRow:
     weak_gain_p: float
     """One-sided p-value of "no gain"."""
     rest_gain: float
+    rest_gain_low: float = 0.0
+    """Lower end of its 95 % interval."""
     holm_p: float = 1.0
     """The same p-value, adjusted over the arm's ratios (Holm); of an arm without ratios not adjusted."""
     balanced_accuracy: float = 0.0
@@ -247,6 +249,8 @@ class SweepTable:
     groups: list[SweepGroupRow] = field(default_factory=list)
     arms: list[Arm] = field(default_factory=list)
     """Every arm that was run, in the order of the plan: what the names in the rows mean."""
+    action: Action | None = None
+    """What to do; None where the judged source has no images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

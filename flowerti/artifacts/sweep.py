@@ -4,6 +4,13 @@ This module does not know how anything is computed.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Answer = Literal["helps", "harms", "equivalent", "undecided"]
+"""Of a difference: its interval lies above 0, or below; it is shown to be smaller than a margin; or neither."""
+ActionKind = Literal["use_generated", "use_name", "use_control", "nothing_helped", "undecided"]
+"""What to do: train with generated images, with those of a plain prompt, or with a free control; nothing, because
+nothing gains more than a margin; nothing yet, because this run cannot tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +37,10 @@ class SweepClassRow:
     """One-sided p-value of "no gain"."""
     holm_p: float
     """The same, adjusted over all weak classes and ratios of the arm."""
+    answer: Answer
+    """Of the gain; undecided where the class has too few images for any other answer."""
+    detectable_effect: float
+    """As in `SweepContrast`, for the gain."""
     content_gain: float = 0.0
     """Mean paired difference of its F1 to the arm that shows real images again at the same ratio; 0 without one."""
     content_gain_p: float = 1.0
@@ -70,6 +81,9 @@ class SweepContrast:
     high: float
     p: float
     """One-sided p-value of "the first arm is not better"."""
+    answer: Answer
+    detectable_effect: float
+    """The smallest true difference that would be found in four of five runs like this one (one-sided test at 5 %)."""
     primary: bool = False
     """The one contrast that was stated before the run."""
 
@@ -81,6 +95,31 @@ class ClassRatio:
     class_name: str
     ratio: float
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Action:
+    """The best action: chosen on validation, with its gain over real images alone on test."""
+
+    kind: ActionKind
+    arm: str
+    """The arm to train with; where none is to be used, the judged one."""
+    ratio: float
+    """Its ratio; 0 for a control."""
+    reason: str
+    split: str
+    """Of the numbers below: test, or validation where the arm could not be run on test."""
+    before: float
+    """Weak F1 with real images alone."""
+    after: float
+    """Weak F1 under the arm."""
+    gain: float
+    low: float
+    high: float
+    detectable_effect: float
+    """As in `SweepContrast`."""
+    answer: Answer
+    """Whether the test split confirms it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

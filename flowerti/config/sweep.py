@@ -23,8 +23,10 @@ class SweepConfig:
     """Paired repetitions of every arm."""
     num_bootstrap: int = 2000
     """Resamples of seeds and images behind an interval."""
-    max_rest_drop: float = 0.01
-    """Mean F1 that the other classes may lose before a ratio is refused, in [0, 1]."""
+    max_rest_drop: float = 0.02
+    """Mean F1 that the other classes may lose, in [0, 1]: a ratio is refused unless they are shown to lose no more."""
+    equivalence_margin: float = 0.05
+    """Difference of mean F1 that does not matter, in (0, 1): an effect shown to be smaller is called equivalent."""
     max_concurrent_trials: int = 0
     """Trials at once; 0 lets the cluster's resources decide."""
     negative_control: bool = True
@@ -49,6 +51,7 @@ class SweepConfig:
         require(self.num_seeds >= 1, "sweep.num_seeds", "must be at least 1")
         require(self.num_bootstrap >= 100, "sweep.num_bootstrap", "must be at least 100")
         require(0 <= self.max_rest_drop <= 1, "sweep.max_rest_drop", "must lie in [0, 1]")
+        require(0 < self.equivalence_margin < 1, "sweep.equivalence_margin", "must lie in (0, 1)")
         shares = self.replace_probabilities
         require(all(0 < p <= 1 for p in shares), "sweep.replace_probabilities", "must lie in (0, 1]")
         require(len(set(shares)) == len(shares), "sweep.replace_probabilities", "names a probability twice")

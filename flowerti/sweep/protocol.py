@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from flowerti.artifacts.records import SweepRow, SweepTable, Trial
-from flowerti.artifacts.sweep import SweepContrast, SweepIntent
+from flowerti.artifacts.sweep import Action, SweepContrast, SweepIntent
 from flowerti.data.dataset import Split
+from flowerti.sweep.action import Choice, choose_action
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.recommendation import best_control, recommend, recommend_classes, tell_of_others, warn
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, final_round, first_round, plan_trials, second_round
@@ -60,6 +61,8 @@ class _Decision:
     shown: float
     """The ratio evaluated on test: the recommended one, or the one with the largest gain if none is recommended."""
     control: Arm
+    choice: Choice | None
+    """The best action; None without a trial of the judged arm."""
 
 
 def run_sweep(
@@ -95,12 +98,17 @@ def run_sweep(
 def _decide(question: SweepQuestion, validation: SweepAnalysis, control: Arm) -> _Decision:
     rows, judged = validation.rows(), judged_arm()
     ratio, recommendation = recommend(rows, validation.arms, question.config, judged)
+    shown = ratio or _largest_gain(rows, judged)
+    cell = Cell(judged, shown)
     return _Decision(
         rows=rows,
         ratio=ratio,
         recommendation=recommendation,
-        shown=ratio or _largest_gain(rows, judged),
+        shown=shown,
         control=control,
+        choice=choose_action(rows, validation.arms, question.config, cell, validation.contrast)
+        if validation.has(cell)
+        else None,
     )
 
 
@@ -133,6 +141,28 @@ def _table(
         classes=class_rows + test.class_rows(),
         groups=validation.group_rows() + test.group_rows(),
         arms=list(arms),
+        action=_action(decision.choice, validation, test) if decision.choice else None,
+    )
+
+
+def _action(choice: Choice, validation: SweepAnalysis, test: SweepAnalysis) -> Action:
+    """What was chosen on validation, with its numbers on test; on validation where its trials on test failed."""
+    analysis = test if test.has(choice.cell) else validation
+    contrast = analysis.contrast(choice.cell, Cell(BASELINE, 0.0))
+    weak_f1 = {(row.arm, row.ratio): row.weak_f1 for row in analysis.rows()}
+    return Action(
+        kind=choice.kind,
+        arm=choice.cell.arm.name,
+        ratio=choice.cell.ratio,
+        reason=choice.reason,
+        split=analysis.split,
+        before=weak_f1[BASELINE.name, 0.0],
+        after=weak_f1[choice.cell.arm.name, choice.cell.ratio],
+        gain=contrast.difference,
+        low=contrast.low,
+        high=contrast.high,
+        detectable_effect=contrast.detectable_effect,
+        answer=contrast.answer,
     )
 
 

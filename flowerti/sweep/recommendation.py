@@ -68,12 +68,12 @@ def recommend(
     """Choose how many synthetic images to use, as a multiple of a weak class's real ones.
 
     A ratio qualifies where its p-value, adjusted over the arm's ratios (Holm), is below 0.05, and the other classes
-    lose no more than `config.max_rest_drop`. The p-value of a ratio is the larger of two: of a gain over real images,
-    and of a gain over oversampling the real images by the same ratio, because the larger share of the class alone,
-    which any image provides, even a wrong one, may raise its F1. Both are adjusted together: adjusting the first alone
-    recommended images without content in 14 % of simulated sweeps. A planned arm of repeated images whose trials are
-    missing qualifies no ratio. Of the qualifying ratios, the one with the largest mean gain of weak F1 is chosen; if
-    none qualifies, ratio 0.
+    are shown to lose no more than `config.max_rest_drop` (the lower end of their 95 % interval). The p-value of a ratio
+    is the larger of two: of a gain over real images, and of a gain over oversampling the real images by the same ratio,
+    because the larger share of the class alone, which any image provides, even a wrong one, may raise its F1. Both are
+    adjusted together: adjusting the first alone recommended images without content in 14 % of simulated sweeps. A
+    planned arm of repeated images whose trials are missing qualifies no ratio. Of the qualifying ratios, the one with
+    the largest mean gain of weak F1 is chosen; if none qualifies, ratio 0.
 
     Source: Holm 1979 (Scand. J. Statist. 6); Berger 1982 (Technometrics 24) for the larger of two p-values.
 
@@ -108,7 +108,7 @@ def _judge(validation_rows: Sequence[SweepRow], arms: Table[Arm], config: SweepC
     both = [max(row.weak_gain_p, row.content_gain_p) if is_asked else row.weak_gain_p for row in rows]
     of_rule = holm_by(both, [arm.name] * len(rows))
     significant = [i for i, p in enumerate(adjusted) if p < SIGNIFICANCE and rows[i].weak_gain > 0]
-    harmless = [i for i in significant if rows[i].rest_gain >= -config.max_rest_drop]
+    harmless = [i for i in significant if rows[i].rest_gain_low >= -config.max_rest_drop]
     kept = [i for i in harmless if of_rule[i] < SIGNIFICANCE]
     return _Judged(rows=rows, adjusted=adjusted, significant=significant, harmless=harmless, kept=kept)
 
@@ -127,7 +127,8 @@ def _refusal(judged: _Judged, config: SweepConfig, missing_twin: str) -> str:
         beyond = f"not beyond what repeating the real images as often does ({best.content_gain:+.3f})"
         return f"ratio {best.ratio:g} gains, but {beyond}"
     if judged.significant:
-        return f"ratio {best.ratio:g} gains, but the others lose more than {config.max_rest_drop:g}"
+        lost = f"that the others lose no more than {config.max_rest_drop:g} (down to {best.rest_gain_low:+.3f})"
+        return f"ratio {best.ratio:g} gains, but it is not shown {lost}"
     return f"no ratio gains beyond chance, the best being {best.ratio:g}"
 
 
@@ -156,7 +157,7 @@ def recommend_classes(
     """
     _check_validation(validation_rows)
     _check_validation(sweep_rows)
-    harmless = {r.ratio for r in sweep_rows if r.arm == arm.name and r.rest_gain >= -config.max_rest_drop}
+    harmless = {r.ratio for r in sweep_rows if r.arm == arm.name and r.rest_gain_low >= -config.max_rest_drop}
     own = [row for row in validation_rows if row.arm == arm.name]
     is_asked = repeating_arm(arms, arm) is not None
     both = [max(row.gain_p, row.content_gain_p) if is_asked else row.gain_p for row in own]
@@ -180,7 +181,7 @@ def _class_ratio(judged: list[tuple[SweepClassRow, float]], harmless: set[float]
         return ClassRatio(class_name=best.class_name, ratio=best.ratio, reason=facts)
     problem = "no ratio gains beyond chance; the best"
     if significant:
-        problem = "the other classes lose too much, or it is not shown to beat repeated real images"
+        problem = "the other classes may lose too much, or it is not shown to beat repeated real images"
     return ClassRatio(class_name=best.class_name, ratio=0.0, reason=f"{problem}: {facts}")
 
 

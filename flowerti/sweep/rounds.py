@@ -69,7 +69,7 @@ def first_round(config: SweepConfig, pools: Mapping[str, int]) -> list[Cell]:
 
 
 def second_round(config: SweepConfig, pools: Mapping[str, int], first: Sequence[Cell], best_control: Arm) -> list[Cell]:
-    """The judged source on top of the best control and what it must beat there: real images repeated under that control.
+    """The judged source on top of the best control, and what it must beat there: real images repeated on top of it.
 
     Nothing where no control is better than real. Plain repeated images are no match: a control such as Balanced Softmax
     gains by itself, and loses some of it to any further images of a class, whatever they show.

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import SweepRow, Trial
 from flowerti.artifacts.sweep import SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.sweep.answers import answer_of, detectable_effect
 from flowerti.sweep.bootstrap import Replicates, draw_resamples, resampled_f1
 from flowerti.sweep.class_groups import ALL, FIRST_CLASS, REST, WEAK, class_groups
 from flowerti.sweep.intervals import NOTHING, Estimate, estimate
@@ -52,6 +53,7 @@ class SweepAnalysis:
         self.arms = arms
         """Definitions of the arms."""
         self._names, self._true_ids = question.class_names, true_ids
+        self._margin = question.config.equivalence_margin
         self._grid = grid_of(trials, arms, len(true_ids), len(question.class_names))
         self._groups = class_groups(question, true_ids)
         rng = np.random.default_rng(seed_for(question.run_seed, "", f"bootstrap/{self._grid.split}", 0))
@@ -123,6 +125,7 @@ class SweepAnalysis:
             weak_gain_high=gain.high,
             weak_gain_p=gain.p,
             rest_gain=rest_gain.value,
+            rest_gain_low=rest_gain.low,
             content_gain=content.value,
             content_gain_low=content.low,
             content_gain_high=content.high,
@@ -171,6 +174,8 @@ class SweepAnalysis:
             gain_high=gain.high,
             gain_p=gain.p,
             holm_p=gain.p,
+            answer=answer_of(gain, self._margin),
+            detectable_effect=detectable_effect(gain.error),
             content_gain=content.value,
             content_gain_p=content.p,
         )
@@ -219,5 +224,7 @@ class SweepAnalysis:
             low=found.low,
             high=found.high,
             p=found.p,
+            answer=answer_of(found, self._margin),
+            detectable_effect=detectable_effect(found.error),
             primary=primary,
         )
