@@ -1,4 +1,4 @@
-"""Append-only logs: what is written is read in order, and whatever was done to a file afterwards is told in one line."""
+"""Append-only logs: what is written is read in order, and whatever is done to a file afterwards is told."""
 
 import hashlib
 import json
