@@ -1,4 +1,4 @@
-"""Numbers as the page writes them: fixed decimals, signs, p-values, durations, counts; a dash for what was not measured."""
+"""Numbers as the page writes them: decimals, signs, p-values, durations, counts; a dash where nothing was measured."""
 
 import math
 from collections.abc import Sequence
