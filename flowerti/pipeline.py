@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.locked_protocol import count_openings, read_protocol
 from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
@@ -120,6 +121,8 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
             sets=drawn.sets,
             scores=scores,
             sweep=table,
+            test_openings=count_openings(study.run),
+            plan_changes=read_protocol(study.run).plan_changes,
             arm_costs=(study.run.load(layout.SWEEP_COSTS, SweepCosts) or SweepCosts(arms=[])).arms,
             timings=clock.timings(),
             versions=versions(),

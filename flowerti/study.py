@@ -12,6 +12,7 @@ from typing import Any
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import num_synthetic
+from flowerti.artifacts.locked_protocol import require_intent
 from flowerti.artifacts.records import Census, SplitLists
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config, write_config
@@ -20,7 +21,7 @@ from flowerti.config.techniques import techniques_for
 from flowerti.data.access import list_records
 from flowerti.data.census import census_key, split_lists, take_census
 from flowerti.data.class_names import alternative_names, latin_names
-from flowerti.data.dataset import Dataset, check_class_name, without
+from flowerti.data.dataset import Dataset, Record, Split, check_class_name, without
 from flowerti.data.imbalance import imbalanced
 
 _MIN_FREE_BYTES = 500_000_000
@@ -41,6 +42,16 @@ class Study:
     base_sha256: str
     alternative_names: dict[str, str]
     latin_names: dict[str, str]
+
+    def records_of(self, split: Split, class_name: str | None = None) -> list[Record]:
+        """The records of a split, of one class or of all: the one way in which stages come by images and labels.
+
+        Raises:
+            ValueError: it is the test split, and the sweep has not written its plan; or as `require_intent`.
+        """
+        if split == "test":
+            require_intent(self.run)
+        return self.dataset.of(split, class_name)
 
 
 def prepare(experiment: Experiment, run: RunDirectory) -> Study:

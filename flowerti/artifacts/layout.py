@@ -12,7 +12,8 @@ CLASSIFIER_REPORT = "classifier/report.json"
 CLASSIFIER_NOTES = "classifier/train"
 """Ray Train's internal files on a shared store."""
 SELECTION = "selection.json"
-SWEEP_INTENT = "sweep/intent.json"
+SWEEP_INTENTS = "sweep/intent"
+"""The log of plans; append-only."""
 SWEEP_TABLE = "sweep/table.json"
 SWEEP_COSTS = "sweep/costs.json"
 SWEEP_NOTES = "sweep/tune"
@@ -25,6 +26,8 @@ CONCEPTS = "concepts"
 FEATURES = "features"
 FIGURES = "figures"
 SYNTHETIC = "synthetic"
+TEST_OPENINGS = "test_openings"
+"""The log of openings of the test split; append-only."""
 TRIALS = "sweep/trials"
 
 
@@ -66,6 +69,11 @@ def scores(reference: str) -> str:
 def trial(name: str) -> str:
     """A finished trial of the sweep."""
     return f"{TRIALS}/{name}.json"
+
+
+def log_entry(folder: str, sequence: int, sha256: str) -> str:
+    """An entry of an append-only log."""
+    return f"{folder}/{sequence:04d}.{sha256[:16]}.json"
 
 
 def timing(stage: str) -> str:

@@ -3,8 +3,8 @@
 This module does not know how anything is computed.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Answer = Literal["helps", "harms", "equivalent", "undecided"]
 """Of a difference: its interval lies above 0, or below; it is shown to be smaller than a margin; or neither."""
@@ -147,10 +147,28 @@ class SweepCosts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepIntent:
-    """What was stated before the first trial."""
+    """The plan: everything that the sweep's answer depends on, stated before its first trial."""
 
     primary_contrast: str
-    num_trials_validation: int
     arms: list[str]
     ratios: list[float]
     num_seeds: int
+    run_seed: int
+    weak_classes: list[str]
+    rule: str
+    """What the rule of the recommendation is called."""
+    alpha: float
+    """Error rate that the rule allows, in (0, 1)."""
+    max_rest_drop: float
+    num_trials_validation: int
+    """Of the first round."""
+    settings: dict[str, Any]
+    """All other settings of the sweep that a number depends on."""
+    classifier: dict[str, Any] = field(default_factory=dict)
+    """Settings of the classifier."""
+    data_fingerprint: str = ""
+    base_sha256: str = ""
+    images_sha256: str = ""
+    """Over the keys and curation weights of all sets of synthetic images."""
+    version: str = ""
+    """Of this package."""

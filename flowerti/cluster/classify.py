@@ -50,7 +50,7 @@ def classify(study: Study, progress: Progress) -> ClassifierReport:
     if report is None:
         connect(experiment.cluster)
         progress.did_work()
-        num_images, num_classes = len(study.dataset.of("train")), len(study.dataset.class_names)
+        num_images, num_classes = len(study.records_of("train")), len(study.dataset.class_names)
         progress.info(f"training on {num_images} images of {num_classes} classes")
         _train(_training_of(study, key), experiment.cluster)
         report = study.run.load(layout.CLASSIFIER_REPORT, ClassifierReport, key)
@@ -169,4 +169,4 @@ def inputs_of(study: Study, splits: list[Split]) -> list[ClassifierInput]:
 
 def class_ids(study: Study, split: Split) -> Int64[np.ndarray, " num"]:
     """True class ids of a split, in the order of the data set."""
-    return np.array([record.class_id for record in study.dataset.of(split)], dtype=np.int64)
+    return np.array([record.class_id for record in study.records_of(split)], dtype=np.int64)

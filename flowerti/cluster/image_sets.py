@@ -50,7 +50,7 @@ def real_set(study: Study, split: Split, views: str = "plain") -> FeatureSet:
     """The real images of a split, in the order of the data set."""
     return FeatureSet(
         name=f"real.{split}.{views}",
-        addresses=[record.address for record in study.dataset.of(split)],
+        addresses=[record.address for record in study.records_of(split)],
         content_key=f"{study.census.fingerprint}/{split}",
         views=views,
         num_views=study.experiment.classifier.num_views if views == "augmented" else 1,

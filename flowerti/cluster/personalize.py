@@ -76,7 +76,7 @@ def plan_task(study: Study, technique: Technique, class_name: str, needed: Seque
     return LearningTask(
         technique=technique.name,
         class_name=class_name,
-        addresses=tuple(record.address for record in study.dataset.of("train", class_name)),
+        addresses=tuple(record.address for record in study.records_of("train", class_name)),
         image_size_px=experiment.data.image_size_px,
         run_seed=experiment.seed,
         key=key_for(technique, experiment.techniques[technique.name], experiment.base, material),

@@ -12,6 +12,7 @@ import ray
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.locked_protocol import open_test
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.scores import Extractor, Scores
 from flowerti.cluster.features import THUMBNAILS, BackboneChoice, compute_features
@@ -43,6 +44,8 @@ def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progre
     )
     file = layout.scores(reference)
     scores = study.run.load(file, Scores, key)
+    if reference == "test" and sets:
+        open_test(study.run, file, key, study.census.fingerprint, is_made=scores is not None)
     if scores is None:
         progress.did_work()
         progress.info(f"comparing {len(sets)} synthetic sets with real {reference} images")
@@ -117,9 +120,9 @@ def _gather(study: Study, sets: list[ImageSet], reference: Split, backbone: Back
         reference=reference,
         class_names=study.dataset.class_names,
         train=found[train.name],
-        train_records=tuple(study.dataset.of("train")),
+        train_records=tuple(study.records_of("train")),
         held_out=found[held_out.name],
-        held_out_records=tuple(study.dataset.of(reference)),
+        held_out_records=tuple(study.records_of(reference)),
         synthetic={key: found[s.name] for key, s in synthetic.items()},
         addresses={key: s.addresses for key, s in synthetic.items()},
         text_prompt=experiment.sampling.prompt if backbone.name == "clip" else "",
@@ -132,7 +135,7 @@ def _every_split(study: Study, reference: Split) -> list[tuple[StoredFeatures, t
     splits: list[Split] = [split for split in SPLITS if split != "test" or reference == "test"]
     wanted = [real_set(study, split) for split in splits]
     found = compute_features(wanted, THUMBNAILS, "", study.run, study.experiment.cluster)
-    return [(found[s.name], tuple(study.dataset.of(split))) for s, split in zip(wanted, splits, strict=True)]
+    return [(found[s.name], tuple(study.records_of(split))) for s, split in zip(wanted, splits, strict=True)]
 
 
 def _ask(study: Study, question: Callable[..., Any], *inputs: Any) -> ray.ObjectRef:

@@ -1,17 +1,21 @@
 """The sweep stage: runs the protocol, reusing finished trials and training those that are missing.
 
 A finished trial is a file in the run directory under a key of all its inputs, so an interrupted sweep repeats none.
-Trials predict the validation split; once the ratio is chosen, a few final trials predict the test split.
+Trials predict the validation split; once the ratio is chosen, a few final trials predict the test split. The plan is
+written down before the first trial, and the opening of the test split before the first final one.
 `trial_arrays` provides the arrays of trials, `trials` runs them.
 """
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
+from flowerti import __version__
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.locked_protocol import open_test, state_intent
 from flowerti.artifacts.records import ImageSet, Selection, SweepTable, Timing, Trial
 from flowerti.artifacts.sweep import SweepCosts, SweepIntent
 from flowerti.cluster.classify import class_ids
@@ -32,11 +36,11 @@ from flowerti.tables.arms import BASELINE
 
 def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Progress) -> SweepTable:
     """Run all arms on validation, choose the ratio there, and confirm it once on test; see `sweep.protocol`."""
-    question = _question(study, selection, sets)
-    stated = intent(question)
-    if study.run.load(layout.SWEEP_INTENT, SweepIntent, key_of(stated)) is None:
-        study.run.save(layout.SWEEP_INTENT, stated, key_of(stated))
-    trainer = _Trainer(study=study, pools=read_pools(study, sets), progress=progress)
+    question, pools = _question(study, selection, sets), read_pools(study, sets)
+    changed = state_intent(study.run, _plan(study, question, pools))
+    if changed:
+        progress.info(f"the plan differs from the one that was written down before: {', '.join(changed)}")
+    trainer = _Trainer(study=study, pools=pools, progress=progress)
     table = run_sweep(question, lambda split: class_ids(study, split), trainer.train)
     study.run.save(layout.SWEEP_TABLE, table, key_of(table))
     arms = Table("arm of this sweep", table.arms)
@@ -54,6 +58,18 @@ def _question(study: Study, selection: Selection, sets: list[ImageSet]) -> Sweep
         num_train=np.bincount(class_ids(study, "train"), minlength=len(names)).tolist(),
         pools=Counter(s.source for s in sets),
         run_seed=study.experiment.seed,
+    )
+
+
+def _plan(study: Study, question: SweepQuestion, pools: list[WeightedPool]) -> SweepIntent:
+    """The question's plan, with what identifies the data, the images and the classifier of this run."""
+    return dataclasses.replace(
+        intent(question),
+        classifier=dataclasses.asdict(study.experiment.classifier),
+        data_fingerprint=study.census.fingerprint,
+        base_sha256=study.base_sha256,
+        images_sha256=key_of([pool.key for pool in pools]),
+        version=__version__,
     )
 
 
@@ -80,6 +96,9 @@ class _Trainer:
         keyed = [TrialToRun(plan=plan, key=self._key(plan)) for plan in plans]
         missing = [one for one in keyed if self._load(one) is None]
         failures: list[str] = []
+        if any(plan.split == "test" for plan in plans):
+            key, fingerprint = key_of(sorted(one.key for one in keyed)), self.study.census.fingerprint
+            open_test(self.study.run, layout.TRIALS, key, fingerprint, is_made=not missing)
         if missing:
             self.progress.did_work()
             self.progress.info(f"{len(missing)} trials on {missing[0].plan.split}")

@@ -41,19 +41,23 @@ def against_halves(
     real: Float[np.ndarray, "num_real dim"],
     synthetic: Float[np.ndarray, "num_synthetic _dim"],
     num_splits: int,
-    rng: np.random.Generator,
+    halves_rng: np.random.Generator,
+    chosen_rng: np.random.Generator,
     distance: Callable[[np.ndarray, np.ndarray], float],
 ) -> tuple[float, float, int]:
     """Mean distance of synthetic images, and of real ones, to random halves of the real images, at one size.
 
     A biased distance can be compared with its floor only at the same number of images on all sides; so each split
-    takes as many synthetic images as a half has real ones, or fewer of all where there are fewer synthetic ones.
+    takes as many synthetic images as a half has real ones, or fewer of all where there are fewer synthetic ones. The
+    halves depend on `halves_rng` and the real images alone, so that sets of one size that are given generators of one
+    state have the same floor.
 
     Args:
         real: features of the real images, any float dtype, at least 4.
         synthetic: features of the synthetic images, of the same width, at least 2.
         num_splits: splits to average over, at least 1.
-        rng: source of the splits.
+        halves_rng: source of the splits.
+        chosen_rng: source of the choice of synthetic images.
         distance: a function of two sets of features.
 
     Returns:
@@ -67,7 +71,7 @@ def against_halves(
         raise ValueError(f"{len(real)} real and {len(synthetic)} synthetic images: at least 4 and 2 are needed")
     values, floors = [], []
     for _ in range(num_splits):
-        order, chosen = rng.permutation(len(real)), rng.permutation(len(synthetic))[:size]
+        order, chosen = halves_rng.permutation(len(real)), chosen_rng.permutation(len(synthetic))[:size]
         half = real[order[:size]]
         values.append(distance(half, synthetic[chosen]))
         floors.append(distance(half, real[order[size : 2 * size]]))

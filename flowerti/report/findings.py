@@ -5,6 +5,7 @@ This module knows nothing about what a report says or looks like.
 
 from dataclasses import dataclass
 
+from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import (
     Census,
     ClassifierReport,
@@ -38,5 +39,8 @@ class Findings:
     sweep: SweepTable
     arm_costs: list[ArmCost]
     """Of each row of the sweep."""
+    test_openings: TestOpenings
+    plan_changes: list[PlanChange]
+    """Plans of the sweep after the first."""
     timings: list[Timing]
     versions: dict[str, str]

@@ -1,4 +1,4 @@
-"""Numbers as the page writes them: fixed decimals, signs, p-values, durations; a dash where nothing was measured."""
+"""Numbers as the page writes them: decimals, signs, p-values, durations, counts; a dash where nothing was measured."""
 
 import math
 from collections.abc import Sequence
@@ -38,6 +38,11 @@ def duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def times(num: int) -> str:
+    """How often something happened, in words."""
+    return {0: "never", 1: "once", 2: "twice"}.get(num, f"{num} times")
 
 
 def decimals(values: Sequence[float | None], num_digits: int = 3) -> int:

@@ -17,6 +17,8 @@ from flowerti.report import formats, names, score_tables
 
 _MAX_STRIPS = 24
 """Strips of images on the page, of classes and again of copies; the others are left to the folder of figures."""
+_MAX_CHANGES = 3
+"""Changes of the plan on the first screen, the last ones; the summary holds all."""
 _MAX_ROWS = 20
 """Pairs in a list of copies or near duplicates on the page; the summary holds all."""
 
@@ -95,8 +97,10 @@ def _template() -> jinja2.Template:
     )
     environment.globals.update(
         verdicts=names.VERDICT_NAMES,
+        times=formats.times,
         max_strips=_MAX_STRIPS,
         max_rows=_MAX_ROWS,
+        max_changes=_MAX_CHANGES,
         max_drawn_sets=score_tables.MAX_DRAWN_SETS,
     )
     return environment.get_template("report.html.j2")

@@ -56,7 +56,7 @@ def shown_images(study: Study, selection: Selection, sets: list[ImageSet]) -> di
         name = selected.class_name
         shown[name] = {}
         if study.experiment.data.show_images:
-            records = study.dataset.of("validation", name)[:_NUM_SHOWN]
+            records = study.records_of("validation", name)[:_NUM_SHOWN]
             shown[name][REAL] = read_images([record.address for record in records], size_px)
         for images in sets:
             if images.class_name == name:
@@ -73,7 +73,7 @@ def images_of_copies(study: Study, scores: Scores) -> dict[str, np.ndarray]:
     pairs = [pair for check in scores.copies for pair in shown_pairs(check)]
     found = {pair.image: read_synthetic(study.run, pair.image, size_px) for pair in pairs}
     if study.experiment.data.show_images:
-        addresses = {record.id: record.address for record in study.dataset.of("train")}
+        addresses = {record.id: record.address for record in study.records_of("train")}
         found |= {pair.train_id: read_image(addresses[pair.train_id], size_px) for pair in pairs}
     return found
 

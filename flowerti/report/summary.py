@@ -68,6 +68,8 @@ def _record(found: Findings) -> Summary:
         recommended_ratio=sweep.recommended_ratio,
         recommendation=sweep.recommendation,
         primary_contrast=_primary_contrast(sweep),
+        test_openings=found.test_openings,
+        plan_changes=found.plan_changes,
         selected=found.selection.selected,
         by_evidence=found.selection.by_evidence,
         **_named(found),

@@ -7,6 +7,7 @@ This module computes nothing.
 from dataclasses import dataclass
 from typing import Any
 
+from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import (
     ConceptNeighbour,
     ImageSet,
@@ -210,6 +211,9 @@ class Summary:
     recommendation: str
     """The reason in one sentence."""
     primary_contrast: str
+    test_openings: TestOpenings
+    plan_changes: list[PlanChange]
+    """Each time that the sweep's plan differed from the one written down before, in order."""
     selected: list[SelectedClass]
     """The weak classes, chosen on validation."""
     by_evidence: list[SelectedClass]

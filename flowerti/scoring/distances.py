@@ -166,10 +166,10 @@ def _listed(words: list[str]) -> str:
 
 
 def _at_halves(scored: _Scored, metric: Metric, source: str) -> _Measured:
-    """At the size of the floor, on the floor's own halves."""
+    """At the size of the floor, on the floor's own halves, which are the same for every source and metric."""
     real, synthetic = scored.whole.real, scored.whole.synthetic[source]
-    splits, rng = scored.config.num_floor_splits, scored.rng(f"halves/{source}")
-    value, at_floor, size = against_halves(real, synthetic, splits, rng, scored.function(metric))
+    splits, rngs = scored.config.num_floor_splits, (scored.rng("halves"), scored.rng(f"halves/{source}"))
+    value, at_floor, size = against_halves(real, synthetic, splits, *rngs, scored.function(metric))
     return _Measured(value=value, floor=at_floor, floor_num_images=size, num_real=size, num_synthetic=size)
 
 

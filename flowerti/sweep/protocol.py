@@ -5,6 +5,7 @@ final trials on test. Training is passed in as a function, so that the protocol 
 module does not know about Ray, files, or how a trial is trained.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +17,24 @@ from flowerti.artifacts.sweep import Action, SweepContrast, SweepIntent
 from flowerti.data.dataset import Split
 from flowerti.sweep.action import Choice, choose_action
 from flowerti.sweep.question import SweepQuestion
-from flowerti.sweep.recommendation import best_control, recommend, recommend_classes, tell_of_others, warn
+from flowerti.sweep.recommendation import (
+    SIGNIFICANCE,
+    best_control,
+    recommend,
+    recommend_classes,
+    tell_of_others,
+    warn,
+)
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, final_round, first_round, plan_trials, second_round
 from flowerti.sweep.statistics import SweepAnalysis
 from flowerti.tables.arms import BASELINE, Arm, judged_arm, repeating_arm, stacked_name
 
 Train = Callable[[list[TrialPlan]], tuple[list[Trial], list[str]]]
 """Runs trials; returns those of complete arms, and one sentence per failure."""
+RULE = "Holm over ratios of the larger p of gain and content, and a loss of the rest shown to be small"
+"""Name of what `recommendation.recommend` does; changed with it, so that a run begun under another rule tells so."""
+_NOT_IN_SETTINGS = ("ratios", "num_seeds", "max_rest_drop", "max_concurrent_trials")
+"""Settings with a field of their own in the plan, and one that no number depends on."""
 
 
 def primary_contrast() -> str:
@@ -35,7 +47,7 @@ def primary_contrast() -> str:
 
 
 def intent(question: SweepQuestion) -> SweepIntent:
-    """The pre-registered plan, saved before the first trial."""
+    """The plan as far as the question tells it; who runs the sweep adds what identifies data, images and classifier."""
     config, cells = question.config, first_round(question.config, question.pools)
     names = list(dict.fromkeys(cell.arm.name for cell in cells))
     for control in (cell.arm for cell in cells if cell.arm.is_control):
@@ -43,10 +55,16 @@ def intent(question: SweepQuestion) -> SweepIntent:
         names += [stacked_name("<best control>", cell.arm.name.removeprefix(f"{control.name}+")) for cell in on_top]
     return SweepIntent(
         primary_contrast=primary_contrast(),
-        num_trials_validation=len(cells) * config.num_seeds,
         arms=list(dict.fromkeys(names)),
         ratios=sorted(config.ratios),
         num_seeds=config.num_seeds,
+        run_seed=question.run_seed,
+        weak_classes=[question.class_names[class_id] for class_id in question.weak_ids],
+        rule=RULE,
+        alpha=SIGNIFICANCE,
+        max_rest_drop=config.max_rest_drop,
+        num_trials_validation=len(cells) * config.num_seeds,
+        settings={name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_IN_SETTINGS},
     )
 
 

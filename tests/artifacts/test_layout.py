@@ -28,6 +28,7 @@ def test_every_name_is_accepted_by_a_run_directory_and_unique(tmp_path: Path):
     run = RunDirectory(str(tmp_path))
     names = list(itertools.chain.from_iterable(names_of(name) for name in CLASSES))
     names += [layout.scores("test"), layout.timing("sample"), layout.trial("test.real.0.0"), layout.figure("a.png")]
+    names += [layout.log_entry(layout.TEST_OPENINGS, number, "ab" * 32) for number in (1, 10000)]
     names += [value for key, value in vars(layout).items() if key.isupper()]
     assert len(set(names)) == len(names)
     for name in names:
@@ -37,7 +38,7 @@ def test_every_name_is_accepted_by_a_run_directory_and_unique(tmp_path: Path):
 def test_no_other_module_spells_a_path_of_the_run_directory():
     """Every JSON artifact and folder is named in `layout` alone."""
     known = {value for key, value in vars(layout).items() if key.isupper() and ("/" in value or value.endswith("json"))}
-    assert {"selection.json", "sweep/intent.json", "summary.json"} <= known
+    assert {"selection.json", "sweep/intent", "summary.json"} <= known
     known -= {"config.json"}  # the parts of a base have files of this name
     for file in PACKAGE.rglob("*.py"):
         if file == Path(layout.__file__):

@@ -8,14 +8,17 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from object_store import Store, start_store
 
+from flowerti.artifacts.locked_protocol import count_openings, open_test, read_protocol, state_intent
 from flowerti.artifacts.records import Timing
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.storage import open_storage
+from flowerti.artifacts.sweep import SweepIntent
 
 ROOT = Path(__file__).parents[2]
 TIMING = Timing(stage="invert", seconds=1.5, gpu_seconds=0.0)
@@ -54,6 +57,23 @@ def test_what_was_written_is_read_and_lies_where_the_address_says(run: RunDirect
     assert run.read_bytes("concepts/rose/learned_embeds.safetensors") == content
     key = f"runs/{run.uri.split('/')[4].partition('?')[0]}/concepts/rose/learned_embeds.safetensors"
     assert store.client("s3").get_object(Bucket="flowers", Key=key)["Body"].read() == content
+
+
+def test_a_locked_protocol_on_a_store_holds_and_leaves_siblings_uncounted(run: RunDirectory):
+    plan = SweepIntent(
+        primary_contrast="", arms=[], ratios=[1.0], num_seeds=1, run_seed=0, weak_classes=[], rule="", alpha=0.05,
+        max_rest_drop=0.0, num_trials_validation=0, settings={}, data_fingerprint="f",
+    )  # fmt: skip
+    for seeds in (1, 1, 2):
+        state_intent(run, replace(plan, num_seeds=seeds))
+        for _ in range(2):
+            open_test(run, "scores/test.json", f"key {seeds}", "f", is_made=True)
+    counted = count_openings(run)
+    assert (counted.own, counted.siblings, counted.before_intent) == (2, None, 1)
+    assert [change.changed for change in read_protocol(run).plan_changes] == [["num_seeds"]]
+    run.delete(run.names("sweep/intent")[0])
+    with pytest.raises(ValueError, match="append-only"):
+        count_openings(run)
 
 
 def test_names_exists_and_delete_are_as_on_a_disk(run: RunDirectory, tmp_path: Path):

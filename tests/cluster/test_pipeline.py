@@ -39,7 +39,8 @@ def contents(folder: Path, pattern: str) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def finished(tiny_base, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
+    # its parent holds no other run of this data
+    folder = tmp_path_factory.mktemp("finished") / "run"
     run(tiny_experiment(tiny_base), folder)
     return folder
 
@@ -76,6 +77,11 @@ def test_a_run_leaves_everything_that_the_contract_names(finished):
         ("test", "lora"),
     } <= splits
     assert {d["reference"] for d in summary["distances"]} == {"validation", "test"}
+    seen = summary["test_openings"]
+    assert (seen["own"], seen["siblings"], seen["before_intent"], summary["plan_changes"]) == (2, 0, 0, [])
+    (plan,) = (finished / "sweep" / "intent").iterdir()
+    of_test = [p for p in finished.glob("features/*/real.test.*/*")]
+    assert of_test and min(p.stat().st_mtime_ns for p in of_test) > plan.stat().st_mtime_ns
     page = (finished / "report.html").read_text()
     assert all(name in page for name in weak)
     assert not list(finished.rglob(".tmp-*"))
@@ -122,9 +128,11 @@ def test_a_changed_setting_redoes_what_depends_on_it(copy, tiny_base):
 
 
 def test_one_worker_and_two_give_the_same_numbers_and_images(finished, tiny_base, tmp_path):
-    summary = run(tiny_experiment(tiny_base, num_workers=1), tmp_path)
-    for pattern in ("concepts/*/*.safetensors", "synthetic/*.parquet", "features/**/*.safetensors", "scores/*.json"):
-        assert contents(tmp_path, pattern) == contents(finished, pattern) != {}
+    folder = tmp_path / "run"
+    summary = run(tiny_experiment(tiny_base, num_workers=1), folder)
+    patterns = ["concepts/*/*.safetensors", "synthetic/*.parquet", "features/**/*.safetensors", "scores/*.json"]
+    for pattern in [*patterns, "sweep/intent/*.json", "test_openings/*.json"]:
+        assert contents(folder, pattern) == contents(finished, pattern) != {}
     assert without_times(summary) == without_times(json.loads((finished / "summary.json").read_text()))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.locked_protocol import count_openings, read_protocol
 from flowerti.artifacts.records import ImageSet, SelectedClass, Selection, SweepTable
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import session
@@ -111,7 +112,8 @@ HEARD: list[Event] = []
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepTable]:
-    folder = tmp_path_factory.mktemp("finished")
+    # its parent holds no other run of this data
+    folder = tmp_path_factory.mktemp("finished") / "run"
     HEARD.clear()
     progress = Progress("sweep", [HEARD.append])
     table = run_sweep_in(folder, progress=progress)
@@ -133,12 +135,27 @@ def test_all_arms_are_run_and_what_was_intended_is_written_down(finished: tuple[
     arms = {row.arm for row in table.rows if row.split == "validation"}
     assert {"real", "balanced", "balanced_softmax", "augmented", "token", "repeated", "shuffled_token"} <= arms
     assert table.failures == []
-    intended = json.loads((folder / "sweep" / "intent.json").read_text())
+    (file,) = (folder / "sweep" / "intent").iterdir()
+    intended = json.loads(file.read_text())["record"]
     first = min(p.stat().st_mtime_ns for p in (folder / "sweep" / "trials").iterdir())
-    assert (folder / "sweep" / "intent.json").stat().st_mtime_ns < first
-    assert intended["primary_contrast"] == table.primary_contrast
+    assert file.stat().st_mtime_ns < first
+    assert intended["plan"]["primary_contrast"] == table.primary_contrast
+    assert intended["plan"]["weak_classes"] == WEAK
+    assert intended["is_before_first_opening"]
     costs = json.loads((folder / "sweep" / "costs.json").read_text())
     assert len(costs["arms"]) == len(table.rows)
+
+
+def test_test_images_are_read_after_the_plan_and_the_opening_are_written(finished: tuple[Path, SweepTable]):
+    folder = finished[0]
+    (plan,), (opening,) = ((folder / name).iterdir() for name in ("sweep/intent", "test_openings"))
+    of_test = [*folder.glob("features/*/real.test.*/*"), *folder.glob("sweep/trials/test.*")]
+    on_validation = [*folder.glob("sweep/trials/validation.*")]
+    assert len(of_test) > 2 and len(on_validation) > 2
+    written = [plan, *on_validation], [opening], of_test
+    times = [[p.stat().st_mtime_ns for p in files] for files in written]
+    assert times[0][0] < min(times[0][1:]) and max(times[0]) < times[1][0] < min(times[2])
+    assert count_openings(RunDirectory(str(folder))).own == 1
 
 
 def test_a_killed_sweep_repeats_no_finished_trial_and_gives_the_same_table(
@@ -162,6 +179,7 @@ def test_a_killed_sweep_repeats_no_finished_trial_and_gives_the_same_table(
     assert 4 <= len(before) < len(list((finished[0] / "sweep" / "trials").iterdir()))
     assert not (tmp_path / "sweep" / "table.json").exists()
     table = run_sweep_in(tmp_path)
+    assert count_openings(RunDirectory(str(tmp_path))).own == len(os.listdir(tmp_path / "sweep" / "intent")) == 1
     assert all(p.stat().st_mtime_ns == changed for p, changed in before.items())
     assert table == finished[1]
     assert (tmp_path / "sweep" / "table.json").read_bytes() == (finished[0] / "sweep" / "table.json").read_bytes()
@@ -172,7 +190,12 @@ def test_the_same_sweep_again_and_other_statistics_train_nothing(
 ):
     monkeypatch.setattr("flowerti.cluster.sweep.connect", lambda config: pytest.fail("Ray was started"))
     assert run_sweep_in(finished[0]) == finished[1]
+    run = RunDirectory(str(finished[0]))
+    assert len(read_protocol(run).intents) == len(read_protocol(run).openings) == 1
     more = run_sweep_in(finished[0], dataclasses.replace(SWEEP, num_bootstrap=200))
+    (change,) = read_protocol(run).plan_changes
+    assert (change.changed, change.num_openings_before) == (["settings.num_bootstrap"], 1)
+    assert count_openings(run).own == 1, "the same predictions"
     assert [row.weak_f1 for row in more.rows] == [row.weak_f1 for row in finished[1].rows]
 
 
@@ -193,7 +216,8 @@ def test_another_weight_trains_again_what_uses_the_images_and_nothing_else(
     with pytest.raises(RayWasAsked):
         run_sweep_in(folder, weight=0.5, progress=Progress("sweep", [heard.append]))
     num_seeds, num_ratios, num_arms = SWEEP.num_seeds, len(SWEEP.ratios), len(("token", "shuffled_token"))
-    assert [event.text for event in heard] == [f"{num_seeds * num_ratios * num_arms} trials on validation"]
+    told = "the plan differs from the one that was written down before: images_sha256"
+    assert [event.text for event in heard] == [told, f"{num_seeds * num_ratios * num_arms} trials on validation"]
 
 
 def test_a_ratio_beyond_the_pool_is_refused_before_the_first_trial(tmp_path: Path):

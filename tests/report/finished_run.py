@@ -9,6 +9,7 @@ from finished_scores import SOURCES as DRAWN
 from finished_sweep import sweep
 
 from flowerti.artifacts.identity import slug
+from flowerti.artifacts.locked_protocol import TestOpenings
 from flowerti.artifacts.records import (
     Census,
     ClassCount,
@@ -182,6 +183,8 @@ def run(names=FOURTEEN, num_weak=3, **changed):
         "scores": scores(weak, all_names=names),
         "sweep": sweep(),
         "arm_costs": [],
+        "test_openings": TestOpenings(own=2, siblings=0, before_intent=0, intent="a1" * 32),
+        "plan_changes": [],
         "timings": TIMINGS,
         "versions": {"flowerti": "0.1.0", "torch": "2.14.1"},
     } | changed

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from flowerti.report.formats import decimals, duration, fixed, p_value, signed
+from flowerti.report.formats import decimals, duration, fixed, p_value, signed, times
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,11 @@ def test_p_value(value, shown):
 )
 def test_duration(seconds, shown):
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(("num", "shown"), [(0, "never"), (1, "once"), (2, "twice"), (3, "3 times"), (21, "21 times")])
+def test_times(num, shown):
+    assert times(num) == shown
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from finished_scores import (
 from finished_sweep import arm_costs, sweep, sweep_row
 from page_reader import Elements, assert_self_contained, section
 
+from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import Selection, SweepTable
 from flowerti.artifacts.scores import Comparison
 from flowerti.report.names import copies_file
@@ -38,6 +39,37 @@ def test_page_says_the_recommendation_first_and_holds_every_figure():
     before_first_heading = elements.text.split("Images")[0]
     assert "Use 2 synthetic images for each real one." in before_first_heading
     assert "+0.090, 95 % interval +0.040 to +0.150" in before_first_heading
+
+
+def first_screen(**changed):
+    return text_of(page(run(**changed))).split("Weak classes")[0]
+
+
+def openings(own=2, siblings: int | None = 0, before_intent=0):
+    return TestOpenings(own=own, siblings=siblings, before_intent=before_intent, intent="a1" * 32)
+
+
+def test_the_first_screen_says_how_often_test_was_opened_and_for_which_plan():
+    text = first_screen()
+    assert "test split opened twice in this run; with other inputs never in runs beside it" in text
+    assert "plan a1a1a1a1a1a1 written before the test split was opened" in text
+    assert "unseen split" not in text and "The plan was changed" not in text
+    text = first_screen(test_openings=openings(siblings=5))
+    assert "twice in this run; with other inputs 5 times in runs beside it" in text
+    assert "runs beside it were not looked at" in first_screen(test_openings=openings(siblings=None))
+
+
+def test_a_plan_that_was_written_or_changed_late_is_told_on_the_first_screen():
+    changes = [
+        PlanChange(intent="b" * 64, num_openings_before=num, changed=["ratios", f"settings.field_{num}"])
+        for num in range(5)
+    ]
+    text = first_screen(test_openings=openings(before_intent=4), plan_changes=changes)
+    assert "had been opened 4 times before the present plan was written: its numbers do not confirm" in text
+    assert "written after the test split was opened" in text
+    assert "had been opened 4 times: ratios, settings.field_4." in text
+    assert "settings.field_1" not in text, "the last three"
+    assert "It was changed 5 times in all" in text
 
 
 def test_every_section_can_be_reached():

@@ -35,8 +35,11 @@ def shift_of_means(x, y):
 
 def halves_of(num_real, num_synthetic, source, seed):
     """The random halves as the documentation of `against_halves` has them."""
-    rng = np.random.default_rng(seed_for(seed, "ball moss", f"scoring/halves/{source}", 0))
+    of_halves, of_source = (
+        np.random.default_rng(seed_for(seed, "ball moss", f"scoring/{purpose}", 0))
+        for purpose in ("halves", f"halves/{source}")
+    )
     size = min(num_real // 2, num_synthetic)
     for _ in range(CONFIG.num_floor_splits):
-        order, chosen = rng.permutation(num_real), rng.permutation(num_synthetic)[:size]
+        order, chosen = of_halves.permutation(num_real), of_source.permutation(num_synthetic)[:size]
         yield order[:size], chosen, order[size : 2 * size]

@@ -128,6 +128,20 @@ def test_the_intent_names_every_arm_that_is_run(helped: tuple[Sweep, SweepTable]
     assert stated.num_trials_validation == len(first_round)
 
 
+def test_the_intent_holds_every_setting_that_a_number_depends_on():
+    question = question_of({(4, "token"): np.zeros((1, 1, 1), np.float32)})
+    stated = intent(question)
+    fields = {field.name for field in dataclasses.fields(stated)}
+    assert {field.name for field in dataclasses.fields(SWEEP)} - fields - set(stated.settings) == {
+        "max_concurrent_trials"
+    }
+    assert (stated.weak_classes, stated.num_seeds, stated.ratios, stated.run_seed) == (["e", "f"], 3, [1.0, 4.0], 0)
+    assert (stated.alpha, stated.max_rest_drop) == (0.05, SWEEP.max_rest_drop)
+    assert stated.rule
+    shuffled = dataclasses.replace(question, config=dataclasses.replace(SWEEP, max_concurrent_trials=3))
+    assert intent(shuffled) == stated
+
+
 def test_a_sweep_without_images_recommends_none():
     table = Sweep({}, World(1)).table()
     assert table.recommended_ratio == 0
