@@ -9,14 +9,13 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import Census, ClassCount, SplitLists
 from flowerti.config.data import DataConfig
 from flowerti.data.access import reader_of
 from flowerti.data.dataset import SPLITS, Dataset, Record, check_counts, count_by_split, without
-from flowerti.data.images import decode_image
+from flowerti.data.image_pass import ImagePass
 
 _VERSION = 2
 """Version of the record; increment it on a change to invalidate existing censuses."""
@@ -39,15 +38,19 @@ def split_lists(dataset: Dataset) -> SplitLists:
     return SplitLists(**ids, sha256=hashlib.sha256(json.dumps(ids).encode()).hexdigest())
 
 
-def take_census(dataset: Dataset, config: DataConfig) -> Census:
+def take_census(dataset: Dataset, config: DataConfig, images: ImagePass | None = None) -> Census:
     """Open every image once: count, hash, find unreadable ones and byte-identical ones across splits.
+
+    Args:
+        dataset: the images, in their splits.
+        config: the data's settings.
+        images: a pass over them, which may have opened some or all already; by default a new one.
 
     Raises:
         ValueError: an image cannot be read and config.skip_unreadable is off, or too few are left; names it.
     """
-    with ThreadPoolExecutor() as threads:
-        found = list(threads.map(lambda r: _digest(r, config.skip_unreadable), dataset.records))
-    digests = {r.id: digest for r, digest in zip(dataset.records, found, strict=True) if digest}
+    looks = (images or ImagePass(config)).of(dataset.records)
+    digests = {r.id: look.digest for r, look in zip(dataset.records, looks, strict=True) if look.digest}
     unreadable = [r.id for r in dataset.records if r.id not in digests]
     kept = without(dataset, unreadable)
     check_counts(kept)
@@ -74,20 +77,6 @@ def digest_of_class(census: Census, class_name: str) -> str:
     if class_name not in census.train_sha256:
         raise ValueError(f"class {class_name!r} is not in the census: it has {', '.join(census.train_sha256)}")
     return census.train_sha256[class_name]
-
-
-def _digest(record: Record, skip_unreadable: bool) -> str:
-    """SHA-256 of an image's identifying bytes, after a test decode; empty if it is unreadable and may be skipped."""
-    try:
-        reader = reader_of(record.address)
-        content = reader.identify(record.address)
-        if reader.draw is None:
-            decode_image(content, 8, record.address)
-    except ValueError:
-        if not skip_unreadable:
-            raise
-        return ""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _train_digests(dataset: Dataset, digests: Mapping[str, str]) -> dict[str, str]:
