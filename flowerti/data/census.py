@@ -57,11 +57,25 @@ def take_census(dataset: Dataset, config: DataConfig, images: ImagePass | None =
     rows = sorted((r.id, r.class_id, r.split, digests[r.id]) for r in kept.records)
     return Census(
         fingerprint=hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest(),
-        counts=_counts(kept),
+        counts=class_counts(kept),
         train_sha256=_train_digests(kept, digests),
         unreadable=unreadable,
         duplicates=_straddling_duplicates(kept, digests),
     )
+
+
+def class_counts(dataset: Dataset) -> list[ClassCount]:
+    """Images of each class in each split, in the order of the class names."""
+    counts = count_by_split(dataset)
+    return [
+        ClassCount(
+            class_name=name,
+            num_train=counts[i, "train"],
+            num_validation=counts[i, "validation"],
+            num_test=counts[i, "test"],
+        )
+        for i, name in enumerate(dataset.class_names)
+    ]
 
 
 def digest_of_class(census: Census, class_name: str) -> str:
@@ -84,19 +98,6 @@ def _train_digests(dataset: Dataset, digests: Mapping[str, str]) -> dict[str, st
     for record in dataset.of("train"):
         of_class[record.class_id].update(bytes.fromhex(digests[record.id]))
     return {name: of_class[i].hexdigest() for i, name in enumerate(dataset.class_names)}
-
-
-def _counts(dataset: Dataset) -> list[ClassCount]:
-    counts = count_by_split(dataset)
-    return [
-        ClassCount(
-            class_name=name,
-            num_train=counts[i, "train"],
-            num_validation=counts[i, "validation"],
-            num_test=counts[i, "test"],
-        )
-        for i, name in enumerate(dataset.class_names)
-    ]
 
 
 def _straddling_duplicates(dataset: Dataset, digests: Mapping[str, str]) -> list[list[str]]:
