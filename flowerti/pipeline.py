@@ -151,6 +151,9 @@ def choose(study: Study, report: ClassifierReport, progress: Progress) -> Select
         progress.did_work()
         study.run.save(layout.SELECTION, selection, key)
         progress.info(", ".join(f"{s.class_name} ({s.reason})" for s in selection.selected))
+        if selection.passed_over:
+            names = ", ".join(s.class_name for s in selection.passed_over)
+            progress.info(f"passed over, for the base was trained on their validation or test images: {names}")
     return selection
 
 

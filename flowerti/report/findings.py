@@ -11,6 +11,7 @@ from flowerti.artifacts.records import (
     ConceptNeighbour,
     ImageSet,
     Learned,
+    SeenImages,
     Selection,
     SweepTable,
     Timing,
@@ -40,3 +41,6 @@ class Findings:
     """Of each row of the sweep."""
     timings: list[Timing]
     versions: dict[str, str]
+    base_sha256: str = ""
+    seen: SeenImages | None = None
+    """Which images the base was trained on; None where it is not known."""
