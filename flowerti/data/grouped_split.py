@@ -42,7 +42,7 @@ def kept_together(
     Returns:
         The changed cut, by image id; equal to the given one where no group is parted.
     """
-    cut = dict(split_of)
+    cut: dict[str, Split] = dict(split_of)
     class_of = {record.id: record.class_id for order in orders for record in order}
     grouped = {name for group in groups for name in group}
     singles = [[record.id for record in order if record.id not in grouped] for order in orders]
@@ -52,7 +52,8 @@ def kept_together(
             continue
         moves = [_move_to(target, group, cut, class_of, singles) for target in SPLITS]
         best = min(moves, key=lambda m: (m.num_unbalanced, m.num_moved, seed_for(seed, group[0], _drawn(m.target), 0)))
-        cut |= dict.fromkeys(group, best.target) | dict(best.swaps)
+        cut.update(dict.fromkeys(group, best.target))
+        cut.update(best.swaps)
     return cut
 
 
