@@ -43,16 +43,7 @@ def select(
     f1_ranks = _ranks(np.array([score.f1 for score in classes]))
     count_ranks = _ranks(np.array([counts[name] for name in names]))
     standings = {"lowest_f1": f1_ranks, "fewest_images": count_ranks, "blend": (f1_ranks + count_ranks) / 2}
-    rows = {
-        score.class_name: SelectedClass(
-            class_name=score.class_name,
-            num_train=counts[score.class_name],
-            f1_validation=score.f1,
-            reason=f"validation F1 {score.f1:.2f}, {_place(f1_ranks, i, 'lowest')}; "
-            f"{_images(counts[score.class_name])}, {_place(count_ranks, i, 'fewest')}",
-        )
-        for i, score in enumerate(classes)
-    }
+    rows = _rows(classes, counts, f1_ranks, count_ranks)
     num = len(config.class_names) if config.rule == "fixed" else config.num_classes
     by_evidence, passed_over = _unspoilt(_weakest(names, standings["blend"]), spoilt, num)
     chosen = list(config.class_names)
@@ -64,6 +55,25 @@ def select(
         by_evidence=[rows[n] for n in by_evidence],
         passed_over=[replace(rows[n], reason=f"{rows[n].reason}; {spoilt[n]}") for n in passed_over],
     )
+
+
+def _rows(
+    classes: list[ClassScore],
+    counts: dict[str, int],
+    f1_ranks: Int64[np.ndarray, " num"],
+    count_ranks: Int64[np.ndarray, " num"],
+) -> dict[str, SelectedClass]:
+    """Each class with the reason for which it could be selected."""
+    return {
+        score.class_name: SelectedClass(
+            class_name=score.class_name,
+            num_train=counts[score.class_name],
+            f1_validation=score.f1,
+            reason=f"validation F1 {score.f1:.2f}, {_place(f1_ranks, i, 'lowest')}; "
+            f"{_images(counts[score.class_name])}, {_place(count_ranks, i, 'fewest')}",
+        )
+        for i, score in enumerate(classes)
+    }
 
 
 def _unspoilt(weakest: list[str], spoilt: Mapping[str, str], num: int) -> tuple[list[str], list[str]]:
