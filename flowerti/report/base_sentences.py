@@ -35,9 +35,14 @@ def what_the_base_has_seen(summary: Mapping[str, Any]) -> str:
     return f"{counts}. {_on_weak_classes(summary)} {_on_the_rest(summary)}".rstrip()
 
 
-def _on_weak_classes(summary: Mapping[str, Any]) -> str:
+def spoilt_weak_classes(summary: Mapping[str, Any]) -> list[str]:
+    """Weak classes of which the base has seen validation or test images: the run was told to let them through."""
     selected = [chosen["class_name"] for chosen in summary["selected"]]
-    spoilt = [name for name in _held_out_seen(summary) if name in selected]
+    return [name for name in _held_out_seen(summary) if name in selected]
+
+
+def _on_weak_classes(summary: Mapping[str, Any]) -> str:
+    spoilt = spoilt_weak_classes(summary)
     if not spoilt:
         return "None of the weak classes has validation or test images among them."
     return (

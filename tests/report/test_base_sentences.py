@@ -51,6 +51,12 @@ def test_weak_classes_that_were_let_through_are_named():
     assert "F1 of the rest" not in text
 
 
+def test_the_first_screen_warns_of_weak_classes_that_were_let_through():
+    warning = f"The base was trained on validation or test images of {WEAK}"
+    assert warning in page(run(seen=seen((WEAK, 0, 1, 0)))).split("<nav>")[0]
+    assert warning not in page(run(seen=seen((WEAK, 9, 0, 0), (OTHER, 0, 1, 0))))
+
+
 def test_many_names_are_cut_short():
     text = said(seen(*((name, 0, 0, 1) for name in FOURTEEN[3:])))
     assert "11 other classes" in text
