@@ -7,6 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from flowerti.artifacts.training_images import TRAINING_IMAGES, TrainingImages, read_training_images
 from flowerti.config.experiment import BaseConfig
 
 PARTS = ("vae", "text_encoder", "unet", "tokenizer", "scheduler")
@@ -111,3 +112,15 @@ def hash_base(folder: Path) -> str:
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def find_training_images(config: BaseConfig, folder: Path) -> TrainingImages | None:
+    """The list of what a base was trained on: the file of the config, else the one in the base's folder, else None.
+
+    Raises:
+        ValueError: the file of the config is missing, or a file is damaged; names it.
+    """
+    if config.training_images:
+        return read_training_images(Path(config.training_images).expanduser())
+    path = folder / TRAINING_IMAGES
+    return read_training_images(path) if path.is_file() else None

@@ -114,6 +114,8 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
         found = Findings(
             experiment=study.experiment,
             census=study.census,
+            base_sha256=study.base_sha256,
+            seen=study.seen,
             classifier=drawn.classifier,
             selection=drawn.selection,
             learned=drawn.learned,
@@ -135,13 +137,16 @@ def choose(study: Study, report: ClassifierReport, progress: Progress) -> Select
     """Select the weak classes, and refuse what could not be scored or mixed later.
 
     Raises:
-        ValueError: sampling.num_per_class is too small for the largest ratio, or a class has too few held-out images.
+        ValueError: sampling.num_per_class is too small for the largest ratio, a class has too few held-out images, or
+            the base was trained on held-out images of every class.
     """
     from flowerti.classifier.selection import select
+    from flowerti.data.seen_images import seen_held_out
 
     experiment = study.experiment
     counts = {count.class_name: count.num_train for count in study.census.counts}
-    selection = select(report.classes, counts, experiment.selection)
+    spoilt = {} if experiment.base.allow_seen_held_out else seen_held_out(study.seen)
+    selection = select(report.classes, counts, experiment.selection, spoilt)
     check_pool_sizes(experiment, {s.class_name: s.num_train for s in selection.selected})
     check_held_out(study.dataset, [s.class_name for s in selection.selected])
     key = key_of(selection)
@@ -149,6 +154,9 @@ def choose(study: Study, report: ClassifierReport, progress: Progress) -> Select
         progress.did_work()
         study.run.save(layout.SELECTION, selection, key)
         progress.info(", ".join(f"{s.class_name} ({s.reason})" for s in selection.selected))
+        if selection.passed_over:
+            names = ", ".join(s.class_name for s in selection.passed_over)
+            progress.info(f"passed over, for the base was trained on their validation or test images: {names}")
     return selection
 
 

@@ -13,16 +13,18 @@ from typing import Any
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import num_synthetic
 from flowerti.artifacts.locked_protocol import require_intent
-from flowerti.artifacts.records import Census, SplitLists
+from flowerti.artifacts.pending import PendingArtifacts
+from flowerti.artifacts.records import Census, SeenImages
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config, write_config
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import techniques_for
 from flowerti.data.access import list_records
-from flowerti.data.census import census_key, split_lists, take_census
 from flowerti.data.class_names import alternative_names, latin_names
-from flowerti.data.dataset import Dataset, Record, Split, check_class_name, without
+from flowerti.data.dataset import Dataset, Record, Split, check_class_name
 from flowerti.data.imbalance import imbalanced
+from flowerti.data.inspection import Inspection
+from flowerti.data.seen_images import check_unseen
 
 _MIN_FREE_BYTES = 500_000_000
 _MIN_HELD_OUT = 4
@@ -42,6 +44,8 @@ class Study:
     base_sha256: str
     alternative_names: dict[str, str]
     latin_names: dict[str, str]
+    seen: SeenImages | None = None
+    """Which images the base was trained on; None where it is not known."""
 
     def records_of(self, split: Split, class_name: str | None = None) -> list[Record]:
         """The records of a split, of one class or of all: the one way in which stages come by images and labels.
@@ -60,36 +64,48 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     Raises:
         ValueError: something is missing or wrong; names it and says what to do.
     """
-    from flowerti.base_files import hash_base, verify_base
-    from flowerti.features.backbones import verify_weights
+    from flowerti.base_files import find_training_images, hash_base, verify_base
 
     _refuse_other_config(experiment, run)
     _check_disk(run)
+    _check_weights(experiment)
+    listed = list_records(experiment.data, experiment.seed)
+    # before any image is opened; where images are alike, the cut still changes by some of them
+    drafted = imbalanced(listed, experiment.imbalance, experiment.seed)
+    _check_selection(experiment, drafted)
+    names = alternative_names(experiment.data.kind, drafted.class_names, experiment.sampling.alternative_names_file)
+    folder = verify_base(experiment.base)
+    _check_techniques(experiment, folder)
+    artifacts = PendingArtifacts(run)
+    found = Inspection(
+        data=experiment.data,
+        imbalance=experiment.imbalance,
+        seed=experiment.seed,
+        known=find_training_images(experiment.base, folder),
+        artifacts=artifacts,
+    ).of(listed)
+    _check_selection(experiment, found.dataset, found.seen)
+    write_config(run, experiment)
+    artifacts.save()
+    return Study(
+        experiment=experiment,
+        run=run,
+        dataset=found.dataset,
+        census=found.census,
+        base_sha256=hash_base(folder),
+        alternative_names=names,
+        latin_names=latin_names(experiment.data.kind, found.dataset.class_names),
+        seen=found.seen,
+    )
+
+
+def _check_weights(experiment: Experiment) -> None:
+    from flowerti.features.backbones import verify_weights
+
     verify_weights(experiment.classifier.backbone, experiment.classifier.weights)
     scoring = experiment.scoring
     for extractor, weights in zip(scoring.extractors, scoring.weights or ("",) * len(scoring.extractors), strict=True):
         verify_weights(extractor, weights)
-    listed = list_records(experiment.data, experiment.seed)
-    dataset = imbalanced(listed, experiment.imbalance, experiment.seed)
-    _check_selection(experiment, dataset)
-    names = alternative_names(experiment.data.kind, dataset.class_names, experiment.sampling.alternative_names_file)
-    folder = verify_base(experiment.base)
-    _check_techniques(experiment, folder)
-    census = _census(experiment, run, dataset)
-    dataset = without(dataset, census.unreadable)
-    write_config(run, experiment)
-    splits = split_lists(dataset)
-    if run.load(layout.SPLITS, SplitLists, splits.sha256) is None:
-        run.save(layout.SPLITS, splits, splits.sha256)
-    return Study(
-        experiment=experiment,
-        run=run,
-        dataset=dataset,
-        census=census,
-        base_sha256=hash_base(folder),
-        alternative_names=names,
-        latin_names=latin_names(experiment.data.kind, dataset.class_names),
-    )
 
 
 def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
@@ -106,9 +122,12 @@ def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:
-    # settings of download, error handling and display do not change the data set
-    data = replace(experiment.data, download=False, skip_unreadable=False, show_images=True)
-    return {name: data if name == "data" else getattr(experiment, name) for name in _IDENTITY}
+    # settings of download, error handling and display do not change the data set, nor does what a base has seen
+    same = {
+        "data": replace(experiment.data, download=False, skip_unreadable=False, show_images=True),
+        "base": replace(experiment.base, training_images="", allow_seen_held_out=False),
+    }
+    return {name: same.get(name, getattr(experiment, name)) for name in _IDENTITY}
 
 
 def _check_disk(run: RunDirectory) -> None:
@@ -126,7 +145,7 @@ def _check_disk(run: RunDirectory) -> None:
         )
 
 
-def _check_selection(experiment: Experiment, dataset: Dataset) -> None:
+def _check_selection(experiment: Experiment, dataset: Dataset, seen: SeenImages | None = None) -> None:
     for name in experiment.selection.class_names:
         check_class_name(dataset, "selection.class_names", name)
     selection = experiment.selection
@@ -138,6 +157,8 @@ def _check_selection(experiment: Experiment, dataset: Dataset) -> None:
     if selection.rule == "fixed":
         check_pool_sizes(experiment, {name: len(dataset.of("train", name)) for name in selection.class_names})
         check_held_out(dataset, selection.class_names)
+        if not experiment.base.allow_seen_held_out:
+            check_unseen(selection.class_names, seen)
 
 
 def check_held_out(dataset: Dataset, class_names: Sequence[str]) -> None:
@@ -182,12 +203,3 @@ def _check_techniques(experiment: Experiment, folder: Path) -> None:
 
     for technique in techniques_for(experiment.sampling.sources):
         implementation_of(technique).check(folder, experiment.techniques[technique.name])
-
-
-def _census(experiment: Experiment, run: RunDirectory, dataset: Dataset) -> Census:
-    key = census_key(dataset, experiment.data)
-    census = run.load(layout.CENSUS, Census, key)
-    if census is None:
-        census = take_census(dataset, experiment.data)
-        run.save(layout.CENSUS, census, key)
-    return census

@@ -1,6 +1,7 @@
 """Which images a base may see: the training split of a labelled data source, without the classes that are held out.
 
-It names images and opens none, and does not know what a base learns from them.
+It names images, opens them only where a re-split has to know which of them are alike, and does not know what a base
+learns from them.
 """
 
 import difflib
@@ -9,7 +10,9 @@ from dataclasses import dataclass, field
 
 from flowerti.config.data import DataConfig, ImbalanceConfig
 from flowerti.data.access import list_records
-from flowerti.data.dataset import Dataset, Record
+from flowerti.data.dataset import Dataset, Record, Split
+from flowerti.data.duplicate_groups import duplicate_groups
+from flowerti.data.image_pass import ImagePass
 from flowerti.data.imbalance import imbalanced
 
 
@@ -34,21 +37,31 @@ class AllowedRecords:
     dataset: Dataset
     """The whole data set, for the names of all classes."""
     records: tuple[Record, ...]
-    """Training images of classes that are not held out."""
+    """Images of the allowed splits and of classes that are not held out."""
 
 
-def list_allowed(allowed: AllowedImages) -> AllowedRecords:
+def list_allowed(allowed: AllowedImages, splits: Sequence[Split] = ("train",)) -> AllowedRecords:
     """List the images that a base may see, in the order of the data set.
 
+    Args:
+        allowed: which images they are.
+        splits: whose images are listed; a base that a run can be judged with has seen training images only.
+
     Raises:
-        ValueError: the data set is incomplete, or a held-out class is unknown, or none is left; names it.
+        ValueError: the data set is incomplete, or a held-out class is unknown, or none is left, or an image that a
+            re-split has to look at cannot be read; names it.
     """
     listed = list_records(allowed.data, allowed.split_seed)
-    dataset = imbalanced(listed, allowed.imbalance, allowed.split_seed)
+    alike = _alike(listed, allowed.data) if allowed.imbalance.resplit else []
+    dataset = imbalanced(listed, allowed.imbalance, allowed.split_seed, alike)
     check_held_out(allowed.held_out_classes, dataset.class_names)
     held_out = {dataset.class_names.index(name) for name in allowed.held_out_classes}
-    records = tuple(record for record in dataset.of("train") if record.class_id not in held_out)
+    records = tuple(r for r in dataset.records if r.split in splits and r.class_id not in held_out)
     return AllowedRecords(dataset=dataset, records=records)
+
+
+def _alike(listed: Dataset, data: DataConfig) -> list[list[str]]:
+    return duplicate_groups(listed.records, ImagePass(data, with_thumbnails=True))
 
 
 def check_held_out(held_out: Sequence[str], class_names: Sequence[str]) -> None:

@@ -15,19 +15,20 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from flowerti.artifacts.training_images import TRAINING_IMAGES
 from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.progress import Progress
+from pretraining.atomic_files import write_array
 from pretraining.autoencoder import encode_moments, reconstruction_psnr, train_autoencoder
 from pretraining.denoiser import CaptionedLatents, Cycle, train_denoiser
 from pretraining.examples import Examples
 from pretraining.generated_latents import generate_latents
 from pretraining.lite_features import image_features
 from pretraining.networks import BaseNetworks, load_networks, save_base, start_base
-from pretraining.prepared import load_examples, training_images_of, write_array
+from pretraining.prepared import load_examples, training_images_of
 from pretraining.recipe import PretrainConfig
 from pretraining.sharpening import DecoderData, sharpen_decoder
 from pretraining.text_encoder import train_text
-from pretraining.training_images import TRAINING_IMAGES
 
 _NUM_JUDGED = 512
 """Number of images on which the autoencoder is evaluated."""

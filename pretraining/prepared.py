@@ -4,18 +4,19 @@ This module does not know where blocks are run, or how the examples are used.
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.training_images import TRAINING_IMAGES
 from pretraining.allowed_images import AllowedImages
+from pretraining.atomic_files import write_array, write_text
 from pretraining.blocks import example_blocks
 from pretraining.examples import Block, Examples
 from pretraining.recipe import PretrainConfig
-from pretraining.training_images import TRAINING_IMAGES, training_images_json
+from pretraining.training_images import training_images_json
 
 RunBlocks = Callable[[Sequence[Block]], list[Examples]]
 _KEY = "key.txt"
@@ -56,7 +57,10 @@ def prepare_examples(config: PretrainConfig, allowed: AllowedImages, work_dir: P
 
 def examples_key(config: PretrainConfig, allowed: AllowedImages) -> str:
     """Hash of the settings that determine the examples; those of the training are not included."""
-    return key_of(allowed, config.num_images, config.captions_per_image, config.seed, config.sizes.sample_px)
+    settings = [config.num_images, config.captions_per_image, config.seed, config.sizes.sample_px]
+    # before, such a cut parted images that are alike
+    cut = ["alike images together"] if allowed.imbalance.resplit else []
+    return key_of(allowed, *settings, *cut)
 
 
 def _check_key(folder: Path, key: str) -> None:
@@ -79,16 +83,3 @@ def load_examples(work_dir: Path) -> Examples:
 def training_images_of(work_dir: Path) -> str:
     """The content of the base's file of hashes."""
     return (work_dir / "images" / TRAINING_IMAGES).read_text()
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array, replacing the file atomically."""
-    with open(f"{path}.part", "wb") as file:
-        np.save(file, array)
-    os.replace(f"{path}.part", path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text, replacing the file atomically."""
-    Path(f"{path}.part").write_text(text)
-    os.replace(f"{path}.part", path)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flowerti.base_files import DEMO_BASE, PARTS, hash_base, verify_base
+from flowerti.artifacts.training_images import training_images_json
+from flowerti.base_files import DEMO_BASE, PARTS, find_training_images, hash_base, verify_base
 from flowerti.config.experiment import BaseConfig
 
 
@@ -100,3 +101,17 @@ def test_checking_and_hashing_a_base_loads_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert json.loads(done.stdout) == [hash_base(DEMO_BASE), False]
+
+
+def test_the_list_of_training_images_is_the_config_s_else_the_folder_s_else_unknown(copied_base, tmp_path):
+    in_folder, elsewhere = training_images_json(["a" * 64], 32), training_images_json(["b" * 64], 32)
+    assert find_training_images(BaseConfig(path=str(copied_base)), copied_base) is None
+    before = hash_base(copied_base)
+    (copied_base / "training_images.json").write_text(in_folder)
+    found = find_training_images(BaseConfig(path=str(copied_base)), copied_base)
+    assert found is not None and found.sha256 == {"a" * 64}
+    (tmp_path / "list.json").write_text(elsewhere)
+    config = BaseConfig(path=str(copied_base), training_images=str(tmp_path / "list.json"))
+    found = find_training_images(config, copied_base)
+    assert found is not None and found.sha256 == {"b" * 64}
+    assert hash_base(copied_base) == before, "a list is no part of the base"

@@ -11,6 +11,7 @@ READ_AT_RUN_TIME = [
     "flowerti/py.typed",
     "flowerti/summary.schema.json",
     "flowerti/demo/base/model_index.json",
+    "flowerti/demo/base/training_images.json",
     "flowerti/demo/base/unet/diffusion_pytorch_model.safetensors",
     "flowerti/demo/base/tokenizer/tokenizer.json",
 ]

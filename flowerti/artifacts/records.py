@@ -33,6 +33,25 @@ class Census:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AlikeImages:
+    """Groups of ids of images that are near duplicates of one another, in any split and class."""
+
+    groups: list[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeenImages:
+    """What the base has seen of the data set in its own training."""
+
+    fingerprint: str
+    """Of the list of the base's training images."""
+    drawn: str
+    """Where the base's images are not listed: why none of them can be in a data set. Empty where they are."""
+    counts: list[ClassCount]
+    """Images that it was trained on, of each class that has any."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SplitLists:
     """The ids of the images in each split, in order; what is in none was left out by the imbalance."""
 
@@ -95,6 +114,8 @@ class Selection:
 
     selected: list[SelectedClass]
     by_evidence: list[SelectedClass]
+    passed_over: list[SelectedClass] = field(default_factory=list)
+    """Weaker classes that the rule left out because the base was trained on their held-out images, and how many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,8 @@ the test split.
 """
 
 import difflib
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int64, Num
@@ -14,7 +16,9 @@ from flowerti.artifacts.records import ClassScore, SelectedClass, Selection
 from flowerti.config.experiment import SelectionConfig
 
 
-def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionConfig) -> Selection:
+def select(
+    classes: list[ClassScore], counts: dict[str, int], config: SelectionConfig, spoilt: Mapping[str, str] | None = None
+) -> Selection:
     """Select weak classes.
 
     Rank 1 is the weakest class; equal values share the better rank, and ties are broken by name.
@@ -23,20 +27,44 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
         classes: validation scores of all classes.
         counts: training images of each class, by name.
         config: the rule, and how many classes or which ones.
+        spoilt: classes that no rule may choose, with the reason as a clause; fixed classes are chosen all the same.
 
     Returns:
-        The weakest class first, or the fixed classes in the order of the config; beside them what "blend" picks.
+        The weakest class first, or the fixed classes in the order of the config; beside them what "blend" picks, and
+        the classes that were passed over. Fewer than asked for where the others are spoilt.
 
     Raises:
-        ValueError: a fixed class does not exist, a class has no count or occurs twice, or fewer classes exist than are
-            to be selected.
+        ValueError: a fixed class does not exist, a class has no count or occurs twice, fewer classes exist than are
+            to be selected, or all are spoilt.
     """
+    spoilt = spoilt or {}
     names = [score.class_name for score in classes]
     _check(names, counts, config)
     f1_ranks = _ranks(np.array([score.f1 for score in classes]))
     count_ranks = _ranks(np.array([counts[name] for name in names]))
     standings = {"lowest_f1": f1_ranks, "fewest_images": count_ranks, "blend": (f1_ranks + count_ranks) / 2}
-    rows = {
+    rows = _rows(classes, counts, f1_ranks, count_ranks)
+    num = len(config.class_names) if config.rule == "fixed" else config.num_classes
+    by_evidence, passed_over = _unspoilt(_weakest(names, standings["blend"]), spoilt, num)
+    chosen = list(config.class_names)
+    if config.rule != "fixed":
+        chosen, passed_over = _unspoilt(_weakest(names, standings[config.rule]), spoilt, num)
+        _check_some(chosen, config.rule, passed_over, spoilt)
+    return Selection(
+        selected=[rows[n] for n in chosen],
+        by_evidence=[rows[n] for n in by_evidence],
+        passed_over=[replace(rows[n], reason=f"{rows[n].reason}; {spoilt[n]}") for n in passed_over],
+    )
+
+
+def _rows(
+    classes: list[ClassScore],
+    counts: dict[str, int],
+    f1_ranks: Int64[np.ndarray, " num"],
+    count_ranks: Int64[np.ndarray, " num"],
+) -> dict[str, SelectedClass]:
+    """Each class with the reason for which it could be selected."""
+    return {
         score.class_name: SelectedClass(
             class_name=score.class_name,
             num_train=counts[score.class_name],
@@ -46,13 +74,22 @@ def select(classes: list[ClassScore], counts: dict[str, int], config: SelectionC
         )
         for i, score in enumerate(classes)
     }
-    by_evidence = _weakest(names, standings["blend"])
-    if config.rule == "fixed":
-        chosen, num = list(config.class_names), len(config.class_names)
-    else:
-        num = config.num_classes
-        chosen = _weakest(names, standings[config.rule])[:num]
-    return Selection(selected=[rows[n] for n in chosen], by_evidence=[rows[n] for n in by_evidence[:num]])
+
+
+def _unspoilt(weakest: list[str], spoilt: Mapping[str, str], num: int) -> tuple[list[str], list[str]]:
+    """The first `num` classes that are not spoilt, and those that are and stand before the last of them."""
+    chosen = [name for name in weakest if name not in spoilt][:num]
+    reached = weakest.index(chosen[-1]) if len(chosen) == num else len(weakest)
+    return chosen, [name for name in weakest[:reached] if name in spoilt]
+
+
+def _check_some(chosen: list[str], rule: str, passed_over: list[str], spoilt: Mapping[str, str]) -> None:
+    if not chosen:
+        first = passed_over[0]
+        raise ValueError(
+            f"selection.rule: {rule!r} is left with no class: of {first!r} {spoilt[first]}, and so with all others: "
+            "use a base made without some classes (--held-out-classes), or set base.allow_seen_held_out"
+        )
 
 
 def _check(names: list[str], counts: dict[str, int], config: SelectionConfig) -> None:

@@ -17,6 +17,10 @@ class BaseConfig:
     """Folder in Stable Diffusion's layout, a Hugging Face name, or "demo" for the embedded one."""
     revision: str = ""
     """Revision of a Hugging Face name; empty for the default one."""
+    training_images: str = ""
+    """File that lists the images which the base was trained on; empty for training_images.json in its folder."""
+    allow_seen_held_out: bool = False
+    """Let classes be weak ones though the base was trained on some of their validation or test images."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the frozen networks; learnt rows and losses stay float32. auto: bfloat16 on a GPU, else float32."""
     channels_last: bool = False

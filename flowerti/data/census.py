@@ -9,14 +9,13 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import Census, ClassCount, SplitLists
 from flowerti.config.data import DataConfig
 from flowerti.data.access import reader_of
 from flowerti.data.dataset import SPLITS, Dataset, Record, check_counts, count_by_split, without
-from flowerti.data.images import decode_image
+from flowerti.data.image_pass import ImagePass
 
 _VERSION = 2
 """Version of the record; increment it on a change to invalidate existing censuses."""
@@ -39,26 +38,44 @@ def split_lists(dataset: Dataset) -> SplitLists:
     return SplitLists(**ids, sha256=hashlib.sha256(json.dumps(ids).encode()).hexdigest())
 
 
-def take_census(dataset: Dataset, config: DataConfig) -> Census:
+def take_census(dataset: Dataset, config: DataConfig, images: ImagePass | None = None) -> Census:
     """Open every image once: count, hash, find unreadable ones and byte-identical ones across splits.
+
+    Args:
+        dataset: the images, in their splits.
+        config: the data's settings.
+        images: a pass over them, which may have opened some or all already; by default a new one.
 
     Raises:
         ValueError: an image cannot be read and config.skip_unreadable is off, or too few are left; names it.
     """
-    with ThreadPoolExecutor() as threads:
-        found = list(threads.map(lambda r: _digest(r, config.skip_unreadable), dataset.records))
-    digests = {r.id: digest for r, digest in zip(dataset.records, found, strict=True) if digest}
+    looks = (images or ImagePass(config)).of(dataset.records)
+    digests = {r.id: look.digest for r, look in zip(dataset.records, looks, strict=True) if look.digest}
     unreadable = [r.id for r in dataset.records if r.id not in digests]
     kept = without(dataset, unreadable)
     check_counts(kept)
     rows = sorted((r.id, r.class_id, r.split, digests[r.id]) for r in kept.records)
     return Census(
         fingerprint=hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest(),
-        counts=_counts(kept),
+        counts=class_counts(kept),
         train_sha256=_train_digests(kept, digests),
         unreadable=unreadable,
         duplicates=_straddling_duplicates(kept, digests),
     )
+
+
+def class_counts(dataset: Dataset) -> list[ClassCount]:
+    """Images of each class in each split, in the order of the class names."""
+    counts = count_by_split(dataset)
+    return [
+        ClassCount(
+            class_name=name,
+            num_train=counts[i, "train"],
+            num_validation=counts[i, "validation"],
+            num_test=counts[i, "test"],
+        )
+        for i, name in enumerate(dataset.class_names)
+    ]
 
 
 def digest_of_class(census: Census, class_name: str) -> str:
@@ -76,38 +93,11 @@ def digest_of_class(census: Census, class_name: str) -> str:
     return census.train_sha256[class_name]
 
 
-def _digest(record: Record, skip_unreadable: bool) -> str:
-    """SHA-256 of an image's identifying bytes, after a test decode; empty if it is unreadable and may be skipped."""
-    try:
-        reader = reader_of(record.address)
-        content = reader.identify(record.address)
-        if reader.draw is None:
-            decode_image(content, 8, record.address)
-    except ValueError:
-        if not skip_unreadable:
-            raise
-        return ""
-    return hashlib.sha256(content).hexdigest()
-
-
 def _train_digests(dataset: Dataset, digests: Mapping[str, str]) -> dict[str, str]:
     of_class = [hashlib.sha256() for _ in dataset.class_names]
     for record in dataset.of("train"):
         of_class[record.class_id].update(bytes.fromhex(digests[record.id]))
     return {name: of_class[i].hexdigest() for i, name in enumerate(dataset.class_names)}
-
-
-def _counts(dataset: Dataset) -> list[ClassCount]:
-    counts = count_by_split(dataset)
-    return [
-        ClassCount(
-            class_name=name,
-            num_train=counts[i, "train"],
-            num_validation=counts[i, "validation"],
-            num_test=counts[i, "test"],
-        )
-        for i, name in enumerate(dataset.class_names)
-    ]
 
 
 def _straddling_duplicates(dataset: Dataset, digests: Mapping[str, str]) -> list[list[str]]:

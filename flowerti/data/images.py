@@ -1,8 +1,9 @@
-"""Decodes images: EXIF orientation, conversion to RGB, center crop and resize.
+"""Decodes images: EXIF orientation, conversion to RGB, center crop and resize; and hashes the decoded pixels.
 
 This module works on pixels: it does not know about addresses, classes or splits.
 """
 
+import hashlib
 import io
 import struct
 
@@ -27,13 +28,21 @@ def decode_image(content: bytes, size_px: int, name: str) -> UInt8[np.ndarray, "
     Raises:
         ValueError: the bytes are not an image; names it.
     """
+    return np.asarray(to_square(decode_rgb(content, name), size_px), dtype=np.uint8)
+
+
+def decode_rgb(content: bytes, name: str) -> Image.Image:
+    """Decode an encoded image to RGB in its own size, rotated by its EXIF orientation.
+
+    Raises:
+        ValueError: the bytes are not an image; names it.
+    """
     try:
         with Image.open(io.BytesIO(content)) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            rgb = image.convert("RGB")
+            return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise unreadable(name, error) from error
-    return np.asarray(to_square(rgb, size_px), dtype=np.uint8)
 
 
 def to_square(image: Image.Image, size_px: int) -> Image.Image:
@@ -42,3 +51,17 @@ def to_square(image: Image.Image, size_px: int) -> Image.Image:
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))
     return square if side == size_px else square.resize((size_px, size_px), Image.Resampling.BICUBIC)
+
+
+def pixel_sha256(image: UInt8[np.ndarray, "height width 3"]) -> str:
+    """SHA-256 of what an image shows: of its 8-bit RGB values, row by row, without size, name or container.
+
+    A base's training images and a run's images are both hashed by this function, as squares of the side at which the
+    base was trained, made as `decode_image` makes them (or drawn at that side), before any augmentation. So a file, its
+    copy under another name and the same pixels in another lossless container have one hash. A photograph that was
+    compressed, cropped or resized again has another one: it is not recognised.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()

@@ -6,7 +6,7 @@ class). Therefore the splits can be pooled and re-split by class: test and valid
 shares for every class, and the long tail is applied to the rest. A class is then few-shot in training only, and its
 share of validation and test images is that of any other class. Every choice is a seeded permutation of ids, and the
 study saves the result. Scores on a re-split are not comparable with those on the official split, nor with other
-projects' private splits.
+projects' private splits. Images that are alike stay on one side of a re-split.
 
 This module opens no image and does not know about models or synthetic images.
 """
@@ -19,6 +19,7 @@ import numpy as np
 from flowerti.artifacts.identity import seed_for
 from flowerti.config.data import ImbalanceConfig
 from flowerti.data.dataset import Dataset, Record, Split, check_class_name, check_counts
+from flowerti.data.grouped_split import kept_together
 
 ShotGroup = Literal["many", "medium", "few"]
 SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
@@ -29,13 +30,14 @@ def shot_group(num_train: int) -> ShotGroup:
     return "many" if num_train > 100 else "medium" if num_train >= 20 else "few"
 
 
-def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
+def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequence[Sequence[str]] = ()) -> Dataset:
     """Apply the config to a data set; with the defaults it is returned unchanged.
 
     Args:
         dataset: all images.
         config: settings of re-split, long tail and binary task.
         seed: run seed.
+        alike: ids of images that a re-split must keep on one side, from `duplicate_groups.duplicate_groups`.
 
     Raises:
         ValueError: a named class does not exist, or a split would be left without a class; names it.
@@ -44,7 +46,7 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
         for name in names:
             check_class_name(dataset, f"imbalance.{field}", name)
     if config.resplit:
-        dataset = _resplit(dataset, config, seed)
+        dataset = _resplit(dataset, config, seed, alike)
     if config.factor < 1:
         dataset = _long_tail(dataset, config, seed)
     if config.positive_classes:
@@ -88,16 +90,20 @@ def _shuffled(records: list[Record], seed: int) -> list[Record]:
     return [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
 
 
-def _resplit(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
+def _resplit(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequence[Sequence[str]]) -> Dataset:
     split_of: dict[str, Split] = {}
-    for class_id, name in enumerate(dataset.class_names):
-        records = _shuffled(_of_class(dataset, class_id), seed_for(seed, name, "imbalance/split", 0))
+    orders = [
+        _shuffled(_of_class(dataset, class_id), seed_for(seed, name, "imbalance/split", 0))
+        for class_id, name in enumerate(dataset.class_names)
+    ]
+    for records in orders:
         num_test, num_validation = (
             max(1, round(share * len(records))) for share in (config.test_share, config.validation_share)
         )
         for place, record in enumerate(records):
             held_out: Split = "test" if place < num_test else "validation"
             split_of[record.id] = held_out if place < num_test + num_validation else "train"
+    split_of = kept_together(split_of, orders, alike, seed)
     records = tuple(Record(r.id, r.class_id, split_of[r.id], r.address) for r in dataset.records)
     return Dataset(dataset.class_names, records)
 

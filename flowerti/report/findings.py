@@ -12,6 +12,7 @@ from flowerti.artifacts.records import (
     ConceptNeighbour,
     ImageSet,
     Learned,
+    SeenImages,
     Selection,
     SweepTable,
     Timing,
@@ -44,3 +45,6 @@ class Findings:
     """Plans of the sweep after the first."""
     timings: list[Timing]
     versions: dict[str, str]
+    base_sha256: str = ""
+    seen: SeenImages | None = None
+    """Which images the base was trained on; None where it is not known."""

@@ -14,6 +14,7 @@ import jinja2
 
 from flowerti.artifacts.records import Census, ClassifierReport
 from flowerti.report import formats, names, score_tables
+from flowerti.report.base_sentences import spoilt_weak_classes, what_the_base_has_seen
 
 _MAX_STRIPS = 24
 """Strips of images on the page, of classes and again of copies; the others are left to the folder of figures."""
@@ -58,6 +59,8 @@ def render_html(
         recognition=_recognition_rows(summary),
         near_duplicates_disagree=any(p["first_class"] != p["second_class"] for p in summary["near_duplicates"]),
         num_p_values=score_tables.num_p_values(summary),
+        seen=what_the_base_has_seen(summary),
+        spoilt=spoilt_weak_classes(summary),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from flowerti.artifacts.records import Census, ClassifierReport, Learned, LossPoint, SweepTable
+from flowerti.artifacts.records import ClassCount, ClassifierReport, Learned, LossPoint, SweepTable
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import techniques_for
 from flowerti.report.findings import Findings
@@ -19,6 +19,7 @@ from flowerti.report.gaps import failures, left_out
 from flowerti.report.summary_record import (
     FORMAT,
     AdapterRow,
+    BaseRow,
     ClassifierScores,
     ConceptRow,
     LearnedRow,
@@ -59,11 +60,12 @@ def _record(found: Findings) -> Summary:
         seed=experiment.seed,
         versions=found.versions,
         data_fingerprint=found.census.fingerprint,
-        num_images=_num_images(found.census),
+        num_images=_num_images(found.census.counts),
         unreadable=found.census.unreadable,
         duplicates=found.census.duplicates,
         settings=_quoted_settings(experiment),
         models=_models(experiment, found.classifier, found.learned),
+        base=_base(found),
         classifier=ClassifierScores(accuracy=found.classifier.accuracy, macro_f1=found.classifier.macro_f1),
         recommended_ratio=sweep.recommended_ratio,
         recommendation=sweep.recommendation,
@@ -72,6 +74,7 @@ def _record(found: Findings) -> Summary:
         plan_changes=found.plan_changes,
         selected=found.selection.selected,
         by_evidence=found.selection.by_evidence,
+        passed_over=found.selection.passed_over,
         **_named(found),
         **_of_learned(found.learned),
         concept_neighbours=found.concept_neighbours,
@@ -107,11 +110,23 @@ def _named(found: Findings) -> dict[str, Any]:
     }
 
 
-def _num_images(census: Census) -> SplitCounts:
+def _num_images(counts: Sequence[ClassCount]) -> SplitCounts:
     return SplitCounts(
-        train=sum(count.num_train for count in census.counts),
-        validation=sum(count.num_validation for count in census.counts),
-        test=sum(count.num_test for count in census.counts),
+        train=sum(count.num_train for count in counts),
+        validation=sum(count.num_validation for count in counts),
+        test=sum(count.num_test for count in counts),
+    )
+
+
+def _base(found: Findings) -> BaseRow:
+    seen = found.seen
+    return BaseRow(
+        path=found.experiment.base.path,
+        sha256=found.base_sha256,
+        training_images_sha256=seen.fingerprint if seen else "",
+        drawn=seen.drawn if seen else "",
+        seen_in_training=_num_images(seen.counts) if seen else None,
+        seen_classes=seen.counts if seen else [],
     )
 
 

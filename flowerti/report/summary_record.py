@@ -9,6 +9,7 @@ from typing import Any
 
 from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import (
+    ClassCount,
     ConceptNeighbour,
     ImageSet,
     SelectedClass,
@@ -76,6 +77,22 @@ class Models:
     base_sha256: str
     backbone: str
     backbone_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseRow:
+    """The base, and which of this run's images it was trained on."""
+
+    path: str
+    sha256: str
+    training_images_sha256: str
+    """One hash over the list of its training images; empty where there is none."""
+    drawn: str
+    """Where its training images are not listed: why none of them can be in a data set. Empty where they are."""
+    seen_in_training: SplitCounts | None
+    """Images of each split that it was trained on; null where that is not known."""
+    seen_classes: list[ClassCount]
+    """The same for each class that has any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,6 +222,7 @@ class Summary:
     """Groups of ids of byte-identical images in different splits."""
     settings: QuotedSettings
     models: Models
+    base: BaseRow
     classifier: ClassifierScores
     recommended_ratio: float
     """Synthetic images of a weak class as a multiple of its real training images; 0 means none."""
@@ -218,6 +236,8 @@ class Summary:
     """The weak classes, chosen on validation."""
     by_evidence: list[SelectedClass]
     """The classes that the blend rule would have chosen."""
+    passed_over: list[SelectedClass]
+    """Weaker classes that the rule left out because the base was trained on their validation or test images."""
     sources: list[SourceRow]
     techniques: list[NamedRow]
     arms: list[Arm]

@@ -94,3 +94,31 @@ def test_misfits_are_refused() -> None:
         select(scores(F1), {name: count for name, count in COUNTS.items() if name != "elder"}, config)
     with pytest.raises(ValueError, match="occurs twice"):
         select(scores(F1) + scores({"aster": 0.1}), COUNTS, config)
+
+
+def test_spoilt_classes_are_passed_over_with_the_reason_and_ranked_as_ever() -> None:
+    spoilt = {"canna": "the base knows it", "aster": "the base knows that"}
+    selection = select(scores(F1), COUNTS, SelectionConfig(rule="lowest_f1", num_classes=2), spoilt)
+    assert names(selection.selected) == ["dahlia", "elder"]
+    assert names(selection.passed_over) == ["canna"], "aster is not among the weakest anyway"
+    assert selection.passed_over[0].reason.endswith("; the base knows it")
+    assert "2nd lowest of 5" in selection.selected[0].reason
+    assert names(selection.by_evidence) == ["bluebell", "dahlia"]
+
+
+def test_fewer_classes_than_asked_for_are_selected_where_the_others_are_spoilt() -> None:
+    spoilt = dict.fromkeys(("aster", "bluebell", "canna", "dahlia"), "the base knows it")
+    config = SelectionConfig(rule="blend", num_classes=3)
+    selection = select(scores(F1), COUNTS, config, spoilt)
+    assert names(selection.selected) == ["elder"]
+    assert set(names(selection.passed_over)) == set(spoilt)
+    with pytest.raises(ValueError, match=r"^selection\.rule: 'blend' is left with no class"):
+        select(scores(F1), COUNTS, config, dict.fromkeys(F1, "the base knows it"))
+
+
+def test_fixed_classes_are_not_passed_over_but_the_evidence_beside_them_is() -> None:
+    config = SelectionConfig(rule="fixed", class_names=("elder", "aster"))
+    selection = select(scores(F1), COUNTS, config, {"bluebell": "the base knows it", "aster": "and it"})
+    assert names(selection.selected) == ["elder", "aster"]
+    assert names(selection.by_evidence) == ["dahlia", "canna"]
+    assert names(selection.passed_over) == ["bluebell", "aster"]

@@ -1,5 +1,6 @@
 """Decoding: square, upright, RGB, scaled without aliasing, and damage named."""
 
+import hashlib
 import io
 import random
 import warnings
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowerti.data.images import decode_image, to_square
+from flowerti.data.images import decode_image, pixel_sha256, to_square
 
 
 def noise(seed: int, height: int = 12, width: int = 12) -> np.ndarray:
@@ -139,3 +140,12 @@ def test_a_header_that_claims_to_be_short_is_refused_by_name():
     content[11] = 5
     with pytest.raises(ValueError, match=r"^image p cannot be read"):
         decode_image(bytes(content), 8, "p")
+
+
+def test_the_hash_of_pixels_does_not_know_what_holds_them():
+    image = noise(5)
+    expected = hashlib.sha256(bytes(image.flatten().tolist())).hexdigest()
+    for file_format in ("PNG", "BMP", "TIFF"):
+        assert pixel_sha256(decode_image(encoded(image, file_format), 12, "image")) == expected
+    assert pixel_sha256(image[:, ::-1]) == hashlib.sha256(bytes(image[:, ::-1].flatten().tolist())).hexdigest()
+    assert pixel_sha256(decode_image(encoded(image, "JPEG", quality=75), 12, "image")) != expected

@@ -101,6 +101,19 @@ def test_a_re_split_pools_all_images_and_shares_none():
     assert len({r.id for r in found.records}) == len(dataset.records)
 
 
+def test_a_re_split_keeps_alike_images_on_one_side_and_its_counts():
+    dataset = dataset_of({"a": 93, "b": 33})
+    config = ImbalanceConfig(resplit=True, validation_share=0.2, test_share=0.3)
+    before = imbalanced(dataset, config, 0)
+    test, train = before.of("test", "a")[0].id, before.of("train", "b")[0].id
+    after = imbalanced(dataset, config, 0, [[test, train]])
+    split_of = {record.id: record.split for record in after.records}
+    assert split_of[test] == split_of[train]
+    assert count_by_split(after) == count_by_split(before)
+    assert imbalanced(dataset, config, 0, [[r.id for r in before.of("train", "a")]]) == before
+    assert imbalanced(dataset, ImbalanceConfig(), 0, [[test, train]]) == dataset, "a cut of others is left alone"
+
+
 def test_a_binary_task_keeps_the_images():
     dataset = dataset_of({"a": 5, "b": 6, "c": 7})
     found = imbalanced(dataset, ImbalanceConfig(positive_classes=("c", "a")), 0)

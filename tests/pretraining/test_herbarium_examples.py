@@ -2,18 +2,24 @@
 
 import hashlib
 import json
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny_pretraining import CONFIG
 
+from flowerti.base_files import DEMO_BASE, find_training_images
+from flowerti.config.base import BaseConfig
 from flowerti.config.data import DataConfig, ImbalanceConfig
+from flowerti.data.access import list_records, read_image
+from flowerti.data.images import pixel_sha256
 from flowerti.data.sources.herbarium.herbarium import draw_traits
-from flowerti.data.sources.herbarium.species import COMMON, random_traits, sample_traits, species_named
+from flowerti.data.sources.herbarium.species import COMMON, SPECIES, random_traits, sample_traits, species_named
 from pretraining.allowed_images import AllowedImages
 from pretraining.blocks import example_blocks
 from pretraining.herbarium import draw_examples
+from pretraining.recipe import PretrainConfig
 
 CAPTIONS_OF_THE_FIRST = [
     "a photo of a daisy",
@@ -40,6 +46,21 @@ def test_examples_are_those_that_the_shipped_base_learnt_from(examples):
         rng = np.random.default_rng([CONFIG.seed, index])
         traits = sample_traits(species, rng) if species else random_traits(rng)
         assert np.array_equal(examples.images[index], draw_traits(traits, rng, 32))
+
+
+def test_no_image_of_a_data_set_is_among_those_that_the_shipped_base_learnt_from(examples):
+    """Which its `training_images.json` says in place of a list."""
+    known = find_training_images(BaseConfig(path="demo"), DEMO_BASE)
+    assert known is not None
+    assert "from the seeds [0, 0] to [0, 19999]" in known.drawn
+    assert (PretrainConfig().seed, PretrainConfig().num_images) == (0, 20_000)
+    # the first word of the seed tells them apart: 0 there, the species' own number here
+    assert 0 not in {zlib.crc32(species.name.encode()) for species in SPECIES}
+    config = DataConfig(kind="herbarium", num_train_common=2, num_train_rare=2, num_validation=2, num_test=2)
+    records = [record for seed in (0, 1) for record in list_records(config, seed).records]
+    of_runs = {pixel_sha256(read_image(record.address, 32)) for record in records}
+    assert len(of_runs) == len(records)
+    assert not of_runs & {pixel_sha256(image) for image in examples.images}
 
 
 def test_the_herbarium_draws_its_own_examples_in_blocks(examples):

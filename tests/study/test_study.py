@@ -23,6 +23,7 @@ from flowerti.config.experiment import (
     from_json,
 )
 from flowerti.config.presets import flowers102
+from flowerti.data import inspection
 from flowerti.data.census import listing_key
 
 
@@ -40,7 +41,7 @@ def test_a_good_run_is_established_and_written_down(experiment: Experiment, run:
 
 def test_the_second_start_opens_no_image(experiment: Experiment, run: RunDirectory, monkeypatch: pytest.MonkeyPatch):
     first = study.prepare(experiment, run)
-    monkeypatch.setattr(study, "take_census", lambda *_: pytest.fail("the census was taken again"))
+    monkeypatch.setattr(inspection, "take_census", lambda *_: pytest.fail("the census was taken again"))
     assert study.prepare(experiment, run) == first
 
 

@@ -15,7 +15,10 @@ def estimate_of(values: np.ndarray) -> Estimate:
     """The mean of independent values with Student's interval."""
     num = len(values)
     error = Error(
-        error=float(values.std(ddof=1)) / math.sqrt(num), share_of_seeds=0.0, seeds_freedom=0.0, images_freedom=num - 1.0
+        error=float(values.std(ddof=1)) / math.sqrt(num),
+        share_of_seeds=0.0,
+        seeds_freedom=0.0,
+        images_freedom=num - 1.0,
     )
     half = error.quantile(0.975) * error.error
     mean = float(values.mean())

@@ -1,0 +1,85 @@
+"""The preflight's look at the images: what is alike, the cut, the census, and what the base has seen of it.
+
+Every image is opened at most once, and none where the run directory tells already what is in it. This module does not
+know why a class is selected or what a base is.
+"""
+
+from dataclasses import dataclass
+
+from flowerti.artifacts import layout
+from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.pending import PendingArtifacts
+from flowerti.artifacts.records import AlikeImages, Census, SeenImages, SplitLists
+from flowerti.artifacts.training_images import TrainingImages
+from flowerti.config.data import DataConfig, ImbalanceConfig
+from flowerti.data.census import census_key, listing_key, split_lists, take_census
+from flowerti.data.dataset import Dataset, without
+from flowerti.data.duplicate_groups import duplicate_groups
+from flowerti.data.image_pass import ImagePass
+from flowerti.data.imbalance import imbalanced
+from flowerti.data.seen_images import count_seen
+from flowerti.data.thumbnails import CORRELATION_LIMIT
+
+_ALIKE_VERSION = 1
+_SEEN_VERSION = 1
+"""Versions of the records; increment one on a change to invalidate existing ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspected:
+    """A data set after every image was opened."""
+
+    dataset: Dataset
+    """Cut as the config says, without unreadable images."""
+    census: Census
+    seen: SeenImages | None
+    """What the base has seen of it; None where that is not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """What to look at, and where what was found before is."""
+
+    data: DataConfig
+    imbalance: ImbalanceConfig
+    seed: int
+    known: TrainingImages | None
+    """What the base was trained on; None where it is not known."""
+    artifacts: PendingArtifacts
+
+    def of(self, listed: Dataset) -> Inspected:
+        """Look at the listed images.
+
+        Raises:
+            ValueError: an image cannot be read, or a split would be left without a class; names it.
+        """
+        hash_size_px = self.known.image_size_px if self.known and self.known.sha256 else 0
+        images = ImagePass(self.data, hash_size_px=hash_size_px, with_thumbnails=self.imbalance.resplit)
+        alike = self._alike(listed, images) if self.imbalance.resplit else []
+        dataset = imbalanced(listed, self.imbalance, self.seed, alike)
+        key = census_key(dataset, self.data)
+        census = self.artifacts.get(layout.CENSUS, Census, key, lambda: take_census(dataset, self.data, images))
+        readable = without(dataset, census.unreadable)
+        splits = split_lists(readable)
+        self.artifacts.get(layout.SPLITS, SplitLists, splits.sha256, lambda: splits)
+        return Inspected(dataset=readable, census=census, seen=self._seen(readable, census, images))
+
+    def _alike(self, listed: Dataset, images: ImagePass) -> list[list[str]]:
+        key = key_of(
+            _ALIKE_VERSION,
+            listing_key(listed),
+            self.data.skip_unreadable,
+            self.data.image_size_px,
+            CORRELATION_LIMIT,
+        )
+        found = self.artifacts.get(
+            layout.ALIKE, AlikeImages, key, lambda: AlikeImages(groups=duplicate_groups(listed.records, images))
+        )
+        return found.groups
+
+    def _seen(self, dataset: Dataset, census: Census, images: ImagePass) -> SeenImages | None:
+        known = self.known
+        if known is None or not known.sha256:
+            return known and count_seen(dataset, images, known)
+        key = key_of(_SEEN_VERSION, census.fingerprint, known.fingerprint, known.image_size_px)
+        return self.artifacts.get(layout.SEEN, SeenImages, key, lambda: count_seen(dataset, images, known))
