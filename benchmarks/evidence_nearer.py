@@ -43,20 +43,22 @@ class Options:
     """Counts the claims of "nearer"."""
 
     quick: bool = False
-    """100 draws in place of 500."""
+    """At most 100 draws."""
     tiny: bool = False
     """As little as has every part of the answer; its numbers mean nothing."""
     candidates: tuple[str, ...] = ("chosen",)
     """Names of `nearer_candidates`."""
     num_images: tuple[int, ...] = NUM_IMAGES
     """Images in each of the three sets."""
+    num_draws: int = 500
+    """Simulated comparisons in each world."""
     seed: int = 0
 
 
 def main() -> None:
     """Simulate and print."""
     options = tyro.cli(Options)
-    num_draws = 5 if options.tiny else 100 if options.quick else 500
+    num_draws = min(options.num_draws, 5 if options.tiny else 100 if options.quick else options.num_draws)
     false_worlds = {f"{separation:g}": World(near=separation, far=separation) for separation in SEPARATIONS} | SPREADS
     cells = itertools.product(options.candidates, options.num_images[: 1 if options.tiny else None])
     details: dict[str, Any] = {"level": LEVEL, "num_draws": num_draws, "false_nearer": {}, "found_nearer": {}}
