@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 WIDTH = 1280
 _MEAN_SQUARE, _VARIANCE = 0.4, 0.25
@@ -64,7 +64,7 @@ class Drawer:
 
         if excess(0.0) > 1e-9:
             raise ValueError(f"distance: {distance}; a spread of {spread} alone gives {excess(0.0) + distance:.3f}")
-        shift = brentq(excess, 0.0, 100.0) if excess(0.0) < -1e-9 else 0.0
+        shift = root_scalar(excess, bracket=(0.0, 100.0)).root if excess(0.0) < -1e-9 else 0.0
         return self._mean + float(shift) * np.eye(1, WIDTH, direction)[0]
 
     def _distance(self, mean: Float64[np.ndarray, " 1280"], spread: float) -> float:
