@@ -27,7 +27,8 @@ from flowerti.diffusion import Base, load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
 from flowerti.generation.text_to_image import build_pipeline, draw_images
-from flowerti.metrics.kernel import closer_p_value, kernel_distance
+from flowerti.metrics.kernel import kernel_distance
+from flowerti.metrics.nearer import compare_nearness
 from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
 from pretraining.trait_captions import NUMBER_WORDS
 
@@ -80,11 +81,9 @@ def of_species(base: Base, species: Species, num: int, options: Options) -> dict
     }
     features = {name: _features(images) for name, images in sets.items()}
     reference = _features(real)
-    nearer, p_value = closer_p_value(
-        reference, features["right_words"], features["no_name"], 999, np.random.default_rng(0)
-    )
+    nearer = compare_nearness(reference, features["right_words"], features["no_name"], 999, np.random.default_rng(0))
     distances = {name: round(kernel_distance(reference, of_set), 4) for name, of_set in features.items()}
-    return {"distances": distances, "nearer_by": round(nearer, 4), "p_value": p_value}
+    return {"distances": distances, "nearer_by": round(nearer.difference, 4), "p_value": nearer.p_value}
 
 
 def words_for(species: Species, rng: np.random.Generator) -> str:

@@ -53,10 +53,11 @@ class Comparison:
     metric: str
     difference: float
     """distance(than) - distance(closer): positive where the claim holds."""
-    p_value: float
-    """One-sided permutation test that exchanges images between the two sources."""
+    p_value: float | None
+    """One-sided test of "both lie equally far from the real images" (`metrics.nearer`), below 0.025 exactly where `low`
+    is above 0. Not adjusted for the number of comparisons. None where a set has fewer than 4 images."""
     low: float | None = None
-    """Lower end of the difference's 95 % interval (jackknife over images)."""
+    """Lower end of the difference's 95 % interval, of the same reference distribution; None with the p-value."""
     high: float | None = None
     """Upper end of it."""
     reference: str = "validation"

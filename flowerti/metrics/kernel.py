@@ -1,4 +1,4 @@
-"""Kernel distances, their permutation tests and standard errors.
+"""Kernel distances, the permutation test of "same distribution", and their standard error.
 
 The kernel distance (KID) and CMMD are unbiased U-statistics and may be negative.
 """
@@ -18,7 +18,8 @@ def gram(x: Float[np.ndarray, "num_x dim"], y: Float[np.ndarray, "num_y dim"]) -
     return (inner / x.shape[1] + 1.0) ** 3
 
 
-def _off_diagonal_gram(x: Float64[np.ndarray, "num dim"]) -> Float64[np.ndarray, "num num"]:
+def off_diagonal_gram(x: Float64[np.ndarray, "num dim"]) -> Float64[np.ndarray, "num num"]:
+    """`gram` between the rows of one set, with 0 in place of each row with itself."""
     matrix = gram(x, x)
     np.fill_diagonal(matrix, 0.0)
     return matrix
@@ -44,14 +45,15 @@ def kernel_distance(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "n
     x, y = checked_sets(x=x, y=y)
     n, m = len(x), len(y)
     # sum_{i != j} k(x_i, x_j) / (n (n - 1)) + sum_{i != j} k(y_i, y_j) / (m (m - 1)) - 2 sum_ij k(x_i, y_j) / (n m)
-    within_x = _off_diagonal_gram(x).sum() / (n * (n - 1))
-    within_y = _off_diagonal_gram(y).sum() / (m * (m - 1))
+    within_x = off_diagonal_gram(x).sum() / (n * (n - 1))
+    within_y = off_diagonal_gram(y).sum() / (m * (m - 1))
     return float(within_x + within_y - 2 * gram(x, y).mean())
 
 
-def _relabellings(
+def relabellings(
     num_first: int, num_second: int, num_permutations: int, rng: np.random.Generator
 ) -> Bool[np.ndarray, "draws num"]:
+    """Which of the pooled images count as of the first set: as observed, then at random [1 + num_permutations, num]."""
     # row 0 is the observed labelling, so that both sides of ">=" are computed by the same operations
     observed = np.arange(num_first + num_second) < num_first
     shuffled = rng.permuted(np.tile(observed, (num_permutations, 1)), axis=1)
@@ -104,54 +106,11 @@ def permutation_p_value(
     """
     x, y = checked_sets(x=x, y=y)
     n, m = len(x), len(y)
-    pooled = _off_diagonal_gram(np.concatenate([x, y]))
-    within_x, within_y = _pair_sums(pooled, _relabellings(n, m, num_permutations, rng))
+    pooled = off_diagonal_gram(np.concatenate([x, y]))
+    within_x, within_y = _pair_sums(pooled, relabellings(n, m, num_permutations, rng))
     between = (pooled.sum() - within_x - within_y) / 2  # a^T K b: K contains each pair across the sets twice
     distances = within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * between / (n * m)
     return _share_at_least_observed(distances, np.abs(pooled).max())
-
-
-def closer_p_value(
-    real: Float[np.ndarray, "num_real dim_real"],
-    near: Float[np.ndarray, "num_near dim_near"],
-    far: Float[np.ndarray, "num_far dim_far"],
-    num_permutations: int,
-    rng: np.random.Generator,
-) -> tuple[float, float]:
-    """Test whether one set lies nearer to the real images than another.
-
-    The statistic is kernel_distance(far, real) - kernel_distance(near, real), in which the real
-    images' own term cancels. Images are exchanged at random between `near` and `far`; the real
-    ones stay.
-
-    Args:
-        real: features of the real images, any float dtype, finite.
-        near: features of the set claimed to lie nearer.
-        far: features of the set claimed to lie farther; its size may differ.
-        num_permutations: B, at least 1.
-        rng: source of the exchanges.
-
-    Returns:
-        The difference (positive where the claim holds in the sample) and its one-sided p-value in
-        [1 / (1 + B), 1].
-
-    Raises:
-        ValueError: as `kernel_distance`, naming the argument.
-    """
-    real, near, far = checked_sets(real=real, near=near, far=far)
-    n, m = len(near), len(far)
-    pooled = np.concatenate([near, far])
-    off_diagonal, to_real = _off_diagonal_gram(pooled), gram(pooled, real).mean(axis=1)
-    is_near = _relabellings(n, m, num_permutations, rng)
-    within_near, within_far = _pair_sums(off_diagonal, is_near)
-    near_to_real = is_near @ to_real  # [draws, num] x [num] -> [draws]
-    far_to_real = to_real.sum() - near_to_real
-    # distance to the real images without their own term: sum_{i != j} k(x_i, x_j) / (n (n - 1)) - 2 mean k(x_i, r_j)
-    near_distances = within_near / (n * (n - 1)) - 2 * near_to_real / n
-    far_distances = within_far / (m * (m - 1)) - 2 * far_to_real / m
-    differences = far_distances - near_distances
-    scale = max(np.abs(off_diagonal).max(), np.abs(to_real).max())
-    return float(differences[0]), _share_at_least_observed(differences, scale)
 
 
 def kernel_standard_error(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarray, "num_y dim_y"]) -> float:
@@ -165,32 +124,11 @@ def kernel_standard_error(x: Float[np.ndarray, "num_x dim_x"], y: Float[np.ndarr
     """
     x, y = checked_sets(x=x, y=y)
     _require_three(x=x, y=y)
-    within_x, within_y, between = _off_diagonal_gram(x), _off_diagonal_gram(y), gram(x, y)
+    within_x, within_y, between = off_diagonal_gram(x), off_diagonal_gram(y), gram(x, y)
     # leave-one-out values of the distance up to constants; the jackknife variances of the two samples add
     of_x = _without_each(within_x) - 2 * _means_without_each(between)
     of_y = _without_each(within_y) - 2 * _means_without_each(between.T)
     return float(np.sqrt(_jackknife_variance(of_x) + _jackknife_variance(of_y)))
-
-
-def closer_standard_error(
-    real: Float[np.ndarray, "num_real dim_real"],
-    near: Float[np.ndarray, "num_near dim_near"],
-    far: Float[np.ndarray, "num_far dim_far"],
-) -> float:
-    """Standard error of kernel_distance(far, real) - kernel_distance(near, real), by the delete-one jackknife.
-
-    Source: as `kernel_standard_error`, with three samples.
-
-    Raises:
-        ValueError: a set has fewer than 3 images, or as `kernel_distance`.
-    """
-    real, near, far = checked_sets(real=real, near=near, far=far)
-    _require_three(real=real, near=near, far=far)
-    to_near, to_far = gram(real, near), gram(real, far)
-    of_real = 2 * _means_without_each(to_near) - 2 * _means_without_each(to_far)
-    of_near = _without_each(_off_diagonal_gram(near)) - 2 * _means_without_each(to_near.T)
-    of_far = _without_each(_off_diagonal_gram(far)) - 2 * _means_without_each(to_far.T)
-    return float(np.sqrt(sum(_jackknife_variance(values) for values in (of_real, of_near, of_far))))
 
 
 def _require_three(**sets: Float64[np.ndarray, "_ _"]) -> None:

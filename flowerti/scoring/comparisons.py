@@ -7,18 +7,16 @@ from collections.abc import Collection
 
 from flowerti.artifacts.scores import Comparison
 from flowerti.config.experiment import ScoringConfig
-from flowerti.metrics.kernel import closer_p_value, closer_standard_error
+from flowerti.metrics.nearer import compare_nearness
 from flowerti.scoring.class_features import ClassFeatures, generator
 from flowerti.scoring.metric_table import COMPARISON_METRIC
 from flowerti.tables.sources import SOURCES, Source
 
-MIN_JACKKNIFE = 3
-"""Minimum number of images per set for an interval."""
-_NORMAL_95 = 1.96
-
 
 def compare_sources(matched: ClassFeatures, config: ScoringConfig, seed: int) -> list[Comparison]:
     """Compare each source with those of its rivals that have images.
+
+    Neither p-values nor intervals are adjusted for the number of comparisons: each is about its own pair.
 
     Args:
         matched: features of one class, all sets of one size.
@@ -52,25 +50,16 @@ def _compare(matched: ClassFeatures, closer: str, than: str, config: ScoringConf
     real, near, far = matched.real, matched.synthetic[closer], matched.synthetic[than]
     purpose = f"{SOURCES[closer].comparison_seed or f'exchange/{closer}'}/{than}"
     rng = generator(seed, matched.class_name, purpose)
-    difference, p_value = closer_p_value(real, near, far, config.num_permutations, rng)
-    error = closer_standard_error(real, near, far) if len(real) >= MIN_JACKKNIFE else None
-    low, high = interval_95(difference, error)
+    found = compare_nearness(real, near, far, config.num_permutations, rng)
     return Comparison(
         class_name=matched.class_name,
         closer=closer,
         than=than,
         extractor=matched.extractor,
         metric=COMPARISON_METRIC,
-        difference=difference,
-        p_value=p_value,
-        low=low,
-        high=high,
+        difference=found.difference,
+        p_value=found.p_value,
+        low=found.low,
+        high=found.high,
         reference=matched.reference,
     )
-
-
-def interval_95(value: float, standard_error: float | None) -> tuple[float | None, float | None]:
-    """Normal 95 % interval, value -+ 1.96 standard errors; None and None where the error is unknown."""
-    if standard_error is None:
-        return None, None
-    return value - _NORMAL_95 * standard_error, value + _NORMAL_95 * standard_error

@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from scipy import stats
 
 from flowerti.artifacts.scores import Comparison, Distance
 from flowerti.config.experiment import ScoringConfig
 from flowerti.metrics.floors import against_halves, floor
 from flowerti.scoring.class_features import ClassFeatures, generator
-from flowerti.scoring.comparisons import MIN_JACKKNIFE, compare_sources, interval_95
+from flowerti.scoring.comparisons import compare_sources
 from flowerti.scoring.metric_table import Features, Metric, Taken, metrics_for
+
+_MIN_JACKKNIFE = 3
+"""Images on each side that a standard error needs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,7 +190,7 @@ def _between(scored: _Scored, metric: Metric, source: str, given: ClassFeatures)
     real, synthetic = given.real, given.synthetic[source]
     at_floor, size = scored.floors[metric.name]
     value = float(scored.function(metric)(real, synthetic))
-    low, high = interval_95(value, _standard_error(metric, real, synthetic))
+    low, high = _interval_95(metric, value, real, synthetic)
     return _Measured(
         value=value,
         floor=at_floor,
@@ -206,10 +210,15 @@ def _p_value(scored: _Scored, metric: Metric, source: str, given: ClassFeatures)
     return metric.p_value(given.real, given.synthetic[source], scored.config.num_permutations, rng)
 
 
-def _standard_error(metric: Metric, real: Features, synthetic: Features) -> float | None:
-    if metric.standard_error is None or min(len(real), len(synthetic)) < MIN_JACKKNIFE:
-        return None
-    return metric.standard_error(real, synthetic)
+def _interval_95(
+    metric: Metric, value: float, real: Features, synthetic: Features
+) -> tuple[float | None, float | None]:
+    """Student's 95 % interval with one degree of freedom less than the images of the smaller set; None for none."""
+    smallest = min(len(real), len(synthetic))
+    if metric.standard_error is None or smallest < _MIN_JACKKNIFE:
+        return None, None
+    half = float(stats.t.ppf(0.975, smallest - 1)) * metric.standard_error(real, synthetic)
+    return value - half, value + half
 
 
 def _against_text(scored: _Scored, metric: Metric, source: str) -> _Measured:

@@ -102,6 +102,12 @@ CASES = {
         ratios={"scoring_rate_to_bare_loop"},
         details={"scoring"},
     ),
+    "evidence_nearer": Case(
+        benchmark="evidence_nearer",
+        options="--tiny --candidates chosen jackknife_t",
+        ratios=set(),
+        details={"level", "num_draws", "false_nearer", "found_nearer"},
+    ),
     "whole_run": Case(
         benchmark="whole_run",
         options=f"--quick --preset demo --until classify {TINY_DATA} {TINY_CLASSIFIER}",
@@ -109,7 +115,7 @@ CASES = {
         details={"preset", "exit_code", "seconds", "peak_memory_gib"},
     ),
 }
-WITHOUT_RAY = {"base", "inversion", "inversion-race"}
+WITHOUT_RAY = {"base", "inversion", "inversion-race", "evidence_nearer"}
 SLOW = {name for name in CASES if name.startswith("cluster-")} - {"cluster-weights"}
 NO_RATIOS = {"same_numbers"}
 """Compares two run directories and times nothing."""

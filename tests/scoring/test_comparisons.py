@@ -5,9 +5,7 @@ import pytest
 from scored_class import features_of, score_pair, value_of
 
 from flowerti.artifacts.identity import seed_for
-from flowerti.metrics.kernel import (
-    closer_p_value,
-)
+from flowerti.metrics.nearer import compare_nearness
 from flowerti.scoring.comparisons import comparison_pairs
 from flowerti.tables.sources import SOURCES, Source
 
@@ -79,7 +77,9 @@ def test_seeds_of_comparisons_are_those_of_the_rows(monkeypatch):
         (comparison,) = score_pair(real[:9], {closer: near, than: far}, seed=5)[1]
         rng = np.random.default_rng(seed_for(5, "ball moss", f"scoring/{purpose}", 0))
         # sets of one size are not cut, but shuffled and sorted again: the same rows in the same order
-        assert (comparison.difference, comparison.p_value) == closer_p_value(real[:9], near, far, 199, rng)
+        found = compare_nearness(real[:9], near, far, 199, rng)
+        assert (comparison.difference, comparison.p_value) == (found.difference, found.p_value)
+        assert (comparison.low, comparison.high) == (found.low, found.high)
 
 
 def test_a_source_that_lies_nearer_than_the_token_gives_a_large_p_value():
@@ -99,3 +99,10 @@ def test_names_are_compared_without_a_token():
     sets = {"raw": features_of(8, 0, 1), "alternative_name": features_of(8, 0, 2)}
     (comparison,) = score_pair(features_of(8, 0, 0), sets)[1]
     assert (comparison.closer, comparison.than) == ("alternative_name", "raw")
+
+
+def test_too_few_images_for_a_verdict_leave_the_difference():
+    sets = {"raw": features_of(3, 2, 1), "token": features_of(9, 0, 2)}
+    (comparison,) = score_pair(features_of(8, 0, 0), sets)[1]
+    assert comparison.difference > 0
+    assert (comparison.p_value, comparison.low, comparison.high) == (None, None, None)
