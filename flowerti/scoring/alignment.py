@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 
 from flowerti.data.aligned_thumbnails import ALIGNED_PX, NUM_PLANES
 
-COPY_LIMIT = 0.91
+COPY_LIMIT = 0.92
 """Aligned correlation above which one image is called a copy of the other."""
 CANDIDATE_LIMIT = 0.82
 """Correlation on the coarse grid below which a pair is not aligned further."""

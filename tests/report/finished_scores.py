@@ -100,7 +100,7 @@ def copy_check(class_name, source, num_copies=0, num_pairs=20):
         num_images=40,
         num_compared=1136,
         similarity_limit=0.87,
-        correlation_limit=0.91,
+        correlation_limit=0.92,
         copies=closest[:num_copies],
         closest=closest,
         p_value=0.31,
