@@ -172,15 +172,14 @@ def check_copies(
 ) -> CopyCheck:
     """Find copies of training images among the synthetic images of a class.
 
-    A synthetic image is a copy if its aligned correlation with some original exceeds `COPY_LIMIT`, regardless of its
+    A synthetic image is a copy if its aligned correlation with some original exceeds `COPY_LIMIT`, whatever its
     features, which do not match reliably after downscaling. The other pairs are those with the highest cosine among the
-    class's own training images. The p-value uses the held-out images of this class only, because the similarity between
-    images differs by class.
+    class's own training images. The p-value uses held-out images of this class only: similarity differs by class.
 
     Args:
         synthetic: the set.
         train: the class's training images, in their plain and mirrored views.
-        originals: what is looked for among the synthetic images: training images of every class.
+        originals: training images of every class, which are looked for among the synthetic ones.
         held_out: `held_out_similarities` of every available class; pooled, they determine the similarity limit.
         num_closest: number of closest pairs to keep.
 
@@ -188,14 +187,9 @@ def check_copies(
         The check; similarity limit and p-value are None where no held-out image of any class is new to training.
 
     Raises:
-        ValueError: features or thumbnails do not fit together or are not finite, or the class has no held-out
-            similarities; names class and source.
+        ValueError: features or thumbnails do not fit or are not finite, or there are no held-out similarities.
     """
-    check_images(f"class {synthetic.class_name!r}, training images", train)
-    for of_any in (train, originals.images):
-        check_images(synthetic.where, synthetic.images, of_any.features.shape[2])
-    if synthetic.class_name not in held_out:
-        raise ValueError(f"{synthetic.where}: no held-out similarities of the class; compute them first")
+    _check_inputs(synthetic, train, originals, held_out)
     pool = np.concatenate(list(held_out.values()))
     own = held_out[synthetic.class_name] if len(held_out[synthetic.class_name]) else pool
     similarity = similarities(synthetic.images.features, train.features)
@@ -214,6 +208,16 @@ def check_copies(
         closest=sorted(pairs, key=lambda pair: -pair.similarity)[:num_closest],
         p_value=nearer_p_value(similarity.max(axis=(1, 2)), own) if len(own) else None,
     )
+
+
+def _check_inputs(
+    synthetic: SyntheticSet, train: Images, originals: CopiedFrom, held_out: Mapping[str, Float[np.ndarray, " _"]]
+) -> None:
+    check_images(f"class {synthetic.class_name!r}, training images", train)
+    for of_any in (train, originals.images):
+        check_images(synthetic.where, synthetic.images, of_any.features.shape[2])
+    if synthetic.class_name not in held_out:
+        raise ValueError(f"{synthetic.where}: no held-out similarities of the class; compute them first")
 
 
 def _copies(synthetic: Images, originals: CopiedFrom) -> dict[str, CopyPair]:
