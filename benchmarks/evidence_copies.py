@@ -28,6 +28,8 @@ Images = UInt8[np.ndarray, "num side side 3"]
 class Options:
     """Plants copies and counts false ones."""
 
+    quick: bool = False
+    """A third of the images: a ninth of the pairs."""
     tiny: bool = False
     """As little as has every part of the answer; its numbers mean nothing."""
     root: str = "../shared/data/flowers102-64"
@@ -54,20 +56,20 @@ def false_copies(images: Images) -> dict[str, float]:
     return {"value": len(found.pairs) / found.num_pairs, "high": high, "num_pairs": found.num_pairs}
 
 
-def drawn_images(tiny: bool) -> Images:
-    """Images of the drawn herbarium, of a seed of their own; all species alike in number."""
-    counts = dict.fromkeys(("num_train_common", "num_train_rare", "num_validation", "num_test"), 2 if tiny else 60)
+def drawn_images(num_per_split: int) -> Images:
+    """Images of the drawn herbarium, of a seed of their own: that many of each species in each of three splits."""
+    counts = dict.fromkeys(("num_train_common", "num_train_rare", "num_validation", "num_test"), num_per_split)
     records = list_records(DataConfig(kind="herbarium", **counts), seed=8).records
     return read_images([record.address for record in records], 64)
 
 
-def photographs(root: str, tiny: bool) -> Images | None:
-    """The images of Oxford 102 that the limits were not chosen on; None where the folder is missing."""
+def photographs(root: str, every: int) -> Images | None:
+    """Of Oxford 102 those that the limits were not chosen on, one in `every`; None where there is no folder."""
     if not root or not Path(root).is_dir():
         return None
     config = DataConfig(kind="flowers102", root=root, show_images=False)
     records = [r for r in list_records(config, seed=0).records if _is_odd(r.id)]
-    return read_images([record.address for record in records[: 20 if tiny else None]], 64)
+    return read_images([record.address for record in records[::every]], 64)
 
 
 def _is_odd(name: str) -> bool:
@@ -76,7 +78,8 @@ def _is_odd(name: str) -> bool:
 
 def evidence(options: Options) -> dict[str, Any]:
     """Both counts for both kinds of images."""
-    images = {"herbarium": drawn_images(options.tiny), "flowers": photographs(options.root, options.tiny)}
+    num_per_split, every = (2, 200) if options.tiny else (20, 3) if options.quick else (60, 1)
+    images = {"herbarium": drawn_images(num_per_split), "flowers": photographs(options.root, every)}
     rng = np.random.default_rng(0)
     answer = {}
     for name, of_kind in images.items():
