@@ -131,7 +131,7 @@ class CopyPair:
     similarity: float
     """Cosine of the features, of the nearer of the two views."""
     pixel_correlation: float
-    """Correlation at low resolution (`thumbnails.correlations`), of the nearer of the two views, in [-1, 1]."""
+    """Correlation at low resolution after alignment (`scoring.alignment`), in [-1, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,15 +142,35 @@ class CopyCheck:
     source: str
     extractor: str
     num_images: int
-    similarity_limit: float
+    num_compared: int
+    """Training images, of every class, that were looked for among the synthetic ones."""
+    similarity_limit: float | None
     """Similarity above which an image deserves a look: 95 % of held-out real images lie below it."""
     correlation_limit: float
     """Pixel correlation above which an image is called a copy, whatever its similarity."""
     copies: list[CopyPair]
     closest: list[CopyPair]
     """The pairs of the highest similarity, copies or not, in falling order."""
-    p_value: float
-    """One-sided rank test of "no nearer to the training images than the class's held-out real images are"."""
+    p_value: float | None
+    """One-sided rank test of "no nearer to the training images than the class's held-out real images are".
+
+    Like the similarity limit, not known where no held-out image of any class is new to training.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopySensitivity:
+    """How many planted copies of training images the check finds, for one way of changing them."""
+
+    kind: str
+    """What was done to the image, such as "crop 5 %"."""
+    num_images: int
+    num_found: int
+    share: float
+    low: float
+    """Lower end of the 95 % Wilson interval of `share`."""
+    high: float
+    """Upper end of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,6 +214,7 @@ class Scores:
     recognition: list[Recognition] = field(default_factory=list)
     trained_on_source: list[TrainedOnSource] = field(default_factory=list)
     copies: list[CopyCheck] = field(default_factory=list)
+    copy_sensitivity: list[CopySensitivity] = field(default_factory=list)
     near_duplicates: list[NearDuplicate] = field(default_factory=list)
     verdicts: list[NameVerdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -6,6 +6,7 @@ directory, so neither images nor features pass through the driver. Existing file
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.experiment import ClusterConfig
 from flowerti.data.access import read_images
+from flowerti.data.aligned_thumbnails import ALIGNED_PX, aligned_thumbnails
 from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import augment, extract
@@ -40,7 +42,10 @@ class BackboneChoice:
 
 
 THUMBNAILS = BackboneChoice(name="thumbnails", weights="", input_size_px=THUMBNAIL_PX)
-"""No network: pixels at low resolution, for the detection of copies."""
+"""No network: pixels at low resolution, for near duplicates across splits."""
+ALIGNED_THUMBNAILS = BackboneChoice(name="aligned_thumbnails", weights="", input_size_px=ALIGNED_PX)
+"""No network either: other pixels, for the detection of copies."""
+_PIXELS = {THUMBNAILS: thumbnails, ALIGNED_THUMBNAILS: aligned_thumbnails}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,10 +78,12 @@ class FeatureWorker:
     def __init__(self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str) -> None:
         """Load the backbone once; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
-        self._backbone = None
-        if backbone != THUMBNAILS:
-            self._backbone = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
-            self._backbone.module.to(device)
+        if backbone in _PIXELS:
+            self._features = _PIXELS[backbone]
+        else:
+            loaded = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
+            loaded.module.to(device)
+            self._features = partial(extract, loaded)
         self._run = run
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -92,9 +99,6 @@ class FeatureWorker:
         images = read_images(addresses, chunk["image_size_px"], self._run)
         views = self._views(images, chunk, chunk["begin"] + begin)
         return np.stack([self._features(views[:, i]) for i in range(views.shape[1])], axis=1)
-
-    def _features(self, images: np.ndarray) -> np.ndarray:
-        return thumbnails(images) if self._backbone is None else extract(self._backbone, images)
 
     @staticmethod
     def _views(images: np.ndarray, chunk: dict[str, Any], begin: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from flowerti.artifacts.identity import slug
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.features import THUMBNAILS, BackboneChoice, FeatureSet, compute_features
+from flowerti.cluster.features import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice, FeatureSet, compute_features
 from flowerti.data.access import read_images
 from flowerti.data.dataset import Split
 from flowerti.data.shards import addresses_of
@@ -39,7 +39,7 @@ def scoring_backbones(study: Study) -> list[BackboneChoice]:
 @functools.lru_cache(maxsize=4)
 def weights_sha256(choice: BackboneChoice) -> str:
     """Hash of a network's weights; empty for thumbnails, which have none."""
-    if choice == THUMBNAILS:
+    if choice in (THUMBNAILS, ALIGNED_THUMBNAILS):
         return ""
     from flowerti.features.backbones import load_backbone
 

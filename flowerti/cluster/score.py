@@ -15,16 +15,25 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import open_test
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.scores import Extractor, Scores
-from flowerti.cluster.features import THUMBNAILS, BackboneChoice, compute_features
+from flowerti.cluster.features import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice, compute_features
 from flowerti.cluster.image_sets import real_set, scoring_backbones, synthetic_set, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.data.dataset import SPLITS, Record, Split
 from flowerti.features.files import StoredFeatures
 from flowerti.progress import Progress
+from flowerti.scoring.alignment import CANDIDATE_LIMIT, COPY_LIMIT
 from flowerti.scoring.comparisons import comparison_pairs
 from flowerti.scoring.metric_table import METRICS
 from flowerti.scoring.name_verdicts import name_verdict
-from flowerti.scoring.tasks import StoredSets, copies_of, duplicates_of, matrix_of, recognition_of, score_one_class
+from flowerti.scoring.tasks import (
+    StoredSets,
+    copies_of,
+    duplicates_of,
+    matrix_of,
+    recognition_of,
+    score_one_class,
+    sensitivity_of,
+)
 from flowerti.study import Study
 
 
@@ -40,6 +49,7 @@ def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progre
         experiment.seed,
         experiment.data.image_size_px,
         METRICS.names,
+        [ALIGNED_THUMBNAILS.name, CANDIDATE_LIMIT, COPY_LIMIT],
         comparison_pairs({s.source for s in sets}),
     )
     file = layout.scores(reference)
@@ -69,18 +79,21 @@ def _compare(
     if not sets:
         return replace(empty, notes=["No class has synthetic images: there is nothing to compare."])
     stored = [_gather(study, sets, reference, backbone) for backbone in backbones]
-    pixels = _gather(study, sets, reference, THUMBNAILS)
+    pixels = _gather(study, sets, reference, ALIGNED_THUMBNAILS, train_views="plain")
     classes = [_ask(study, score_one_class, of_one, name) for of_one in stored for name in of_one.selected]
     matrices = [_ask(study, matrix_of, of_one) for of_one in stored]
     recognition = _ask(study, recognition_of, stored[0])
     copies = _ask(study, copies_of, stored[0], pixels)
+    sensitivity = _ask(study, sensitivity_of, stored[0], study.experiment.data.image_size_px)
     splits = _every_split(study, reference)
     duplicates = _ask(study, duplicates_of, study.run, study.dataset.class_names, splits, study.census.duplicates)
-    _wait([*classes, *matrices, recognition, copies, duplicates], progress)
+    _wait([*classes, *matrices, recognition, copies, sensitivity, duplicates], progress)
     by_class, rows_and_notes, recognised = ray.get(classes), ray.get(matrices), ray.get(recognition)
     comparisons = [comparison for found in by_class for comparison in found.comparisons]
     judging = [comparison for comparison in comparisons if comparison.extractor == stored[0].extractor]
-    notes = [found.notes for found in by_class] + [notes for _, notes in rows_and_notes] + [recognised.notes]
+    (checks, of_copies) = ray.get(copies)
+    notes = [found.notes for found in by_class] + [notes for _, notes in rows_and_notes]
+    notes += [recognised.notes, of_copies]
     return replace(
         empty,
         distances=[distance for found in by_class for distance in found.distances],
@@ -88,7 +101,8 @@ def _compare(
         matrix=[row for rows, _ in rows_and_notes for row in rows],
         recognition=recognised.recognition,
         trained_on_source=recognised.trained_on_source,
-        copies=ray.get(copies),
+        copies=checks,
+        copy_sensitivity=ray.get(sensitivity),
         near_duplicates=ray.get(duplicates),
         verdicts=[name_verdict(name, judging, reference) for name in stored[0].selected],
         notes=list(dict.fromkeys(note for of_one in notes for note in of_one)),
@@ -106,9 +120,11 @@ def _wait(asked: list[ray.ObjectRef], progress: Progress) -> None:
             progress.advance(done, total, "questions")
 
 
-def _gather(study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice) -> StoredSets:
+def _gather(
+    study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice, train_views: str = "mirrored"
+) -> StoredSets:
     experiment = study.experiment
-    train, held_out = real_set(study, "train", views="mirrored"), real_set(study, reference)
+    train, held_out = real_set(study, "train", views=train_views), real_set(study, reference)
     synthetic = {(s.class_name, s.source): synthetic_set(study, s, "plain") for s in sets}
     wanted = [train, held_out, *synthetic.values()]
     found = compute_features(wanted, backbone, weights_sha256(backbone), study.run, experiment.cluster)

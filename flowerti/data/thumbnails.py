@@ -2,8 +2,8 @@
 
 The correlation is the mean of two: that of the pixels, which captures layout and colour, and that of each pixel's
 difference from its neighbourhood, which captures edges. Two flowers of one species in the same pose agree in the first
-but not in the second. A crop of more than a few per cent, or a different background, is not detected. This module does
-not know what is compared, or why.
+but not in the second. A shift, a rotation or a crop of more than a few per cent is not detected: `aligned_thumbnails`
+and `scoring.alignment` are for that. This module does not know what is compared, or why.
 """
 
 import numpy as np
@@ -30,14 +30,14 @@ def thumbnails(images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.nd
         Pixels in [0, 1], row by row, with the three channels of a pixel side by side.
     """
     # NHWC uint8 -> [num, 16, 16, 3] in [0, 1] -> [num, 768]
-    down, across = (_cell_weights(size) for size in images.shape[1:3])
+    down, across = (cell_weights(size, THUMBNAIL_PX) for size in images.shape[1:3])
     cells = np.einsum("iy,nyxc,jx->nijc", down, images.astype(np.float32) / 255, across, optimize=True)
     return np.ascontiguousarray(cells.reshape(len(images), -1), dtype=np.float32)
 
 
-def _cell_weights(size: int) -> Float32[np.ndarray, "cells pixels"]:
-    """Weight of each pixel in each cell along one axis: area averaging, which does not alias."""
-    edges = np.linspace(0, size, THUMBNAIL_PX + 1)[:, None]
+def cell_weights(size: int, num_cells: int) -> Float32[np.ndarray, "cells pixels"]:
+    """Weight of each of `size` pixels in each cell along one axis: area averaging, which does not alias."""
+    edges = np.linspace(0, size, num_cells + 1)[:, None]
     pixels = np.arange(size)
     overlap = np.clip(np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels), 0, None)
     return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)

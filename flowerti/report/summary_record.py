@@ -19,6 +19,7 @@ from flowerti.artifacts.records import (
 from flowerti.artifacts.scores import (
     Comparison,
     CopyCheck,
+    CopySensitivity,
     Distance,
     Extractor,
     MatrixRow,
@@ -261,6 +262,8 @@ class Summary:
     recognition: list[Recognition]
     trained_on_source: list[TrainedOnSource]
     copies: list[CopyCheck]
+    copy_sensitivity: list[CopySensitivity]
+    """Copies of the run's own training images that were planted, and how many of them were found."""
     near_duplicates: list[NearDuplicate]
     scoring_notes: list[str]
     """What scoring could not compute, and why."""

@@ -1,7 +1,8 @@
 """Detects copies of training images among synthetic images, and near duplicates across splits.
 
-The decision is made on pixels (`thumbnails.correlations` above its limit, plain or mirrored); features only rank other
-images for manual inspection. This module does not know about files, models or where features come from.
+Pixels decide: copies by `alignment`, whatever was shifted, cropped, rotated, mirrored or recoloured; near duplicates by
+`thumbnails.correlations`. Features only rank other images for manual inspection. This module does not know about files,
+models or where features come from.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,33 +10,49 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 
 from flowerti.artifacts.scores import CopyCheck, CopyPair, NearDuplicate
 from flowerti.data.dataset import SPLITS, Record
 from flowerti.data.thumbnails import CORRELATION_LIMIT, check_thumbnails, correlations
+from flowerti.scoring.alignment import COPY_LIMIT, Originals, aligned_pairs, find_copies, originals_of
+from flowerti.scoring.nearest_images import (
+    SIMILARITY_QUANTILE,
+    Images,
+    check_images,
+    held_out_similarities,
+    nearer_p_value,
+    similarities,
+)
 
-SIMILARITY_QUANTILE = 0.95
-"""Share of held-out images below the similarity limit.
-
-The limit only selects images for inspection, so a false-positive rate of 5 % is acceptable. A higher quantile would
-miss slightly rescaled training images: on Oxford 102 their similarity falls to 0.89, which is above the 0.95 quantile
-(0.87) and below the 0.99 quantile (0.91).
-"""
+__all__ = ["SIMILARITY_QUANTILE", "Images", "check_copies", "copied_from", "held_out_similarities", "near_duplicates"]
 
 _BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Images:
-    """Images of one class; the three fields are aligned."""
+class SyntheticSet:
+    """The synthetic images of one class and source, in one view."""
 
-    ids: list[str]
-    """Ids of real images, paths of synthetic ones."""
-    features: Float[np.ndarray, "_ _ _"]
-    """[num, views, dim]: the plain view; for training images also the mirrored view."""
-    thumbnails: Float[np.ndarray, "_ _"]
-    """The output of `data.thumbnails.thumbnails`."""
+    class_name: str
+    source: str
+    extractor: str
+    """Name of the network of the features."""
+    images: Images
+
+    @property
+    def where(self) -> str:
+        """The set's name in errors."""
+        return f"class {self.class_name!r}, source {self.source!r}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopiedFrom:
+    """Images that synthetic ones may copy: all training images at hand, of whatever class."""
+
+    images: Images
+    prepared: Originals
+    """The same images' thumbnails, prepared once for all sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,158 +150,111 @@ def _blocks(places: Int64[np.ndarray, " num"]) -> list[Int64[np.ndarray, " _"]]:
     return [places[begin : begin + _BLOCK] for begin in range(0, len(places), _BLOCK)]
 
 
-def _check(name: str, images: Images, dim: int | None = None) -> None:
-    num = len(images.ids)
-    if num == 0 or images.features.shape[0] != num:
-        raise ValueError(f"{name}: {len(images.features)} feature rows for {num} image(s); give one for each")
-    if dim is not None and images.features.shape[2] != dim:
-        raise ValueError(
-            f"{name}: features of width {images.features.shape[2]}, but the training images' have {dim}; "
-            "use one extractor for both"
-        )
-    if not np.isfinite(images.features).all():
-        raise ValueError(f"{name}: features hold NaN or infinity; check the feature extractor")
-    check_thumbnails(name, images.thumbnails, num)
-
-
-def _similarities(
-    x: Float[np.ndarray, "num_x views_x dim"], train: Float[np.ndarray, "num_train views dim"]
-) -> Float64[np.ndarray, "num_x num_train views"]:
-    """Cosines x.y / (|x| |y|) of the plain views with all views of the training images."""
-    plain, views = x[:, 0].astype(np.float64), train.reshape(-1, train.shape[2]).astype(np.float64)
-    plain /= np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12)
-    views /= np.maximum(np.linalg.norm(views, axis=1, keepdims=True), 1e-12)
-    # [num_x, dim] x [dim, num_train * views] -> [num_x, num_train, views]
-    return (plain @ views.T).reshape(len(x), len(train), -1)
-
-
-def held_out_similarities(class_name: str, train: Images, held_out: Images) -> Float64[np.ndarray, " num"]:
-    """Highest similarity of each held-out real image of a class to its training images: the reference without copies.
+def copied_from(images: Images) -> CopiedFrom:
+    """Prepare the images that synthetic ones may copy.
 
     Args:
-        class_name: the class, for errors.
-        train: its training images, in their plain and mirrored views.
-        held_out: its held-out real images; near duplicates of training images are excluded.
-
-    Returns:
-        The highest cosine of each held-out image.
+        images: training images of any classes, in their plain and mirrored views.
 
     Raises:
-        ValueError: features or thumbnails do not fit together or are not finite; names the class.
+        ValueError: features or thumbnails do not fit together or are not finite.
     """
-    _check(f"class {class_name!r}, training images", train)
-    _check(f"class {class_name!r}, held-out images", held_out, train.features.shape[2])
-    is_new = correlations(held_out.thumbnails, train.thumbnails).max(axis=(1, 2)) <= CORRELATION_LIMIT
-    return _similarities(held_out.features, train.features).max(axis=(1, 2))[is_new]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
-    """Comparison of synthetic images with training images, in the order of the synthetic ones."""
-
-    pairs: list[CopyPair]
-    is_copy: Bool[np.ndarray, " num"]
-    highest: Float64[np.ndarray, " num"]
-    """Highest cosine of each synthetic image with a training image."""
-
-    @property
-    def copies(self) -> list[CopyPair]:
-        """The pairs that are copies."""
-        return [pair for pair, is_copy in zip(self.pairs, self.is_copy, strict=True) if is_copy]
+    check_images("images that may be copied", images)
+    return CopiedFrom(images=images, prepared=originals_of(images.thumbnails))
 
 
 def check_copies(
-    class_name: str,
-    source: str,
-    extractor: str,
-    synthetic: Images,
+    synthetic: SyntheticSet,
     train: Images,
+    originals: CopiedFrom,
     held_out: Mapping[str, Float[np.ndarray, " _"]],
     num_closest: int = 12,
 ) -> CopyCheck:
-    """Find copies of training images of a class among its synthetic images.
+    """Find copies of training images among the synthetic images of a class.
 
-    A synthetic image is a copy if its pixels correlate above `CORRELATION_LIMIT` with some training image, regardless
-    of its features, which do not match reliably after downscaling. The other pairs are those with the highest cosine.
-    The p-value uses the held-out images of this class only, because the similarity between images differs by class.
+    A synthetic image is a copy if its aligned correlation with some original exceeds `COPY_LIMIT`, whatever its
+    features, which do not match reliably after downscaling. The other pairs are those with the highest cosine among the
+    class's own training images. The p-value uses held-out images of this class only: similarity differs by class.
 
     Args:
-        class_name: name of the class, for the record.
-        source: name of the source of the synthetic images, for the record.
-        extractor: name of the feature extractor, for the record.
-        synthetic: the synthetic images, in one view.
+        synthetic: the set.
         train: the class's training images, in their plain and mirrored views.
+        originals: training images of every class, which are looked for among the synthetic ones.
         held_out: `held_out_similarities` of every available class; pooled, they determine the similarity limit.
         num_closest: number of closest pairs to keep.
 
+    Returns:
+        The check; similarity limit and p-value are None where no held-out image of any class is new to training.
+
     Raises:
-        ValueError: features or thumbnails do not fit together or are not finite, or the class has no held-out
-            similarities; names class and source.
+        ValueError: features or thumbnails do not fit or are not finite, or there are no held-out similarities.
     """
-    where = f"class {class_name!r}, source {source!r}"
-    _check(f"class {class_name!r}, training images", train)
-    found = _look(where, synthetic, train)
-    pool = _pooled(where, class_name, held_out)
-    own = held_out[class_name] if len(held_out[class_name]) else pool
+    _check_inputs(synthetic, train, originals, held_out)
+    pool = np.concatenate(list(held_out.values()))
+    own = held_out[synthetic.class_name] if len(held_out[synthetic.class_name]) else pool
+    similarity = similarities(synthetic.images.features, train.features)
+    copies = _copies(synthetic.images, originals)
+    nearest = _nearest(synthetic.images, train, similarity, copies)
+    pairs = [copies.get(name) or nearest[name] for name in synthetic.images.ids]
     return CopyCheck(
-        class_name=class_name,
-        source=source,
-        extractor=extractor,
-        num_images=len(found.pairs),
-        similarity_limit=float(np.quantile(pool, SIMILARITY_QUANTILE)),
-        correlation_limit=CORRELATION_LIMIT,
-        copies=sorted(found.copies, key=lambda pair: -pair.pixel_correlation),
-        closest=sorted(found.pairs, key=lambda pair: -pair.similarity)[:num_closest],
-        p_value=_nearer_p_value(found.highest, own),
+        class_name=synthetic.class_name,
+        source=synthetic.source,
+        extractor=synthetic.extractor,
+        num_images=len(pairs),
+        num_compared=len(originals.images.ids),
+        similarity_limit=float(np.quantile(pool, SIMILARITY_QUANTILE)) if len(pool) else None,
+        correlation_limit=COPY_LIMIT,
+        copies=sorted(copies.values(), key=lambda pair: -pair.pixel_correlation),
+        closest=sorted(pairs, key=lambda pair: -pair.similarity)[:num_closest],
+        p_value=nearer_p_value(similarity.max(axis=(1, 2)), own) if len(own) else None,
     )
 
 
-def _pooled(where: str, class_name: str, held_out: Mapping[str, Float[np.ndarray, " _"]]) -> Float[np.ndarray, " num"]:
-    if class_name not in held_out:
-        raise ValueError(f"{where}: no held-out similarities of the class; compute them first")
-    pool = np.concatenate(list(held_out.values()))
-    if len(pool) == 0:
-        raise ValueError(f"{where}: no held-out image is new to the training images; the check needs some")
-    return pool
+def _check_inputs(
+    synthetic: SyntheticSet, train: Images, originals: CopiedFrom, held_out: Mapping[str, Float[np.ndarray, " _"]]
+) -> None:
+    check_images(f"class {synthetic.class_name!r}, training images", train)
+    for of_any in (train, originals.images):
+        check_images(synthetic.where, synthetic.images, of_any.features.shape[2])
+    if synthetic.class_name not in held_out:
+        raise ValueError(f"{synthetic.where}: no held-out similarities of the class; compute them first")
 
 
-def _look(where: str, synthetic: Images, train: Images) -> _Look:
-    _check(where, synthetic, train.features.shape[2])
-    similarity = _similarities(synthetic.features, train.features)
-    correlation = correlations(synthetic.thumbnails, train.thumbnails)
-    is_copy = correlation.max(axis=(1, 2)) > CORRELATION_LIMIT
-    pairs = _nearest_pairs(synthetic, train, similarity, correlation, is_copy)
-    return _Look(pairs=pairs, is_copy=is_copy, highest=similarity.max(axis=(1, 2)))
-
-
-def _nearest_pairs(
-    synthetic: Images,
-    train: Images,
-    similarity: Float64[np.ndarray, "num num_train views"],
-    correlation: Float32[np.ndarray, "num num_train 2"],
-    is_copy: Bool[np.ndarray, " num"],
-) -> list[CopyPair]:
-    """Pair each synthetic image with the training image that it copies, else with the one of the highest cosine."""
-    pairs = []
-    for i, name in enumerate(synthetic.ids):
-        deciding = correlation[i] if is_copy[i] else similarity[i]
-        place, view = np.unravel_index(int(deciding.argmax()), deciding.shape)
-        pairs.append(
-            CopyPair(
-                image=name,
-                train_id=train.ids[place],
-                is_mirrored=bool(view == 1),
-                similarity=float(similarity[i, place].max()),
-                pixel_correlation=float(correlation[i, place].max()),
-            )
+def _copies(synthetic: Images, originals: CopiedFrom) -> dict[str, CopyPair]:
+    """The pair of each synthetic image that copies an original, with the one of the highest correlation."""
+    found = find_copies(synthetic.thumbnails, originals.prepared)
+    pairs = {}
+    for row in np.argsort(found.correlation, kind="stable"):  # the last one of an image stays
+        i, j = int(found.image[row]), int(found.original[row])
+        cosines = similarities(synthetic.features[i : i + 1], originals.images.features[j : j + 1])
+        pairs[synthetic.ids[i]] = CopyPair(
+            image=synthetic.ids[i],
+            train_id=originals.images.ids[j],
+            is_mirrored=bool(found.is_mirrored[row]),
+            similarity=float(cosines.max()),
+            pixel_correlation=float(found.correlation[row]),
         )
     return pairs
 
 
-def _nearer_p_value(synthetic: Float64[np.ndarray, " num"], held_out: Float64[np.ndarray, " _"]) -> float:
-    """One-sided Mann-Whitney test of the null "synthetic images are not closer"; 1 if all values are equal."""
-    from scipy.stats import mannwhitneyu
-
-    if np.ptp(np.concatenate([synthetic, held_out])) == 0:
-        return 1.0
-    return float(mannwhitneyu(synthetic, held_out, alternative="greater").pvalue)
+def _nearest(
+    synthetic: Images,
+    train: Images,
+    similarity: Float64[np.ndarray, "num num_train views"],
+    copies: Collection[str],
+) -> dict[str, CopyPair]:
+    """Each synthetic image that is no copy with the training image of its class that has the highest cosine."""
+    rows = [i for i, name in enumerate(synthetic.ids) if name not in copies]
+    nearest = [np.unravel_index(int(similarity[i].argmax()), similarity[i].shape) for i in rows]
+    places = [int(place) for place, _ in nearest]
+    values = aligned_pairs(synthetic.thumbnails[rows], train.thumbnails[places]).correlation
+    return {
+        synthetic.ids[i]: CopyPair(
+            image=synthetic.ids[i],
+            train_id=train.ids[place],
+            is_mirrored=bool(view == 1),
+            similarity=float(similarity[i, place].max()),
+            pixel_correlation=float(value),
+        )
+        for i, (place, view), value in zip(rows, nearest, values, strict=True)
+    }

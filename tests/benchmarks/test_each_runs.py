@@ -58,6 +58,7 @@ RACE = Case(
     details={"to_target"},
 )
 CASES = {
+    "evidence_copies": Case(benchmark="evidence_copies", options="--tiny --root=", ratios=set(), details={"herbarium"}),
     "base": Case(benchmark="base", options="--tiny", ratios=set(), details={"species", "num_images"}),
     "inversion": INVERSION,
     "inversion-race": RACE,

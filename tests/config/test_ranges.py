@@ -72,6 +72,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sweep.num_seeds": [0],
     "sweep.num_bootstrap": [99],
     "sweep.max_rest_drop": [-0.1, 1.1, math.nan],
+    "sweep.equivalence_margin": [0.0, 1.0, math.nan],
     "sweep.max_concurrent_trials": [-1],
     "sweep.replace_probabilities": [(0.0,), (1.1,), (0.3, 0.3), (math.nan,)],
     "sweep.refit_epochs": [-1],

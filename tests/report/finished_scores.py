@@ -4,6 +4,7 @@ from flowerti.artifacts.scores import (
     Comparison,
     CopyCheck,
     CopyPair,
+    CopySensitivity,
     Distance,
     Extractor,
     MatrixRow,
@@ -97,12 +98,19 @@ def copy_check(class_name, source, num_copies=0, num_pairs=20):
         source=source,
         extractor=EXTRACTOR,
         num_images=40,
+        num_compared=1136,
         similarity_limit=0.87,
-        correlation_limit=0.82,
+        correlation_limit=0.92,
         copies=closest[:num_copies],
         closest=closest,
         p_value=0.31,
     )
+
+
+def planted(kind, num_found=100):
+    share = num_found / 100
+    low, high = max(0.0, share - 0.06), min(1.0, share + 0.03)
+    return CopySensitivity(kind=kind, num_images=100, num_found=num_found, share=share, low=low, high=high)
 
 
 def near_duplicate(index=0, **changed):
@@ -187,6 +195,7 @@ def scores(names, sources=SOURCES, all_names=None, reference="validation"):
             for source in ("real", *sources)
         ],
         copies=[copy_check(name, source) for name, source in sets],
+        copy_sensitivity=[planted("mirror"), planted("crop 5 %", 97), planted("grey", 99)],
         near_duplicates=[],
         verdicts=[verdict(name, reference=reference) for name in names] if "token" in sources else [],
     )

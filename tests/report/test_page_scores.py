@@ -119,6 +119,9 @@ def test_copies_open_and_the_other_pairs_stay_folded():
     assert f"{WEAK[1]}, class name: 2 copies and the closest pairs" in text
     assert "synthetic:synthetic/raw.parquet#1 train/1 copy, mirrored 0.890 0.950" in text
     clean = section(page(run()), "copies")
+    assert "among the 1136 of all classes" in clean
+    assert "of 3 kinds it finds crop 5 % least often, in 97 % (91 to 100 %)" in clean
+    assert "grey 100 99 99 % 93 to 100 %" in clean
     assert "No synthetic image copies a training image" in clean
     assert "No two images of different splits show the same" in clean
 

@@ -1,17 +1,22 @@
 """Questions answered from stored features say what the modules say of the same arrays."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import ScoringConfig
+from flowerti.data.access import read_images
+from flowerti.data.aligned_thumbnails import aligned_thumbnails
 from flowerti.data.dataset import Record
 from flowerti.data.thumbnails import thumbnails
 from flowerti.features.files import StoredFeatures, write_features
 from flowerti.metrics.similarity import image_similarity
 from flowerti.scoring.class_features import ClassFeatures
 from flowerti.scoring.class_matrix import class_matrix
+from flowerti.scoring.copy_sensitivity import copy_sensitivity
 from flowerti.scoring.distances import score_class
 from flowerti.scoring.metric_table import METRICS, Metric
 from flowerti.scoring.tasks import (
@@ -21,6 +26,7 @@ from flowerti.scoring.tasks import (
     matrix_of,
     recognition_of,
     score_one_class,
+    sensitivity_of,
 )
 
 NAMES = ("rose", "lily")
@@ -39,7 +45,7 @@ def _records(split, num):
 
 @pytest.fixture
 def stored(tmp_path):
-    """The same images as features of a network and as thumbnails, the training images in two views."""
+    """The same images as features of a network and as both kinds of thumbnails, the training images in two views."""
     run = RunDirectory(str(tmp_path))
     rng = np.random.default_rng(1)
     of_network = (IMAGES.reshape(40, -1) / 255 @ rng.normal(size=(768, 8))).astype(np.float32)
@@ -67,7 +73,10 @@ def stored(tmp_path):
             text_weights="",
         )
 
-    return sets("net", of_network, "net"), sets("pixels", thumbnails(IMAGES), "thumbnails"), of_network
+    pixels = {
+        make.__name__: sets(make.__name__, make(IMAGES), make.__name__) for make in (thumbnails, aligned_thumbnails)
+    }
+    return sets("net", of_network, "net"), pixels, of_network
 
 
 def test_scores_of_a_class_are_those_of_its_arrays_with_metrics_from_outside(stored, monkeypatch):
@@ -102,17 +111,35 @@ def test_recognition_counts_every_set_and_needs_two_classes_for_training_on_a_so
     assert found.notes == ["1 class(es) selected: a classifier among them alone needs at least 2."]
 
 
-def test_a_copied_training_image_of_the_class_is_found_by_its_pixels(stored):
+def test_copied_training_images_of_any_class_are_found_by_their_pixels(stored):
     sets, pixels, _ = stored
-    # what is drawn for the rose is held against the rose's images only
-    token, raw = copies_of(sets, pixels)
-    assert [(pair.image, pair.train_id) for pair in token.copies] == [("t0", "train/4")]
-    assert (token.source, token.num_images, len(token.closest)) == ("token", 8, 3)
-    assert (raw.source, raw.copies) == ("raw", [])
+    (token, raw), notes = copies_of(sets, pixels["aligned_thumbnails"])
+    assert {(pair.image, pair.train_id) for pair in token.copies} == {("t0", "train/4"), ("t1", "train/3")}
+    assert (token.source, token.num_images, token.num_compared, len(token.closest)) == ("token", 8, 12, 3)
+    assert (raw.source, raw.copies, notes) == ("raw", [], [])
+
+
+def test_where_every_held_out_image_is_a_copy_there_is_a_note_and_no_p_value(stored):
+    sets, pixels = (dataclasses.replace(s, held_out=s.train, held_out_records=s.train_records) for s in _pair(stored))
+    checks, notes = copies_of(sets, pixels)
+    assert [(check.p_value, check.similarity_limit) for check in checks] == [(None, None)] * 2
+    assert [len(check.copies) for check in checks] == [2, 0]
+    assert len(notes) == 1 and notes[0].startswith("Every held-out image copies a training image")
+
+
+def _pair(stored):
+    return stored[0], stored[1]["aligned_thumbnails"]
+
+
+def test_copies_are_planted_in_the_runs_own_training_images(stored):
+    addresses = [f"herbarium:daisy:{i}" for i in range(5)]
+    records = tuple(Record(f"train/{i}", 0, "train", address) for i, address in enumerate(addresses))
+    found = sensitivity_of(dataclasses.replace(stored[0], train_records=records), 64)
+    assert found == copy_sensitivity(read_images(addresses, 64))
 
 
 def test_duplicates_are_looked_for_across_splits_and_among_known_images_only(stored):
-    _, pixels, _ = stored
+    pixels = stored[1]["thumbnails"]
     splits = [(pixels.train, pixels.train_records), (pixels.held_out, pixels.held_out_records)]
     assert duplicates_of(pixels.run, NAMES, splits, []) == []
     (found,) = duplicates_of(pixels.run, NAMES, splits, [["train/1", "validation/2"], ["train/0", "test/0"]])
