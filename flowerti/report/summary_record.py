@@ -31,7 +31,7 @@ from flowerti.artifacts.scores import (
 from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
 from flowerti.tables.arms import Arm
 
-FORMAT = "flowerti-summary-3"
+FORMAT = "flowerti-summary-4"
 PUBLISHED_NAMES = {
     "num_images": "num_pictures",
     "floor_num_images": "floor_num_pictures",
