@@ -25,8 +25,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# tests that start Ray have the machine's cores for themselves; the others share them, a file a process at a time
 test: check
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not ray' --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m 'ray and not slow'
 
 slow: $(READY)
 	$(BIN)/pytest -m slow

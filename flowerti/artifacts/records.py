@@ -5,7 +5,7 @@ This module does not know how anything is computed, nor where a run directory li
 
 from dataclasses import dataclass, field
 
-from flowerti.artifacts.sweep import Action, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow, Verdict
 from flowerti.tables.arms import BASELINE, Arm
 
 
@@ -270,7 +270,7 @@ class SweepTable:
     groups: list[SweepGroupRow] = field(default_factory=list)
     arms: list[Arm] = field(default_factory=list)
     """Every arm that was run, in the order of the plan: what the names in the rows mean."""
-    action: Action | None = None
+    verdict: Verdict | None = None
     """What to do; None where the judged source has no images."""
 
 

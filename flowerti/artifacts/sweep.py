@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Answer = Literal["helps", "harms", "equivalent", "undecided"]
 """Of a difference: its interval lies above 0, or below; it is shown to be smaller than a margin; or neither."""
-ActionKind = Literal["use_generated", "use_name", "use_control", "nothing_helped", "undecided"]
+ActionName = Literal["use_generated", "use_name", "use_control", "nothing_helped", "undecided"]
 """What to do: train with generated images, with those of a plain prompt, or with a free control; nothing, because
 nothing gains more than a margin; nothing yet, because this run cannot tell."""
 
@@ -98,10 +98,10 @@ class ClassRatio:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Action:
+class Verdict:
     """The best action: chosen on validation, with its gain over real images alone on test."""
 
-    kind: ActionKind
+    action: ActionName
     arm: str
     """The arm to train with; where none is to be used, the judged one."""
     ratio: float

@@ -15,6 +15,7 @@ import jinja2
 from flowerti.artifacts.records import Census, ClassifierReport
 from flowerti.report import formats, names, score_tables
 from flowerti.report.base_sentences import spoilt_weak_classes, what_the_base_has_seen
+from flowerti.report.headline import evidence, headline
 
 _MAX_STRIPS = 24
 """Strips of images on the page, of classes and again of copies; the others are left to the folder of figures."""
@@ -40,11 +41,14 @@ def render_html(
     """
     weak = [chosen["class_name"] for chosen in summary["selected"]]
     verdict, _, reason = summary["recommendation"].partition(": ")
+    labels = _labels(summary)
     return _template().render(
         s=summary,
-        **_labels(summary),
+        **labels,
         verdict=verdict,
         reason=reason,
+        headline=headline(summary, labels["arm_name"]),
+        evidence=evidence(summary, labels["arm_name"]),
         images={name: base64.b64encode(png).decode() for name, png in figures.items()},
         classes=_class_rows(classifier, census, weak),
         mistaken={name: _mistaken_for(classifier, name) for name in weak},

@@ -70,6 +70,7 @@ def _record(found: Findings) -> Summary:
         recommended_ratio=sweep.recommended_ratio,
         recommendation=sweep.recommendation,
         primary_contrast=_primary_contrast(sweep),
+        verdict=sweep.verdict,
         test_openings=found.test_openings,
         plan_changes=found.plan_changes,
         selected=found.selection.selected,

@@ -28,7 +28,7 @@ from flowerti.artifacts.scores import (
     Recognition,
     TrainedOnSource,
 )
-from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow, Verdict
 from flowerti.tables.arms import Arm
 
 FORMAT = "flowerti-summary-4"
@@ -230,6 +230,8 @@ class Summary:
     recommendation: str
     """The reason in one sentence."""
     primary_contrast: str
+    verdict: Verdict | None
+    """What to do, with its gain on test; null where the judged source has no images."""
     test_openings: TestOpenings
     plan_changes: list[PlanChange]
     """Each time that the sweep's plan differed from the one written down before, in order."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flowerti.artifacts.records import SweepRow
-from flowerti.artifacts.sweep import ActionKind, SweepContrast
+from flowerti.artifacts.sweep import ActionName, SweepContrast
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.recommendation import SIGNIFICANCE, recommend
 from flowerti.sweep.rounds import Cell
@@ -24,7 +24,7 @@ Compare = Callable[[Cell, Cell], SweepContrast]
 class Choice:
     """An action, its arm and level, and the reason in one sentence."""
 
-    kind: ActionKind
+    kind: ActionName
     cell: Cell
     reason: str
 
@@ -52,8 +52,8 @@ def choose_action(
     beside = [row for row in rows if row.ratio == shown.ratio or arms[row.arm].level == "none"]
     control, name = _best_control(beside, arms, config), _best_name(rows, arms, config, shown)
     generated = Cell(shown.arm, shown.ratio) if recommend(rows, arms, config, shown.arm)[0] == shown.ratio > 0 else None
-    chosen: tuple[ActionKind, Cell] | None = None
-    ladder: list[tuple[ActionKind, Cell | None]] = [
+    chosen: tuple[ActionName, Cell] | None = None
+    ladder: list[tuple[ActionName, Cell | None]] = [
         ("use_control", control),
         ("use_name", name),
         ("use_generated", generated),

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from flowerti.artifacts.records import SweepRow, SweepTable, Trial
-from flowerti.artifacts.sweep import Action, SweepContrast, SweepIntent
+from flowerti.artifacts.sweep import SweepContrast, SweepIntent, Verdict
 from flowerti.data.dataset import Split
 from flowerti.sweep.action import Choice, choose_action
 from flowerti.sweep.question import SweepQuestion
@@ -159,17 +159,17 @@ def _table(
         classes=class_rows + test.class_rows(),
         groups=validation.group_rows() + test.group_rows(),
         arms=list(arms),
-        action=_action(decision.choice, validation, test) if decision.choice else None,
+        verdict=_verdict(decision.choice, validation, test) if decision.choice else None,
     )
 
 
-def _action(choice: Choice, validation: SweepAnalysis, test: SweepAnalysis) -> Action:
+def _verdict(choice: Choice, validation: SweepAnalysis, test: SweepAnalysis) -> Verdict:
     """What was chosen on validation, with its numbers on test; on validation where its trials on test failed."""
     analysis = test if test.has(choice.cell) else validation
     contrast = analysis.contrast(choice.cell, Cell(BASELINE, 0.0))
     weak_f1 = {(row.arm, row.ratio): row.weak_f1 for row in analysis.rows()}
-    return Action(
-        kind=choice.kind,
+    return Verdict(
+        action=choice.kind,
         arm=choice.cell.arm.name,
         ratio=choice.cell.ratio,
         reason=choice.reason,

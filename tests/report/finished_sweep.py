@@ -3,7 +3,7 @@
 from finished_scores import FOURTEEN
 
 from flowerti.artifacts.records import SweepRow, SweepTable
-from flowerti.artifacts.sweep import Action, ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow
+from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow, Verdict
 from flowerti.tables.arms import ARMS, source_arms, stacked
 from flowerti.tables.sources import SOURCES
 
@@ -132,16 +132,16 @@ def sweep(recommended_ratio=2.0, failures=()):
         contrasts=contrasts(),
         classes=class_rows(weak),
         groups=group_rows(),
-        action=action(recommended_ratio),
+        verdict=verdict(recommended_ratio),
     )
 
 
-def action(recommended_ratio):
+def verdict(recommended_ratio):
     kind, arm, gain = (
         ("use_generated", "token", 0.09) if recommended_ratio else ("use_control", "balanced_softmax", 0.041)
     )
-    return Action(
-        kind=kind,
+    return Verdict(
+        action=kind,
         arm=arm,
         ratio=recommended_ratio,
         reason="on validation it changes the weak classes' F1 by +0.130 (95 % interval +0.080 to +0.190, p 0.004)",

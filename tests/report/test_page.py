@@ -37,7 +37,8 @@ def test_page_says_the_recommendation_first_and_holds_every_figure():
     sources = [attributes["src"].partition(",")[2] for tag, attributes in elements.tags if tag == "img"]
     assert sorted(map(base64.b64decode, sources)) == [b"first", b"second"]
     before_first_heading = elements.text.split("Images")[0]
-    assert "Use 2 synthetic images for each real one." in before_first_heading
+    assert "Train with 2 images of the learnt token for each real one of a weak class." in before_first_heading
+    assert "use 2 synthetic images for each real one." in before_first_heading
     assert "+0.090, 95 % interval +0.040 to +0.150" in before_first_heading
 
 
@@ -204,7 +205,8 @@ def test_page_says_that_real_images_are_kept_out():
 def test_ratio_zero_is_said_plainly():
     html = page(run(sweep=sweep(recommended_ratio=0.0)))
     text = text_of(html)
-    assert "Use no synthetic images." in text
+    assert "Train with balanced softmax, and add no synthetic images." in text
+    assert "The images of the learnt token: use no synthetic images." in text
     assert "recommended ratio 0 no synthetic images" in text
     assert 'class="answer "' in html
 
