@@ -3,6 +3,7 @@
 This module does not know how the worlds are drawn.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 
 from benchmarks.simulated_sweeps import World, draw_trials, question_of
 from flowerti.config.experiment import SweepConfig
+from flowerti.sweep.bootstrap import resampled_f1
 from flowerti.sweep.recommendation import recommend, recommend_classes
 from flowerti.sweep.rounds import Cell, arms_of
 from flowerti.sweep.statistics import SweepAnalysis
@@ -56,6 +58,17 @@ def _recommended(analysis: SweepAnalysis) -> tuple[bool, bool]:
     ratio, _ = recommend(rows, analysis.arms, CONFIG, arm)
     classes = recommend_classes(analysis.class_rows(), rows, analysis.arms, CONFIG, arm)
     return ratio > 0, any(one.ratio > 0 for one in classes)
+
+
+def true_gain(world: World, num_images: int, seed: int) -> float:
+    """The weak classes' gain at the first ratio over real images, from many images of each class and replications."""
+    large = replace(world, ratios=world.ratios[:1], num_per_class=num_images, num_replications=50)
+    trials = draw_trials(large, "test", np.random.default_rng(seed))
+    groups = np.isin(np.arange(world.num_classes), world.weak_ids)[None] / world.num_weak
+    of_arms = [[t.predictions for t in trials if t.arm == arm.name] for arm in (BASELINE, judged_arm())]
+    once = np.ones((1, 50), dtype=np.int64), np.ones((len(large.true_ids), 1), dtype=np.float32)
+    real, judged = resampled_f1(np.array(of_arms), large.true_ids, groups, *once).seeds[0].mean(axis=1)
+    return float(judged - real)
 
 
 def coverage(world: World, truth: float, num_sweeps: int, seed: int) -> dict[str, Any]:

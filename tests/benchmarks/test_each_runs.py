@@ -58,6 +58,12 @@ RACE = Case(
     details={"to_target"},
 )
 CASES = {
+    "evidence": Case(
+        benchmark="evidence",
+        options="--tiny",
+        ratios=set(),
+        details={"num_sweeps", "false_recommendation", "power", "coverage"},
+    ),
     "evidence_copies": Case(benchmark="evidence_copies", options="--tiny --root=", ratios=set(), details={"herbarium"}),
     "base": Case(benchmark="base", options="--tiny", ratios=set(), details={"species", "num_images"}),
     "inversion": INVERSION,
@@ -116,7 +122,7 @@ CASES = {
         details={"preset", "exit_code", "seconds", "peak_memory_gib"},
     ),
 }
-WITHOUT_RAY = {"base", "inversion", "inversion-race", "evidence_nearer"}
+WITHOUT_RAY = {"base", "inversion", "inversion-race", "evidence", "evidence_nearer"}
 SLOW = {name for name in CASES if name.startswith("cluster-")} - {"cluster-weights"}
 NO_RATIOS = {"same_numbers"}
 """Compares two run directories and times nothing."""
