@@ -2,34 +2,62 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-SUMMARIES = sorted((Path(__file__).parents[1] / "results").glob("*/summary.json"))
+from flowerti.report.summary_record import FORMAT
+
+RESULTS = Path(__file__).parents[1] / "results"
+OLDER = {"flowers102-64-long-tail", "flowers102-64-lora", "flowers102-64-long-tail-lora"}
+"""Runs of before p and interval came from one reference, still to be made anew (docs/results.md)."""
+SUMMARIES = {path.parent.name: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*/summary.json")}
+PRESENT = sorted(set(SUMMARIES) - OLDER)
 
 
-def named(row):
-    keys = ("class_name", "source", "closer", "than", "metric", "extractor", "reference")
+def named(row: dict[str, Any]) -> str:
+    keys = ("class_name", "source", "arm", "ratio", "closer", "than", "against_arm", "metric", "split", "reference")
     return " / ".join(str(row[key]) for key in keys if key in row)
 
 
-def test_there_are_kept_summaries():
-    assert len(SUMMARIES) >= 3
+def disagree(p: float | None, low: float | None, high: float | None) -> bool:
+    """Whether a one-sided p-value and a 95 % interval contradict each other, or one of them is missing."""
+    if p is None or low is None or high is None:
+        return not p is low is high is None
+    return (p < 0.025) != (low > 0) or (high < 0 and p < 0.5)
 
 
-@pytest.mark.parametrize("path", SUMMARIES, ids=lambda path: path.parent.name)
-def test_p_and_interval_of_nearer_never_contradict_each_other(path):
-    contradictions = []
-    for row in json.loads(path.read_text(encoding="utf-8"))["comparisons"]:
-        p, low, high = row["p_value"], row["low"], row["high"]
-        assert (p is None) == (low is None) == (high is None), named(row)
-        if p is not None and ((p < 0.025) != (low > 0) or (high < 0 and p < 0.5)):
-            contradictions.append(f"{named(row)}: p {p:.4f}, {low:.3f} to {high:.3f}")
-    assert contradictions == []
+def test_the_others_are_of_the_present_format():
+    assert {"demo", "flowers102-64"} <= set(PRESENT)
+    assert {SUMMARIES[name]["format"] for name in PRESENT} == {FORMAT}
+    assert FORMAT not in {SUMMARIES[name]["format"] for name in OLDER}
 
 
-@pytest.mark.parametrize("path", SUMMARIES, ids=lambda path: path.parent.name)
-def test_no_distance_above_0_is_called_the_same_distribution(path):
-    for row in json.loads(path.read_text(encoding="utf-8"))["distances"]:
+@pytest.mark.parametrize("name", PRESENT)
+def test_p_and_interval_of_nearer_never_contradict_each_other(name: str):
+    rows = SUMMARIES[name]["comparisons"]
+    assert [named(row) for row in rows if disagree(row["p_value"], row["low"], row["high"])] == []
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_no_distance_above_0_is_called_the_same_distribution(name: str):
+    for row in SUMMARIES[name]["distances"]:
         if row["p_value"] is not None and row["low"] is not None and row["low"] > 0:
             assert row["p_value"] < 0.025, named(row)
+
+
+@pytest.mark.parametrize("name", PRESENT)
+@pytest.mark.parametrize(
+    ("table", "p", "ends"),
+    [
+        ("sweep", "weak_gain_p", "weak_gain"),
+        ("sweep", "content_gain_p", "content_gain"),
+        ("sweep_classes", "gain_p", "gain"),
+        ("contrasts", "p", ""),
+    ],
+)
+def test_p_and_interval_of_the_sweep_never_contradict_each_other(name: str, table: str, p: str, ends: str):
+    low, high = (f"{ends}_{end}" if ends else end for end in ("low", "high"))
+    rows = [row for row in SUMMARIES[name][table] if row.get("arm") != "real"]
+    assert rows
+    assert [named(row) for row in rows if disagree(row[p], row[low], row[high])] == []

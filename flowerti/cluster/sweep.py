@@ -8,7 +8,7 @@ written down before the first trial, and the opening of the test split before th
 
 import dataclasses
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,9 +24,11 @@ from flowerti.cluster.session import connect
 from flowerti.cluster.trial_arrays import WeightedPool, gather, read_pools
 from flowerti.cluster.trials import TrialToRun, train_trials
 from flowerti.config.techniques import techniques_for
+from flowerti.data.dataset import SPLITS
 from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.costs import Clocks, arm_costs
+from flowerti.sweep.predictions import write_predictions
 from flowerti.sweep.protocol import intent, run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import TrialPlan
@@ -43,6 +45,9 @@ def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Pr
     trainer = _Trainer(study=study, pools=pools, progress=progress)
     table = run_sweep(question, lambda split: class_ids(study, split), trainer.train)
     study.run.save(layout.SWEEP_TABLE, table, key_of(table))
+    used = {trial.split for trial in trainer.used}
+    true_ids = {split: class_ids(study, split) for split in SPLITS if split in used}
+    write_predictions(study.run, question, true_ids, trainer.used)
     arms = Table("arm of this sweep", table.arms)
     costs = SweepCosts(arms=arm_costs(table.rows, arms, sets, _clocks(study)))
     study.run.save(layout.SWEEP_COSTS, costs, key_of(costs))
@@ -90,6 +95,8 @@ class _Trainer:
     study: Study
     pools: list[WeightedPool]
     progress: Progress
+    used: list[Trial] = field(default_factory=list)
+    """All trials that it has returned."""
 
     def train(self, plans: list[TrialPlan]) -> tuple[list[Trial], list[str]]:
         """Return the trials of complete arms and one sentence per failure; all plans must be for the same split."""
@@ -105,7 +112,9 @@ class _Trainer:
             connect(self.study.experiment.cluster)
             # of all plans, so that invalid ratios are rejected even if their trials are finished
             failures = train_trials(self.study, gather(self.study, self.pools, plans), missing, self.progress)
-        return _complete({one.plan: self._load(one) for one in keyed}, failures), failures
+        trials = _complete({one.plan: self._load(one) for one in keyed}, failures)
+        self.used.extend(trials)
+        return trials, failures
 
     def _load(self, one: TrialToRun) -> Trial | None:
         return self.study.run.load(layout.trial(one.plan.name), Trial, one.key)

@@ -1,0 +1,93 @@
+"""Every trial's predictions in one file, with all that the sweep's table is computed from.
+
+A run's folder keeps each trial as a file of its own while it runs; this one file is what is published, so that every
+interval can be computed again without an image, a network or a cluster. This module does not know how intervals are
+computed, nor how a trial is trained.
+"""
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int64
+
+from flowerti.artifacts import layout
+from flowerti.artifacts.records import Trial
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import SweepConfig
+from flowerti.sweep.question import SweepQuestion
+
+_QUESTION = b"flowerti_question"
+_TRUE_IDS = b"flowerti_true_ids"
+_SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("arm", pa.string()),
+        ("ratio", pa.float64()),
+        ("seed_index", pa.int32()),
+        ("num_steps", pa.int64()),
+        ("num_synthetic", pa.int64()),
+        ("predictions", pa.list_(pa.int32())),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictions:
+    """All trials of a sweep, and what they are compared with."""
+
+    question: SweepQuestion
+    true_ids: dict[str, Int64[np.ndarray, "_"]]
+    """By split, in the order of the predictions."""
+    trials: list[Trial]
+
+    def of(self, split: str) -> list[Trial]:
+        """The trials of a split."""
+        return [trial for trial in self.trials if trial.split == split]
+
+
+def write_predictions(
+    run: RunDirectory, question: SweepQuestion, true_ids: Mapping[str, Int64[np.ndarray, "_"]], trials: Sequence[Trial]
+) -> None:
+    """Write one row for each trial; the question and the true classes go into the file's metadata."""
+    metadata = {
+        _QUESTION: json.dumps(dataclasses.asdict(dataclasses.replace(question, pools=dict(question.pools)))),
+        _TRUE_IDS: json.dumps({split: ids.tolist() for split, ids in true_ids.items()}),
+    }
+    table = pa.Table.from_pylist([dataclasses.asdict(trial) for trial in trials], schema=_SCHEMA)
+    stream = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), stream, compression="zstd")
+    run.write_bytes(layout.SWEEP_PREDICTIONS, stream.getvalue())
+
+
+def read_predictions(run: RunDirectory) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        ValueError: the file is missing or damaged; names it.
+    """
+    where = f"{run.uri}/{layout.SWEEP_PREDICTIONS}"
+    if not run.exists(layout.SWEEP_PREDICTIONS):
+        raise ValueError(f"{where} is missing: run the sweep of this run directory to its end")
+    try:
+        table = pq.read_table(io.BytesIO(run.read_bytes(layout.SWEEP_PREDICTIONS)))
+        metadata = table.schema.metadata or {}
+        asked, true_ids = json.loads(metadata[_QUESTION]), json.loads(metadata[_TRUE_IDS])
+        trials = [Trial(**row) for row in table.to_pylist()]
+        config = SweepConfig(**{name: _as_config(value) for name, value in asked.pop("config").items()})
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where} is damaged ({error}): delete it, and run again") from error
+    question = SweepQuestion(config=config, class_names=tuple(asked.pop("class_names")), **asked)
+    ids = {split: np.array(of_split, dtype=np.int64) for split, of_split in true_ids.items()}
+    return Predictions(question=question, true_ids=ids, trials=trials)
+
+
+def _as_config(value: Any) -> Any:
+    """A value of the config as it was before JSON, which has no tuples."""
+    return tuple(value) if isinstance(value, list) else value
