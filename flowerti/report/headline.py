@@ -9,7 +9,7 @@ from typing import Any
 _PHRASES: dict[str, str] = {
     "use_generated": "Train with {ratio:g} images of the {label} for each real one of a weak class",
     "use_name": "Train with {ratio:g} images of the {label} for each real one of a weak class: nothing need be learnt",
-    "use_control": "Train with {label}, and add no synthetic images",
+    "use_control": "Train with {label}{times}, and add no synthetic images",
     "nothing_helped": "Add no synthetic images: nothing that was tried helps",
     "undecided": "Undecided: this run cannot tell whether anything helps",
 }
@@ -26,7 +26,9 @@ def headline(summary: Mapping[str, Any], arm_label: Callable[[str], str]) -> str
     verdict = summary["verdict"]
     if verdict is None:
         return ""
-    return _PHRASES[verdict["action"]].format(ratio=verdict["ratio"], label=arm_label(verdict["arm"])) + "."
+    ratio, label = verdict["ratio"], arm_label(verdict["arm"])
+    times = f" ({ratio:g} for each real one)" if ratio > 0 else ""
+    return _PHRASES[verdict["action"]].format(ratio=ratio, label=label, times=times) + "."
 
 
 def evidence(summary: Mapping[str, Any], arm_label: Callable[[str], str]) -> str:

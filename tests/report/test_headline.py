@@ -29,6 +29,7 @@ def of(**changes: object) -> dict[str, object]:
     ("changes", "said"),
     [
         ({}, "Train with balanced softmax, and add no synthetic images."),
+        ({"ratio": 2.0}, "Train with balanced softmax (2 for each real one), and add no synthetic images."),
         (
             {"action": "use_generated", "arm": "token", "ratio": 4.0},
             "Train with 4 images of the learnt token for each real one of a weak class.",
