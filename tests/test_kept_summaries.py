@@ -9,7 +9,7 @@ import pytest
 from flowerti.report.summary_record import FORMAT
 
 RESULTS = Path(__file__).parents[1] / "results"
-OLDER = {"flowers102-64-long-tail", "flowers102-64-lora", "flowers102-64-long-tail-lora"}
+OLDER = {f"flowers102-64{name}" for name in ("", "-long-tail", "-lora", "-long-tail-lora")}
 """Runs of before p and interval came from one reference, still to be made anew (docs/results.md)."""
 SUMMARIES = {path.parent.name: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*/summary.json")}
 PRESENT = sorted(set(SUMMARIES) - OLDER)
@@ -28,7 +28,7 @@ def disagree(p: float | None, low: float | None, high: float | None) -> bool:
 
 
 def test_the_others_are_of_the_present_format():
-    assert {"demo", "flowers102-64"} <= set(PRESENT)
+    assert "demo" in PRESENT
     assert {SUMMARIES[name]["format"] for name in PRESENT} == {FORMAT}
     assert FORMAT not in {SUMMARIES[name]["format"] for name in OLDER}
 

@@ -75,6 +75,17 @@ def test_options_of_runs_are_known(page: str, command: str, finished_demo: Path)
     assert experiment.name in ("demo", "flowers102", "flowers102_64", "flowers102_64_long_tail")
 
 
+RECOMPUTE = "-m flowerti.report.recompute "
+
+
+@pytest.mark.parametrize("command", [c for _, c in ALL if RECOMPUTE in c])
+def test_a_published_sweep_is_computed_again(command: str, monkeypatch: pytest.MonkeyPatch):
+    from flowerti.report.recompute import main as recompute
+
+    monkeypatch.chdir(ROOT)
+    assert recompute(shlex.split(command.split(RECOMPUTE)[1])) == 0
+
+
 def test_every_command_is_covered():
     """Run here, parsed here, a target of the Makefile, or named as one that needs a cloud or hours."""
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -84,6 +95,7 @@ def test_every_command_is_covered():
             (command in MADE_BY and MADE_BY[command] in targets)
             or ("flowerti" in words[0] and words[1] in (*FAST, "run"))
             or "pipeline.py" in command
+            or RECOMPUTE in command
         )
         assert covered, f"{page}: {command} is run by no test"
 
