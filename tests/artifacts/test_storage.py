@@ -222,7 +222,7 @@ def reader(store: Store) -> dict[str, str]:
     """Keys of someone who may look and not touch."""
     iam = store.client("iam")
     iam.create_user(UserName="reader")
-    rule = {"Effect": "Allow", "Verdict": ["s3:List*", "s3:Get*", "s3:Head*"], "Resource": "*"}
+    rule = {"Effect": "Allow", "Action": ["s3:List*", "s3:Get*", "s3:Head*"], "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
     iam.put_user_policy(UserName="reader", PolicyName="look", PolicyDocument=policy)
     key = iam.create_access_key(UserName="reader")["AccessKey"]
