@@ -198,7 +198,21 @@ def tell_plan(arguments: list[str]) -> int:
         price_per_hour=values.price_per_gpu_hour,
     )
     _print_plan(estimate(asked, times))
+    print(_told_power(values.num_classes, values.num_images_per_class, experiment.sweep.equivalence_margin))
     return 0
+
+
+def _told_power(num_classes: int, num_images: int, margin: float) -> str:
+    """What the sweep could detect with as many held-out images of each weak class; 0 for unknown."""
+    from flowerti.sweep.power import FEW, MANY, detectable_gain, images_needed
+
+    needed = [images_needed(margin, num_classes, share) for share in (FEW, MANY)]
+    enough = f"a gain of {margin:g} needs {needed[0]} to {needed[1]} validation images of each weak class"
+    if not num_images:
+        return f"Detects: {enough}; give --num-images-per-class to learn what yours can show."
+    gains = [detectable_gain(num_classes, num_images, share) for share in (FEW, MANY)]
+    found = f"gains of {gains[0]:.2f} to {gains[1]:.2f} are found four times in five"
+    return f"Detects: with {num_images} validation images of each weak class {found}; {enough}. More seeds do not help."
 
 
 def _plan_parser() -> argparse.ArgumentParser:
@@ -208,6 +222,8 @@ def _plan_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-classes", type=int, required=True, help="weak classes")
     parser.add_argument("--num-gpus", type=int, required=True, help="workers at once, one on each GPU")
     parser.add_argument("--price-per-gpu-hour", type=float, default=0.0)
+    help_images = "validation images of a weak class, to tell what the sweep could detect"
+    parser.add_argument("--num-images-per-class", type=int, default=0, help=help_images)
     parser.add_argument("--from-run", default="", help="take the times from this finished run")
     for technique in TECHNIQUES:
         option = f"--seconds-per-{technique.name.replace('_', '-')}-step"
