@@ -197,8 +197,10 @@ def tell_plan(arguments: list[str]) -> int:
         num_workers=values.num_gpus,
         price_per_hour=values.price_per_gpu_hour,
     )
-    _print_plan(estimate(asked, times))
-    print(_told_power(values.num_classes, values.num_images_per_class, experiment.sweep.equivalence_margin))
+    rows = estimate(asked, times)
+    told = _told_power(values.num_classes, values.num_images_per_class, experiment.sweep.equivalence_margin)
+    _print_plan(rows)
+    print(told)
     return 0
 
 

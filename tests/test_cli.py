@@ -248,3 +248,14 @@ def test_the_installed_command_is_the_same():
         pytest.skip("flowerti is not installed beside this Python")
     found = subprocess.run([str(script), "presets"], capture_output=True, text=True, check=True)
     assert [line.split()[0] for line in found.stdout.splitlines()] == list(PRESETS)
+
+
+def test_the_plan_says_what_could_be_detected(capsys: pytest.CaptureFixture[str]):
+    asked = "plan --preset demo --num-classes 3 --num-gpus 1 --seconds-per-textual-inversion-step 1".split()
+    asked += "--seconds-per-drawn-image 1 --seconds-per-scored-image 1 --seconds-per-trial 1".split()
+    assert cli.main(asked) == 0
+    assert "give --num-images-per-class to learn what yours can show." in capsys.readouterr().out
+    assert cli.main([*asked, "--num-images-per-class", "40"]) == 0
+    assert "with 40 validation images of each weak class gains of 0.08 to 0.11 are found" in capsys.readouterr().out
+    assert cli.main([*asked, "--num-images-per-class", "1"]) == 2
+    assert "at least 1 weak class and 2 held-out images of each" in capsys.readouterr().err

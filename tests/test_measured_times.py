@@ -54,7 +54,8 @@ def test_the_command_prints_a_line_a_stage(tmp_path: Path, capsys: pytest.Captur
     assert main(asked) == 2
     assert "--seconds-per-textual-inversion-step" in capsys.readouterr().err
     assert main([*asked, "--from-run", str(tmp_path), "--seconds-per-trial", "7"]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    *rows, detects = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert detects[0] == "Detects:"
     stages = ["classify", "select", f"personalize.{TOKENS}", "sample", "score", "sweep", "confirm", "report"]
     assert [row[0] for row in rows] == ["stage", *stages, "all"]
     # a time that is given comes before the measured one: the sweep's hours, one worker start included
