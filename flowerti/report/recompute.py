@@ -27,8 +27,8 @@ TOLERANCE = 1e-9
 Row = dict[str, Any]
 
 
-def recompute(run: RunDirectory) -> dict[str, list[Row]]:
-    """The rows of arms, classes, groups and contrasts, computed anew from the predictions.
+def recompute(run: RunDirectory, published: Row) -> dict[str, list[Row]]:
+    """The rows of arms, classes, groups and contrasts of a summary, computed anew from the predictions.
 
     Returns:
         Rows by their key in `summary.json`, in its order.
@@ -36,7 +36,7 @@ def recompute(run: RunDirectory) -> dict[str, list[Row]]:
     Raises:
         ValueError: a file is missing or damaged; names it.
     """
-    published, predictions = read_summary(run), read_predictions(run)
+    predictions = read_predictions(run)
     arms = Table("arm of this sweep", [Arm(**row) for row in published["arms"]])
     analyses = [_analysis(predictions, arms, split) for split in ("validation", "test") if predictions.of(split)]
     contrasts = [_contrast(analyses, arms, row) for row in published["contrasts"]]
@@ -102,8 +102,9 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     run = RunDirectory(arguments[0])
     try:
-        found = recompute(run)
-        told = differences(read_summary(run), found)
+        published = read_summary(run)
+        found = recompute(run, published)
+        told = differences(published, found)
     except ValueError as error:
         print(f"recompute: {error}", file=sys.stderr)
         return 2

@@ -167,15 +167,15 @@ def _verdict(choice: Choice, validation: SweepAnalysis, test: SweepAnalysis) -> 
     """What was chosen on validation, with its numbers on test; on validation where its trials on test failed."""
     analysis = test if test.has(choice.cell) else validation
     contrast = analysis.contrast(choice.cell, Cell(BASELINE, 0.0))
-    weak_f1 = {(row.arm, row.ratio): row.weak_f1 for row in analysis.rows()}
+    before, after = (analysis.weak_f1(cell) for cell in (Cell(BASELINE, 0.0), choice.cell))
     return Verdict(
         action=choice.kind,
         arm=choice.cell.arm.name,
         ratio=choice.cell.ratio,
         reason=choice.reason,
         split=analysis.split,
-        before=weak_f1[BASELINE.name, 0.0],
-        after=weak_f1[choice.cell.arm.name, choice.cell.ratio],
+        before=before,
+        after=after,
         gain=contrast.difference,
         low=contrast.low,
         high=contrast.high,

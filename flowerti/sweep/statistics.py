@@ -75,6 +75,10 @@ class SweepAnalysis:
         """Whether an arm was run at a ratio."""
         return cell in self._grid.cells
 
+    def weak_f1(self, cell: Cell) -> float:
+        """Mean F1 of the weak classes under an arm that was run at that ratio."""
+        return float(self._replicates.seeds[WEAK, self._grid.cells.index(cell)].mean())
+
     def _estimate(self, group: int, arm: int, against: int | None = None) -> Estimate:
         """Mean F1 of a group under an arm, or F1(arm) - F1(against), replicate by replicate."""
         if arm == against:

@@ -140,26 +140,21 @@ def stacked_name(control: str, source: str) -> str:
 
 def stacked(control: Arm, source: Source) -> Arm:
     """The arm that adds the images of a source to a control."""
-    return replace(
-        control,
-        name=stacked_name(control.name, source.name),
-        label=f"{control.label} and {source.label}",
-        source=source.name,
-        level="ratio",
-        control=control.name,
-        is_standing=False,
-    )
+    return replace(_on(control, source.name, source.label), source=source.name, level="ratio")
 
 
 def repeated_on(control: Arm) -> Arm:
     """The arm that repeats real images under the treatment of a control: what images on top of it must beat."""
     twin = ARMS["repeated"]
+    return replace(_on(control, twin.name, twin.label), repeats=twin.repeats, level="ratio")
+
+
+def _on(control: Arm, name: str, label: str) -> Arm:
+    """A control under another name, to which images are then added."""
     return replace(
         control,
-        name=stacked_name(control.name, twin.name),
-        label=f"{control.label} and {twin.label}",
-        repeats=twin.repeats,
-        level="ratio",
+        name=stacked_name(control.name, name),
+        label=f"{control.label} and {label}",
         control=control.name,
         is_standing=False,
     )

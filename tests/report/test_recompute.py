@@ -7,7 +7,7 @@ import pytest
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.report.recompute import main, recompute
+from flowerti.report.recompute import main, read_summary
 
 RESULTS = Path(__file__).parents[2] / "results"
 PUBLISHED = sorted(path.parents[1].name for path in RESULTS.glob("*/sweep/predictions.parquet"))
@@ -40,4 +40,4 @@ def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path, capsys: p
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(ValueError, match=r"summary\.json is missing"):
-        recompute(RunDirectory(str(tmp_path)))
+        read_summary(RunDirectory(str(tmp_path)))
