@@ -76,7 +76,8 @@ def read_predictions(run: RunDirectory) -> Predictions:
     if not run.exists(layout.SWEEP_PREDICTIONS):
         raise ValueError(f"{where} is missing: run the sweep of this run directory to its end")
     try:
-        table = pq.read_table(io.BytesIO(run.read_bytes(layout.SWEEP_PREDICTIONS)))
+        # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
+        table = pq.read_table(pa.BufferReader(run.read_bytes(layout.SWEEP_PREDICTIONS)))
         metadata = table.schema.metadata or {}
         asked, true_ids = json.loads(metadata[_QUESTION]), json.loads(metadata[_TRUE_IDS])
         trials = [Trial(**row) for row in table.to_pylist()]
