@@ -155,6 +155,8 @@ class Learned:
     class_name: str
     technique: str
     """A row of `config.techniques.TECHNIQUES`."""
+    learning: int = 0
+    """Which of the class's learnings, from 0; each has a seed of its own."""
     token: str = ""
     """The placeholder token in the captions it was learnt with, its own or that of what it needs; empty for none."""
     num_vectors: int = 0
@@ -185,10 +187,12 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
-    """The synthetic images of one class and source."""
+    """The synthetic images of one class and source, of one learning where the source needs something learnt."""
 
     class_name: str
     source: str
+    learning: int = 0
+    """Which of the class's learnings drew them, from 0; 0 for a source that needs nothing learnt."""
     prompt: str
     num_images: int
     files: list[str]

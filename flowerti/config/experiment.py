@@ -20,6 +20,7 @@ from flowerti.config.cluster import ClusterConfig as ClusterConfig
 from flowerti.config.data import DataConfig as DataConfig
 from flowerti.config.data import ImbalanceConfig as ImbalanceConfig
 from flowerti.config.lora import LoraConfig as LoraConfig
+from flowerti.config.replication import ReplicationConfig as ReplicationConfig
 from flowerti.config.sampling import SamplingConfig as SamplingConfig
 from flowerti.config.schedule import ScheduleConfig as ScheduleConfig
 from flowerti.config.scoring import ScoringConfig as ScoringConfig
@@ -46,6 +47,7 @@ class Experiment:
     """Settings of each technique by its name; those that are not given have the defaults of `config.techniques`. On the
     command line they stand without this prefix, as in --lora.rank."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    replication: ReplicationConfig = field(default_factory=ReplicationConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
