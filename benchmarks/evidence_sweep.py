@@ -67,7 +67,7 @@ def true_gain(world: World, num_images: int, seed: int) -> float:
     groups = np.isin(np.arange(world.num_classes), world.weak_ids)[None] / world.num_weak
     of_arms = [[t.predictions for t in trials if t.arm == arm.name] for arm in (BASELINE, judged_arm())]
     once = np.ones((1, 50), dtype=np.int64), np.ones((len(large.true_ids), 1), dtype=np.float32)
-    real, judged = resampled_f1(np.array(of_arms), large.true_ids, groups, *once).seeds[0].mean(axis=1)
+    real, judged = resampled_f1(np.array(of_arms), large.true_ids, groups, *once).units[0].mean(axis=1)
     return float(judged - real)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int64
 from scipy import stats
 
 from flowerti.artifacts.records import Trial
-from flowerti.config.experiment import SweepConfig
+from flowerti.config.experiment import ReplicationConfig, SweepConfig
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell
 from flowerti.tables.arms import ARMS, BASELINE, judged_arm
@@ -76,6 +76,7 @@ def question_of(world: World, config: SweepConfig) -> SweepQuestion:
         num_train=[],
         pools={judged_arm().source: world.num_weak},
         run_seed=0,
+        replication=ReplicationConfig(num_learnings=world.num_replications, num_seeds=1),
     )
 
 
@@ -120,7 +121,7 @@ def _trial(cell: Cell, place: int, split: str, guesses: Int64[np.ndarray, " num"
     return Trial(
         arm=cell.arm.name,
         ratio=cell.ratio,
-        seed_index=place,
+        repetition=place,
         split=split,
         predictions=guesses.tolist(),
         num_steps=1,

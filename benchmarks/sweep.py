@@ -23,12 +23,13 @@ from benchmarks.end_to_end_head import fit_head_end_to_end
 from benchmarks.paired import print_result, ratio_of
 from flowerti.classifier.batches import LabelledInputs, TrainingRun
 from flowerti.classifier.training import steps_per_epoch
-from flowerti.config.experiment import ClassifierConfig, ClusterConfig, DataConfig, SweepConfig
+from flowerti.config.experiment import ClassifierConfig, ClusterConfig, DataConfig, ReplicationConfig, SweepConfig
 from flowerti.data.access import list_records, read_images
 from flowerti.data.dataset import Split
 from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.features.extraction import extract
-from flowerti.sweep.rounds import Cell, plan_trials
+from flowerti.sweep.repetitions import repetitions_of
+from flowerti.sweep.rounds import Cell, TrialPlan, plan_trials
 from flowerti.sweep.trial import run_trial
 from flowerti.sweep.trial_data import TrialData
 from flowerti.tables.arms import BASELINE
@@ -122,7 +123,7 @@ class Setting:
 
     def train_heads(self, data: TrialData, num_trials: int) -> None:
         """Head trials one after another."""
-        for plan in plan_trials([Cell(BASELINE, 0.0)], num_trials, "validation"):
+        for plan in _plans(num_trials):
             run_trial(data, plan, self.classifier, 0, None, SweepConfig())
 
     def end_to_end_s(self, num_steps: int) -> float:
@@ -132,6 +133,12 @@ class Setting:
         steps = seconds(lambda: fit_head_end_to_end(self.backbone, train, run))
         evaluation = seconds(lambda: features_of(self.backbone, self.evaluation))
         return steps * self.num_steps / num_steps + evaluation
+
+
+def _plans(num_trials: int) -> list[TrialPlan]:
+    """Trials of the baseline with so many seeds."""
+    repetitions = repetitions_of(ReplicationConfig(num_learnings=1, num_seeds=num_trials))
+    return plan_trials([Cell(BASELINE, 0.0)], repetitions, "validation", {BASELINE.name: 1.0})
 
 
 def tune_overhead(setting: Setting, data: TrialData, num_trials: int) -> dict[str, float]:
@@ -171,7 +178,7 @@ def _train_point(point: dict[str, int], data: list[Any], classifier: ClassifierC
 
     begun = time.time()
     torch.set_num_threads(1)
-    plan = plan_trials([Cell(BASELINE, 0.0)], point["point"] + 1, "validation")[-1]
+    plan = _plans(point["point"] + 1)[-1]
     run_trial(ray.get(data[0]), plan, classifier, 0, None, SweepConfig())
     np.savetxt(f"{folder}/{point['point']}.txt", [begun, time.time()])
     tune.report({"done": 1})

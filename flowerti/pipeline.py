@@ -141,6 +141,7 @@ def choose(study: Study, report: ClassifierReport, progress: Progress) -> Select
             the base was trained on held-out images of every class.
     """
     from flowerti.classifier.selection import select
+    from flowerti.data.draws import check_spare
     from flowerti.data.seen_images import seen_held_out
 
     experiment = study.experiment
@@ -149,6 +150,7 @@ def choose(study: Study, report: ClassifierReport, progress: Progress) -> Select
     selection = select(report.classes, counts, experiment.selection, spoilt)
     check_pool_sizes(experiment, {s.class_name: s.num_train for s in selection.selected})
     check_held_out(study.dataset, [s.class_name for s in selection.selected])
+    check_spare(study.spare, experiment.replication.num_draws, {s.class_name: s.num_train for s in selection.selected})
     key = key_of(selection)
     if study.run.load(layout.SELECTION, Selection, key) is None:
         progress.did_work()

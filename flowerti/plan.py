@@ -151,16 +151,16 @@ def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iter
 
 
 def num_trials(experiment: Experiment, num_classes: int = 2) -> int:
-    """Trainings of the sweep: all arms on validation, and each once more on test, for every seed.
+    """Trainings of the sweep: all arms on validation, and once more on test, in every repetition.
 
     It is the most that there can be: images of every source for every class, and a control that is better than real
     images alone, so that the judged source is put on top of it.
 
     Args:
-        experiment: arms, ratios, seeds and sources.
+        experiment: arms, ratios, repetitions and sources.
         num_classes: weak classes; a negative control needs two.
     """
-    return count_trials(experiment.sweep, _pools(experiment, num_classes))
+    return count_trials(experiment.sweep, experiment.replication, _pools(experiment, num_classes))
 
 
 def _pools(experiment: Experiment, num_classes: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.identity import num_synthetic
+from flowerti.artifacts.identity import key_of, num_synthetic
 from flowerti.artifacts.locked_protocol import require_intent
 from flowerti.artifacts.pending import PendingArtifacts
 from flowerti.artifacts.records import Census, SeenImages
@@ -20,8 +20,18 @@ from flowerti.artifacts.saved_config import find_config, write_config
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import techniques_for
 from flowerti.data.access import list_records
+from flowerti.data.census import digest_of_class
 from flowerti.data.class_names import alternative_names, latin_names
 from flowerti.data.dataset import Dataset, Record, Split, check_class_name
+from flowerti.data.draws import (
+    NO_SPARE,
+    SpareImages,
+    TrainingDraws,
+    check_spare,
+    draw_key,
+    drawn_images,
+    training_draws,
+)
 from flowerti.data.imbalance import imbalanced
 from flowerti.data.inspection import Inspection
 from flowerti.data.seen_images import check_unseen
@@ -46,6 +56,8 @@ class Study:
     latin_names: dict[str, str]
     seen: SeenImages | None = None
     """Which images the base was trained on; None where it is not known."""
+    spare: SpareImages = NO_SPARE
+    """Training images that the long tail left out, where other draws of training images are wanted."""
 
     def records_of(self, split: Split, class_name: str | None = None) -> list[Record]:
         """The records of a split, of one class or of all: the one way in which stages come by images and labels.
@@ -56,6 +68,30 @@ class Study:
         if split == "test":
             require_intent(self.run)
         return self.dataset.of(split, class_name)
+
+    def drawn_images(self, class_name: str, draw: int) -> list[Record]:
+        """The training images of a class in a draw; draw 0 is its training split."""
+        own, spare = self.records_of("train", class_name), self.spare.records.get(class_name, ())
+        return drawn_images(own, spare, draw, self.experiment.seed, class_name)
+
+    def drawn_sha256(self, class_name: str, draw: int) -> str:
+        """Identity of a class's training images in a draw."""
+        own = digest_of_class(self.census, class_name)
+        if draw == 0:
+            return own
+        return draw_key(own, self.spare.sha256[class_name], self.drawn_images(class_name, draw))
+
+    def training_draws(self, class_names: Sequence[str]) -> TrainingDraws:
+        """All draws of the training split, in which the images of these classes differ."""
+        num_draws, names = self.experiment.replication.num_draws, self.dataset.class_names
+        if num_draws == 1:
+            return TrainingDraws(spare=[], rows=())
+        drawn = {
+            names.index(name): [self.drawn_images(name, draw) for draw in range(num_draws)] for name in class_names
+        }
+        spare = [record for name in class_names for record in self.spare.records[name]]
+        key = key_of([[name, self.spare.sha256[name]] for name in class_names])
+        return training_draws(self.records_of("train"), drawn, spare, key)
 
 
 def prepare(experiment: Experiment, run: RunDirectory) -> Study:
@@ -83,8 +119,10 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
         seed=experiment.seed,
         known=find_training_images(experiment.base, folder),
         artifacts=artifacts,
+        with_spare=experiment.replication.num_draws > 1,
     ).of(listed)
     _check_selection(experiment, found.dataset, found.seen)
+    _check_draws(experiment, found.dataset, found.spare)
     write_config(run, experiment)
     artifacts.save()
     return Study(
@@ -96,6 +134,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
         alternative_names=names,
         latin_names=latin_names(experiment.data.kind, found.dataset.class_names),
         seen=found.seen,
+        spare=found.spare,
     )
 
 
@@ -161,6 +200,18 @@ def _check_selection(experiment: Experiment, dataset: Dataset, seen: SeenImages 
             check_unseen(selection.class_names, seen)
 
 
+def _check_draws(experiment: Experiment, dataset: Dataset, spare: SpareImages) -> None:
+    """Reject draws of training images where no class, or a fixed weak one, has others to draw."""
+    num_draws, selection = experiment.replication.num_draws, experiment.selection
+    if num_draws > 1 and experiment.imbalance.factor == 1:
+        raise ValueError(
+            f"replication.num_draws: {num_draws} draws of training images need some that imbalance.factor leaves out: "
+            "set it to 1, or cut the classes down"
+        )
+    if selection.rule == "fixed":
+        check_spare(spare, num_draws, {name: len(dataset.of("train", name)) for name in selection.class_names})
+
+
 def check_held_out(dataset: Dataset, class_names: Sequence[str]) -> None:
     """Reject selected classes with too few held-out images for scoring.
 
@@ -187,14 +238,15 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
     Raises:
         ValueError: sampling.num_per_class is too small for the largest ratio; says how many to draw.
     """
-    largest = max(experiment.sweep.ratios)
+    largest, num_parts = max(experiment.sweep.ratios), experiment.replication.num_pools
     for class_name, num_real in num_train.items():
-        needed = num_synthetic(largest, num_real)
+        needed = num_synthetic(largest, num_real) * num_parts
+        in_parts = f" in {num_parts} pools" if num_parts > 1 else ""
         if needed > experiment.sampling.num_per_class:
             raise ValueError(
                 f"sampling.num_per_class: {experiment.sampling.num_per_class} images are too few for ratio "
-                f"{largest:g} of class {class_name!r} with {num_real} training images: set it to at least {needed}, "
-                "or lower sweep.ratios"
+                f"{largest:g} of class {class_name!r} with {num_real} training images{in_parts}: "
+                f"set it to at least {needed}, or lower sweep.ratios"
             )
 
 

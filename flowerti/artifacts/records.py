@@ -5,7 +5,7 @@ This module does not know how anything is computed, nor where a run directory li
 
 from dataclasses import dataclass, field
 
-from flowerti.artifacts.sweep import ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow, Verdict
+from flowerti.artifacts.sweep import ClassRatio, Replication, SweepClassRow, SweepContrast, SweepGroupRow, Verdict
 from flowerti.tables.arms import BASELINE, Arm
 
 
@@ -37,6 +37,13 @@ class AlikeImages:
     """Groups of ids of images that are near duplicates of one another, in any split and class."""
 
     groups: list[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpareDigests:
+    """SHA-256 of every readable training image that the long tail left out, by the image's id."""
+
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,24 +215,27 @@ class Trial:
     arm: str
     """Its name; what that means stands in the sweep's table."""
     ratio: float
-    seed_index: int
+    repetition: int
+    """Its index: which learning, pool and seed that is says `sweep.repetitions`."""
     split: str
     """The split that was predicted: validation, or test for the final trials."""
     predictions: list[int]
     num_steps: int
     num_synthetic: int
+    learning_rate_factor: float = 1.0
+    """Multiple of classifier.learning_rate that it was trained at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepRow:
-    """An arm at a ratio, over all seeds; F1 in [0, 1], 95 % intervals over seeds and images."""
+    """An arm at a ratio, over all repetitions; F1 in [0, 1], 95 % intervals over repetitions and images."""
 
     split: str
     arm: str
     """Its name, as in `SweepTable.arms`."""
     ratio: float
     """Synthetic images as a multiple of real ones, a probability, or 0, as the arm's level says."""
-    num_seeds: int
+    num_repetitions: int
     macro_f1: float
     macro_f1_low: float
     macro_f1_high: float
@@ -245,7 +255,7 @@ class SweepRow:
     holm_p: float = 1.0
     """The same p-value, adjusted over the arm's ratios (Holm); of an arm without ratios not adjusted."""
     balanced_accuracy: float = 0.0
-    """Mean recall over all classes and seeds, in [0, 1]."""
+    """Mean recall over all classes and repetitions, in [0, 1]."""
     content_gain: float = 0.0
     """Mean paired difference of weak_f1 to the arm that shows real images again at the same ratio; 0 without one."""
     content_gain_low: float = 0.0
@@ -276,6 +286,10 @@ class SweepTable:
     """Every arm that was run, in the order of the plan: what the names in the rows mean."""
     verdict: Verdict | None = None
     """What to do; None where the judged source has no images."""
+    learning_rate_factors: dict[str, float] = field(default_factory=dict)
+    """Multiple of classifier.learning_rate at which each arm does best on validation, by its name."""
+    replication: Replication | None = None
+    """How often each step was repeated; None in a table that was not made by the protocol."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ nothing gains more than a margin; nothing yet, because this run cannot tell."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepClassRow:
-    """One weak class under an arm at a ratio, over all seeds."""
+    """One weak class under an arm at a ratio, over all repetitions."""
 
     split: str
     arm: str
@@ -24,7 +24,7 @@ class SweepClassRow:
     num_images: int
     """Real images of the class in the split."""
     recall: float
-    """Mean over seeds, in [0, 1]."""
+    """Mean over repetitions, in [0, 1]."""
     recall_low: float
     """Lower end of the 95 % Wilson interval over the class's images."""
     recall_high: float
@@ -58,7 +58,7 @@ class SweepGroupRow:
     """many, medium or few."""
     num_classes: int
     f1: float
-    """Mean over the group's classes and all seeds, in [0, 1]."""
+    """Mean over the group's classes and all repetitions, in [0, 1]."""
     f1_low: float
     f1_high: float
     gain: float
@@ -69,7 +69,7 @@ class SweepGroupRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepContrast:
-    """Mean F1 of the weak classes under one arm minus that under another, paired by seed and image."""
+    """Mean F1 of the weak classes under one arm minus that under another, paired by repetition and image."""
 
     split: str
     arm: str
@@ -86,6 +86,39 @@ class SweepContrast:
     """The smallest true difference that would be found in four of five runs like this one (one-sided test at 5 %)."""
     primary: bool = False
     """The one contrast that was stated before the run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VarianceComponent:
+    """How much one step between the data set and a trial changes the result when it is repeated."""
+
+    level: str
+    """The step; with those that are repeated together with it, after commas."""
+    num_units: int
+    """Of the step, over all repetitions."""
+    freedom: int
+    """Degrees of freedom of its mean square."""
+    std: float
+    """Standard deviation of the judged images' gain between repetitions of the step; 0 where it is hidden by others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replication:
+    """How often each step was repeated, and what that says about the intervals."""
+
+    num_draws: int
+    num_learnings: int
+    num_pools: int
+    num_seeds: int
+    unit: str
+    """The outermost step that is repeated; intervals rest on the means of its repetitions."""
+    num_units: int
+    conditional_on: list[str]
+    """What all repetitions share, so that no interval knows how much another one of it would change."""
+    components: list[VarianceComponent]
+    """Of the judged images' gain over real images, at the ratio shown on test."""
+    components_split: str
+    """The split of these gains: test, or validation where the trials on test failed; empty without any."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +185,8 @@ class SweepIntent:
     primary_contrast: str
     arms: list[str]
     ratios: list[float]
-    num_seeds: int
+    replication: dict[str, int]
+    """Draws, learnings, pools and seeds."""
     run_seed: int
     weak_classes: list[str]
     rule: str

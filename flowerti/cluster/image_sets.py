@@ -5,7 +5,7 @@ classifier (stored features, or the images themselves) are also defined here, an
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice, FeatureSet, compute_features
 from flowerti.data.access import read_images
 from flowerti.data.dataset import Split
+from flowerti.data.draws import TrainingDraws
 from flowerti.data.shards import addresses_of
 from flowerti.features.files import StoredFeatures
 from flowerti.study import Study
@@ -59,16 +60,30 @@ def real_set(study: Study, split: Split, views: str = "plain") -> FeatureSet:
     )
 
 
+def spare_set(study: Study, draws: TrainingDraws, views: str) -> FeatureSet:
+    """The training images of other draws that are not in the training split."""
+    return replace(
+        real_set(study, "train", views),
+        name=f"real.spare.{views}",
+        addresses=[record.address for record in draws.spare],
+        content_key=f"{study.census.fingerprint}/spare/{draws.key}",
+    )
+
+
 def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
     """The synthetic images of one class and source, in the order of their index."""
     return FeatureSet(
-        name=f"synthetic.{slug(images.class_name)}.{images.source}.{views}",
+        name=f"synthetic.{slug(images.class_name)}.{images.source}{_learning(images)}.{views}",
         addresses=addresses_of(study.run, images.files),
         content_key=images.key,
         views=views,
         image_size_px=study.experiment.data.image_size_px,
         run_seed=study.experiment.seed,
     )
+
+
+def _learning(images: ImageSet) -> str:
+    return f".learning-{images.learning}" if images.learning else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ written down before the first trial, and the opening of the test split before th
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,8 +24,10 @@ from flowerti.cluster.image_sets import classifier_backbone, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.cluster.trial_arrays import WeightedPool, gather, read_pools
 from flowerti.cluster.trials import TrialToRun, train_trials
+from flowerti.config.replication import ReplicationConfig
 from flowerti.config.techniques import techniques_for
 from flowerti.data.dataset import SPLITS
+from flowerti.data.draws import TrainingDraws
 from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.costs import Clocks, arm_costs
@@ -34,15 +37,20 @@ from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.tables import Table
 from flowerti.tables.arms import BASELINE
+from flowerti.tables.sources import SOURCES
 
 
 def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Progress) -> SweepTable:
     """Run all arms on validation, choose the ratio there, and confirm it once on test; see `sweep.protocol`."""
+    sets, left_out = complete_sets(sets, study.experiment.replication)
+    for class_name, source in left_out:
+        progress.info(f"{class_name}: not all its learnings have images of source {source}; the sweep leaves it out")
     question, pools = _question(study, selection, sets), read_pools(study, sets)
     changed = state_intent(study.run, _plan(study, question, pools))
     if changed:
         progress.info(f"the plan differs from the one that was written down before: {', '.join(changed)}")
-    trainer = _Trainer(study=study, pools=pools, progress=progress)
+    draws = study.training_draws([s.class_name for s in selection.selected])
+    trainer = _Trainer(study=study, pools=pools, draws=draws, progress=progress)
     table = run_sweep(question, lambda split: class_ids(study, split), trainer.train)
     study.run.save(layout.SWEEP_TABLE, table, key_of(table))
     used = {trial.split for trial in trainer.used}
@@ -54,6 +62,20 @@ def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Pr
     return table
 
 
+def complete_sets(sets: Sequence[ImageSet], config: ReplicationConfig) -> tuple[list[ImageSet], list[tuple[str, str]]]:
+    """The sets that the sweep can train with, and those (class, source) of which it lacks a learning.
+
+    A repetition in which a class had no images would compare other classes than the rest of them.
+    """
+    found = Counter((images.class_name, images.source) for images in sets)
+    lacking = [
+        (class_name, source)
+        for (class_name, source), num in found.items()
+        if num < (config.num_learnings_in_all if SOURCES[source].technique and SOURCES[source].is_arm else 1)
+    ]
+    return [images for images in sets if (images.class_name, images.source) not in lacking], lacking
+
+
 def _question(study: Study, selection: Selection, sets: list[ImageSet]) -> SweepQuestion:
     names = study.dataset.class_names
     return SweepQuestion(
@@ -61,8 +83,9 @@ def _question(study: Study, selection: Selection, sets: list[ImageSet]) -> Sweep
         class_names=names,
         weak_ids=[names.index(s.class_name) for s in selection.selected],
         num_train=np.bincount(class_ids(study, "train"), minlength=len(names)).tolist(),
-        pools=Counter(s.source for s in sets),
+        pools=Counter(s.source for s in sets if s.learning == 0),
         run_seed=study.experiment.seed,
+        replication=study.experiment.replication,
     )
 
 
@@ -94,6 +117,7 @@ class _Trainer:
 
     study: Study
     pools: list[WeightedPool]
+    draws: TrainingDraws
     progress: Progress
     used: list[Trial] = field(default_factory=list)
     """All trials that it has returned."""
@@ -111,7 +135,9 @@ class _Trainer:
             self.progress.info(f"{len(missing)} trials on {missing[0].plan.split}")
             connect(self.study.experiment.cluster)
             # of all plans, so that invalid ratios are rejected even if their trials are finished
-            failures = train_trials(self.study, gather(self.study, self.pools, plans), missing, self.progress)
+            failures = train_trials(
+                self.study, gather(self.study, self.pools, self.draws, plans), missing, self.progress
+            )
         trials = _complete({one.plan: self._load(one) for one in keyed}, failures)
         self.used.extend(trials)
         return trials, failures
@@ -122,12 +148,15 @@ class _Trainer:
     def _key(self, plan: TrialPlan) -> str:
         """Hash of all inputs of the trial."""
         experiment, config, arm = self.study.experiment, self.study.experiment.sweep, plan.arm
-        pools = [pool for pool in self.pools if pool.images.source == arm.pool]
+        repetition, num_parts = plan.repetition, experiment.replication.num_pools
+        own = repetition.learning if arm.pool and SOURCES[arm.pool].technique else 0
+        pools = [pool for pool in self.pools if (pool.images.source, pool.images.learning) == (arm.pool, own)]
         return key_of(
             arm.as_trained(),
-            [plan.ratio, plan.seed_index, plan.split],
+            [plan.ratio, repetition.index, plan.split, plan.learning_rate_factor],
             [pool.key if arm.source else pool.images.class_name for pool in pools],
-            [config.synthetic_weight, config.synthetic_smoothing] if arm.source else [],
+            [config.synthetic_weight, config.synthetic_smoothing, repetition.pool, num_parts] if arm.source else [],
+            [self.draws.key, self.draws.rows[repetition.draw].tolist()] if self.draws.rows else [],
             config.refit_epochs,
             experiment.classifier,
             weights_sha256(classifier_backbone(self.study)),
@@ -138,8 +167,11 @@ class _Trainer:
 
 
 def _complete(trials: dict[TrialPlan, Trial | None], failures: list[str]) -> list[Trial]:
-    """Gains are paired by seed, so an arm that lacks a seed is excluded entirely; the report lists its failures."""
-    lacking = {(plan.arm.name, plan.ratio) for plan, trial in trials.items() if trial is None}
-    if any(arm == BASELINE.name for arm, _ in lacking):
+    """Gains are paired, so an arm that lacks a repetition is excluded entirely; the report lists its failures."""
+    lacking = {(plan.arm.name, plan.ratio, plan.learning_rate_factor) for plan, trial in trials.items() if not trial}
+    found = [trial for trial in trials.values() if trial is not None]
+    complete = [t for t in found if (t.arm, t.ratio, t.learning_rate_factor) not in lacking]
+    is_asked = any(plan.arm.name == BASELINE.name for plan in trials)
+    if is_asked and not any(trial.arm == BASELINE.name for trial in complete):
         raise RuntimeError(f"the baseline of the sweep failed, nothing can be compared: {'; '.join(failures)}")
-    return [trial for trial in trials.values() if trial is not None and (trial.arm, trial.ratio) not in lacking]
+    return complete

@@ -7,20 +7,23 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import ray
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.classify import class_ids
-from flowerti.cluster.image_sets import ClassifierInput, classifier_inputs, real_set, synthetic_set
+from flowerti.cluster.features import FeatureSet
+from flowerti.cluster.image_sets import ClassifierInput, classifier_inputs, real_set, spare_set, synthetic_set
+from flowerti.data.draws import TrainingDraws
 from flowerti.data.shards import read_weights
 from flowerti.study import Study
-from flowerti.sweep.rounds import Cell, TrialPlan
+from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial_data import PoolKey, TrialData, check_ratios, check_trial_data
 
 _NUM_READERS = 16
@@ -29,7 +32,7 @@ _NUM_READERS = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightedPool:
-    """The synthetic images of a class and source, with their curation weights."""
+    """The synthetic images of a class, source and learning, with their curation weights."""
 
     pool: PoolKey
     images: ImageSet
@@ -49,7 +52,7 @@ def read_pools(study: Study, sets: Sequence[ImageSet]) -> list[WeightedPool]:
         weights = list(readers.map(lambda images: read_weights(study.run, images.files), sets))
     return [
         WeightedPool(
-            pool=(names.index(images.class_name), images.source),
+            pool=PoolKey(names.index(images.class_name), images.source, images.learning),
             images=images,
             weights=own,
             key=key_of(images.class_name, images.key, images.num_images, hashlib.sha256(own.tobytes()).hexdigest()),
@@ -63,14 +66,17 @@ class _TrialInputs:
     """The arrays of `TrialData` by name; the worker reads them."""
 
     run: RunDirectory
-    train: ClassifierInput
+    train: list[ClassifierInput]
+    """Of the training split, and of the spare images of other draws."""
     evaluation: ClassifierInput
-    augmented: ClassifierInput | None
+    augmented: list[ClassifierInput]
     synthetic: dict[PoolKey, ClassifierInput]
     weights: dict[PoolKey, Float64[np.ndarray, " num"]]
     train_ids: np.ndarray
     num_classes: int
-    cells: list[Cell]
+    num_parts: int
+    draws: tuple[Int64[np.ndarray, "_"], ...]
+    plans: list[TrialPlan]
 
     def read(self) -> TrialData:
         """Read and validate all arrays.
@@ -79,20 +85,28 @@ class _TrialInputs:
             ValueError: an array is invalid, or a ratio requires more images than there are.
         """
         data = TrialData(
-            train=self.train.read(self.run),
+            train=_together(self.train, self.run),
             train_ids=self.train_ids,
-            augmented=self.augmented.read(self.run) if self.augmented else None,
+            augmented=_together(self.augmented, self.run) if self.augmented else None,
             evaluation=self.evaluation.read(self.run),
             synthetic={pool: images.read(self.run) for pool, images in self.synthetic.items()},
             num_classes=self.num_classes,
             weights=self.weights,
+            num_parts=self.num_parts,
+            draws=self.draws,
         )
         check_trial_data(data)
-        check_ratios(data, self.cells)
+        check_ratios(data, self.plans)
         return data
 
 
-def gather(study: Study, pools: Sequence[WeightedPool], plans: Sequence[TrialPlan]) -> ray.ObjectRef:
+def _together(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray:
+    return np.concatenate([one.read(run) for one in inputs]) if len(inputs) > 1 else inputs[0].read(run)
+
+
+def gather(
+    study: Study, pools: Sequence[WeightedPool], draws: TrainingDraws, plans: Sequence[TrialPlan]
+) -> ray.ObjectRef:
     """Load the `TrialData` of some trials on one split into the object store, in a task rather than in the driver.
 
     Waits until the task has validated it, so that invalid arrays are rejected before the first trial.
@@ -100,32 +114,41 @@ def gather(study: Study, pools: Sequence[WeightedPool], plans: Sequence[TrialPla
     task = ray.remote(_read_on_worker).options(
         num_cpus=study.experiment.cluster.num_cpus_per_worker, max_retries=-1, num_returns=2
     )
-    references: Any = task.remote(_inputs(study, pools, plans))
+    references: Any = task.remote(_inputs(study, pools, draws, plans))
     data, num_images = references
     ray.get(num_images)
     return data
 
 
-def _inputs(study: Study, pools: Sequence[WeightedPool], plans: Sequence[TrialPlan]) -> _TrialInputs:
+def _inputs(
+    study: Study, pools: Sequence[WeightedPool], draws: TrainingDraws, plans: Sequence[TrialPlan]
+) -> _TrialInputs:
     split = plans[0].split
     pools = [pool for pool in pools if pool.images.source in {plan.arm.pool for plan in plans}]
-    real = [real_set(study, "train", views="mirrored"), real_set(study, split)]
     is_head = study.experiment.classifier.mode == "head"
-    if is_head and any(plan.arm.is_augmented for plan in plans):
-        real.append(real_set(study, "train", views="augmented"))
+    train = _training_sets(study, draws, "mirrored")
+    augmented = _training_sets(study, draws, "augmented") if is_head and any(p.arm.is_augmented for p in plans) else []
     synthetic = [synthetic_set(study, pool.images, "mirrored") for pool in pools]
-    found = classifier_inputs(study, [*real, *synthetic])
+    found = iter(classifier_inputs(study, [*train, *augmented, real_set(study, split), *synthetic]))
+    spare_ids = np.array([record.class_id for record in draws.spare], dtype=np.int64)
     return _TrialInputs(
         run=study.run,
-        train=found[0],
-        evaluation=found[1],
-        augmented=found[2] if len(real) == 3 else None,
-        synthetic={pool.pool: images for pool, images in zip(pools, found[len(real) :], strict=True)},
+        train=list(islice(found, len(train))),
+        augmented=list(islice(found, len(augmented))),
+        evaluation=next(found),
+        synthetic={pool.pool: images for pool, images in zip(pools, found, strict=True)},
         weights={pool.pool: pool.weights for pool in pools if (pool.weights != 1).any()},
-        train_ids=class_ids(study, "train"),
+        train_ids=np.concatenate([class_ids(study, "train"), spare_ids]),
         num_classes=len(study.dataset.class_names),
-        cells=list(dict.fromkeys(Cell(plan.arm, plan.ratio) for plan in plans)),
+        num_parts=study.experiment.replication.num_pools,
+        draws=draws.rows,
+        plans=list(plans),
     )
+
+
+def _training_sets(study: Study, draws: TrainingDraws, views: str) -> list[FeatureSet]:
+    """The training split, and the spare images if there are draws that use them."""
+    return [real_set(study, "train", views), *([spare_set(study, draws, views)] if draws.spare else [])]
 
 
 def _read_on_worker(inputs: _TrialInputs) -> tuple[TrialData, int]:

@@ -14,10 +14,10 @@ from flowerti.config.experiment import (
     Experiment,
     ImbalanceConfig,
     LoraConfig,
+    ReplicationConfig,
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
-    SweepConfig,
     TextualInversionConfig,
 )
 
@@ -43,7 +43,7 @@ def demo() -> Experiment:
             guidance_scale=1.5,
             sources=("raw", "alternative_name", "token"),
         ),
-        sweep=SweepConfig(num_seeds=5),
+        replication=ReplicationConfig(num_learnings=4, num_seeds=1),
     )
 
 

@@ -33,6 +33,6 @@ class ReplicationConfig:
         return self.num_draws * self.num_learnings
 
     @property
-    def num_replicates(self) -> int:
+    def num_repetitions(self) -> int:
         """Trials of each arm at each ratio."""
         return self.num_learnings_in_all * self.num_pools * self.num_seeds

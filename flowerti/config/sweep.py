@@ -19,10 +19,10 @@ class SweepConfig:
     """Controls without synthetic images (rows of `tables.arms`); real is the baseline."""
     extra_arms: tuple[str, ...] = ()
     """Further rows of `tables.arms` to run, each at its own level: once, at all ratios, or at the probabilities."""
-    num_seeds: int = 5
-    """Paired repetitions of every arm."""
+    learning_rate_factors: tuple[float, ...] = (1.0, 3.0, 10.0)
+    """Multiples of classifier.learning_rate that every arm is tried at on validation before it is compared."""
     num_bootstrap: int = 2000
-    """Resamples of seeds and images behind an interval."""
+    """Resamples of repetitions and images behind an interval."""
     max_rest_drop: float = 0.02
     """Mean F1 that the other classes may lose, in [0, 1]: a ratio is refused unless they are shown to lose no more."""
     equivalence_margin: float = 0.05
@@ -48,7 +48,9 @@ class SweepConfig:
         require(len(self.ratios) > 0 and min(self.ratios) > 0, "sweep.ratios", "must be positive numbers")
         require(len(set(self.ratios)) == len(self.ratios), "sweep.ratios", "names a ratio twice")
         self._check_arms()
-        require(self.num_seeds >= 1, "sweep.num_seeds", "must be at least 1")
+        factors = self.learning_rate_factors
+        require(len(factors) > 0 and min(factors) > 0, "sweep.learning_rate_factors", "must be positive numbers")
+        require(len(set(factors)) == len(factors), "sweep.learning_rate_factors", "names a factor twice")
         require(self.num_bootstrap >= 100, "sweep.num_bootstrap", "must be at least 100")
         require(0 <= self.max_rest_drop <= 1, "sweep.max_rest_drop", "must lie in [0, 1]")
         require(0 < self.equivalence_margin < 1, "sweep.equivalence_margin", "must lie in (0, 1)")

@@ -4,16 +4,18 @@ Every image is opened at most once, and none where the run directory tells alrea
 know why a class is selected or what a base is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.pending import PendingArtifacts
-from flowerti.artifacts.records import AlikeImages, Census, SeenImages, SplitLists
+from flowerti.artifacts.records import AlikeImages, Census, SeenImages, SpareDigests, SplitLists
 from flowerti.artifacts.training_images import TrainingImages
 from flowerti.config.data import DataConfig, ImbalanceConfig
 from flowerti.data.census import census_key, listing_key, split_lists, take_census
-from flowerti.data.dataset import Dataset, without
+from flowerti.data.dataset import Dataset, Record, without
+from flowerti.data.draws import NO_SPARE, SpareImages, spare_records
 from flowerti.data.duplicate_groups import duplicate_groups
 from flowerti.data.image_pass import ImagePass
 from flowerti.data.imbalance import imbalanced
@@ -34,6 +36,8 @@ class Inspected:
     census: Census
     seen: SeenImages | None
     """What the base has seen of it; None where that is not known."""
+    spare: SpareImages = NO_SPARE
+    """What the long tail left out, where it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +50,8 @@ class Inspection:
     known: TrainingImages | None
     """What the base was trained on; None where it is not known."""
     artifacts: PendingArtifacts
+    with_spare: bool = False
+    """Whether to look at the training images that the long tail leaves out."""
 
     def of(self, listed: Dataset) -> Inspected:
         """Look at the listed images.
@@ -62,7 +68,25 @@ class Inspection:
         readable = without(dataset, census.unreadable)
         splits = split_lists(readable)
         self.artifacts.get(layout.SPLITS, SplitLists, splits.sha256, lambda: splits)
-        return Inspected(dataset=readable, census=census, seen=self._seen(readable, census, images))
+        left_out = spare_records(listed, dataset, self.imbalance, self.seed, alike) if self.with_spare else {}
+        return Inspected(
+            dataset=readable,
+            census=census,
+            seen=self._seen(readable, census, images),
+            spare=self._spare(dataset, left_out, images),
+        )
+
+    def _spare(self, dataset: Dataset, left_out: dict[str, list[Record]], images: ImagePass) -> SpareImages:
+        """The readable ones of the images that were left out."""
+        records = [record for of_class in left_out.values() for record in of_class]
+        if not records:
+            return NO_SPARE
+        key = key_of(listing_key(Dataset(dataset.class_names, tuple(records))), self.data.skip_unreadable)
+        found = self.artifacts.get(layout.SPARE, SpareDigests, key, lambda: _digests(records, images)).sha256
+        kept = {name: [r for r in of_class if r.id in found] for name, of_class in left_out.items()}
+        return SpareImages(
+            records=kept, sha256={name: key_of([found[r.id] for r in of_class]) for name, of_class in kept.items()}
+        )
 
     def _alike(self, listed: Dataset, images: ImagePass) -> list[list[str]]:
         key = key_of(
@@ -83,3 +107,8 @@ class Inspection:
             return known and count_seen(dataset, images, known)
         key = key_of(_SEEN_VERSION, census.fingerprint, known.fingerprint, known.image_size_px)
         return self.artifacts.get(layout.SEEN, SeenImages, key, lambda: count_seen(dataset, images, known))
+
+
+def _digests(records: Sequence[Record], images: ImagePass) -> SpareDigests:
+    looks = images.of(records)
+    return SpareDigests(sha256={r.id: look.digest for r, look in zip(records, looks, strict=True) if look.digest})

@@ -6,6 +6,8 @@ This module does not know how the action was chosen.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flowerti.report.repetition_sentences import basis
+
 _PHRASES: dict[str, str] = {
     "use_generated": "Train with {ratio:g} images of the {label} for each real one of a weak class",
     "use_name": "Train with {ratio:g} images of the {label} for each real one of a weak class: nothing need be learnt",
@@ -44,4 +46,4 @@ def evidence(summary: Mapping[str, Any], arm_label: Callable[[str], str]) -> str
     is_action = verdict["action"].startswith("use_")
     told = [_CONFIRMED[verdict["answer"]].format(split=split) + "."] if is_action else []
     seen = f"A run like this finds a true gain of {verdict['detectable_effect']:.3f} four times in five."
-    return " ".join([*told, numbers, seen])
+    return " ".join(part for part in [*told, numbers, seen, basis(summary)] if part)

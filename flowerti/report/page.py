@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from flowerti.artifacts.records import Census, ClassifierReport
-from flowerti.report import formats, names, score_tables
+from flowerti.report import formats, names, repetition_sentences, score_tables
 from flowerti.report.base_sentences import spoilt_weak_classes, what_the_base_has_seen
 from flowerti.report.headline import evidence, headline
 
@@ -64,6 +64,8 @@ def render_html(
         near_duplicates_disagree=any(p["first_class"] != p["second_class"] for p in summary["near_duplicates"]),
         num_p_values=score_tables.num_p_values(summary),
         seen=what_the_base_has_seen(summary),
+        basis=repetition_sentences.basis(summary),
+        caution=repetition_sentences.caution(summary),
         spoilt=spoilt_weak_classes(summary),
     )
 

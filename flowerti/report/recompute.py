@@ -41,6 +41,7 @@ def recompute(run: RunDirectory, published: Row) -> dict[str, list[Row]]:
     analyses = [_analysis(predictions, arms, split) for split in ("validation", "test") if predictions.of(split)]
     contrasts = [_contrast(analyses, arms, row) for row in published["contrasts"]]
     return {
+        "learning_rate_factors": [predictions.factors()],
         "sweep": [_as_published(row) for one in analyses for row in one.rows()],
         "sweep_classes": [_as_published(row) for one in analyses for row in one.class_rows()],
         "sweep_groups": [_as_published(row) for one in analyses for row in one.group_rows()],
@@ -77,10 +78,11 @@ def differences(published: Row, found: dict[str, list[Row]]) -> list[str]:
     """What differs from the published rows: one line for each number, or for a table of another length."""
     told = []
     for name, rows in found.items():
-        if len(rows) != len(published[name]):
-            told.append(f"{name}: {len(published[name])} rows were published, {len(rows)} found")
+        expected = published[name] if isinstance(published[name], list) else [published[name]]
+        if len(rows) != len(expected):
+            told.append(f"{name}: {len(expected)} rows were published, {len(rows)} found")
             continue
-        for place, (row, before) in enumerate(zip(rows, published[name], strict=True)):
+        for place, (row, before) in enumerate(zip(rows, expected, strict=True)):
             told += [
                 f"{name}[{place}].{key}: {before[key]} was published, {row[key]} found"
                 for key in row

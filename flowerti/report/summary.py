@@ -87,6 +87,8 @@ def _record(found: Findings) -> Summary:
         sweep_warnings=sweep.warnings,
         class_ratios=sweep.class_ratios,
         contrasts=sweep.contrasts,
+        learning_rate_factors=sweep.learning_rate_factors,
+        replication=sweep.replication,
         sweep_classes=sweep.classes,
         sweep_groups=sweep.groups,
         arm_costs=found.arm_costs,

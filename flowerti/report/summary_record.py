@@ -28,10 +28,18 @@ from flowerti.artifacts.scores import (
     Recognition,
     TrainedOnSource,
 )
-from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow, Verdict
+from flowerti.artifacts.sweep import (
+    ArmCost,
+    ClassRatio,
+    Replication,
+    SweepClassRow,
+    SweepContrast,
+    SweepGroupRow,
+    Verdict,
+)
 from flowerti.tables.arms import Arm
 
-FORMAT = "flowerti-summary-4"
+FORMAT = "flowerti-summary-5"
 PUBLISHED_NAMES = {
     "num_images": "num_pictures",
     "floor_num_images": "floor_num_pictures",
@@ -276,6 +284,10 @@ class Summary:
     """What a reader of the recommendation must know."""
     class_ratios: list[ClassRatio]
     contrasts: list[SweepContrast]
+    learning_rate_factors: dict[str, float]
+    """Multiple of the classifier's learning rate at which each arm does best on validation, by the arm's name."""
+    replication: Replication | None
+    """How often each step was repeated, and how much repeating it changes the gain."""
     sweep_classes: list[SweepClassRow]
     sweep_groups: list[SweepGroupRow]
     arm_costs: list[ArmCost]

@@ -1,7 +1,8 @@
-"""The bootstrap of the sweep: F1 of groups of classes under resampled seeds and images.
+"""The bootstrap of the sweep: F1 of groups of classes under resampled units and images.
 
-Every seed predicted the same images, so seeds and images are crossed factors. What the replicates mean for an interval
-is in `intervals`. This module works on predictions and does not know about arms, ratios, torch, Ray or files.
+A unit is one repetition of an arm, or several that share what was learnt or drawn (`sweep.repetitions`). Every unit
+predicted the same images, so units and images are crossed factors. What the replicates mean for an interval is in
+`intervals`. This module works on predictions and does not know about arms, ratios, torch, Ray or files.
 """
 
 from dataclasses import dataclass
@@ -13,51 +14,53 @@ from scipy import sparse
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replicates:
-    """Mean F1 of groups of classes: of each seed, and in each replicate."""
+    """Mean F1 of groups of classes: of each unit, and in each replicate."""
 
-    seeds: Float64[np.ndarray, "groups arms seeds"]
+    units: Float64[np.ndarray, "groups arms units"]
     """On the original images."""
+    repetitions: Float64[np.ndarray, "groups arms repetitions"]
+    """The same of each repetition."""
     images_only: Float64[np.ndarray, "groups arms replicates"]
-    """Images resampled, mean over all seeds."""
+    """Images resampled, mean over all units."""
     both: Float64[np.ndarray, "groups arms replicates"]
-    """Seeds and images resampled."""
+    """Units and images resampled."""
 
 
 def draw_resamples(
     true_ids: Int64[np.ndarray, " num"],
-    num_seeds: int,
+    num_units: int,
     num_replicates: int,
     rng: np.random.Generator,
-) -> tuple[Int64[np.ndarray, "replicates seeds"], Float32[np.ndarray, "num replicates"]]:
-    """Draw how often each seed and each image occurs in each replicate.
+) -> tuple[Int64[np.ndarray, "replicates units"], Float32[np.ndarray, "num replicates"]]:
+    """Draw how often each unit and each image occurs in each replicate.
 
-    Seeds and images are crossed, not nested: one draw of images serves all seeds of a replicate. Counts stay exact
+    Units and images are crossed, not nested: one draw of images serves all units of a replicate. Counts stay exact
     in float32; they take 4 * num * replicates bytes.
 
     Args:
         true_ids: class id of each image; the number of images of a class is kept in every replicate.
-        num_seeds: seeds in each arm.
+        num_units: units in each arm.
         num_replicates: bootstrap replicates.
         rng: source of the draws.
 
     Returns:
-        Seed counts, each row summing to num_seeds, and image counts.
+        Unit counts, each row summing to num_units, and image counts.
     """
-    seed_counts = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_replicates)
+    unit_counts = rng.multinomial(num_units, np.full(num_units, 1 / num_units), num_replicates)
     image_counts = np.empty((len(true_ids), num_replicates), dtype=np.float32)
     for class_id in np.unique(true_ids):
         members = np.flatnonzero(true_ids == class_id)
         # counts of a class ~ Multinomial(n_c; 1 / n_c, ..., 1 / n_c): drawn within classes, so that n_c stays
         shares = np.full(len(members), 1 / len(members))
         image_counts[members] = rng.multinomial(len(members), shares, num_replicates).T
-    return seed_counts, image_counts
+    return unit_counts, image_counts
 
 
 def resampled_f1(
-    predictions: Int64[np.ndarray, "arms seeds num"],
+    predictions: Int64[np.ndarray, "arms repetitions num"],
     true_ids: Int64[np.ndarray, " num"],
     groups: Float64[np.ndarray, "groups classes"],
-    seed_counts: Int[np.ndarray, "replicates seeds"],
+    unit_counts: Int[np.ndarray, "replicates units"],
     image_counts: Float32[np.ndarray, "num replicates"],
 ) -> Replicates:
     """Mean F1 of each group of classes, for every arm and replicate.
@@ -69,27 +72,29 @@ def resampled_f1(
         predictions: predicted class id of each image.
         true_ids: true class id of each image.
         groups: weights of the classes, each row summing to 1.
-        seed_counts: how often each seed occurs in a replicate.
+        unit_counts: how often each unit occurs in a replicate; units are runs of repetitions of equal length.
         image_counts: how often each image occurs in a replicate.
 
     Returns:
         F1 in [0, 1].
     """
-    num_arms, num_seeds, num_images = predictions.shape
-    num_replicates = image_counts.shape[1]
-    share = seed_counts.T / num_seeds  # [replicates, seeds] -> [seeds, replicates]
+    num_arms, num_repetitions, num_images = predictions.shape
+    num_replicates, num_units = image_counts.shape[1], unit_counts.shape[1]
+    share = unit_counts.T / num_units  # [replicates, units] -> [units, replicates]
+    in_unit = num_repetitions // num_units
     # [num, replicates] -> [num, replicates + 1]: the last column has each image once
     counts = np.concatenate([image_counts, np.ones((num_images, 1), np.float32)], axis=1)
     support = _class_counts(true_ids, np.ones(num_images), groups.shape[1], counts)
-    seeds = np.zeros((len(groups), num_arms, num_seeds))
+    repetitions = np.zeros((len(groups), num_arms, num_repetitions))
     images_only, both = (np.zeros((len(groups), num_arms, num_replicates)) for _ in range(2))
-    for arm, seed in np.ndindex(num_arms, num_seeds):
-        # [groups, classes] @ [classes, replicates + 1]: m_sb = sum_c g_c F1_c(seed s, images of replicate b)
-        means = groups @ _weighted_f1(predictions[arm, seed], true_ids, support, counts)
-        seeds[:, arm, seed] = means[:, -1]
-        images_only[:, arm] += means[:, :-1] / num_seeds  # sum_s m_sb / S
-        both[:, arm] += means[:, :-1] * share[seed]  # sum_s m_sb count_sb / S
-    return Replicates(seeds=seeds, images_only=images_only, both=both)
+    for arm, place in np.ndindex(num_arms, num_repetitions):
+        # [groups, classes] @ [classes, replicates + 1]: m_rb = sum_c g_c F1_c(repetition r, images of replicate b)
+        means = groups @ _weighted_f1(predictions[arm, place], true_ids, support, counts)
+        repetitions[:, arm, place] = means[:, -1]
+        images_only[:, arm] += means[:, :-1] / num_repetitions  # sum_r m_rb / R
+        both[:, arm] += means[:, :-1] * share[place // in_unit] / in_unit  # sum_u (mean of r in u: m_rb) count_ub / U
+    units = repetitions.reshape(len(groups), num_arms, num_units, in_unit).mean(axis=3)
+    return Replicates(units=units, repetitions=repetitions, images_only=images_only, both=both)
 
 
 def _class_counts(

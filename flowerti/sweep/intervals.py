@@ -1,7 +1,9 @@
-"""Intervals and p-values of mean F1 over crossed seeds and images, right for few seeds, few images and F1 near 0 or 1.
+"""Intervals and p-values of mean F1 over crossed units and images, right for few units, few images and F1 near 0 or 1.
 
-Three things make the plain bootstrap wrong here. Resampling seeds and images at once counts what is peculiar to one
-seed and image three times, and few seeds show too little of their variance: `crossed_error` corrects both. Where all
+A unit is one repetition of an arm, or the mean of several that share what was learnt or drawn.
+
+Three things make the plain bootstrap wrong here. Resampling units and images at once counts what is peculiar to one
+unit and image three times, and few units show too little of their variance: `crossed_error` corrects both. Where all
 images of a class agree, resampling them shows no variance at all, although the next image could differ: half an image
 is allowed for. And a few images cannot carry a small p-value, however large the effect: `estimate` knows how many
 images decide. This module does not know about arms, ratios, predictions or files.
@@ -36,31 +38,31 @@ class ImagesBehind:
     reach: float
     """sqrt(sum_c (w_c / n_c)^2) over the group's classes: by how much an image of each moves the mean hit rate."""
     num_deciding: int | None = None
-    """Images on which two arms differ in at least half of the seeds; None for the F1 of a single arm."""
+    """Images on which two arms differ in at least half of the units; None for the F1 of a single arm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Error:
-    """Standard error of a mean over crossed seeds and images, and the reference of its t statistic."""
+    """Standard error of a mean over crossed units and images, and the reference of its t statistic."""
 
     error: float
-    share_of_seeds: float
-    """Share of the variance that is estimated from the seeds, in [0, 1]."""
-    seeds_freedom: float
+    share_of_units: float
+    """Share of the variance that is estimated from the units, in [0, 1]."""
+    units_freedom: float
     images_freedom: float
 
     def quantile(self, probability: float) -> float:
         """The quantile of the t statistic: a mean of two Student quantiles, weighted by their shares of the variance.
 
-        Satterthwaite's single number of degrees of freedom is itself estimated, and with two or three seeds too often
-        too large: with 2 seeds and large effects of a seed it rejected in 2.8 % at 1.25 %.
+        Satterthwaite's single number of degrees of freedom is itself estimated, and with two or three units too often
+        too large: with 2 units and large effects of a unit it rejected in 2.8 % at 1.25 %.
 
         Source: Cochran and Cox 1957 (Experimental Designs), section 4.14.
 
         Args:
             probability: in (0, 1).
         """
-        if self.share_of_seeds == 0:
+        if self.share_of_units == 0:
             return float(special.stdtrit(self.images_freedom, probability))
         return self._upper_quantile(1 - probability)
 
@@ -69,10 +71,10 @@ class Error:
         if statistic < 0:
             return 1 - self.upper_tail(-statistic)
         of_images = float(special.stdtr(self.images_freedom, -statistic))
-        if self.share_of_seeds == 0:
+        if self.share_of_units == 0:
             return of_images
         # the mean of two quantiles lies between them, so its probability lies between those of the two distributions
-        low, high = sorted((of_images, float(special.stdtr(self.seeds_freedom, -statistic))))
+        low, high = sorted((of_images, float(special.stdtr(self.units_freedom, -statistic))))
         low = max(low, np.finfo(float).tiny)
         if self._upper_quantile(low) <= statistic or self._upper_quantile(high) >= statistic:
             return high
@@ -84,8 +86,8 @@ class Error:
     def _upper_quantile(self, probability: float) -> float:
         """The value that the statistic exceeds with a probability, exact for small ones."""
         # -F^-1(p) of Student's t; scipy.stats takes a hundred times as long for it, and a run asks thousands of times
-        of_seeds, of_images = (-special.stdtrit(nu, probability) for nu in (self.seeds_freedom, self.images_freedom))
-        return float(self.share_of_seeds * of_seeds + (1 - self.share_of_seeds) * of_images)
+        of_units, of_images = (-special.stdtrit(nu, probability) for nu in (self.units_freedom, self.images_freedom))
+        return float(self.share_of_units * of_units + (1 - self.share_of_units) * of_images)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,50 +106,50 @@ NOTHING = Estimate(
     low=0.0,
     high=0.0,
     p=1.0,
-    error=Error(error=0.0, share_of_seeds=0.0, seeds_freedom=0.0, images_freedom=math.inf),
+    error=Error(error=0.0, share_of_units=0.0, units_freedom=0.0, images_freedom=math.inf),
 )
 """The difference of a thing to itself, or to one that was not run."""
 
 
 def crossed_error(
-    seed_values: Float64[np.ndarray, " seeds"],
+    unit_values: Float64[np.ndarray, " units"],
     images_only: Float64[np.ndarray, " replicates"],
     both: Float64[np.ndarray, " replicates"],
     images: ImagesBehind,
 ) -> Error:
-    """Standard error of a mean over crossed seeds and images.
+    """Standard error of a mean over crossed units and images.
 
-    For a plain mean its square is the unbiased estimate of the two-way random model, (MS_seeds + MS_images - MS_rest) /
-    (seeds * images): the bootstrap's variance with both resampled is that of the seeds, that of the images and
-    MS_rest, each times its small-sample factor. It is at least the variance of seeds or images alone. With one seed,
+    For a plain mean its square is the unbiased estimate of the two-way random model, (MS_units + MS_images - MS_rest) /
+    (units * images): the bootstrap's variance with both resampled is that of the units, that of the images and
+    MS_rest, each times its small-sample factor. It is at least the variance of units or images alone. With one unit,
     whose variance is unknown, only images count.
 
     Source: Owen 2007 (The pigeonhole bootstrap, Ann. Appl. Stat. 1), section 3, for the factor of three.
 
     Args:
-        seed_values: the statistic of each seed on the original images.
+        unit_values: the statistic of each unit on the original images.
         images_only: replicates with the images resampled.
-        both: replicates with seeds and images resampled.
+        both: replicates with units and images resampled.
         images: what the statistic rests on.
     """
-    num_seeds, num_images = len(seed_values), images.per_class
-    # with S seeds, N images: of_images = MS_images / SN; the bootstrap's own variance is (N - 1) / N of it
+    num_units, num_images = len(unit_values), images.per_class
+    # with S units, N images: of_images = MS_images / SN; the bootstrap's own variance is (N - 1) / N of it
     image_factor = num_images / (num_images - 1)
     of_images = float(np.var(images_only)) * image_factor
-    if num_seeds == 1:
-        return Error(error=math.sqrt(of_images), share_of_seeds=0.0, seeds_freedom=0.0, images_freedom=images.freedom)
-    # of_seeds = MS_seeds / SN = var(seed means) / S
-    seed_factor = num_seeds / (num_seeds - 1)
-    of_seeds = float(np.var(seed_values, ddof=1)) / num_seeds
-    # var(both) = of_seeds (S - 1) / S + of_images (N - 1) / N + of_rest (S - 1)(N - 1) / SN (Owen 2007, section 3)
-    rest = float(np.var(both)) - of_seeds / seed_factor - of_images / image_factor
-    of_rest = max(0.0, rest) * seed_factor * image_factor
-    # v = (MS_seeds + MS_images - MS_rest) / SN, and at least that of seeds or images alone
-    variance = max(of_seeds, of_images, of_seeds + of_images - of_rest)
+    if num_units == 1:
+        return Error(error=math.sqrt(of_images), share_of_units=0.0, units_freedom=0.0, images_freedom=images.freedom)
+    # of_units = MS_units / SN = var(unit means) / S
+    unit_factor = num_units / (num_units - 1)
+    of_units = float(np.var(unit_values, ddof=1)) / num_units
+    # var(both) = of_units (S - 1) / S + of_images (N - 1) / N + of_rest (S - 1)(N - 1) / SN (Owen 2007, section 3)
+    rest = float(np.var(both)) - of_units / unit_factor - of_images / image_factor
+    of_rest = max(0.0, rest) * unit_factor * image_factor
+    # v = (MS_units + MS_images - MS_rest) / SN, and at least that of units or images alone
+    variance = max(of_units, of_images, of_units + of_images - of_rest)
     return Error(
         error=math.sqrt(variance),
-        share_of_seeds=of_seeds / variance if variance > 0 else 0.0,
-        seeds_freedom=num_seeds - 1.0,
+        share_of_units=of_units / variance if variance > 0 else 0.0,
+        units_freedom=num_units - 1.0,
         images_freedom=images.freedom,
     )
 
@@ -166,13 +168,13 @@ def unseen_variance(level: float, images: ImagesBehind) -> float:
 
 
 def estimate(
-    seed_values: Float64[np.ndarray, " seeds"],
+    unit_values: Float64[np.ndarray, " units"],
     images_only: Float64[np.ndarray, " replicates"],
     both: Float64[np.ndarray, " replicates"],
     level: float,
     images: ImagesBehind,
 ) -> Estimate:
-    """Mean over seeds with Student's interval and p-value.
+    """Mean over units with Student's interval and p-value.
 
     If exchanging the two arms on an image makes no difference under the null, d images on which they differ all point
     one way with probability 2^-d: no p-value is smaller than that, and the interval contains 0 where it is above 0.025.
@@ -180,17 +182,17 @@ def estimate(
     Source: Fisher 1935 (The Design of Experiments, section 21) for the exact test by exchanging pairs.
 
     Args:
-        seed_values: as in `crossed_error`.
+        unit_values: as in `crossed_error`.
         images_only: as in `crossed_error`.
         both: as in `crossed_error`.
         level: mean F1 behind the statistic, in [0, 1]; of a difference, the mean of both arms'.
         images: what the statistic rests on.
     """
-    value, seen = float(seed_values.mean()), crossed_error(seed_values, images_only, both, images)
+    value, seen = float(unit_values.mean()), crossed_error(unit_values, images_only, both, images)
     total = seen.error**2 + unseen_variance(level, images)
     if total == 0:  # none of the classes has an image
         return replace(NOTHING, value=value, low=value, high=value)
-    error = replace(seen, error=math.sqrt(total), share_of_seeds=seen.share_of_seeds * seen.error**2 / total)
+    error = replace(seen, error=math.sqrt(total), share_of_units=seen.share_of_units * seen.error**2 / total)
     half = error.quantile((1 + LEVEL) / 2) * error.error
     low, high, p = value - half, value + half, error.upper_tail(value / error.error)
     smallest = 0.0 if images.num_deciding is None else 0.5**images.num_deciding

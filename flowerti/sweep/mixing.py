@@ -45,7 +45,8 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
     Args:
         data: all arrays.
         plan: the arm and its level (synthetic images as a multiple of a class's real ones, or a probability, for
-            which whole pools are included), and the repetition, which determines the selected synthetic images.
+            which whole pools are included), and the repetition, which determines training images, learning, part of the
+            pool, and the selected synthetic images.
         config: loss weight of synthetic images, on top of their own (real ones have 1), and the share of their targets
             that is spread over all classes (real images keep theirs, also where they are repeated).
         run_seed: seed of the run.
@@ -54,12 +55,13 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
         ValueError: the ratio requires more images than there are (says how many to generate), or augmented features are
             missing.
     """
-    arm, real = plan.arm, _real_inputs(data, plan.arm)
-    parts = [_Part(inputs=real, class_ids=data.train_ids, weights=np.ones(len(real)))]
-    for class_id, pool in data.pools_of(arm):
-        shuffle = np.random.default_rng(seed_for(run_seed, str(class_id), "sweep/pool", plan.seed_index))
+    arm, rows = plan.arm, data.rows(plan.repetition.draw)
+    real, real_ids = _real_inputs(data, arm)[rows], data.train_ids[rows]
+    parts = [_Part(inputs=real, class_ids=real_ids, weights=np.ones(len(real)))]
+    for class_id, pool in data.pools_of(arm, plan.repetition.learning):
+        shuffle = np.random.default_rng(seed_for(run_seed, str(class_id), "sweep/pool", plan.repetition.index))
         if arm.repeats:
-            parts.append(_repeated(real, data.train_ids, class_id, plan.ratio, shuffle))
+            parts.append(_repeated(real, real_ids, class_id, plan.ratio, shuffle))
         else:
             order = _chosen(data, plan, class_id, pool, shuffle)
             parts.append(_synthetic(data, pool, order, class_id, config.synthetic_weight, real))
@@ -86,9 +88,9 @@ def _chosen(
     data: TrialData, plan: TrialPlan, class_id: int, pool: PoolKey, shuffle: np.random.Generator
 ) -> Int64[np.ndarray, " chosen"]:
     """Indices into a pool: a prefix of a permutation of the kept images; all of them if they replace real ones."""
-    kept = data.kept(pool)
+    kept = data.kept(pool, plan.repetition.pool)
     order = kept[shuffle.permutation(len(kept))]
-    return order if plan.arm.replaces else order[: data.num_added(class_id, pool, plan.ratio)]
+    return order if plan.arm.replaces else order[: data.num_added(class_id, pool, plan.ratio, plan.repetition)]
 
 
 def _synthetic(

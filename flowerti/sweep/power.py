@@ -39,7 +39,7 @@ def detectable_gain(num_classes: int, num_images: int, differing: float) -> floa
     )
     seen = differing * num_images * ((2 - _LEVEL) / 2 * images.reach) ** 2
     error = math.sqrt(seen + unseen_variance(_LEVEL, images))
-    reference = Error(error=error, share_of_seeds=0.0, seeds_freedom=0.0, images_freedom=images.freedom)
+    reference = Error(error=error, share_of_units=0.0, units_freedom=0.0, images_freedom=images.freedom)
     return detectable_effect(reference)
 
 

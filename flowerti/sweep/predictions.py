@@ -1,8 +1,8 @@
 """Every trial's predictions in one file, with all that the sweep's table is computed from.
 
 A run's folder keeps each trial as a file of its own while it runs; this one file is what is published, so that every
-interval can be computed again without an image, a network or a cluster. This module does not know how intervals are
-computed, nor how a trial is trained.
+interval can be computed again without an image, a network or a cluster. Trials at the learning rates that were tried
+and not chosen are among them. This module does not know how intervals are computed, nor how a trial is trained.
 """
 
 import dataclasses
@@ -20,8 +20,9 @@ from jaxtyping import Int64
 from flowerti.artifacts import layout
 from flowerti.artifacts.records import Trial
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import SweepConfig
+from flowerti.config.experiment import ReplicationConfig, SweepConfig
 from flowerti.sweep.question import SweepQuestion
+from flowerti.sweep.tuning import choose_factors
 
 _QUESTION = b"flowerti_question"
 _TRUE_IDS = b"flowerti_true_ids"
@@ -30,9 +31,10 @@ _SCHEMA = pa.schema(
         ("split", pa.string()),
         ("arm", pa.string()),
         ("ratio", pa.float64()),
-        ("seed_index", pa.int32()),
+        ("repetition", pa.int32()),
         ("num_steps", pa.int64()),
         ("num_synthetic", pa.int64()),
+        ("learning_rate_factor", pa.float64()),
         ("predictions", pa.list_(pa.int32())),
     ]
 )
@@ -47,23 +49,35 @@ class Predictions:
     """By split, in the order of the predictions."""
     trials: list[Trial]
 
+    def factors(self) -> dict[str, float]:
+        """The factor of the learning rate of each arm, chosen anew from its trials on validation."""
+        tuned = [trial for trial in self.trials if trial.split == "validation" and trial.repetition == 0]
+        return choose_factors(tuned, self.true_ids["validation"], self.question)
+
     def of(self, split: str) -> list[Trial]:
-        """The trials of a split."""
-        return [trial for trial in self.trials if trial.split == split]
+        """The trials of a split, each at its arm's learning rate."""
+        chosen = self.factors()
+        return [t for t in self.trials if t.split == split and t.learning_rate_factor == chosen[t.arm]]
 
 
 def write_predictions(
     run: RunDirectory, question: SweepQuestion, true_ids: Mapping[str, Int64[np.ndarray, "_"]], trials: Sequence[Trial]
 ) -> None:
-    """Write one row for each trial; the question and the true classes go into the file's metadata."""
+    """Write one row for each trial, once; the question and the true classes go into the file's metadata."""
     metadata = {
         _QUESTION: json.dumps(dataclasses.asdict(dataclasses.replace(question, pools=dict(question.pools)))),
         _TRUE_IDS: json.dumps({split: ids.tolist() for split, ids in true_ids.items()}),
     }
-    table = pa.Table.from_pylist([dataclasses.asdict(trial) for trial in trials], schema=_SCHEMA)
+    table = pa.Table.from_pylist([dataclasses.asdict(trial) for trial in _distinct(trials)], schema=_SCHEMA)
     stream = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(metadata), stream, compression="zstd")
     run.write_bytes(layout.SWEEP_PREDICTIONS, stream.getvalue())
+
+
+def _distinct(trials: Sequence[Trial]) -> list[Trial]:
+    """Each trial once: the first repetition of an arm is used to choose its learning rate and in its mean."""
+    keys = [(t.split, t.arm, t.ratio, t.repetition, t.learning_rate_factor) for t in trials]
+    return list(dict(zip(keys, trials, strict=True)).values())
 
 
 def read_predictions(run: RunDirectory) -> Predictions:
@@ -82,9 +96,11 @@ def read_predictions(run: RunDirectory) -> Predictions:
         asked, true_ids = json.loads(metadata[_QUESTION]), json.loads(metadata[_TRUE_IDS])
         trials = [Trial(**row) for row in table.to_pylist()]
         config = SweepConfig(**{name: _as_config(value) for name, value in asked.pop("config").items()})
+        replication = ReplicationConfig(**asked.pop("replication"))
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is damaged ({error}): delete it, and run again") from error
-    question = SweepQuestion(config=config, class_names=tuple(asked.pop("class_names")), **asked)
+    names = tuple(asked.pop("class_names"))
+    question = SweepQuestion(config=config, replication=replication, class_names=names, **asked)
     ids = {split: np.array(of_split, dtype=np.int64) for split, of_split in true_ids.items()}
     return Predictions(question=question, true_ids=ids, trials=trials)
 

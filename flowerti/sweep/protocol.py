@@ -1,16 +1,17 @@
 """The protocol of the sweep: all decisions are made on validation, then the test split is used once.
 
-Rounds: all arms on validation; the judged images combined with the best control, on validation; the recommendation; the
-final trials on test. Training is passed in as a function, so that the protocol can be tested without a cluster. This
-module does not know about Ray, files, or how a trial is trained.
+Rounds: all arms on validation, each first at the few learning rates from which its own is chosen; in the same way the
+judged images combined with the best control; the recommendation; the final trials on test. Training is passed in as a
+function, so that the protocol can be tested without a cluster. This module does not know about Ray, files, or how a
+trial is trained.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from flowerti.artifacts.records import SweepRow, SweepTable, Trial
 from flowerti.artifacts.sweep import SweepContrast, SweepIntent, Verdict
@@ -25,15 +26,18 @@ from flowerti.sweep.recommendation import (
     tell_of_others,
     warn,
 )
+from flowerti.sweep.repetitions import repetitions_of
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, final_round, first_round, plan_trials, second_round
 from flowerti.sweep.statistics import SweepAnalysis
+from flowerti.sweep.tuning import choose_factors, tuning_trials
+from flowerti.sweep.variance import replication_of
 from flowerti.tables.arms import BASELINE, Arm, judged_arm, repeating_arm, stacked_name
 
 Train = Callable[[list[TrialPlan]], tuple[list[Trial], list[str]]]
 """Runs trials; returns those of complete arms, and one sentence per failure."""
 RULE = "Holm over ratios of the larger p of gain and content, and a loss of the rest shown to be small"
 """Name of what `recommendation.recommend` does; changed with it, so that a run begun under another rule tells so."""
-_NOT_IN_SETTINGS = ("ratios", "num_seeds", "max_rest_drop", "max_concurrent_trials")
+_NOT_IN_SETTINGS = ("ratios", "max_rest_drop", "max_concurrent_trials")
 """Settings with a field of their own in the plan, and one that no number depends on."""
 
 
@@ -42,13 +46,14 @@ def primary_contrast() -> str:
     return (
         f"Mean F1 of the weak classes on test: arm {judged_arm().name} at the ratio that validation chooses (where it "
         f"chooses none, at the ratio with the largest gain there), minus arm {BASELINE.name} at equal optimiser steps, "
-        "paired by seed and image."
+        "paired by repetition and image."
     )
 
 
 def intent(question: SweepQuestion) -> SweepIntent:
     """The plan as far as the question tells it; who runs the sweep adds what identifies data, images and classifier."""
     config, cells = question.config, first_round(question.config, question.pools)
+    num_of_a_cell = question.replication.num_repetitions + len(config.learning_rate_factors) - 1
     names = list(dict.fromkeys(cell.arm.name for cell in cells))
     for control in (cell.arm for cell in cells if cell.arm.is_control):
         on_top = second_round(config, question.pools, cells, control)
@@ -57,13 +62,13 @@ def intent(question: SweepQuestion) -> SweepIntent:
         primary_contrast=primary_contrast(),
         arms=list(dict.fromkeys(names)),
         ratios=sorted(config.ratios),
-        num_seeds=config.num_seeds,
+        replication=dataclasses.asdict(question.replication),
         run_seed=question.run_seed,
         weak_classes=[question.class_names[class_id] for class_id in question.weak_ids],
         rule=RULE,
         alpha=SIGNIFICANCE,
         max_rest_drop=config.max_rest_drop,
-        num_trials_validation=len(cells) * config.num_seeds,
+        num_trials_validation=len(cells) * num_of_a_cell,
         settings={name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_IN_SETTINGS},
     )
 
@@ -97,20 +102,71 @@ def run_sweep(
         ValueError: trials do not fit together; as `SweepAnalysis`.
     """
     config, pools = question.config, question.pools
-    cells = first_round(config, pools)
-    trials, failures = train(plan_trials(cells, config.num_seeds, "validation"))
-    validation = SweepAnalysis(trials, arms_of(cells), true_ids("validation"), question)
+    rounds = _Rounds(question=question, train=train)
+    rounds.add(first_round(config, pools), true_ids("validation"))
+    validation = rounds.analysis(true_ids("validation"))
     control = best_control(validation.rows(), validation.arms, config)
-    more = second_round(config, pools, cells, control)
+    more = second_round(config, pools, rounds.cells, control)
     if more:
-        cells = cells + more
-        more_trials, more_failures = train(plan_trials(more, config.num_seeds, "validation"))
-        trials, failures = trials + more_trials, failures + more_failures
-        validation = SweepAnalysis(trials, arms_of(cells), true_ids("validation"), question)
+        rounds.add(more, true_ids("validation"))
+        validation = rounds.analysis(true_ids("validation"))
     decision = _decide(question, validation, control)
-    final, final_failures = train(plan_trials(final_round(cells, decision.shown), config.num_seeds, "test"))
-    test = SweepAnalysis(final, arms_of(cells), true_ids("test"), question)
-    return _table(question, decision, validation, test, failures + final_failures)
+    final = rounds.final(decision.shown)
+    test = SweepAnalysis(final, arms_of(rounds.cells), true_ids("test"), question)
+    return dataclasses.replace(
+        _table(question, decision, validation, test),
+        failures=rounds.failures,
+        learning_rate_factors=rounds.factors,
+        replication=replication_of(question.replication, _shown_gains(decision, validation, test)),
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class _Rounds:
+    """The trials so far: what was trained, at which learning rates, and what failed."""
+
+    question: SweepQuestion
+    train: Train
+    cells: list[Cell] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
+    """On validation, each at its arm's learning rate."""
+    factors: dict[str, float] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, cells: list[Cell], true_ids: Int64[np.ndarray, " num"]) -> None:
+        """Choose the learning rates of some arms, and run all their repetitions on validation."""
+        tuned = self._run(tuning_trials(cells, self.question))
+        self.factors |= dict.fromkeys((c.arm.name for c in cells), self.question.config.learning_rate_factors[0])
+        self.factors |= choose_factors(tuned, true_ids, self.question)
+        self.cells += cells
+        self.trials += self._run(self._plans(cells, "validation"))
+
+    def final(self, ratio: float) -> list[Trial]:
+        """Run the final trials on test."""
+        return self._run(self._plans(final_round(self.cells, ratio), "test"))
+
+    def analysis(self, true_ids: Int64[np.ndarray, " num"]) -> SweepAnalysis:
+        """The analysis of all trials on validation."""
+        return SweepAnalysis(self.trials, arms_of(self.cells), true_ids, self.question)
+
+    def _plans(self, cells: list[Cell], split: Split) -> list[TrialPlan]:
+        return plan_trials(cells, repetitions_of(self.question.replication), split, self.factors)
+
+    def _run(self, plans: list[TrialPlan]) -> list[Trial]:
+        if not plans:
+            return []
+        trials, failures = self.train(plans)
+        self.failures += failures
+        return trials
+
+
+def _shown_gains(
+    decision: _Decision, validation: SweepAnalysis, test: SweepAnalysis
+) -> tuple[str, Float64[np.ndarray, " repetitions"]] | None:
+    """The split, and each repetition's gain of the judged images over real ones; None without their trials."""
+    cell = Cell(judged_arm(), decision.shown)
+    analysis = next((one for one in (test, validation) if one.has(cell)), None)
+    return None if analysis is None else (analysis.split, analysis.gains(cell, Cell(BASELINE, 0.0)))
 
 
 def _decide(question: SweepQuestion, validation: SweepAnalysis, control: Arm) -> _Decision:
@@ -141,7 +197,6 @@ def _table(
     decision: _Decision,
     validation: SweepAnalysis,
     test: SweepAnalysis,
-    failures: list[str],
 ) -> SweepTable:
     config, arms = question.config, validation.arms
     rows, class_rows = decision.rows, validation.class_rows()
@@ -150,7 +205,7 @@ def _table(
         rows=rows + test.rows(),
         recommended_ratio=decision.ratio,
         recommendation=decision.recommendation,
-        failures=failures,
+        failures=[],
         primary_contrast=primary_contrast(),
         best_control=decision.control.name,
         warnings=[*warn(decision.ratio, contrasts, arms), *tell_of_others(rows, arms, config)],

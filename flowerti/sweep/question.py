@@ -1,9 +1,9 @@
 """The inputs of the sweep besides the images; this module does not know how they are used."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from flowerti.config.experiment import SweepConfig
+from flowerti.config.experiment import ReplicationConfig, SweepConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,3 +19,5 @@ class SweepQuestion:
     pools: Mapping[str, int]
     """Weak classes that have images, by source."""
     run_seed: int
+    replication: ReplicationConfig = field(default_factory=ReplicationConfig)
+    """How often every arm is repeated, and what its repetitions share."""

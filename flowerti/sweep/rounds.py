@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flowerti.config.experiment import SweepConfig
+from flowerti.config.experiment import ReplicationConfig, SweepConfig
 from flowerti.data.dataset import Split
+from flowerti.sweep.repetitions import Repetition
 from flowerti.tables import Table
 from flowerti.tables.arms import ARMS, BASELINE, Arm, judged_arm, repeated_on, source_arms, stacked
 from flowerti.tables.sources import SOURCES
@@ -28,21 +29,26 @@ class TrialPlan:
 
     arm: Arm
     ratio: float
-    seed_index: int
+    repetition: Repetition
     split: Split
+    learning_rate_factor: float = 1.0
+    """Multiple of classifier.learning_rate."""
 
     @property
     def name(self) -> str:
         """A readable name, safe as a file name."""
-        return f"{self.split}.{self.arm.name}.{self.ratio:g}.{self.seed_index}"
+        rate = "" if self.learning_rate_factor == 1 else f".rate-{self.learning_rate_factor:g}"
+        return f"{self.split}.{self.arm.name}.{self.ratio:g}.{self.repetition.index}{rate}"
 
 
-def plan_trials(cells: Sequence[Cell], num_seeds: int, split: Split) -> list[TrialPlan]:
-    """Every cell with all seeds."""
+def plan_trials(
+    cells: Sequence[Cell], repetitions: Sequence[Repetition], split: Split, factors: Mapping[str, float]
+) -> list[TrialPlan]:
+    """Every cell with all repetitions, at its arm's factor of the learning rate."""
     return [
-        TrialPlan(arm=arm, ratio=ratio, seed_index=index, split=split)
+        TrialPlan(arm=arm, ratio=ratio, repetition=repetition, split=split, learning_rate_factor=factors[arm.name])
         for arm, ratio in cells
-        for index in range(num_seeds)
+        for repetition in repetitions
     ]
 
 
@@ -87,11 +93,12 @@ def final_round(cells: Sequence[Cell], ratio: float) -> list[Cell]:
     return [cell for cell in cells if cell.arm.level != "ratio" or cell.ratio == ratio]
 
 
-def count_trials(config: SweepConfig, pools: Mapping[str, int]) -> int:
+def count_trials(config: SweepConfig, replication: ReplicationConfig, pools: Mapping[str, int]) -> int:
     """Maximum number of trainings over all rounds, reached if a control is better than the baseline.
 
     Args:
-        config: arms, ratios and seeds.
+        config: arms, ratios and factors of the learning rate.
+        replication: how often each is repeated.
         pools: weak classes that have images, by source.
 
     Raises:
@@ -103,7 +110,9 @@ def count_trials(config: SweepConfig, pools: Mapping[str, int]) -> int:
     cells = [*first, *second]
     # one ratio is shown on test, whichever it is; none where the judged source has no images
     ratio = config.ratios[0] if _has_images(judged_arm(), pools) else 0.0
-    return config.num_seeds * (len(cells) + len(final_round(cells, ratio)))
+    # one repetition at every factor chooses that of an arm, and is not trained again at it
+    num_tuning = len(cells) * (len(config.learning_rate_factors) - 1)
+    return num_tuning + replication.num_repetitions * (len(cells) + len(final_round(cells, ratio)))
 
 
 def _has_images(arm: Arm, pools: Mapping[str, int]) -> bool:

@@ -1,7 +1,7 @@
 """Statistics of the sweep: F1 of every arm over weak classes and groups of classes with intervals, and contrasts.
 
-Gains are paired: all arms and seeds of a bootstrap replicate use the same resample, because they predicted the same
-images. Intervals are computed in `sweep.intervals` and interpreted in `recommendation`. This module works on
+Gains are paired: all arms and repetitions of a bootstrap replicate use the same resample, because they predicted the
+same images. Intervals are computed in `sweep.intervals` and interpreted in `recommendation`. This module works on
 predictions: it does not know how a trial is trained, nor about torch, Ray or files.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import SweepRow, Trial
@@ -19,6 +19,7 @@ from flowerti.sweep.bootstrap import Replicates, draw_resamples, resampled_f1
 from flowerti.sweep.class_groups import ALL, FIRST_CLASS, REST, WEAK, class_groups
 from flowerti.sweep.intervals import NOTHING, Estimate, estimate
 from flowerti.sweep.question import SweepQuestion
+from flowerti.sweep.repetitions import num_units
 from flowerti.sweep.rounds import Cell
 from flowerti.sweep.significance import holm_by, wilson
 from flowerti.sweep.trial_grid import grid_of
@@ -39,7 +40,7 @@ class SweepAnalysis:
         """Check the trials and draw the replicates.
 
         Args:
-            trials: trials of one split, in any order; every arm and ratio with the same seeds.
+            trials: trials of one split, in any order; every arm and ratio with the same repetitions.
             arms: definitions of the trials' arms.
             true_ids: true class id of each image of the split, in the order of the predictions.
             question: classes (one without images counts with F1 0, as in the classifier's own score), the number of
@@ -57,7 +58,7 @@ class SweepAnalysis:
         self._grid = grid_of(trials, arms, len(true_ids), len(question.class_names))
         self._groups = class_groups(question, true_ids)
         rng = np.random.default_rng(seed_for(question.run_seed, "", f"bootstrap/{self._grid.split}", 0))
-        counts = draw_resamples(true_ids, self.num_seeds, question.config.num_bootstrap, rng)
+        counts = draw_resamples(true_ids, self._num_units(question), question.config.num_bootstrap, rng)
         weights = self._groups.weights
         self._replicates: Replicates = resampled_f1(self._grid.predictions, true_ids, weights, *counts)
 
@@ -67,9 +68,20 @@ class SweepAnalysis:
         return self._grid.split
 
     @property
-    def num_seeds(self) -> int:
-        """Seeds of every arm."""
+    def num_repetitions(self) -> int:
+        """Repetitions of every arm."""
         return self._grid.predictions.shape[1]
+
+    def _num_units(self, question: SweepQuestion) -> int:
+        """Independent units of the repetitions.
+
+        Raises:
+            ValueError: another number of repetitions than the question says.
+        """
+        asked = question.replication.num_repetitions
+        if self.num_repetitions != asked:
+            raise ValueError(f"trials: {self.num_repetitions} repetitions of an arm; the question has {asked}")
+        return num_units(question.replication)
 
     def has(self, cell: Cell) -> bool:
         """Whether an arm was run at a ratio."""
@@ -77,17 +89,22 @@ class SweepAnalysis:
 
     def weak_f1(self, cell: Cell) -> float:
         """Mean F1 of the weak classes under an arm that was run at that ratio."""
-        return float(self._replicates.seeds[WEAK, self._grid.cells.index(cell)].mean())
+        return float(self._replicates.units[WEAK, self._grid.cells.index(cell)].mean())
+
+    def gains(self, cell: Cell, against: Cell) -> Float64[np.ndarray, " repetitions"]:
+        """Mean F1 of the weak classes under one arm minus that under another, of each repetition."""
+        one, other = (self._replicates.repetitions[WEAK, self._grid.cells.index(c)] for c in (cell, against))
+        return one - other
 
     def _estimate(self, group: int, arm: int, against: int | None = None) -> Estimate:
         """Mean F1 of a group under an arm, or F1(arm) - F1(against), replicate by replicate."""
         if arm == against:
             return NOTHING
         r, images = self._replicates, self._groups.images[group]
-        parts = [array[group, arm] for array in (r.seeds, r.images_only, r.both)]
+        parts = [array[group, arm] for array in (r.units, r.images_only, r.both)]
         level, lowest = float(parts[0].mean()), 0.0
         if against is not None:
-            others = [array[group, against] for array in (r.seeds, r.images_only, r.both)]
+            others = [array[group, against] for array in (r.units, r.images_only, r.both)]
             level, lowest = (level + float(others[0].mean())) / 2, -1.0
             parts = [part - other for part, other in zip(parts, others, strict=True)]
             images = replace(images, num_deciding=self._num_deciding(group, arm, against))
@@ -95,7 +112,7 @@ class SweepAnalysis:
         return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
 
     def _num_deciding(self, group: int, arm: int, against: int) -> int:
-        """Images whose true or guessed class is of the group and that two arms guess differently in half the seeds."""
+        """Images of the group, by true or guessed class, that two arms guess differently in half the repetitions."""
         guesses = self._grid.predictions[[arm, against]]
         is_of_group = self._groups.weights[group] > 0
         counts = is_of_group[self._true_ids] | is_of_group[guesses].any(axis=0)
@@ -116,7 +133,7 @@ class SweepAnalysis:
             split=self.split,
             arm=arm.name,
             ratio=ratio,
-            num_seeds=self.num_seeds,
+            num_repetitions=self.num_repetitions,
             macro_f1=macro.value,
             macro_f1_low=macro.low,
             macro_f1_high=macro.high,
@@ -160,7 +177,7 @@ class SweepAnalysis:
         class_id, group = self._groups.weak[place], FIRST_CLASS + place
         arm, ratio = self._grid.cells[i]
         num, recall = int((self._true_ids == class_id).sum()), self._recall(i, class_id)
-        # Seeds see the same images, so their hits are averaged and not added up.
+        # repetitions see the same images, so their hits are averaged and not added up.
         low, high = wilson(recall, num) if num else (0.0, 1.0)
         gain, content = self._estimate(group, i, 0), self._content(group, i)
         return SweepClassRow(
@@ -172,7 +189,7 @@ class SweepAnalysis:
             recall=recall,
             recall_low=low,
             recall_high=high,
-            f1=float(self._replicates.seeds[group, i].mean()),
+            f1=float(self._replicates.units[group, i].mean()),
             gain=gain.value,
             gain_low=gain.low,
             gain_high=gain.high,

@@ -37,22 +37,26 @@ def run_trial(
             diverged (names the trial).
     """
     images = mix(data, plan, sweep, run_seed)
-    num_steps = config.num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
-    seed = seed_for(run_seed, "", "sweep/trial", plan.seed_index)
+    config = replace(config, learning_rate=config.learning_rate * plan.learning_rate_factor)
+    num_steps = config.num_epochs * steps_per_epoch(images.num_real, config.batch_size)
+    seed = seed_for(run_seed, "", "sweep/trial", plan.repetition.index)
     model = _train(images, data, plan, config, seed, num_steps, backbone)
     if sweep.refit_epochs:
-        model = _refit(model, data, config, sweep.refit_epochs, seed)
+        rows = data.rows(plan.repetition.draw)
+        real = LabelledInputs(inputs=data.train[rows], class_ids=data.train_ids[rows], num_classes=data.num_classes)
+        model = _refit(model, real, config, sweep.refit_epochs, seed)
     logits = model.logits(data.evaluation[:, 0] if isinstance(model, Head) else data.evaluation)
     if not np.isfinite(logits).all():
         raise ValueError(f"trial {plan.name}: logits are NaN or infinite: lower classifier.learning_rate")
     return Trial(
         arm=plan.arm.name,
         ratio=plan.ratio,
-        seed_index=plan.seed_index,
+        repetition=plan.repetition.index,
         split=plan.split,
         predictions=logits.argmax(axis=1).tolist(),
         num_steps=num_steps,
         num_synthetic=len(images.class_ids) - images.num_real if plan.arm.source else 0,
+        learning_rate_factor=plan.learning_rate_factor,
     )
 
 
@@ -90,14 +94,14 @@ def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
 
 
 def _refit(
-    model: Head | FineTuned, data: TrialData, config: ClassifierConfig, num_epochs: int, seed: int
+    model: Head | FineTuned, real: LabelledInputs, config: ClassifierConfig, num_epochs: int, seed: int
 ) -> Head | FineTuned:
     """Second stage: train only the head further, on real images with class-balanced sampling (Ye-Bin et al. 2023)."""
-    num_steps = num_epochs * steps_per_epoch(len(data.train_ids), config.batch_size)
+    num_steps = num_epochs * steps_per_epoch(len(real.class_ids), config.batch_size)
     features: Float32[np.ndarray, "num views dim"]
-    features = data.train if isinstance(model, Head) else model.features(data.train)[:, None]
+    features = real.inputs if isinstance(model, Head) else model.features(real.inputs)[:, None]
     start = model if isinstance(model, Head) else model.head
-    train = LabelledInputs(inputs=features, class_ids=data.train_ids, num_classes=data.num_classes)
+    train = replace(real, inputs=features)
     run = TrainingRun(config=config, seed=seed_for(seed, "", "sweep/refit", 0), num_steps=num_steps)
     head = fit_head(train, run, Treatment(balanced=True), start=start)
     if isinstance(model, Head):

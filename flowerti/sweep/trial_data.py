@@ -5,16 +5,24 @@ This module does not know where the arrays come from, nor how anything is traine
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from flowerti.artifacts.identity import num_synthetic
-from flowerti.sweep.rounds import Cell
+from flowerti.sweep.repetitions import Repetition
+from flowerti.sweep.rounds import TrialPlan
 from flowerti.tables.arms import Arm
+from flowerti.tables.sources import SOURCES
 
-PoolKey = tuple[int, str]
-"""Class id and source of a pool of synthetic images."""
+
+class PoolKey(NamedTuple):
+    """The synthetic images of a class and source, of one learning where the source needs something learnt."""
+
+    class_id: int
+    source: str
+    learning: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,39 +30,58 @@ class TrialData:
     """Arrays that all trials share: features [num, views, dim] or, for full fine-tuning, images [num, h, w, 3]."""
 
     train: np.ndarray
+    """Training images, and after them those of other draws."""
     train_ids: Int64[np.ndarray, " num"]
     augmented: np.ndarray | None
-    """Strongly augmented views of the training images; None if no arm uses them or in full fine-tuning."""
+    """Strongly augmented views of the same images; None if no arm uses them or in full fine-tuning."""
     evaluation: np.ndarray
     synthetic: dict[PoolKey, np.ndarray]
     num_classes: int
     weights: dict[PoolKey, Float64[np.ndarray, " made"]] = field(default_factory=dict)
     """Non-negative curation weights of the images of a pool; pools without an entry have weight 1 throughout."""
+    num_parts: int = 1
+    """Parts that the images of a pool are divided into; a repetition uses one of them."""
+    draws: tuple[Int64[np.ndarray, " drawn"], ...] = ()
+    """Rows of `train` in each draw of the training images; empty where there is one draw, of all rows."""
 
-    def pools_of(self, arm: Arm) -> list[tuple[int, PoolKey]]:
+    def rows(self, draw: int) -> Int64[np.ndarray, " drawn"]:
+        """The rows of the training images in a draw."""
+        return self.draws[draw] if self.draws else np.arange(len(self.train_ids))
+
+    def pools_of(self, arm: Arm, learning: int) -> list[tuple[int, PoolKey]]:
         """The ids of the weak classes that an arm adds images to, each with the pool that it uses."""
-        takers = sorted(class_id for class_id, source in self.synthetic if source == arm.pool)
+        if not arm.pool:
+            return []
+        wanted = learning if SOURCES[arm.pool].technique else 0
+        found = [pool for pool in self.synthetic if (pool.source, pool.learning) == (arm.pool, wanted)]
+        takers = sorted(pool.class_id for pool in found)
         givers = takers[1:] + takers[:1] if arm.donor == "next" else takers
-        return [(taker, (giver, arm.pool)) for taker, giver in zip(takers, givers, strict=True)]
+        return [(taker, PoolKey(giver, arm.pool, wanted)) for taker, giver in zip(takers, givers, strict=True)]
 
-    def kept(self, pool: PoolKey) -> Int64[np.ndarray, " kept"]:
-        """Indices of the pool's images with a positive curation weight."""
-        weights, everything = self.weights.get(pool), np.arange(len(self.synthetic[pool]))
-        return everything if weights is None else everything[weights > 0]
+    def kept(self, pool: PoolKey, part: int) -> Int64[np.ndarray, " kept"]:
+        """Indices of the images in a part of a pool that have a positive curation weight."""
+        weights, num = self.weights.get(pool), len(self.synthetic[pool])
+        # images [part N / P, (part + 1) N / P): a partition whose parts differ by at most one image
+        whole = np.arange(part * num // self.num_parts, (part + 1) * num // self.num_parts)
+        return whole if weights is None else whole[weights[whole] > 0]
 
-    def num_added(self, class_id: int, pool: PoolKey, ratio: float) -> int:
+    def num_added(self, class_id: int, pool: PoolKey, ratio: float, repetition: Repetition) -> int:
         """Number of images of a pool that a class gets at a ratio.
 
         Raises:
             ValueError: more than were made and kept; says how many to draw.
         """
-        count = num_synthetic(ratio, int((self.train_ids == class_id).sum()))
-        num_kept, num_made = len(self.kept(pool)), len(self.synthetic[pool])
+        drawn = self.train_ids[self.rows(repetition.draw)]
+        count = num_synthetic(ratio, int((drawn == class_id).sum()))
+        num_kept, num_made = len(self.kept(pool, repetition.pool)), len(self.synthetic[pool])
         if count > num_kept:
-            made = f"{num_made} were made" + ("" if num_kept == num_made else f" and {num_kept} of them kept")
+            in_part = num_made // self.num_parts
+            made = f"{num_made} were made" + (f" in {self.num_parts} parts" if self.num_parts > 1 else "")
+            made += "" if num_kept >= in_part else f" and {num_kept} of them kept"
+            needed = (count + max(0, in_part - num_kept)) * self.num_parts
             raise ValueError(
                 f"ratio {ratio:g} asks for {count} synthetic images of class {class_id}, {made}: "
-                f"set sampling.num_per_class to at least {count + num_made - num_kept}"
+                f"set sampling.num_per_class to at least {needed}"
             )
         return count
 
@@ -84,17 +111,17 @@ def check_trial_data(data: TrialData) -> None:
 
 
 def _name_of(pool: PoolKey) -> str:
-    class_id, source = pool
-    return f"{source} of class {class_id}"
+    learning = f", learning {pool.learning}" if pool.learning else ""
+    return f"{pool.source} of class {pool.class_id}{learning}"
 
 
-def check_ratios(data: TrialData, cells: Sequence[Cell]) -> None:
+def check_ratios(data: TrialData, plans: Sequence[TrialPlan]) -> None:
     """Reject a ratio that requires more synthetic images than were generated and kept.
 
     Raises:
         ValueError: says how many to draw.
     """
-    for arm, ratio in cells:
-        if arm.source and not arm.replaces:
-            for class_id, pool in data.pools_of(arm):
-                data.num_added(class_id, pool, ratio)
+    for plan in plans:
+        if plan.arm.source and not plan.arm.replaces:
+            for class_id, pool in data.pools_of(plan.arm, plan.repetition.learning):
+                data.num_added(class_id, pool, plan.ratio, plan.repetition)

@@ -21,7 +21,7 @@ class TrialGrid:
 
     split: str
     cells: list[Cell]
-    predictions: Int64[np.ndarray, "cells seeds num"]
+    predictions: Int64[np.ndarray, "cells repetitions num"]
 
 
 def grid_of(trials: Sequence[Trial], arms: Table[Arm], num_images: int, num_classes: int) -> TrialGrid:
@@ -34,24 +34,26 @@ def grid_of(trials: Sequence[Trial], arms: Table[Arm], num_images: int, num_clas
         num_classes: classes that a prediction may name.
 
     Raises:
-        ValueError: no trials, several splits, the baseline missing, an unknown arm, a cell twice, seeds that differ
-            between arms, a wrong number of predictions, NaN, or class ids out of range.
+        ValueError: no trials, several splits, the baseline missing, an unknown arm, a cell twice, repetitions that
+            differ between arms, a wrong number of predictions, NaN, or class ids out of range.
     """
     _check_trials(trials)
-    by_cell = {(trial.arm, trial.ratio, trial.seed_index): trial for trial in trials}
+    by_cell = {(trial.arm, trial.ratio, trial.repetition): trial for trial in trials}
     if len(by_cell) != len(trials):
-        raise ValueError("trials: one arm, ratio and seed is there twice")
-    seeds = sorted({trial.seed_index for trial in trials})
+        raise ValueError("trials: one arm, ratio and repetition is there twice")
+    repetitions = sorted({trial.repetition for trial in trials})
     found = {(trial.arm, trial.ratio) for trial in trials}
     cells = [Cell(arms[name], ratio) for name, ratio in sorted(found, key=_place)]
     for arm, ratio in cells:
-        missing = [seed for seed in seeds if (arm.name, ratio, seed) not in by_cell]
+        missing = [index for index in repetitions if (arm.name, ratio, index) not in by_cell]
         if missing:
             raise ValueError(
-                f"trials: {arm.name} at ratio {ratio:g} lacks seeds {missing}; "
-                "gains are paired, so every arm needs the same seeds"
+                f"trials: {arm.name} at ratio {ratio:g} lacks repetitions {missing}; "
+                "gains are paired, so every arm needs the same ones"
             )
-    rows = [[_predictions(by_cell[c.arm.name, c.ratio, s], num_images, num_classes) for s in seeds] for c in cells]
+    rows = [
+        [_predictions(by_cell[c.arm.name, c.ratio, r], num_images, num_classes) for r in repetitions] for c in cells
+    ]
     return TrialGrid(split=trials[0].split, cells=cells, predictions=np.array(rows))
 
 
@@ -74,7 +76,7 @@ def _check_trials(trials: Sequence[Trial]) -> None:
 
 
 def _predictions(trial: Trial, num_images: int, num_classes: int) -> Int64[np.ndarray, " num"]:
-    where = f"trial {trial.arm} at ratio {trial.ratio:g}, seed {trial.seed_index}"
+    where = f"trial {trial.arm} at ratio {trial.ratio:g}, repetition {trial.repetition}"
     if len(trial.predictions) != num_images:
         raise ValueError(
             f"{where}: {len(trial.predictions)} predictions for {num_images} images; run the trial again on this split"

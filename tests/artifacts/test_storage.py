@@ -61,16 +61,16 @@ def test_what_was_written_is_read_and_lies_where_the_address_says(run: RunDirect
 
 def test_a_locked_protocol_on_a_store_holds_and_leaves_siblings_uncounted(run: RunDirectory):
     plan = SweepIntent(
-        primary_contrast="", arms=[], ratios=[1.0], num_seeds=1, run_seed=0, weak_classes=[], rule="", alpha=0.05,
-        max_rest_drop=0.0, num_trials_validation=0, settings={}, data_fingerprint="f",
+        primary_contrast="", arms=[], ratios=[1.0], replication={"num_seeds": 1}, run_seed=0, weak_classes=[], rule="",
+        alpha=0.05, max_rest_drop=0.0, num_trials_validation=0, settings={}, data_fingerprint="f",
     )  # fmt: skip
     for seeds in (1, 1, 2):
-        state_intent(run, replace(plan, num_seeds=seeds))
+        state_intent(run, replace(plan, replication={"num_seeds": seeds}))
         for _ in range(2):
             open_test(run, "scores/test.json", f"key {seeds}", "f", is_made=True)
     counted = count_openings(run)
     assert (counted.own, counted.siblings, counted.before_intent) == (2, None, 1)
-    assert [change.changed for change in read_protocol(run).plan_changes] == [["num_seeds"]]
+    assert [change.changed for change in read_protocol(run).plan_changes] == [["replication"]]
     run.delete(run.names("sweep/intent")[0])
     with pytest.raises(ValueError, match="append-only"):
         count_openings(run)

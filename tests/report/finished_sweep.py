@@ -1,9 +1,12 @@
 """The sweep of a run in which everything worked, as records; tests change some of them."""
 
+import numpy as np
 from finished_scores import FOURTEEN
 
 from flowerti.artifacts.records import SweepRow, SweepTable
 from flowerti.artifacts.sweep import ArmCost, ClassRatio, SweepClassRow, SweepContrast, SweepGroupRow, Verdict
+from flowerti.config.replication import ReplicationConfig
+from flowerti.sweep.variance import replication_of
 from flowerti.tables.arms import ARMS, source_arms, stacked
 from flowerti.tables.sources import SOURCES
 
@@ -13,7 +16,7 @@ def sweep_row(split, arm, ratio, gain):
         split=split,
         arm=arm,
         ratio=ratio,
-        num_seeds=3,
+        num_repetitions=3,
         macro_f1=0.79 + gain / 5,
         macro_f1_low=0.77,
         macro_f1_high=0.82,
@@ -133,6 +136,10 @@ def sweep(recommended_ratio=2.0, failures=()):
         classes=class_rows(weak),
         groups=group_rows(),
         verdict=verdict(recommended_ratio),
+        learning_rate_factors={"real": 10.0, "token": 3.0},
+        replication=replication_of(
+            ReplicationConfig(num_learnings=2, num_seeds=2), ("test", np.array([0.07, 0.09, 0.1, 0.1]))
+        ),
     )
 
 

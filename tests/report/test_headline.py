@@ -1,8 +1,12 @@
 """The first sentences of a report: each action in words, with its numbers on test."""
 
+import dataclasses
+
 import pytest
 
+from flowerti.config.replication import ReplicationConfig
 from flowerti.report.headline import evidence, headline
+from flowerti.sweep.variance import replication_of
 
 VERDICT = {
     "action": "use_control",
@@ -22,7 +26,7 @@ LABELS = {"balanced_softmax": "balanced softmax", "token": "learnt token", "raw"
 
 
 def of(**changes: object) -> dict[str, object]:
-    return {"verdict": VERDICT | changes}
+    return {"verdict": VERDICT | changes, "replication": None}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,11 @@ def test_the_numbers_are_those_of_test_and_say_what_could_have_been_seen():
         "(+0.309, 95 % interval +0.220 to +0.400). A run like this finds a true gain of 0.112 four times in five."
     )
     assert evidence(of(answer="undecided"), LABELS.__getitem__).startswith("The test split does not settle it. With")
+    replication = dataclasses.asdict(replication_of(ReplicationConfig(num_learnings=4, num_seeds=1), None))
+    repeated = of() | {"replication": replication}
+    assert "four times in five. Intervals rest on 4 learnings of every class and are conditional on the training" in (
+        evidence(repeated, LABELS.__getitem__)
+    )
     nothing = of(action="undecided", arm="token", answer="undecided")
     assert evidence(nothing, LABELS.__getitem__).startswith("With learnt token")
 

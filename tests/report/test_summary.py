@@ -21,7 +21,8 @@ def test_summary_holds_the_contract_of_the_design():
         "selected": "class_name num_train f1_validation reason",
         "distances": "class_name source extractor metric value num_real num_synthetic floor p_value",
         "neighbours": "class_name vector token cosine",
-        "sweep": "arm ratio num_seeds macro_f1 macro_f1_low macro_f1_high weak_f1 weak_f1_low weak_f1_high rest_f1",
+        "sweep": "arm ratio num_repetitions macro_f1 macro_f1_low macro_f1_high weak_f1 weak_f1_low weak_f1_high "
+        "rest_f1",
         "timings": "stage seconds gpu_seconds",
     }
     assert {"format", "seed", "versions", "recommended_ratio", "recommendation"} <= set(summary)
@@ -81,7 +82,7 @@ def test_numbers_that_are_not_finite_become_null_and_are_named():
 
 def test_numpy_numbers_are_written_as_plain_ones():
     row = sweep().rows[0]
-    for name, value in (("num_seeds", np.int64(3)), ("rest_f1", np.float32(0.5))):
+    for name, value in (("num_repetitions", np.int64(3)), ("rest_f1", np.float32(0.5))):
         object.__setattr__(row, name, value)  # A stage may let one slip through; the tests' type check would not.
     summary = build_summary(Findings(**run(sweep=dataclasses.replace(sweep(), rows=[row]))))
     assert json.loads(json.dumps(summary))["sweep"][0]["rest_f1"] == 0.5

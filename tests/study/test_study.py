@@ -109,7 +109,7 @@ def test_a_run_directory_with_a_damaged_config(experiment: Experiment, run: RunD
 
 @pytest.mark.parametrize(
     ("stage", "values"),
-    [("textual_inversion", {"num_steps": 7}), ("cluster", {"num_workers": 1}), ("sweep", {"num_seeds": 9})],
+    [("textual_inversion", {"num_steps": 7}), ("cluster", {"num_workers": 1}), ("replication", {"num_seeds": 9})],
 )
 def test_a_changed_setting_is_accepted_and_written_down(
     experiment: Experiment, run: RunDirectory, stage: str, values: dict[str, Any]

@@ -18,8 +18,8 @@ STAGES += [PACKAGE / "pipeline.py", PACKAGE / "plan.py", PACKAGE / "cli.py"]
 
 def plan() -> SweepIntent:
     return SweepIntent(
-        primary_contrast="", arms=[], ratios=[], num_seeds=1, run_seed=0, weak_classes=[], rule="", alpha=0.05,
-        max_rest_drop=0.0, num_trials_validation=0, settings={},
+        primary_contrast="", arms=[], ratios=[], replication={"num_seeds": 1}, run_seed=0, weak_classes=[], rule="",
+        alpha=0.05, max_rest_drop=0.0, num_trials_validation=0, settings={},
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from flowerti.artifacts.records import SweepTable, Trial
-from flowerti.config.experiment import ClassifierConfig, SweepConfig
+from flowerti.config.experiment import ClassifierConfig, ReplicationConfig, SweepConfig
 from flowerti.sweep.protocol import run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import TrialPlan
@@ -11,7 +11,8 @@ from flowerti.sweep.trial import run_trial
 from flowerti.sweep.trial_data import PoolKey, TrialData
 
 CLASSIFIER = ClassifierConfig(num_epochs=6, batch_size=16, learning_rate=0.03)
-SWEEP = SweepConfig(ratios=(1.0, 4.0), num_seeds=3, num_bootstrap=400, free_arms=("real", "balanced"))
+SWEEP = SweepConfig(ratios=(1.0, 4.0), num_bootstrap=400, free_arms=("real", "balanced"), learning_rate_factors=(1.0,))
+REPLICATION = ReplicationConfig(num_learnings=1, num_seeds=3)
 NUM_CLASSES, WEAK, DIM = 6, [4, 5], 24
 NUM_TRAIN = [40, 40, 40, 40, 4, 4]
 
@@ -61,13 +62,15 @@ class Sweep:
         self.trials += trials
         return trials, []
 
-    def table(self, config: SweepConfig = SWEEP) -> SweepTable:
-        question = question_of(self.pools, config)
+    def table(self, config: SweepConfig = SWEEP, replication: ReplicationConfig = REPLICATION) -> SweepTable:
+        question = question_of(self.pools, config, replication)
         return run_sweep(question, self.true_ids, self.run)
 
 
-def question_of(pools: dict[PoolKey, np.ndarray], config: SweepConfig = SWEEP) -> SweepQuestion:
-    sources = [source for _, source in pools]
+def question_of(
+    pools: dict[PoolKey, np.ndarray], config: SweepConfig = SWEEP, replication: ReplicationConfig = REPLICATION
+) -> SweepQuestion:
+    sources = [pool.source for pool in pools if pool.learning == 0]
     return SweepQuestion(
         config=config,
         class_names=tuple("abcdef"),
@@ -75,9 +78,10 @@ def question_of(pools: dict[PoolKey, np.ndarray], config: SweepConfig = SWEEP) -
         num_train=NUM_TRAIN,
         pools={source: sources.count(source) for source in set(sources)},
         run_seed=0,
+        replication=replication,
     )
 
 
 def pools_of(world: World, shown: dict[int, int]) -> dict[PoolKey, np.ndarray]:
     """Images of class `shown[i]` in the pool of class i."""
-    return {(class_id, "token"): world.draw(of, 16) for class_id, of in shown.items()}
+    return {PoolKey(class_id, "token"): world.draw(of, 16) for class_id, of in shown.items()}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from flowerti.artifacts.records import Trial
-from flowerti.config.experiment import SweepConfig
+from flowerti.config.experiment import ReplicationConfig, SweepConfig
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell
 from flowerti.sweep.statistics import SweepAnalysis
@@ -20,11 +20,11 @@ def cell(name, ratio=0.0):
     return Cell(EVERY_ARM[name], ratio)
 
 
-def make_trial(arm, ratio, seed_index, predictions, split="validation"):
+def make_trial(arm, ratio, repetition, predictions, split="validation"):
     return Trial(
         arm=arm,
         ratio=ratio,
-        seed_index=seed_index,
+        repetition=repetition,
         split=split,
         predictions=[int(p) for p in predictions],
         num_steps=10,
@@ -37,13 +37,13 @@ def draw_guesses(rng, true_ids, accuracy, num_classes=NUM_CLASSES):
     return np.where(rng.random(len(true_ids)) < accuracy, true_ids, wrong)
 
 
-def small_sweep(num_seeds=3):
+def small_sweep(num_repetitions=3):
     rng = np.random.default_rng(0)
     arms = {("token", 2.0): 0.8, ("real", 0.0): 0.5, ("token", 0.5): 0.6, ("balanced", 0.0): 0.5}
     return [
         make_trial(arm, ratio, seed, draw_guesses(rng, TRUE_IDS, accuracy))
         for (arm, ratio), accuracy in arms.items()
-        for seed in range(num_seeds)
+        for seed in range(num_repetitions)
     ]
 
 
@@ -84,9 +84,16 @@ def row_of(rows, arm, ratio):
 NAMES = ("a", "b", "c", "d")
 
 
-def analyse(trials, true_ids=TRUE_IDS, weak_ids=WEAK, config=CONFIG, seed=0, num_train=()):
+def analyse(trials, true_ids=TRUE_IDS, weak_ids=WEAK, config=CONFIG, seed=0, num_train=(), replication=None):
+    num_repetitions = max(1, len({trial.repetition for trial in trials}))
     question = SweepQuestion(
-        config=config, class_names=NAMES, weak_ids=weak_ids, num_train=list(num_train), pools={}, run_seed=seed
+        config=config,
+        class_names=NAMES,
+        weak_ids=weak_ids,
+        num_train=list(num_train),
+        pools={},
+        run_seed=seed,
+        replication=replication or ReplicationConfig(num_learnings=1, num_seeds=num_repetitions),
     )
     return SweepAnalysis(trials, EVERY_ARM, true_ids, question)
 

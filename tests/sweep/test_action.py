@@ -23,7 +23,7 @@ def row(
         split=split,
         arm=arm,
         ratio=ratio,
-        num_seeds=5,
+        num_repetitions=5,
         macro_f1=0.7,
         macro_f1_low=0.6,
         macro_f1_high=0.8,

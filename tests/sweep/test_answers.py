@@ -16,8 +16,8 @@ def estimate_of(values: np.ndarray) -> Estimate:
     num = len(values)
     error = Error(
         error=float(values.std(ddof=1)) / math.sqrt(num),
-        share_of_seeds=0.0,
-        seeds_freedom=0.0,
+        share_of_units=0.0,
+        units_freedom=0.0,
         images_freedom=num - 1.0,
     )
     half = error.quantile(0.975) * error.error
@@ -48,7 +48,7 @@ def test_the_four_answers():
 
 def test_the_detectable_effect_is_found_in_four_of_five():
     rng, num, error = np.random.default_rng(2), 20, 0.1
-    reference = Error(error=error, share_of_seeds=0.0, seeds_freedom=0.0, images_freedom=num - 1.0)
+    reference = Error(error=error, share_of_units=0.0, units_freedom=0.0, images_freedom=num - 1.0)
     effect = detectable_effect(reference)
     draws = effect + error * math.sqrt(num) * rng.normal(size=(4000, num))
     found = stats.ttest_1samp(draws, 0, axis=1, alternative="greater").pvalue < 0.05

@@ -60,8 +60,8 @@ def test_the_variance_of_a_mean_is_that_of_the_two_way_anova(spreads):
     expected = max(ms_seeds, ms_images, ms_seeds + ms_images - ms_rest) / values.size
     found = crossed_error(*replicates_of(values), behind(25))
     assert found.error**2 == pytest.approx(expected, rel=0.05)
-    assert found.share_of_seeds == pytest.approx(ms_seeds / values.size / expected, rel=0.05)
-    assert (found.seeds_freedom, found.images_freedom) == (5, 24)
+    assert found.share_of_units == pytest.approx(ms_seeds / values.size / expected, rel=0.05)
+    assert (found.units_freedom, found.images_freedom) == (5, 24)
 
 
 def test_the_bootstraps_own_variance_counts_the_rest_three_times():
@@ -86,13 +86,13 @@ def test_one_seed_has_the_spread_of_images_alone():
     values = table(1, 30, 0.0, 1.0, 0.0)
     found = crossed_error(*replicates_of(values), behind(30))
     assert found.error**2 == pytest.approx(values.var(ddof=1) / 30, rel=0.03)
-    assert (found.share_of_seeds, found.images_freedom) == (0, 29)
+    assert (found.share_of_units, found.images_freedom) == (0, 29)
 
 
 def test_a_quantile_lies_between_those_of_seeds_and_images_and_its_tail_is_its_inverse():
     of_seeds, of_images = stats.t(2).ppf(0.975), stats.t(50).ppf(0.975)
     for share in (0.0, 0.3, 1.0):
-        error = Error(error=1.0, share_of_seeds=share, seeds_freedom=2.0, images_freedom=50.0)
+        error = Error(error=1.0, share_of_units=share, units_freedom=2.0, images_freedom=50.0)
         assert error.quantile(0.975) == pytest.approx(share * of_seeds + (1 - share) * of_images)
         for statistic in (-40.0, -1.0, 0.0, 0.4, 3.0, 200.0):
             tail = error.upper_tail(statistic)
@@ -159,8 +159,8 @@ def share_covered(spreads, num_draws=500, num_per_class=30):
         true_ids, predictions = simulated(rng, num_per_class, NUM_SEEDS, *spreads)
         counts = draw_resamples(true_ids, NUM_SEEDS, 400, rng)
         r = resampled_f1(predictions, true_ids, GROUPS, *counts)
-        parts = [part[0, 1] - part[0, 0] for part in (r.seeds, r.images_only, r.both)]
-        found = estimate(*parts, float(r.seeds.mean()), behind(num_per_class, num_classes=2))
+        parts = [part[0, 1] - part[0, 0] for part in (r.units, r.images_only, r.both)]
+        found = estimate(*parts, float(r.units.mean()), behind(num_per_class, num_classes=2))
         covered += found.low <= truth <= found.high
         found_all.append(found)
     needed = 2 * 1.96 * np.std([found.value for found in found_all])

@@ -6,28 +6,32 @@ from trial_arrays import BALANCED_TOKEN, EVERY_ARM, data_of, marked
 
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.mixing import Mixture, mix
+from flowerti.sweep.repetitions import Repetition
 from flowerti.sweep.rounds import TrialPlan
-from flowerti.sweep.trial_data import TrialData
+from flowerti.sweep.trial_data import PoolKey, TrialData
 from flowerti.tables.arms import Arm
 
 
 def mixed(
     arm: str | Arm,
     ratio: float,
-    seed_index: int = 0,
+    repetition: int = 0,
     data: TrialData | None = None,
     weight: float = 1.0,
     smoothing: float = 0.0,
 ) -> Mixture:
     plan = TrialPlan(
-        arm=EVERY_ARM[arm] if isinstance(arm, str) else arm, ratio=ratio, seed_index=seed_index, split="validation"
+        arm=EVERY_ARM[arm] if isinstance(arm, str) else arm,
+        ratio=ratio,
+        repetition=Repetition(index=repetition),
+        split="validation",
     )
     return mix(data or data_of(), plan, SweepConfig(synthetic_weight=weight, synthetic_smoothing=smoothing), 5)
 
 
-def added(arm: str, ratio: float, seed_index: int = 0, data: TrialData | None = None, weight: float = 1.0):
+def added(arm: str, ratio: float, repetition: int = 0, data: TrialData | None = None, weight: float = 1.0):
     """Marks, classes and weights of the synthetic images of an arm."""
-    found = mixed(arm, ratio, seed_index, data, weight)
+    found = mixed(arm, ratio, repetition, data, weight)
     weights = None if found.weights is None else found.weights[found.num_real :]
     return found.inputs[found.num_real :, 0, 0].astype(int), found.class_ids[found.num_real :], weights
 
@@ -56,7 +60,7 @@ def test_a_larger_ratio_adds_to_a_smaller_one_and_seeds_differ():
     for class_id in (1, 2):
         small, large = few[classes == class_id], many[more_classes == class_id]
         assert large[: len(small)].tolist() == small.tolist()
-    assert added("token", 2.0, seed_index=1)[0].tolist() != many.tolist()
+    assert added("token", 2.0, repetition=1)[0].tolist() != many.tolist()
     assert added("token", 2.0)[0].tolist() == many.tolist()
 
 
@@ -110,9 +114,9 @@ def test_the_repeated_arm_shows_real_images_again_each_before_one_comes_twice():
 
 
 def test_weights_of_curation_and_of_the_arm_multiply_and_nought_leaves_out():
-    weights = {(1, "token"): np.array([0.0, 1, 0.5, 1, 1, 1, 1, 1, 1, 0.25])}
+    weights = {PoolKey(1, "token"): np.array([0.0, 1, 0.5, 1, 1, 1, 1, 1, 1, 0.25])}
     marks, classes, found = added("token", 2.0, data=data_of(weights=weights), weight=0.2)
-    expected = [0.2 * weights[1, "token"][mark - 100] if mark < 200 else 0.2 for mark in marks]
+    expected = [0.2 * weights[PoolKey(1, "token")][mark - 100] if mark < 200 else 0.2 for mark in marks]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert 100 not in marks
     assert (classes == 1).sum() == 8

@@ -10,6 +10,7 @@ from planted_sweep import NUM_CLASSES, SWEEP, WEAK, Sweep, World, pools_of, ques
 from flowerti.artifacts.records import SweepTable
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.sweep.protocol import intent, primary_contrast
+from flowerti.sweep.trial_data import PoolKey
 from flowerti.tables.arms import ARMS, Arm
 
 
@@ -42,7 +43,7 @@ def test_images_of_another_class_for_synthetic_ones_are_refused(shown: dict[int,
 
 def test_images_of_adapters_are_an_arm_of_their_own_and_do_not_enter_the_token_s_recommendation():
     world = World(0)
-    of_adapters = {(class_id, "lora"): world.draw(class_id, 16) for class_id in WEAK}
+    of_adapters = {PoolKey(class_id, "lora"): world.draw(class_id, 16) for class_id in WEAK}
     sweep = Sweep(pools_of(world, {4: 0, 5: 1}) | of_adapters, world)
     table = sweep.table()
     assert table.recommended_ratio == 0
@@ -129,13 +130,14 @@ def test_the_intent_names_every_arm_that_is_run(helped: tuple[Sweep, SweepTable]
 
 
 def test_the_intent_holds_every_setting_that_a_number_depends_on():
-    question = question_of({(4, "token"): np.zeros((1, 1, 1), np.float32)})
+    question = question_of({PoolKey(4, "token"): np.zeros((1, 1, 1), np.float32)})
     stated = intent(question)
     fields = {field.name for field in dataclasses.fields(stated)}
     assert {field.name for field in dataclasses.fields(SWEEP)} - fields - set(stated.settings) == {
         "max_concurrent_trials"
     }
-    assert (stated.weak_classes, stated.num_seeds, stated.ratios, stated.run_seed) == (["e", "f"], 3, [1.0, 4.0], 0)
+    assert (stated.weak_classes, stated.ratios, stated.run_seed) == (["e", "f"], [1.0, 4.0], 0)
+    assert stated.replication == {"num_draws": 1, "num_learnings": 1, "num_pools": 1, "num_seeds": 3}
     assert (stated.alpha, stated.max_rest_drop) == (0.05, SWEEP.max_rest_drop)
     assert stated.rule
     shuffled = dataclasses.replace(question, config=dataclasses.replace(SWEEP, max_concurrent_trials=3))
@@ -172,7 +174,7 @@ def plugin_arms(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("plugin_arms")
 def test_arms_of_a_plugin_go_from_the_plan_to_the_table():
     world = World(0)
-    pools = pools_of(world, {4: 4, 5: 5}) | {(class_id, "raw"): world.draw(class_id, 16) for class_id in WEAK}
+    pools = pools_of(world, {4: 4, 5: 5}) | {PoolKey(class_id, "raw"): world.draw(class_id, 16) for class_id in WEAK}
     config = dataclasses.replace(
         SWEEP, extra_arms=("both", "both_raw", "raw_replace"), replace_probabilities=(0.5,), negative_control=False
     )
@@ -188,6 +190,6 @@ def test_arms_of_a_plugin_go_from_the_plan_to_the_table():
     assert {"both", "both_raw", "raw_replace"} <= {arm.name for arm in table.arms}
     against = {(c.arm, c.against_arm) for c in table.contrasts}
     assert ("both_raw", "both") in against and ("token", "both_raw") not in against
-    predictions = {t.arm: t.predictions for t in sweep.trials if (t.split, t.seed_index) == ("validation", 0)}
+    predictions = {t.arm: t.predictions for t in sweep.trials if (t.split, t.repetition) == ("validation", 0)}
     assert predictions["both"] != predictions["balanced"] != predictions["real"]
     assert table.best_control in ("balanced", "both")

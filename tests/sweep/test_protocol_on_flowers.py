@@ -13,7 +13,7 @@ from flowerti.sweep.protocol import run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial import run_trial
-from flowerti.sweep.trial_data import TrialData
+from flowerti.sweep.trial_data import PoolKey, TrialData
 
 FLOWERS = ("azalea", "sword lily", "canna lily")
 OTHERS = ("hibiscus", "petunia", "rose")
@@ -77,7 +77,7 @@ def table_of(flowers: Flowers, givers: tuple[str, ...], num_common: int) -> Swee
         train_ids=np.repeat(np.arange(len(TASK)), counts),
         augmented=None,
         evaluation=flowers.held_out,
-        synthetic={(i, "token"): flowers.spare[giver] for i, giver in enumerate(givers)},
+        synthetic={PoolKey(i, "token"): flowers.spare[giver] for i, giver in enumerate(givers)},
         num_classes=len(TASK),
     )
     config = dataclasses.replace(SWEEP, ratios=(2.0, 5.0))

@@ -42,7 +42,7 @@ def _made(arm, ratio, gain, p_value, rest_gain=0.0, split="validation"):
         split=split,
         arm=arm,
         ratio=ratio,
-        num_seeds=5,
+        num_repetitions=5,
         macro_f1=0.7,
         macro_f1_low=0.6,
         macro_f1_high=0.8,

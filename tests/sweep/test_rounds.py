@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flowerti.artifacts.records import Trial
-from flowerti.config.experiment import Experiment, SamplingConfig, SweepConfig
+from flowerti.config.experiment import Experiment, ReplicationConfig, SamplingConfig, SweepConfig
 from flowerti.config.presets import demo
 from flowerti.sweep.protocol import intent, run_sweep
 from flowerti.sweep.question import SweepQuestion
@@ -137,7 +137,8 @@ class FakeTraining:
         return Trial(
             arm=plan.arm.name,
             ratio=plan.ratio,
-            seed_index=plan.seed_index,
+            repetition=plan.repetition.index,
+            learning_rate_factor=plan.learning_rate_factor,
             split=plan.split,
             predictions=predictions.tolist(),
             num_steps=1,
@@ -145,10 +146,18 @@ class FakeTraining:
         )
 
 
-def what_is_run(config: SweepConfig, pools: dict[str, int], helps: bool) -> list[TrialPlan]:
-    """What the protocol asks for, where controls help or not."""
+def what_is_run(
+    config: SweepConfig, replication: ReplicationConfig, pools: dict[str, int], helps: bool
+) -> set[TrialPlan]:
+    """What the protocol asks for, where controls help or not; what it asks for twice is trained once."""
     question = SweepQuestion(
-        config=config, class_names=tuple("abcd"), weak_ids=WEAK, num_train=[9] * 4, pools=pools, run_seed=0
+        config=config,
+        class_names=tuple("abcd"),
+        weak_ids=WEAK,
+        num_train=[9] * 4,
+        pools=pools,
+        run_seed=0,
+        replication=replication,
     )
     training = FakeTraining(helps)
     table = run_sweep(question, lambda split: TRUE_IDS, training)
@@ -156,11 +165,11 @@ def what_is_run(config: SweepConfig, pools: dict[str, int], helps: bool) -> list
     stated = {name.replace("<best control>", table.best_control) for name in intent(question).arms}
     run = {plan.arm.name for plan in training.plans}
     assert run == stated - {"real+token", "real+repeated"}, "nothing is put on top of real"
-    return training.plans
+    return set(training.plans)
 
 
-def switches() -> Iterator[SweepConfig]:
-    """Every combination of free arms and switches; of ratios, seeds and extra arms a few."""
+def switches() -> Iterator[tuple[SweepConfig, ReplicationConfig]]:
+    """Every combination of free arms and switches; of ratios, repetitions, rates and extra arms a few."""
     for free, negative, on_best, shares, extra in itertools.product(
         [("real",), ("real", "balanced", "augmented")],
         [False, True],
@@ -171,9 +180,10 @@ def switches() -> Iterator[SweepConfig]:
         if "raw_replace" in extra and not shares:
             continue  # refused when the config is built
         place = len(free) // 2 + negative + on_best + len(shares) + len(extra)
-        yield SweepConfig(
+        replication = ReplicationConfig(num_learnings=1 + place % 2, num_pools=1, num_seeds=1 + place % 3)
+        config = SweepConfig(
             ratios=(1.0,) if place % 2 else (0.5, 2.0),
-            num_seeds=1 + place % 2,
+            learning_rate_factors=(1.0, 3.0, 10.0)[: 1 + place % 3],
             num_bootstrap=100,
             free_arms=free,
             negative_control=negative,
@@ -181,6 +191,7 @@ def switches() -> Iterator[SweepConfig]:
             replace_probabilities=shares,
             extra_arms=extra,
         )
+        yield config, replication
 
 
 POOLS = [
@@ -192,10 +203,12 @@ POOLS = [
 ]
 
 
-def num_stacked(config: SweepConfig, pools: dict[str, int]) -> int:
+def num_stacked(config: SweepConfig, replication: ReplicationConfig, pools: dict[str, int]) -> int:
     """Of the maximum those trials that need a control that is better than real: counted from the config alone."""
     is_stacked = config.on_best_control and pools.get("token", 0) > 0 and has_control(config)
-    return 2 * config.num_seeds * (len(config.ratios) + 1) if is_stacked else 0
+    num_tuning = len(config.ratios) * (len(config.learning_rate_factors) - 1)
+    num_trials = replication.num_learnings * replication.num_seeds * (len(config.ratios) + 1)
+    return 2 * (num_tuning + num_trials) if is_stacked else 0
 
 
 def has_control(config: SweepConfig) -> bool:
@@ -204,17 +217,17 @@ def has_control(config: SweepConfig) -> bool:
 
 @pytest.mark.parametrize("pools", POOLS, ids=lambda pools: "+".join(f"{n}x{name}" for name, n in pools.items()))
 def test_the_count_is_what_the_protocol_runs(pools: dict[str, int]):
-    for config in switches():
-        counted, spared = count_trials(config, pools), num_stacked(config, pools)
-        assert len(what_is_run(config, pools, helps=True)) == counted, config
-        assert len(what_is_run(config, pools, helps=False)) == counted - spared, config
+    for config, replication in switches():
+        counted, spared = count_trials(config, replication, pools), num_stacked(config, replication, pools)
+        assert len(what_is_run(config, replication, pools, helps=True)) == counted, config
+        assert len(what_is_run(config, replication, pools, helps=False)) == counted - spared, config
 
 
 def test_a_stacked_arm_that_is_named_is_counted_once():
     config = dataclasses.replace(CONFIG, extra_arms=("balanced+token",), num_bootstrap=100)
-    pools = {"token": 2}
-    plans = what_is_run(config, pools, helps=True)
-    assert len(plans) == len(set(plans)) == count_trials(config, pools)
+    pools, replication = {"token": 2}, ReplicationConfig()
+    plans = what_is_run(config, replication, pools, helps=True)
+    assert len(plans) == count_trials(config, replication, pools)
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 7])
@@ -223,5 +236,5 @@ def test_the_plan_of_a_run_counts_the_same(sources: tuple[str, ...], num_classes
     experiment: Experiment = dataclasses.replace(
         demo(), sampling=SamplingConfig(sources=sources), sweep=dataclasses.replace(CONFIG, num_bootstrap=100)
     )
-    plans = what_is_run(experiment.sweep, dict.fromkeys(sources, num_classes), helps=True)
-    assert count_trials(experiment.sweep, dict.fromkeys(sources, num_classes)) == len(plans)
+    asked = experiment.sweep, experiment.replication, dict.fromkeys(sources, num_classes)
+    assert count_trials(*asked) == len(what_is_run(*asked, helps=True))

@@ -45,7 +45,7 @@ def test_resampled_f1_is_that_of_explicitly_repeated_arrays():
             slow = explicit_replicate(own, np.ones(3, int), image_counts[:, b])
             np.testing.assert_allclose(fast.images_only[:, arm, b], slow, atol=1e-12)
         slow = [loop_means(TRUE_IDS, np.array(t.predictions)) for t in own]
-        np.testing.assert_allclose(fast.seeds[:, arm].T, slow, atol=1e-12)
+        np.testing.assert_allclose(fast.units[:, arm].T, slow, atol=1e-12)
 
 
 def test_a_replicate_keeps_the_number_of_seeds_and_the_images_of_each_class():
@@ -68,24 +68,24 @@ def test_means_and_gains_are_the_hand_counts():
         macro, weak, rest = np.mean([loop_means(TRUE_IDS, np.array(t.predictions)) for t in own], axis=0)
         found = [row.macro_f1, row.weak_f1, row.rest_f1, row.weak_gain, row.rest_gain]
         np.testing.assert_allclose(found, [macro, weak, rest, weak - real[1], rest - real[2]])
-        assert (row.split, row.num_seeds) == ("validation", 3)
+        assert (row.split, row.num_repetitions) == ("validation", 3)
 
 
-def _error_by_hand(seed_values, images_only, both, level, per_class, sizes):
+def _error_by_hand(unit_values, images_only, both, level, per_class, sizes):
     """Variance components of a balanced two-way table for three seeds, half an image more of each class, and shares."""
     image_factor, seed_factor = per_class / (per_class - 1), 3 / 2
-    of_seeds = statistics.variance(seed_values) / 3
+    of_seeds = statistics.variance(unit_values) / 3
     of_images = statistics.pvariance(images_only) * image_factor
-    rest = statistics.pvariance(both) - statistics.pvariance(seed_values) / 3 - statistics.pvariance(images_only)
+    rest = statistics.pvariance(both) - statistics.pvariance(unit_values) / 3 - statistics.pvariance(images_only)
     total = of_seeds + of_images - max(0, rest) * seed_factor * image_factor
     total = max(total, of_seeds, of_images)
     unseen = 0.5 * sum(((2 - level) / 2 / size / len(sizes)) ** 2 for size in sizes)
     return (total + unseen) ** 0.5, of_seeds / (total + unseen)
 
 
-def _quantile_by_hand(probability, share_of_seeds, images_freedom):
+def _quantile_by_hand(probability, share_of_units, images_freedom):
     of_seeds, of_images = (float(stats.t(freedom).ppf(probability)) for freedom in (2, images_freedom))
-    return share_of_seeds * of_seeds + (1 - share_of_seeds) * of_images
+    return share_of_units * of_seeds + (1 - share_of_units) * of_images
 
 
 def test_intervals_and_p_values_are_those_of_paired_explicit_resamples():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from planted_sweep import CLASSIFIER, NUM_CLASSES, SWEEP, Sweep, World, pools_of
 
+from flowerti.sweep.repetitions import Repetition
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial import run_trial
 from flowerti.sweep.trial_data import TrialData
@@ -23,7 +24,7 @@ def test_a_training_that_diverges_names_its_trial():
         synthetic={},
         num_classes=NUM_CLASSES,
     )
-    plan = TrialPlan(arm=BASELINE, ratio=0.0, seed_index=2, split="validation")
+    plan = TrialPlan(arm=BASELINE, ratio=0.0, repetition=Repetition(index=2), split="validation")
     with pytest.raises(ValueError, match=r"trial validation\.real\.0\.2: logits are NaN"):
         run_trial(data, plan, CLASSIFIER, 0, None, SWEEP)
 
@@ -31,7 +32,7 @@ def test_a_training_that_diverges_names_its_trial():
 def test_the_second_stage_starts_from_the_first_and_sees_real_images_only():
     world = World(2)
     sweep = Sweep(pools_of(world, {4: 4, 5: 5}), world)
-    plan = TrialPlan(arm=judged_arm(), ratio=4.0, seed_index=0, split="validation")
+    plan = TrialPlan(arm=judged_arm(), ratio=4.0, repetition=Repetition(index=0), split="validation")
     data = TrialData(
         train=sweep.train,
         train_ids=sweep.train_ids,

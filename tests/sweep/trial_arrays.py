@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from flowerti.sweep.trial_data import TrialData
+from flowerti.sweep.trial_data import PoolKey, TrialData
 from flowerti.tables import Table
 from flowerti.tables.arms import ARMS, source_arms, stacked
 from flowerti.tables.sources import SOURCES
 
 TRAIN_IDS = np.array([0] * 6 + [1] * 4 + [2] * 2)
-POOLS = {(1, "token"): 100, (2, "token"): 200, (1, "raw"): 300, (2, "raw"): 400}
+POOLS = {PoolKey(1, "token"): 100, PoolKey(2, "token"): 200, PoolKey(1, "raw"): 300, PoolKey(2, "raw"): 400}
 """Pool and the number that its features begin with."""
 
 BALANCED_TOKEN = stacked(ARMS["balanced"], SOURCES["token"])
