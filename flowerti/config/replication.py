@@ -32,6 +32,10 @@ class ReplicationConfig:
         """Learnings of a class, in all draws."""
         return self.num_draws * self.num_learnings
 
+    def draw_of(self, learning: int) -> int:
+        """The draw of training images that a learning uses; draws follow one another."""
+        return learning // self.num_learnings
+
     @property
     def num_replicates(self) -> int:
         """Trials of each arm at each ratio."""
