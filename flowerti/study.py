@@ -57,6 +57,16 @@ class Study:
             require_intent(self.run)
         return self.dataset.of(split, class_name)
 
+    def images_of_draw(self, class_name: str, draw: int) -> list[Record]:
+        """The training images that the learnings of a draw see of a class.
+
+        Raises:
+            ValueError: it is not the first draw; others cannot be made yet.
+        """
+        if draw:
+            raise ValueError("replication.num_draws: only 1 draw of training images can be made: set it to 1")
+        return self.records_of("train", class_name)
+
 
 def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     """Validate config, run directory, disk, base, weights and every image, and save the config.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flowerti.artifacts.identity import slug
+from flowerti.artifacts.identity import of_learning, slug
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice, FeatureSet, compute_features
@@ -60,9 +60,10 @@ def real_set(study: Study, split: Split, views: str = "plain") -> FeatureSet:
 
 
 def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
-    """The synthetic images of one class and source, in the order of their index."""
+    """The synthetic images of one class, source and learning, in the order of their index."""
+    name = of_learning(f"synthetic.{slug(images.class_name)}.{images.source}", images.learning, separator=".")
     return FeatureSet(
-        name=f"synthetic.{slug(images.class_name)}.{images.source}.{views}",
+        name=f"{name}.{views}",
         addresses=addresses_of(study.run, images.files),
         content_key=images.key,
         views=views,

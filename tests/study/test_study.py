@@ -171,3 +171,10 @@ def test_settings_that_are_refused_when_built_never_get_here(experiment: Experim
         changed(experiment, "sampling", prompt="a flower")
     assert isinstance(experiment.techniques["textual_inversion"], TextualInversionConfig)
     assert isinstance(experiment.sampling, SamplingConfig)
+
+
+def test_the_only_draw_of_training_images_is_all_of_them(experiment: Experiment, run: RunDirectory):
+    found = study.prepare(experiment, run)
+    assert found.images_of_draw("azalea", 0) == found.dataset.of("train", "azalea")
+    with pytest.raises(ValueError, match=r"^replication\.num_draws"):
+        found.images_of_draw("azalea", 1)
