@@ -22,26 +22,33 @@ def measured_times(run: RunDirectory, actor_start_s: float) -> StepTimes:
         raise ValueError(f"--from-run: {run.uri}/{layout.CONFIG} is missing: no run was started in this directory")
     sampling, num_workers = experiment.sampling, experiment.cluster.num_workers
     techniques = techniques_for(sampling.sources)
-    learned = {technique.name: _learned(run, technique.name) for technique in techniques}
-    num_classes = max((len(records) for records in learned.values()), default=0)
-    num_images = num_classes * len(sampling.sources) * sampling.num_per_class
+    num_learnings = experiment.replication.num_learnings_in_all
+    learned = {technique.name: _learned(run, technique.name, num_learnings) for technique in techniques}
+    num_classes = max((len({record.class_name for record in records}) for records in learned.values()), default=0)
+    num_drawn = num_classes * experiment.num_sets_per_class * sampling.num_per_class
+    # scored are the images of a class's first learning
+    num_scored = num_classes * len(sampling.sources) * sampling.num_per_class
     spent = {stage: _seconds(run, stage) * num_workers for stage in ("sample", "score", "sweep")}
     return StepTimes(
         learning_step={
             name: sum(r.seconds for r in records) / sum(r.num_steps for r in records)
             for name, records in learned.items()
         },
-        drawn_image=spent["sample"] / num_images,
-        scored_image=spent["score"] / num_images,
+        drawn_image=spent["sample"] / num_drawn,
+        scored_image=spent["score"] / num_scored,
         trial=spent["sweep"] / num_trials(experiment, num_classes),
         actor_start=actor_start_s,
     )
 
 
-def _learned(run: RunDirectory, technique: str) -> list[Learned]:
-    """What a technique learnt, without classes that failed."""
+def _learned(run: RunDirectory, technique: str, num_learnings: int) -> list[Learned]:
+    """What a technique learnt, without what failed."""
     selection = run.load(layout.SELECTION, Selection) or Selection(selected=[], by_evidence=[])
-    files = [layout.learned_record(selected.class_name, technique) for selected in selection.selected]
+    files = [
+        layout.learned_record(selected.class_name, technique, learning)
+        for selected in selection.selected
+        for learning in range(num_learnings)
+    ]
     found = [record for file in files if (record := run.load(file, Learned)) and record.num_steps]
     if not found:
         raise ValueError(f"--from-run: {technique} learnt no class in {run.uri}: choose a finished run")

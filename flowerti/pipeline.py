@@ -7,6 +7,7 @@ does not know how a stage works; Ray is reached only through `flowerti.cluster`.
 import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
@@ -20,6 +21,8 @@ from flowerti.config.experiment import Experiment
 from flowerti.progress import Listener, Progress
 from flowerti.stage_clock import StageClock
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
+
+R = TypeVar("R", ImageSet, Learned)
 
 STAGES = ("classify", "select", "personalize", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
@@ -101,14 +104,15 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
     from flowerti.report.findings import Findings
     from flowerti.report.publish import publish
 
+    learned, sets = first_learnings(drawn.learned), first_learnings(drawn.sets)
     with clock.stage("score") as progress:
-        scores = score(study, drawn.sets, "validation", progress)
+        scores = score(study, sets, "validation", progress)
     yield "score"
     with clock.stage("sweep") as progress:
         table = sweep(study, drawn.selection, drawn.sets, progress)
     yield "sweep"
     with clock.stage("confirm") as progress:
-        scores = joined(scores, score(study, drawn.sets, "test", progress))
+        scores = joined(scores, score(study, sets, "test", progress))
     yield "confirm"
     with clock.stage("report"):
         found = Findings(
@@ -118,9 +122,9 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
             seen=study.seen,
             classifier=drawn.classifier,
             selection=drawn.selection,
-            learned=drawn.learned,
-            concept_neighbours=neighbours_among(study.run, drawn.learned),
-            sets=drawn.sets,
+            learned=learned,
+            concept_neighbours=neighbours_among(study.run, learned),
+            sets=sets,
             scores=scores,
             sweep=table,
             test_openings=count_openings(study.run),
@@ -131,6 +135,11 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
         )
         publish(study, found)
     yield "report"
+
+
+def first_learnings(found: Sequence[R]) -> list[R]:
+    """Those of each class's first learning, which scoring and report show; the sweep trains with all."""
+    return [one for one in found if not one.learning]
 
 
 def choose(study: Study, report: ClassifierReport, progress: Progress) -> Selection:

@@ -124,8 +124,9 @@ class _Work:
 
 def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iterator[_Work]:
     experiment, sampling = asked.experiment, asked.experiment.sampling
-    num_sets = asked.num_classes * len(sampling.sources)
-    num_images = num_sets * sampling.num_per_class
+    num_sets = asked.num_classes * experiment.num_sets_per_class
+    # scored are the images of a class's first learning
+    num_scored = asked.num_classes * len(sampling.sources)
     yield _Work(stage="classify", what=f"{experiment.data.kind} data, {experiment.classifier.backbone}")
     yield _Work(stage="select", what=f"rule {experiment.selection.rule}")
     for technique in techniques:
@@ -138,10 +139,16 @@ def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iter
         stage="sample",
         what=", ".join(sampling.sources),
         task_s=[count * times.drawn_image for count in shards] * num_sets,
-        storage_gb=num_images * experiment.data.image_size_px**2 * 3 * _PNG_BYTES_PER_VALUE / _BYTES_PER_GB,
+        storage_gb=num_sets
+        * sampling.num_per_class
+        * experiment.data.image_size_px**2
+        * 3
+        * _PNG_BYTES_PER_VALUE
+        / _BYTES_PER_GB,
     )
-    scored_s = [sampling.num_per_class * times.scored_image] * num_sets
-    feature_gb = num_images * _FEATURE_BYTES * len(experiment.scoring.extractors) / _BYTES_PER_GB
+    scored_s = [sampling.num_per_class * times.scored_image] * num_scored
+    feature_bytes = _FEATURE_BYTES * len(experiment.scoring.extractors)
+    feature_gb = num_scored * sampling.num_per_class * feature_bytes / _BYTES_PER_GB
     yield _Work(stage="score", what=", ".join(METRICS.names), task_s=scored_s, storage_gb=feature_gb)
     cells = first_round(experiment.sweep, _pools(experiment, asked.num_classes))
     arms = ", ".join(dict.fromkeys(cell.arm.name for cell in cells))
@@ -170,7 +177,8 @@ def _pools(experiment: Experiment, num_classes: int) -> dict[str, int]:
 
 def _learning(asked: Request, technique: Technique, step_s: float) -> _Work:
     size = asked.experiment.cluster.classes_per_actor if technique.shares_batches else 1
-    groups = [min(size, asked.num_classes - begin) for begin in range(0, asked.num_classes, size)]
+    num_learnings = asked.num_classes * asked.experiment.replication.num_learnings_in_all
+    groups = [min(size, num_learnings - begin) for begin in range(0, num_learnings, size)]
     class_s = asked.experiment.techniques[technique.name].num_steps * step_s
     return _Work(
         stage=f"personalize.{technique.name}",

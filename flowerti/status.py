@@ -7,12 +7,14 @@ that by its keys. It needs neither torch nor Ray and starts nothing.
 from dataclasses import dataclass
 
 from flowerti.artifacts import layout
+from flowerti.artifacts.identity import label_of
 from flowerti.artifacts.records import Learned, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import read_config
 from flowerti.artifacts.tensor_files import metadata_in
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import techniques_for
+from flowerti.tables.sources import SOURCES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +37,11 @@ def read_status(run: RunDirectory) -> list[StageState]:
     selection = run.load(layout.SELECTION, Selection)
     names = [selected.class_name for selected in selection.selected] if selection else []
     techniques = techniques_for(experiment.sampling.sources)
+    subjects = [(name, k) for name in names for k in range(experiment.replication.num_learnings_in_all)]
     return [
         _of_file(run, "classify", layout.CLASSIFIER_REPORT),
         StageState(stage="select", state="done" if selection else "waiting", detail=", ".join(names)),
-        *[_learned(run, experiment, technique.name, name) for technique in techniques for name in names],
+        *[_learned(run, experiment, technique.name, *subject) for technique in techniques for subject in subjects],
         _sample(run, experiment, names),
         _of_file(run, "score", layout.scores("validation")),
         _sweep(run),
@@ -51,14 +54,14 @@ def _of_file(run: RunDirectory, stage: str, file: str) -> StageState:
     return StageState(stage=stage, state="done" if run.exists(file) else "waiting")
 
 
-def _learned(run: RunDirectory, experiment: Experiment, technique: str, class_name: str) -> StageState:
-    stage = f"{technique} {class_name}"
-    record = run.load(layout.learned_record(class_name, technique), Learned)
+def _learned(run: RunDirectory, experiment: Experiment, technique: str, class_name: str, learning: int) -> StageState:
+    stage = f"{technique} {label_of(class_name, learning)}"
+    record = run.load(layout.learned_record(class_name, technique, learning), Learned)
     if record is not None and record.error:
         return StageState(stage=stage, state="failed", detail=record.error)
     if record is not None:
         return StageState(stage=stage, state="done", detail=f"best at step {record.best_step} of {record.num_steps}")
-    checkpoint = layout.checkpoint(class_name, technique)
+    checkpoint = layout.checkpoint(class_name, technique, learning)
     try:
         step = metadata_in(run, checkpoint)["step"]
     except FileNotFoundError:
@@ -73,11 +76,38 @@ def _sample(run: RunDirectory, experiment: Experiment, names: list[str]) -> Stag
     config = experiment.sampling
     num_shards = -(-config.num_per_class // config.batch_size)
     written = run.names(layout.SYNTHETIC)
-    # the sources that a class has are known from its first shard; a set without one has not begun
     sets = {shard.rsplit(".", 2)[0] for shard in written}
-    wanted = max(len(sets), len(names)) * num_shards
+    wanted = _num_sets(run, experiment, names, sets) * num_shards
     state = "done" if wanted and len(written) >= wanted else "begun" if written else "waiting"
     return StageState(stage="sample", state=state, detail=f"{len(written)} shards of {len(sets)} sets")
+
+
+def _num_sets(run: RunDirectory, experiment: Experiment, names: list[str], begun: set[str]) -> int:
+    """Sets of images that are known to be wanted; at least one of each class.
+
+    Whether a class has images of a source is known from its first shard; it then has some of every learning.
+    """
+    wanted, num_classes_to_come = set(begun), 0
+    for name in names:
+        of_sources = [_sets_of(experiment, name, source) for source in experiment.sampling.sources]
+        known = [of_source for of_source in of_sources if not begun.isdisjoint(of_source)]
+        wanted |= {one for of_source in known for one, record in of_source.items() if _has(run, record)}
+        num_classes_to_come += not known
+    return len(wanted) + num_classes_to_come
+
+
+def _sets_of(experiment: Experiment, class_name: str, source: str) -> dict[str, str]:
+    """What the shards of each learning's set are called, with the record of what the set is drawn with."""
+    technique = SOURCES[source].technique
+    return {
+        layout.shards(class_name, source, learning): layout.learned_record(class_name, technique, learning)
+        for learning in experiment.learnings_of(source)
+    }
+
+
+def _has(run: RunDirectory, record: str) -> bool:
+    learned = run.load(record, Learned)
+    return learned is not None and not learned.error
 
 
 def _sweep(run: RunDirectory) -> StageState:

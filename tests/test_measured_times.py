@@ -1,5 +1,6 @@
 """Step times from a finished run, and the command that plans with them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from flowerti.artifacts.records import Learned, SelectedClass, Selection, Timing
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cli import main
-from flowerti.config.experiment import to_json
+from flowerti.config.experiment import ReplicationConfig, to_json
 from flowerti.config.presets import demo
 from flowerti.measured_times import measured_times
 from flowerti.plan import num_trials
@@ -37,6 +38,18 @@ def test_times_are_taken_from_a_finished_run(tmp_path: Path):
     assert times.drawn_image == pytest.approx(2 * 120 / (2 * 3 * 40))
     assert times.trial == pytest.approx(2 * 90 / NUM_TRIALS)
     assert times.actor_start == 12.0
+
+
+def test_times_of_a_run_with_learnings_are_over_all_of_them(tmp_path: Path):
+    run = finished_run(tmp_path)
+    run.write_bytes("config.json", to_json(replace(demo(), replication=ReplicationConfig(num_learnings=2))).encode())
+    second = Learned(class_name="a", technique=TOKENS, learning=1, num_steps=100, seconds=70.0)
+    run.save(f"concepts/a/learning-1/{TOKENS}.json", second, "k")
+    times = measured_times(run, actor_start_s=12.0)
+    assert times.learning_step == {TOKENS: pytest.approx(160 / 700)}
+    # two classes, two sources without learning and one with two learnings, forty images; the first learnings are scored
+    assert times.drawn_image == pytest.approx(2 * 120 / (2 * (2 + 2) * 40))
+    assert times.scored_image == pytest.approx(2 * 12 / (2 * 3 * 40))
 
 
 @pytest.mark.parametrize("lost", ["config.json", "timings/sweep.json", "concepts"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowerti.config.experiment import Experiment
+from flowerti.config.experiment import Experiment, ReplicationConfig
 from flowerti.config.presets import demo, flowers102
 from flowerti.plan import Request, StagePlan, StepTimes, estimate, num_trials, schedule
 
@@ -98,6 +98,23 @@ def test_fewer_starts_are_paid_when_an_actor_learns_several_classes():
     assert five[TOKENS].worker_hours == pytest.approx(one[TOKENS].worker_hours - 800 * 10 / 3600)
     # an adapter has a U-Net of its own
     assert five[ADAPTERS] == one[ADAPTERS]
+
+
+def test_every_learning_is_learnt_and_drawn_from():
+    sampling = replace(flowers102().sampling, sources=("raw", "token", "lora"))
+    once = replace(flowers102(), sampling=sampling)
+    packed = replace(once, cluster=replace(once.cluster, classes_per_actor=7))
+    thrice = ReplicationConfig(num_learnings=3)
+    one, three = planned(once, num_classes=10), planned(replace(once, replication=thrice), num_classes=10)
+    assert [one[name].num_tasks for name in (TOKENS, ADAPTERS)] == [10, 10]
+    assert [three[name].num_tasks for name in (TOKENS, ADAPTERS)] == [30, 30]
+    assert planned(replace(packed, replication=thrice), num_classes=10)[TOKENS].num_tasks == 5, "30 in groups of 7"
+    shards = -(-sampling.num_per_class // sampling.batch_size)
+    assert (one["sample"].num_tasks, three["sample"].num_tasks) == (10 * 3 * shards, 10 * (1 + 3 + 3) * shards)
+    assert three["sample"].storage_gb == pytest.approx(one["sample"].storage_gb * 7 / 3)
+    assert [three[name] for name in ("score", "confirm")] == [one[name] for name in ("score", "confirm")]
+    twice_two = replace(once, replication=ReplicationConfig(num_draws=2, num_learnings=2))
+    assert planned(twice_two, num_classes=10)[TOKENS].num_tasks == 40
 
 
 @pytest.mark.parametrize("wrong", [{"num_classes": 0}, {"num_workers": 0}, {"price_per_hour": -1.0}])

@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from flowerti.artifacts.records import Learned, SelectedClass, Selection
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.experiment import to_json
+from flowerti.config.experiment import ReplicationConfig, to_json
 from flowerti.config.presets import demo
 from flowerti.status import read_status
 
@@ -91,6 +91,47 @@ def test_images_and_trials_are_counted(run: RunDirectory):
     assert states(run)["sweep"] == ("begun", "1 trials")
     run.write_bytes("sweep/table.json", b"")
     assert states(run)["sweep"][0] == "done"
+
+
+def with_learnings(run: RunDirectory, num: int) -> None:
+    asked = replace(demo(), replication=ReplicationConfig(num_learnings=num))
+    run.write_bytes("config.json", to_json(asked).encode())
+
+
+def test_each_learning_has_its_own_line(run: RunDirectory):
+    with_learnings(run, 3)
+    select(run)
+    tokens, folder = "textual_inversion", "concepts/azalea"
+    run.save(f"{folder}/{tokens}.json", learned(tokens, NAMES[1], num_steps=9, best_step=6), "k")
+    run.save(f"{folder}/learning-1/{tokens}.json", learned(tokens, NAMES[1], learning=1, error="loss is nan"), "k")
+    checkpoint = save({"rows": torch.zeros(1)}, {"step": "50", "key": "k"})
+    run.write_bytes(f"{folder}/learning-2/checkpoints/{tokens}.safetensors", checkpoint)
+    found = states(run)
+    lines = [f"{tokens} {name}{more}" for name in NAMES for more in ("", " (learning 1)", " (learning 2)")]
+    assert [stage for stage in found if stage.startswith(tokens)] == lines
+    assert found[f"{tokens} azalea"] == ("done", "best at step 6 of 9")
+    assert found[f"{tokens} azalea (learning 1)"] == ("failed", "loss is nan")
+    assert found[f"{tokens} azalea (learning 2)"] == ("begun", f"step 50 of {demo().techniques[tokens].num_steps}")
+    assert found[f"{tokens} canna lily (learning 2)"] == ("waiting", "")
+
+
+def test_images_of_every_learning_that_did_not_fail_are_waited_for(run: RunDirectory):
+    with_learnings(run, 3)
+    select(run)
+    config, tokens = demo().sampling, "textual_inversion"
+    for name, learning in (("azalea", 1), ("canna_lily", 1), ("canna_lily", 2)):
+        record = learned(tokens, name.replace("_", " "), learning=learning, num_steps=9)
+        run.save(f"concepts/{name}/learning-{learning}/{tokens}.json", record, "k")
+    failed = learned(tokens, "azalea", learning=2, error="loss is nan")
+    run.save(f"concepts/azalea/learning-2/{tokens}.json", failed, "k")
+    sets = ["sword_lily.raw", "sword_lily.token", "azalea.token", "azalea.token.learning-1"]
+    sets += ["canna_lily.token", "canna_lily.token.learning-1", "canna_lily.token.learning-2"]
+    for name in sets:
+        for begin in range(0, config.num_per_class, config.batch_size):
+            assert states(run)["sample"][0] != "done"
+            run.write_bytes(f"synthetic/{name}.{begin:06d}.parquet", b"")
+    num_shards = -(-config.num_per_class // config.batch_size)
+    assert states(run)["sample"] == ("done", f"{7 * num_shards} shards of 7 sets")
 
 
 @pytest.mark.parametrize(

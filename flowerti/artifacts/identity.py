@@ -29,6 +29,25 @@ def seed_for(run_seed: int, class_name: str, source: str, index: int) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
+def of_learning(name: str, learning: int, separator: str = "/") -> str:
+    """The name of a seed, a folder or a set for one of a class's learnings; the first one's stays as it is."""
+    return f"{name}{separator}learning-{learning}" if learning else name
+
+
+def label_of(class_name: str, learning: int) -> str:
+    """What a learning of a class is called in messages: "azalea" for the first, "azalea (learning 1)" for the next."""
+    return f"{class_name} (learning {learning})" if learning else class_name
+
+
+def key_fields(inputs: Any) -> dict[str, Any]:
+    """The fields of a dataclass for its key; `learning` only where it is not the first."""
+    fields = dataclasses.asdict(inputs)
+    if not fields["learning"]:
+        # a run's first learnings keep the keys of a run that has no others, so that more can be added to it
+        del fields["learning"]
+    return fields
+
+
 def num_synthetic(ratio: float, num_real: int) -> int:
     """How many synthetic images a class gets at a ratio."""
     return round(ratio * num_real)

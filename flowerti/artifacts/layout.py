@@ -3,7 +3,7 @@
 This module only builds names: it opens no file and does not know how anything is computed.
 """
 
-from flowerti.artifacts.identity import slug
+from flowerti.artifacts.identity import of_learning, slug
 
 CONFIG = "config.json"
 CENSUS = "data.json"
@@ -39,29 +39,34 @@ TEST_OPENINGS = "test_openings"
 TRIALS = "sweep/trials"
 
 
-def concept_folder(class_name: str) -> str:
-    """What was learnt for a class."""
-    return f"{CONCEPTS}/{slug(class_name)}"
+def concept_folder(class_name: str, learning: int = 0) -> str:
+    """What was learnt for a class; each learning but the first has a folder of its own in it."""
+    return of_learning(f"{CONCEPTS}/{slug(class_name)}", learning)
 
 
-def learned_record(class_name: str, technique: str) -> str:
+def learned_record(class_name: str, technique: str, learning: int = 0) -> str:
     """The record of what a technique learnt for a class; written last."""
-    return f"{concept_folder(class_name)}/{technique}.json"
+    return f"{concept_folder(class_name, learning)}/{technique}.json"
 
 
-def learned_file(class_name: str, name: str) -> str:
+def learned_file(class_name: str, name: str, learning: int = 0) -> str:
     """A file that a technique wrote for a class."""
-    return f"{concept_folder(class_name)}/{name}"
+    return f"{concept_folder(class_name, learning)}/{name}"
 
 
-def checkpoint(class_name: str, technique: str) -> str:
+def checkpoint(class_name: str, technique: str, learning: int = 0) -> str:
     """The last checkpoint of a class while a technique learns it."""
-    return f"{concept_folder(class_name)}/checkpoints/{technique}.safetensors"
+    return f"{concept_folder(class_name, learning)}/checkpoints/{technique}.safetensors"
 
 
-def shard(class_name: str, source: str, begin: int) -> str:
+def shard(class_name: str, source: str, begin: int, learning: int = 0) -> str:
     """The synthetic images of a class and source from index `begin` on."""
-    return f"{SYNTHETIC}/{slug(class_name)}.{source}.{begin:06d}.parquet"
+    return f"{shards(class_name, source, learning)}.{begin:06d}.parquet"
+
+
+def shards(class_name: str, source: str, learning: int = 0) -> str:
+    """What the names of all shards of a class and source begin with; a full stop follows, then the index."""
+    return of_learning(f"{SYNTHETIC}/{slug(class_name)}.{source}", learning, separator=".")
 
 
 def features(network: str, size_px: int) -> str:

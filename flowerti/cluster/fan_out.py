@@ -1,8 +1,8 @@
 """Trains classes in parallel: one actor per group of classes, with at most one actor per worker slot.
 
-A class that fails is recorded with the reason and does not affect the others. Classes whose worker or node was lost
-resume from their last checkpoints, up to a limited number of retries. This module does not know what is trained, or
-how: a `FanOutSpec` specifies that.
+Each learning of a class is a task of its own, and a group may hold several of one class. A task that fails is recorded
+with the reason and does not affect the others. Tasks whose worker or node was lost resume from their last checkpoints,
+up to a limited number of retries. This module does not know what is trained, or how: a `FanOutSpec` specifies that.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ class FanOutSpec:
     arguments: tuple[Any, ...]
     """Constructor arguments of a worker; its number of threads and its device are appended."""
     group_size: int
-    """Number of classes per actor."""
+    """Number of tasks per actor."""
     load: Callable[[LearningTask], Learned | None]
     """Returns the record of a finished class, or None."""
     store_failure: Callable[[LearningTask, str], Learned]
@@ -46,15 +46,16 @@ class FanOut:
     def __init__(self, cluster: ClusterConfig, spec: FanOutSpec, progress: Progress) -> None:
         """Store the arguments; actors are started by `run`."""
         self._cluster, self._spec, self._progress = cluster, spec, progress
-        self._attempts: dict[str, int] = {}
-        self._reported_steps: dict[str, int] = {}
+        self._attempts: dict[tuple[str, int], int] = {}
+        self._reported_steps: dict[tuple[str, int], int] = {}
         self._running: dict[ray.ObjectRef, tuple[list[LearningTask], Any]] = {}
 
-    def run(self, tasks: list[LearningTask]) -> dict[str, Learned]:
-        """Run all tasks until each has a record, and terminate all actors."""
+    def run(self, tasks: list[LearningTask]) -> dict[tuple[str, int], Learned]:
+        """Run all tasks until each has a record, by class and learning, and terminate all actors."""
         size = self._spec.group_size
         waiting = deque(tasks[begin : begin + size] for begin in range(0, len(tasks), size))
-        outcomes: dict[str, Learned] = {}
+        outcomes: dict[tuple[str, int], Learned] = {}
+        unit = "learnings" if any(task.learning for task in tasks) else "classes"
         try:
             while waiting or self._running:
                 while waiting and len(self._running) < self._cluster.num_workers:
@@ -64,22 +65,22 @@ class FanOut:
                     self._report_losses()
                     continue
                 records, again = self._collect(finished[0])
-                outcomes |= {record.class_name: record for record in records}
+                outcomes |= {(record.class_name, record.learning): record for record in records}
                 waiting.extend(again)
                 if records:
-                    self._progress.advance(len(outcomes), len(tasks), "classes")
+                    self._progress.advance(len(outcomes), len(tasks), unit)
         finally:
             for _, actor in self._running.values():
                 ray.kill(actor)
         return outcomes
 
     def _report_losses(self) -> None:
-        """Report the progress of each running class, read from its last checkpoint in the run directory."""
+        """Report the progress of each running task, read from its last checkpoint in the run directory."""
         for task in (task for group, _ in self._running.values() for task in group):
             point = self._spec.last_point(task)
-            if point is not None and point.step != self._reported_steps.get(task.class_name):
-                self._reported_steps[task.class_name] = point.step
-                self._progress.metric(f"{task.class_name}/evaluation_loss", point.step, point.loss)
+            if point is not None and point.step != self._reported_steps.get(task.subject):
+                self._reported_steps[task.subject] = point.step
+                self._progress.metric(f"{task.label}/evaluation_loss", point.step, point.loss)
 
     def _start(self, group: list[LearningTask]) -> None:
         cluster = self._cluster
@@ -89,7 +90,7 @@ class FanOut:
             .remote(*self._spec.arguments, cluster.num_threads_per_worker, device_of(cluster))
         )
         for task in group:
-            self._attempts[task.class_name] = self._attempts.get(task.class_name, 0) + 1
+            self._attempts[task.subject] = self._attempts.get(task.subject, 0) + 1
         self._running[actor.learn_together.remote(group)] = (group, actor)
 
     def _collect(self, reference: ray.ObjectRef) -> tuple[list[Learned], list[list[LearningTask]]]:
@@ -100,7 +101,7 @@ class FanOut:
             return [self._settle(task, record) for task, record in zip(group, records, strict=True)], []
         except RayTaskError as error:
             if len(group) > 1:
-                # a single class may have caused the failure: retry each one alone, from its last checkpoint
+                # a single task may have caused the failure: retry each one alone, from its last checkpoint
                 return self._apart(group, str(error.cause))
             return [self._fail(group[0], str(error.cause))], []
         except RayActorError as error:
@@ -111,15 +112,15 @@ class FanOut:
     def _settle(self, task: LearningTask, record: Learned) -> Learned:
         if record.error:
             return self._fail(task, record.error)
-        self._progress.info(f"{task.class_name}: learnt in {record.num_steps} steps, best at {record.best_step}")
+        self._progress.info(f"{task.label}: learnt in {record.num_steps} steps, best at {record.best_step}")
         return record
 
     def _apart(self, group: list[LearningTask], reason: str) -> tuple[list[Learned], list[list[LearningTask]]]:
-        names = ", ".join(task.class_name for task in group)
+        names = ", ".join(task.label for task in group)
         self._progress.info(f"the batch of {names} failed, each is tried alone: {reason}")
-        finished = {task.class_name: self._spec.load(task) for task in group}
-        again = [[task] for task in group if finished[task.class_name] is None]
-        return [record for record in finished.values() if record is not None], again
+        finished = [(task, self._spec.load(task)) for task in group]
+        again = [[task] for task, record in finished if record is None]
+        return [record for _, record in finished if record is not None], again
 
     def _after_loss(
         self, group: list[LearningTask], error: RayActorError
@@ -127,17 +128,17 @@ class FanOut:
         """Keep the records of classes that finished before the worker was lost; retry the others as one group."""
         records, again = [], []
         for task in group:
-            num_attempts = self._attempts[task.class_name]
+            num_attempts = self._attempts[task.subject]
             finished = self._spec.load(task)
             if finished is not None:
                 records.append(self._settle(task, finished))
             elif num_attempts <= self._cluster.max_retries_per_class:
-                self._progress.info(f"{task.class_name}: its worker was lost, going on from the last checkpoint")
+                self._progress.info(f"{task.label}: its worker was lost, going on from the last checkpoint")
                 again.append(task)
             else:
                 records.append(self._fail(task, f"its worker was lost {num_attempts} times: {error}"))
         return records, [again] if again else []
 
     def _fail(self, task: LearningTask, reason: str) -> Learned:
-        self._progress.info(f"{task.class_name}: failed: {reason}")
+        self._progress.info(f"{task.label}: failed: {reason}")
         return self._spec.store_failure(task, reason)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flowerti.artifacts.identity import slug
+from flowerti.artifacts.identity import of_learning, slug
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice, FeatureSet, compute_features
@@ -71,19 +71,16 @@ def spare_set(study: Study, draws: TrainingDraws, views: str) -> FeatureSet:
 
 
 def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
-    """The synthetic images of one class and source, in the order of their index."""
+    """The synthetic images of one class, source and learning, in the order of their index."""
+    name = of_learning(f"synthetic.{slug(images.class_name)}.{images.source}", images.learning, separator=".")
     return FeatureSet(
-        name=f"synthetic.{slug(images.class_name)}.{images.source}{_learning(images)}.{views}",
+        name=f"{name}.{views}",
         addresses=addresses_of(study.run, images.files),
         content_key=images.key,
         views=views,
         image_size_px=study.experiment.data.image_size_px,
         run_seed=study.experiment.seed,
     )
-
-
-def _learning(images: ImageSet) -> str:
-    return f".learning-{images.learning}" if images.learning else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

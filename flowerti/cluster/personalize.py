@@ -1,7 +1,8 @@
-"""Personalises the base for the selected classes: finds the classes that each technique still has to train.
+"""Personalises the base for the selected classes: finds what each technique still has to train.
 
-Techniques run in sequence, each after the technique it depends on; a class for which that one failed is skipped. The
-code of an actor is `personalization.worker.Worker`; `fan_out` schedules the actors.
+Techniques run in sequence, each after the technique it depends on. A class is learnt as often as the experiment says,
+and a learning for which the technique before failed is skipped. The code of an actor is
+`personalization.worker.Worker`; `fan_out` schedules the actors.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,6 @@ from flowerti.artifacts.records import Learned, Selection
 from flowerti.cluster.fan_out import FanOut, FanOutSpec
 from flowerti.cluster.session import connect
 from flowerti.config.techniques import Technique, techniques_for, with_needs
-from flowerti.data.census import digest_of_class
 from flowerti.personalization.store import Material, key_for, load_learned, store_failure
 from flowerti.personalization.worker import LearningTask, Origin, Worker, last_point
 from flowerti.progress import Progress
@@ -22,10 +22,11 @@ ProgressFor = Callable[[str], AbstractContextManager[Progress]]
 
 
 def personalize(study: Study, selection: Selection, progress_for: ProgressFor) -> list[Learned]:
-    """Train all techniques that the experiment's sources require, for every selected class without a finished record.
+    """Train all techniques that the experiment's sources require, for every learning without a finished record.
 
     Returns:
-        Records of all classes, including failed ones, by technique, each in the order of the selection.
+        Records of all learnings, including failed ones, by technique, then in the order of the selection, then by
+        learning.
     """
     learned: list[Learned] = []
     for technique in techniques_for(study.experiment.sampling.sources):
@@ -37,49 +38,79 @@ def personalize(study: Study, selection: Selection, progress_for: ProgressFor) -
 def _learn_all(
     study: Study, technique: Technique, selection: Selection, earlier: Sequence[Learned], progress: Progress
 ) -> list[Learned]:
-    names = [selected.class_name for selected in selection.selected]
-    needed = {name: needed_of(technique, name, earlier) for name in names}
-    tasks = {name: plan_task(study, technique, name, of) for name, of in needed.items() if of is not None}
-    done = {name: load_learned(study.run, name, technique.name, task.key) for name, task in tasks.items()}
-    missing = [task for name, task in tasks.items() if done[name] is None]
+    tasks = _plan_tasks(study, technique, selection, earlier)
+    spec = spec_of(study, technique)
+    done = {task.subject: spec.load(task) for task in tasks}
+    missing = [task for task in tasks if done[task.subject] is None]
     if missing:
         progress.did_work()
-        progress.info(f"learning the {technique.label} of {len(missing)} classes")
+        _announce(technique, missing, progress)
         connect(study.experiment.cluster)
         # longest first: encoding time grows with the number of images, the number of steps is the same for all
         missing.sort(key=lambda task: -len(task.addresses))
-        for task in missing:
-            if len(task.addresses) == 1:
-                progress.info(f"{task.class_name}: only one training image, which the result may reproduce")
-        done |= FanOut(study.experiment.cluster, spec_of(study, technique), progress).run(missing)
-    return [learned for name in tasks if (learned := done[name]) is not None]
+        done |= FanOut(study.experiment.cluster, spec, progress).run(missing)
+    return [learned for task in tasks if (learned := done[task.subject]) is not None]
 
 
-def needed_of(technique: Technique, class_name: str, learned: Sequence[Learned]) -> list[Learned] | None:
-    """Records of the techniques that this one depends on, in order; None if one of them failed for the class."""
-    by_technique = {one.technique: one for one in learned if one.class_name == class_name and not one.error}
+def _plan_tasks(
+    study: Study, technique: Technique, selection: Selection, earlier: Sequence[Learned]
+) -> list[LearningTask]:
+    """The tasks of all classes, those of one class side by side, without those whose needs failed."""
+    tasks = []
+    for selected in selection.selected:
+        for learning in range(study.experiment.replication.num_learnings_in_all):
+            needed = needed_of(technique, selected.class_name, earlier, learning)
+            if needed is not None:
+                tasks.append(plan_task(study, technique, selected.class_name, needed, learning))
+    return tasks
+
+
+def _announce(technique: Technique, tasks: Sequence[LearningTask], progress: Progress) -> None:
+    num_images = {task.class_name: len(task.addresses) for task in tasks}
+    more = f", {len(tasks)} learnings" if len(tasks) > len(num_images) else ""
+    progress.info(f"learning the {technique.label} of {len(num_images)} classes{more}")
+    for class_name, num in num_images.items():
+        if num == 1:
+            progress.info(f"{class_name}: only one training image, which the result may reproduce")
+
+
+def needed_of(
+    technique: Technique, class_name: str, learned: Sequence[Learned], learning: int = 0
+) -> list[Learned] | None:
+    """Records of the techniques that this one depends on, in order, of the same learning of the class.
+
+    Returns:
+        None if one of them failed, or has not been learnt.
+    """
+    of_subject = [one for one in learned if (one.class_name, one.learning) == (class_name, learning)]
+    by_technique = {one.technique: one for one in of_subject if not one.error}
     needs = [needed.name for needed in with_needs(technique.needs)]
     return [by_technique[name] for name in needs] if all(name in by_technique for name in needs) else None
 
 
-def plan_task(study: Study, technique: Technique, class_name: str, needed: Sequence[Learned]) -> LearningTask:
-    """The task of one class; it depends only on the class's own training images."""
+def plan_task(
+    study: Study, technique: Technique, class_name: str, needed: Sequence[Learned], learning: int = 0
+) -> LearningTask:
+    """The task of one learning of a class; it depends only on the class's own training images in its draw."""
     experiment = study.experiment
+    draw = experiment.replication.draw_of(learning)
     material = Material(
         class_name=class_name,
-        images_sha256=digest_of_class(study.census, class_name),
+        images_sha256=study.drawn_sha256(class_name, draw),
         image_size_px=experiment.data.image_size_px,
         run_seed=experiment.seed,
         base_sha256=study.base_sha256,
         needed=needed,
+        learning=learning,
     )
     return LearningTask(
         technique=technique.name,
         class_name=class_name,
-        addresses=tuple(record.address for record in study.records_of("train", class_name)),
+        addresses=tuple(record.address for record in study.drawn_images(class_name, draw)),
         image_size_px=experiment.data.image_size_px,
         run_seed=experiment.seed,
         key=key_for(technique, experiment.techniques[technique.name], experiment.base, material),
+        learning=learning,
     )
 
 
@@ -91,7 +122,7 @@ def spec_of(study: Study, technique: Technique) -> FanOutSpec:
         worker=Worker,
         arguments=(technique.name, experiment.techniques[technique.name], origin),
         group_size=experiment.cluster.classes_per_actor if technique.shares_batches else 1,
-        load=lambda task: load_learned(run, task.class_name, task.technique, task.key),
+        load=lambda task: load_learned(run, task.class_name, task.technique, task.key, task.learning),
         store_failure=lambda task, reason: store_failure(run, task.failed(reason), task.key),
         last_point=lambda task: last_point(run, task),
     )

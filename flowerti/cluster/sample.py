@@ -24,7 +24,11 @@ from flowerti.tables.sources import SOURCES, ClassNames, Source
 
 
 def sample(study: Study, selection: Selection, learned: Sequence[Learned], progress: Progress) -> list[ImageSet]:
-    """Generate all sets of all selected classes; sets whose technique failed for a class are skipped."""
+    """Generate all sets of all selected classes; sets whose technique failed for a learning are skipped.
+
+    Returns:
+        The sets by class in the order of the selection, by source in the order of the config, and by learning.
+    """
     plans = [tasks for s in selection.selected for tasks in plan_sets(study, s.class_name, learned)]
     missing = [task for tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
     if missing:
@@ -36,14 +40,22 @@ def sample(study: Study, selection: Selection, learned: Sequence[Learned], progr
 
 
 def plan_sets(study: Study, class_name: str, learned: Sequence[Learned]) -> list[list[ShardTask]]:
-    """The shards of every source that has images of a class, in the order of the config."""
-    of_class = {one.technique: one for one in learned if one.class_name == class_name and not one.error}
-    sources = [SOURCES[name] for name in study.experiment.sampling.sources]
-    return [tasks for source in sources if (tasks := _plan_set(study, class_name, source, of_class))]
+    """The shards of every source and learning that has images of a class: sources as in the config, then learnings."""
+    experiment = study.experiment
+    of_class = [one for one in learned if one.class_name == class_name and not one.error]
+    planned = [
+        _plan_set(study, class_name, SOURCES[name], [one for one in of_class if one.learning == learning], learning)
+        for name in experiment.sampling.sources
+        for learning in experiment.learnings_of(name)
+    ]
+    return [tasks for tasks in planned if tasks]
 
 
-def _plan_set(study: Study, class_name: str, source: Source, learned: dict[str, Learned]) -> list[ShardTask]:
-    """The shards of one source; none if its technique failed for the class, or it has no words for the class."""
+def _plan_set(
+    study: Study, class_name: str, source: Source, records: Sequence[Learned], learning: int
+) -> list[ShardTask]:
+    """The shards of one source and learning; none if the learning failed, or the source has no words for the class."""
+    learned = {one.technique: one for one in records}
     needed = [technique.name for technique in with_needs(source.technique)]
     if not all(name in learned for name in needed):
         return []
@@ -58,7 +70,14 @@ def _plan_set(study: Study, class_name: str, source: Source, learned: dict[str, 
         return []
     experiment = study.experiment
     inputs = key_of(study.base_sha256, experiment.base.dtype, [[name, learned[name].files] for name in needed])
-    wanted = Wanted(class_name=class_name, source=source.name, words=words, run_seed=experiment.seed, inputs=inputs)
+    wanted = Wanted(
+        class_name=class_name,
+        source=source.name,
+        words=words,
+        run_seed=experiment.seed,
+        inputs=inputs,
+        learning=learning,
+    )
     return plan_shards(wanted, experiment.sampling)
 
 
@@ -96,6 +115,7 @@ def _describe(study: Study, tasks: list[ShardTask]) -> ImageSet:
     return ImageSet(
         class_name=first.class_name,
         source=first.source,
+        learning=first.learning,
         prompt=study.experiment.sampling.prompt.format(first.words),
         num_images=last.end,
         files=[task.file for task in tasks],

@@ -108,6 +108,7 @@ def _clocks(study: Study) -> Clocks:
         sample=study.run.load(layout.timing("sample"), Timing),
         techniques={name: timing for name, timing in found.items() if timing is not None},
         num_cpus=cluster.num_workers * cluster.num_cpus_per_worker,
+        num_learnings=study.experiment.replication.num_learnings_in_all,
     )
 
 

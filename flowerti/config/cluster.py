@@ -26,11 +26,12 @@ class ClusterConfig:
     num_threads_per_worker: int = 1
     """Threads of an actor; fixed, because kernels round differently at another count."""
     classes_per_actor: int = 1
-    """Classes that one inversion actor learns in one batch; more fill a GPU, fewer lose less when an actor dies."""
+    """Classes, or learnings of a class, that one inversion actor learns in one batch; more fill a GPU, fewer lose less
+    when an actor dies."""
     num_workers_per_classifier: int = 1
     """Workers that fine-tune the first classifier together, each on its share of every batch."""
     max_retries_per_class: int = 3
-    """New attempts at a class whose actor or node was lost."""
+    """New attempts at a class, or at one of its learnings, whose actor or node was lost."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -28,6 +28,7 @@ from flowerti.config.sweep import SweepConfig as SweepConfig
 from flowerti.config.techniques import TECHNIQUES
 from flowerti.config.textual_inversion import TextualInversionConfig as TextualInversionConfig
 from flowerti.tables import load_plugins
+from flowerti.tables.sources import SOURCES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +69,19 @@ class Experiment:
         fits = classifier.batch_size % shared == 0
         require(fits, name, f"must divide classifier.batch_size, which is {classifier.batch_size}")
         self.sweep.check_sources(self.sampling.sources)
+
+    def learnings_of(self, source: str) -> range:
+        """The learnings that images of a source are drawn from: all of them where the sweep trains with the images.
+
+        The first one stands also for a source that needs nothing learnt.
+        """
+        row = SOURCES[source]
+        return range(self.replication.num_learnings_in_all if row.technique and row.is_arm else 1)
+
+    @property
+    def num_sets_per_class(self) -> int:
+        """Sets of images of a class that has words for every source, over all learnings."""
+        return sum(len(self.learnings_of(source)) for source in self.sampling.sources)
 
 
 def _completed(given: dict[str, ScheduleConfig]) -> dict[str, ScheduleConfig]:

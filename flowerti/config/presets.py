@@ -14,7 +14,6 @@ from flowerti.config.experiment import (
     Experiment,
     ImbalanceConfig,
     LoraConfig,
-    ReplicationConfig,
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
@@ -43,7 +42,6 @@ def demo() -> Experiment:
             guidance_scale=1.5,
             sources=("raw", "alternative_name", "token"),
         ),
-        replication=ReplicationConfig(num_learnings=4, num_seeds=1),
     )
 
 

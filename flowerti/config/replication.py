@@ -14,11 +14,11 @@ class ReplicationConfig:
 
     num_draws: int = 1
     """Draws of the weak classes' training images; more than one need images that `imbalance` leaves out."""
-    num_learnings: int = 1
+    num_learnings: int = 4
     """Times that each technique learns a weak class, each with a seed of its own."""
     num_pools: int = 1
     """Parts that do not overlap, into which the images of each source are divided."""
-    num_seeds: int = 5
+    num_seeds: int = 1
     """Classifier seeds on each pool."""
 
     def __post_init__(self) -> None:
@@ -31,6 +31,10 @@ class ReplicationConfig:
     def num_learnings_in_all(self) -> int:
         """Learnings of a class, in all draws."""
         return self.num_draws * self.num_learnings
+
+    def draw_of(self, learning: int) -> int:
+        """The draw of training images that a learning uses; draws follow one another."""
+        return learning // self.num_learnings
 
     @property
     def num_repetitions(self) -> int:

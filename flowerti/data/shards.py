@@ -1,7 +1,7 @@
 """Synthetic images on disk: Parquet shards that Hugging Face `datasets` opens as an image data set.
 
-A row holds the image as PNG bytes with its class, source, prompt, index and seed; columns for a source image, a
-strength and a filter's verdict and weight are there for sources that have them. A shard stores the key of its
+A row holds the image as PNG bytes with its class, source, learning, prompt, index and seed; columns for a source image,
+a strength and a filter's verdict and weight are there for sources that have them. A shard stores the key of its
 inputs in its schema metadata. This module does not know how images are generated.
 """
 
@@ -24,6 +24,7 @@ SYNTHETIC_PREFIX = "synthetic:"
 _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("class_name", pa.string(), "string"),
     ("source", pa.string(), "string"),
+    ("learning", pa.int64(), "int64"),
     ("prompt", pa.string(), "string"),
     ("index", pa.int64(), "int64"),
     ("seed", pa.int64(), "int64"),

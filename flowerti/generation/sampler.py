@@ -1,7 +1,7 @@
 """Generates synthetic images in shards: words + learnt parameters + seed -> image.
 
-An image's seed is a hash of run seed, class, source and index, and a shard is always one batch, so the images do not
-depend on the number of workers. `Sampler` is the plain class that a Ray Data worker runs: it receives rows that
+An image's seed is a hash of run seed, class, source, learning and index, and a shard is always one batch, so the images
+do not depend on the number of workers. `Sampler` is the plain class that a Ray Data worker runs: it receives rows that
 describe shards, writes each shard as Parquet (PNG bytes with their provenance) and returns the names of the files. It
 does not know about Ray, which sources there are, nor how the images will be used.
 """
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import UInt8
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.identity import key_of, seed_for
+from flowerti.artifacts.identity import key_fields, key_of, of_learning, seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.base_files import resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, SamplingConfig
@@ -29,7 +29,7 @@ from flowerti.tables.sources import SOURCES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """The images of one class and source."""
+    """The images of one class, source and learning."""
 
     class_name: str
     source: str
@@ -38,11 +38,13 @@ class Wanted:
     run_seed: int
     inputs: str
     """Key of the base and of the learnt parameters."""
+    learning: int = 0
+    """Which of the class's learnings they are drawn with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardTask:
-    """One batch of images of a class and source."""
+    """One batch of images of a class, source and learning."""
 
     class_name: str
     source: str
@@ -52,11 +54,12 @@ class ShardTask:
     end: int
     run_seed: int
     key: str
+    learning: int = 0
 
     @property
     def file(self) -> str:
         """The shard's name in the run directory."""
-        return layout.shard(self.class_name, self.source, self.begin)
+        return layout.shard(self.class_name, self.source, self.begin, self.learning)
 
     @property
     def num_images(self) -> int:
@@ -65,7 +68,7 @@ class ShardTask:
 
 
 def plan_shards(wanted: Wanted, config: SamplingConfig) -> list[ShardTask]:
-    """Split the images of one class and source into batches.
+    """Split the images of one class, source and learning into batches.
 
     The number of images is not part of a shard's key: a larger number adds shards and keeps the existing ones.
     """
@@ -81,7 +84,8 @@ def plan_shards(wanted: Wanted, config: SamplingConfig) -> list[ShardTask]:
                 begin=begin,
                 end=end,
                 run_seed=wanted.run_seed,
-                key=key_of(settings, wanted, begin, end),
+                key=key_of(settings, key_fields(wanted), begin, end),
+                learning=wanted.learning,
             )
         )
     return tasks
@@ -113,17 +117,15 @@ class Sampler:
             ValueError: the source's technique has not finished for the class.
         """
         if read_shard_key(self._run, task.file) != task.key:
-            seeds = [
-                seed_for(task.run_seed, task.class_name, f"sample/{task.source}", index)
-                for index in range(task.begin, task.end)
-            ]
+            name = of_learning(f"sample/{task.source}", task.learning)
+            seeds = [seed_for(task.run_seed, task.class_name, name, index) for index in range(task.begin, task.end)]
             write_shard(self._run, task.file, self._rows(task, seeds, self._draw(task, seeds)), task.key)
         return task.file
 
     @torch.no_grad()
     def _draw(self, task: ShardTask, seeds: list[int]) -> UInt8[np.ndarray, "num height width 3"]:
         technique = SOURCES[task.source].technique
-        with applied(self._base, self._run, task.class_name, technique) as base:
+        with applied(self._base, self._run, task.class_name, technique, task.learning) as base:
             states = encode_prompts(base, [self._config.prompt.format(task.words)])
             return draw_images(self._pipeline, states, self._empty_states, seeds, self._config)
 
@@ -135,6 +137,7 @@ class Sampler:
                 "image": {"bytes": encode_png(image), "path": f"{index:06d}.png"},
                 "class_name": task.class_name,
                 "source": task.source,
+                "learning": task.learning,
                 "prompt": self._config.prompt.format(task.words),
                 "index": index,
                 "seed": seed,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.identity import key_fields, key_of, label_of
 from flowerti.artifacts.layout import learned_file, learned_record
 from flowerti.artifacts.records import ConceptNeighbour, Learned
 from flowerti.artifacts.run_directory import RunDirectory
@@ -32,6 +32,8 @@ class Material:
     base_sha256: str
     needed: Sequence[Learned]
     """Records of the techniques that this one depends on."""
+    learning: int = 0
+    """Which of the class's learnings."""
 
 
 def key_for(technique: Technique, config: ScheduleConfig, base: BaseConfig, material: Material) -> str:
@@ -39,23 +41,25 @@ def key_for(technique: Technique, config: ScheduleConfig, base: BaseConfig, mate
     settings = dataclasses.asdict(config)
     del settings["checkpoint_every_steps"]
     needed = [[learned.technique, learned.files] for learned in material.needed]
-    inputs = dataclasses.asdict(material) | {"needed": needed}
+    inputs = key_fields(material) | {"needed": needed}
     return key_of(technique.name, settings, base.dtype, inputs)
 
 
-def load_learned(run: RunDirectory, class_name: str, technique: str, key: str | None = None) -> Learned | None:
+def load_learned(
+    run: RunDirectory, class_name: str, technique: str, key: str | None = None, learning: int = 0
+) -> Learned | None:
     """The record of a class; None if there is none with that key, or its files do not match their hashes."""
-    content = _load_content(run, class_name, technique, key)
+    content = _load_content(run, class_name, technique, key, learning)
     return None if content is None else content.learned
 
 
-def _load_content(run: RunDirectory, class_name: str, technique: str, key: str | None = None) -> Content | None:
-    learned = run.load(learned_record(class_name, technique), Learned, key)
+def _load_content(run: RunDirectory, class_name: str, technique: str, key: str | None, learning: int) -> Content | None:
+    learned = run.load(learned_record(class_name, technique, learning), Learned, key)
     if learned is None or learned.error:
         return None
     files = {}
     for name, sha256 in learned.files.items():
-        file = learned_file(class_name, name)
+        file = learned_file(class_name, name, learning)
         if not run.exists(file):
             return None
         files[name] = run.read_bytes(file)
@@ -64,16 +68,17 @@ def _load_content(run: RunDirectory, class_name: str, technique: str, key: str |
     return Content(learned=learned, files=files)
 
 
-def require_learned(run: RunDirectory, class_name: str, technique: str) -> Content:
+def require_learned(run: RunDirectory, class_name: str, technique: str, learning: int = 0) -> Content:
     """The result for a class, with its files.
 
     Raises:
         ValueError: the class is not finished; says what to do.
     """
-    content = _load_content(run, class_name, technique)
+    content = _load_content(run, class_name, technique, None, learning)
     if content is None:
         raise ValueError(
-            f"class {class_name!r}: {technique} has not finished in {run.uri}: run the stage personalize first"
+            f"class {label_of(class_name, learning)!r}: {technique} has not finished in {run.uri}: run the stage "
+            "personalize first"
         )
     return content
 
@@ -81,21 +86,21 @@ def require_learned(run: RunDirectory, class_name: str, technique: str) -> Conte
 def save_learned(run: RunDirectory, learned: Learned, files: Mapping[str, bytes], key: str) -> Learned:
     """Write files and record, and return the record with the files' hashes."""
     for name, content in files.items():
-        run.write_bytes(learned_file(learned.class_name, name), content)
+        run.write_bytes(learned_file(learned.class_name, name, learned.learning), content)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     complete = dataclasses.replace(learned, files=hashes)
-    run.save(learned_record(learned.class_name, learned.technique), complete, key)
+    run.save(learned_record(learned.class_name, learned.technique, learned.learning), complete, key)
     return complete
 
 
 def store_failure(run: RunDirectory, failed: Learned, key: str) -> Learned:
     """Write the record of a failed class."""
-    run.save(learned_record(failed.class_name, failed.technique), failed, key)
+    run.save(learned_record(failed.class_name, failed.technique, failed.learning), failed, key)
     return failed
 
 
 @contextmanager
-def applied(base: Base, run: RunDirectory, class_name: str, technique: str) -> Iterator[Base]:
+def applied(base: Base, run: RunDirectory, class_name: str, technique: str, learning: int = 0) -> Iterator[Base]:
     """Context manager that applies the results of a technique, and of those it depends on, to a base.
 
     Args:
@@ -103,6 +108,7 @@ def applied(base: Base, run: RunDirectory, class_name: str, technique: str) -> I
         run: the run directory with the results.
         class_name: the class.
         technique: name of a row in `TECHNIQUES`; empty for none.
+        learning: which of the class's learnings; what the technique depends on is taken from the same one.
 
     Yields:
         The base to encode prompts with.
@@ -112,16 +118,17 @@ def applied(base: Base, run: RunDirectory, class_name: str, technique: str) -> I
     """
     with ExitStack() as stack:
         for needed in with_needs(technique):
-            content = require_learned(run, class_name, needed.name)
+            content = require_learned(run, class_name, needed.name, learning)
             base = stack.enter_context(implementation_of(needed).apply(base, content))
         yield base
 
 
 def neighbours_among(run: RunDirectory, learned: Sequence[Learned]) -> list[ConceptNeighbour]:
-    """Nearest results of other classes, for all techniques."""
+    """Nearest results of other classes, for all techniques, among each class's first learning."""
     found = []
     for technique in TECHNIQUES:
-        names = [one.class_name for one in learned if one.technique == technique.name and not one.error]
+        first = [one for one in learned if one.technique == technique.name and not one.learning]
+        names = [one.class_name for one in first if not one.error]
         if names:
             contents = [require_learned(run, name, technique.name) for name in names]
             found += implementation_of(technique).neighbours_among(contents)

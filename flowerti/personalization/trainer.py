@@ -1,9 +1,9 @@
 """Trains one tensor for each of one or several classes: AdamW on a loss of the frozen base.
 
-Several classes may share a batch; each has its own seeds, optimiser state, loss curve and early stopping. The random
-numbers of a step depend only on the run's seed, the class and the step's number, so a run resumed from a checkpoint is
-identical to an uninterrupted one. This module does not know what the tensor is, nor about Ray, files, or why a class
-was selected.
+Several classes, or learnings of one class, may share a batch; each has its own seeds, optimiser state, loss curve and
+early stopping. The random numbers of a step depend only on the run's seed, the class, the learning and the step's
+number, so a run resumed from a checkpoint is identical to an uninterrupted one. This module does not know what the
+tensor is, nor about Ray, files, or why a class was selected.
 """
 
 import time
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.identity import of_learning, seed_for
 from flowerti.artifacts.records import LossPoint
 from flowerti.config.experiment import ScheduleConfig
 from flowerti.diffusion import Base
@@ -49,6 +49,8 @@ class ClassTraining:
     run_seed: int
     data: EncodedImages
     state: TrainState
+    learning: int = 0
+    """Which of the class's learnings; it names the seeds."""
     error: str = ""
     """Empty, or why the class failed."""
 
@@ -135,7 +137,7 @@ class Trainer:
     def step_seed(self) -> int:
         """Seed of the next step's draw."""
         training = self.training
-        name = f"{self._procedure.seed_name}/step"
+        name = f"{of_learning(self._procedure.seed_name, training.learning)}/step"
         return seed_for(training.run_seed, training.class_name, name, training.state.step)
 
     def step(self, loss: Tensor, gradient: Tensor) -> None:
@@ -186,7 +188,9 @@ class Trainer:
     def _evaluate(self) -> None:
         training, state, procedure = self.training, self.training.state, self._procedure
         self._require_finite()
-        seed = seed_for(training.run_seed, training.class_name, _EVALUATION_SEED_NAME, 0)
+        # on draws of its own, too: shared ones would make the best steps of a class's learnings alike
+        name = of_learning(_EVALUATION_SEED_NAME, training.learning)
+        seed = seed_for(training.run_seed, training.class_name, name, 0)
         loss = evaluate(procedure.base, state.learnt, training.data, self._config, seed, procedure.losses)
         if not loss < float("inf"):
             raise _NotFiniteError(f"the evaluation loss is {loss} at step {state.step}")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.identity import label_of, of_learning, seed_for
 from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.base_files import resolve_folder, verify_base
@@ -35,7 +35,7 @@ _PACKAGES = ("torch", "diffusers", "transformers")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearningTask:
-    """The input of a worker for one class."""
+    """The input of a worker for one learning of a class."""
 
     technique: str
     class_name: str
@@ -44,16 +44,28 @@ class LearningTask:
     image_size_px: int
     run_seed: int
     key: str
-    """Identity of its inputs: config, base, images and the techniques that it depends on."""
+    """Identity of its inputs: config, base, images, learning and the techniques that it depends on."""
+    learning: int = 0
+    """Which of the class's learnings."""
+
+    @property
+    def subject(self) -> tuple[str, int]:
+        """Class and learning, which tell it from all other tasks of its technique."""
+        return self.class_name, self.learning
+
+    @property
+    def label(self) -> str:
+        """Class and learning in messages."""
+        return label_of(self.class_name, self.learning)
 
     @property
     def checkpoint_file(self) -> str:
         """Path of its last checkpoint."""
-        return layout.checkpoint(self.class_name, self.technique)
+        return layout.checkpoint(self.class_name, self.technique, self.learning)
 
     def failed(self, reason: str) -> Learned:
-        """The record of this class if it failed."""
-        return Learned(class_name=self.class_name, technique=self.technique, error=reason)
+        """The record of this learning if it failed."""
+        return Learned(class_name=self.class_name, technique=self.technique, learning=self.learning, error=reason)
 
 
 def last_point(run: RunDirectory, task: LearningTask) -> LossPoint | None:
@@ -114,7 +126,8 @@ class Worker:
         """Train classes in one batch; a technique that depends on another one has a single class per batch."""
         with ExitStack() as stack:
             try:
-                needed = applied(self._base, self._run, tasks[0].class_name, self._technique.needs)
+                first = tasks[0]
+                needed = applied(self._base, self._run, first.class_name, self._technique.needs, first.learning)
                 base = stack.enter_context(needed)
             except (OSError, ValueError) as error:
                 return [task.failed(str(error)) for task in tasks]
@@ -122,21 +135,21 @@ class Worker:
 
     def _learn_on(self, base: Base, tasks: list[LearningTask]) -> list[Learned]:
         began = time.monotonic()
-        by_name = {task.class_name: task for task in tasks}
-        outcomes: dict[str, Learned] = {}
+        by_subject = {task.subject: task for task in tasks}
+        outcomes: dict[tuple[str, int], Learned] = {}
         trainings: list[ClassTraining] = []
         for task in tasks:
             try:
                 trainings.append(self._prepare(base, task))
             except (OSError, ValueError) as error:
-                outcomes[task.class_name] = task.failed(str(error))
-        for training in self._train(base, trainings, by_name):
-            task = by_name[training.class_name]
+                outcomes[task.subject] = task.failed(str(error))
+        for training in self._train(base, trainings, by_subject):
+            task = by_subject[training.class_name, training.learning]
             if training.error:
-                outcomes[task.class_name] = task.failed(training.error)
+                outcomes[task.subject] = task.failed(training.error)
             else:
-                outcomes[task.class_name] = self._store(base, task, training.state, time.monotonic() - began)
-        return [outcomes[task.class_name] for task in tasks]
+                outcomes[task.subject] = self._store(base, task, training.state, time.monotonic() - began)
+        return [outcomes[task.subject] for task in tasks]
 
     def _prepare(self, base: Base, task: LearningTask) -> ClassTraining:
         if not task.addresses:
@@ -145,10 +158,15 @@ class Worker:
         data = prepare(base, images, *self._noun(base, task))
         state = checkpoints.load_from(self._run, task.checkpoint_file, task.key, str(base.device))
         if state is None:
-            seed = seed_for(task.run_seed, task.class_name, f"{self._technique.seeds}/start", 0)
-            learnt = self._code.start(base, data, self._config, task.class_name, seed)
+            learnt = self._code.start(base, data, self._config, task.class_name, self._seed(task, "start"))
             state = state_from(learnt, keeps_start=self._code.after_step(base, self._config) is not None)
-        return ClassTraining(class_name=task.class_name, run_seed=task.run_seed, data=data, state=state)
+        return ClassTraining(
+            class_name=task.class_name, run_seed=task.run_seed, data=data, state=state, learning=task.learning
+        )
+
+    def _seed(self, task: LearningTask, purpose: str) -> int:
+        name = f"{of_learning(self._technique.seeds, task.learning)}/{purpose}"
+        return seed_for(task.run_seed, task.class_name, name, 0)
 
     def _noun(self, base: Base, task: LearningTask) -> tuple[str, int]:
         """Noun in the captions: the token being trained, else that of the required technique, else the class name."""
@@ -160,7 +178,7 @@ class Worker:
         return task.class_name, 0
 
     def _train(
-        self, base: Base, trainings: list[ClassTraining], by_name: dict[str, LearningTask]
+        self, base: Base, trainings: list[ClassTraining], by_subject: dict[tuple[str, int], LearningTask]
     ) -> Iterator[ClassTraining]:
         if not trainings:
             return
@@ -172,7 +190,9 @@ class Worker:
             after_step=self._code.after_step(base, self._config),
         )
         yield from learn_together(
-            procedure, trainings, lambda training: self._save_checkpoint(by_name[training.class_name], training.state)
+            procedure,
+            trainings,
+            lambda training: self._save_checkpoint(by_subject[training.class_name, training.learning], training.state),
         )
 
     def _store(self, base: Base, task: LearningTask, state: TrainState, seconds: float) -> Learned:
@@ -180,6 +200,7 @@ class Worker:
         learned = Learned(
             class_name=task.class_name,
             technique=task.technique,
+            learning=task.learning,
             token=noun if num_vectors else "",
             num_vectors=self._code.num_vectors(self._config),
             num_parameters=state.best.numel(),
@@ -188,7 +209,7 @@ class Worker:
             num_images=len(task.addresses),
             num_steps=state.step,
             best_step=state.best_point.step,
-            seed=seed_for(task.run_seed, task.class_name, f"{self._technique.seeds}/step", 0),
+            seed=self._seed(task, "step"),
             loss_curve=state.curve,
             neighbours=self._code.neighbours(base, state.best),
             details=self._code.details(self._config),

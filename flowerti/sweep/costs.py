@@ -25,6 +25,8 @@ class Clocks:
     """By the technique's name."""
     num_cpus: float
     """CPUs reserved by a stage; used if no stage reserved a GPU."""
+    num_learnings: int = 1
+    """Times that each class was learnt; who uses the images needs one of them."""
 
     @property
     def unit(self) -> str:
@@ -43,8 +45,9 @@ class Clocks:
 def arm_costs(rows: Sequence[SweepRow], arms: Table[Arm], sets: Sequence[ImageSet], clocks: Clocks) -> list[ArmCost]:
     """Cost and gain per hour of each row.
 
-    The cost of a source is the training of its techniques plus its share of the sampling time, by number of images. It
-    does not depend on the ratio, because images are generated once for all ratios.
+    The cost of a source is one training of its techniques plus its share of the sampling time, by number of images of
+    one learning. It does not depend on the ratio, because images are generated once for all ratios, nor on how often
+    learning is repeated for the sake of the evidence.
 
     Args:
         rows: rows of the sweep.
@@ -62,10 +65,10 @@ def _hours(source: str, sets: Sequence[ImageSet], clocks: Clocks) -> float:
     if not source:
         return 0.0
     num_drawn = sum(s.num_images for s in sets)
-    num_own = sum(s.num_images for s in sets if s.source == source)
+    num_own = sum(s.num_images for s in sets if s.source == source and s.learning == 0)
     spent = clocks.hours(clocks.sample) * num_own / num_drawn if num_drawn else 0.0
     for technique in techniques_for((source,)):
-        spent += clocks.hours(clocks.techniques.get(technique.name))
+        spent += clocks.hours(clocks.techniques.get(technique.name)) / clocks.num_learnings
     return spent
 
 

@@ -24,11 +24,12 @@ class Repetition:
 
 def repetitions_of(config: ReplicationConfig) -> list[Repetition]:
     """All repetitions: those of a draw side by side, within it those of a learning, within it those of a pool."""
+    in_learning = config.num_pools * config.num_seeds
     return [
         Repetition(
             index=index,
-            draw=index // (config.num_repetitions // config.num_draws),
-            learning=index // (config.num_pools * config.num_seeds),
+            draw=config.draw_of(index // in_learning),
+            learning=index // in_learning,
             pool=index // config.num_seeds % config.num_pools,
         )
         for index in range(config.num_repetitions)

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from flowerti.artifacts.identity import key_of, seed_for, slug
-from flowerti.artifacts.records import Trial
+from flowerti.artifacts.identity import key_fields, key_of, label_of, of_learning, seed_for, slug
+from flowerti.artifacts.records import ImageSet, Trial
 from flowerti.config.experiment import TextualInversionConfig
 
 NASTY = [
@@ -205,3 +205,17 @@ def test_what_cannot_be_written_exactly_has_no_key():
         key_of(float("nan"))
     with pytest.raises(TypeError):
         key_of({1, 2})
+
+
+def test_the_first_learning_keeps_its_names_and_the_others_add_theirs():
+    assert of_learning("inversion", 0) == "inversion"
+    assert of_learning("inversion", 1) == "inversion/learning-1"
+    assert of_learning("rose.token", 12, separator=".") == "rose.token.learning-12"
+    assert [label_of("rose", k) for k in (0, 1, 2)] == ["rose", "rose (learning 1)", "rose (learning 2)"]
+
+
+def test_a_key_of_the_first_learning_is_that_of_fields_without_learnings():
+    images = ImageSet(class_name="rose", source="token", prompt="a", num_images=1, files=["f"], key="k")
+    fields = {"class_name": "rose", "source": "token", "prompt": "a", "num_images": 1, "files": ["f"], "key": "k"}
+    assert key_fields(images) == fields
+    assert key_fields(dataclasses.replace(images, learning=2)) == fields | {"learning": 2}

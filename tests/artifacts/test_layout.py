@@ -21,7 +21,39 @@ def names_of(class_name: str) -> list[str]:
         layout.shard(class_name, "token", 0),
         layout.shard(class_name, "token", 16),
         layout.shard(class_name, "raw", 0),
+        *[name for learning in (1, 2, 11) for name in names_of_learning(class_name, learning)],
     ]
+
+
+def names_of_learning(class_name: str, learning: int) -> list[str]:
+    return [
+        layout.learned_record(class_name, "lora", learning),
+        layout.learned_file(class_name, "learned_embeds.safetensors", learning),
+        layout.checkpoint(class_name, "lora", learning),
+        layout.shard(class_name, "token", 0, learning),
+        layout.shard(class_name, "token", 16, learning),
+    ]
+
+
+def test_the_first_learning_lies_in_the_class_s_folder_and_the_others_in_one_of_their_own():
+    for first in (names_of_learning("red lily", 0), names_of("red lily")):
+        assert {name for name in first if "learning" not in name} >= {
+            "concepts/red_lily/lora.json",
+            "concepts/red_lily/learned_embeds.safetensors",
+            "concepts/red_lily/checkpoints/lora.safetensors",
+            "synthetic/red_lily.token.000000.parquet",
+            "synthetic/red_lily.token.000016.parquet",
+        }
+    assert names_of_learning("red lily", 3) == [
+        "concepts/red_lily/learning-3/lora.json",
+        "concepts/red_lily/learning-3/learned_embeds.safetensors",
+        "concepts/red_lily/learning-3/checkpoints/lora.safetensors",
+        "synthetic/red_lily.token.learning-3.000000.parquet",
+        "synthetic/red_lily.token.learning-3.000016.parquet",
+    ]
+    assert layout.concept_folder("red lily") == "concepts/red_lily"
+    assert layout.concept_folder("red lily", 3) == "concepts/red_lily/learning-3"
+    assert layout.shards("red lily", "token", 3) == "synthetic/red_lily.token.learning-3"
 
 
 def test_every_name_is_accepted_by_a_run_directory_and_unique(tmp_path: Path):

@@ -40,7 +40,7 @@ class _Ray:
         return SimpleNamespace(learn_together=SimpleNamespace(remote=self._call))
 
     def _call(self, group: list[LearningTask]) -> ObjectRef:
-        self.groups.append([task.class_name for task in group])
+        self.groups.append([_short(task) for task in group])
         reference = ObjectRef.from_random()
         try:
             self._answers[reference] = self._answer(group)
@@ -63,11 +63,24 @@ class _Ray:
 
 
 def _task(name: str) -> LearningTask:
-    return LearningTask(technique="t", class_name=name, addresses=("a",), image_size_px=8, run_seed=0, key=name)
+    """The task of a class, as in "a", or of one of its learnings, as in "a1"."""
+    return LearningTask(
+        technique="t",
+        class_name=name[0],
+        addresses=("a",),
+        image_size_px=8,
+        run_seed=0,
+        key=name,
+        learning=int(name[1:] or 0),
+    )
+
+
+def _short(one: LearningTask | Learned) -> str:
+    return f"{one.class_name}{one.learning or ''}"
 
 
 def _learnt(task: LearningTask) -> Learned:
-    return Learned(class_name=task.class_name, technique="t", num_steps=3)
+    return Learned(class_name=task.class_name, technique="t", learning=task.learning, num_steps=3)
 
 
 def _spec(run: RunDirectory, group_size: int) -> FanOutSpec:
@@ -75,7 +88,7 @@ def _spec(run: RunDirectory, group_size: int) -> FanOutSpec:
         worker=object,
         arguments=(),
         group_size=group_size,
-        load=lambda task: load_learned(run, task.class_name, task.technique, task.key),
+        load=lambda task: load_learned(run, task.class_name, task.technique, task.key, task.learning),
         store_failure=lambda task, reason: store_failure(run, task.failed(reason), task.key),
         last_point=lambda task: LossPoint(step=4, loss=0.25) if task.class_name == "a" else None,
     )
@@ -85,7 +98,7 @@ def _run(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path,
     answer: Answer,
-    names: str,
+    names: Sequence[str],
     group_size: int = 1,
     progress: Progress | None = None,
     **cluster: int,
@@ -95,7 +108,8 @@ def _run(
     tasks = [_task(name) for name in names]
     outcomes = FanOut(ClusterConfig(**cluster), _spec(run, group_size), progress or Progress()).run(tasks)
     assert fake.num_alive == 0
-    return fake, outcomes, run
+    assert list(outcomes) == [(one.class_name, one.learning) for one in outcomes.values()]
+    return fake, {_short(one): one for one in outcomes.values()}, run
 
 
 @pytest.mark.parametrize(
@@ -192,3 +206,63 @@ def test_losses_and_ended_classes_are_reported_as_numbers(monkeypatch, tmp_path)
     assert advances == [Advance(stage=stage, done=done, total=3, unit="classes") for done in (1, 2, 3)]
     assert Info(stage=stage, text="a: learnt in 3 steps, best at 0") in events
     assert not progress.has_worked, "whoever asks for the fan-out says that"
+
+
+def test_a_learning_that_fails_leaves_the_others_of_its_class(monkeypatch, tmp_path):
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        return [t.failed("loss is nan") if t.learning == 1 else _learnt(t) for t in group]
+
+    fake, outcomes, run = _run(monkeypatch, tmp_path, answer, ["a", "a1", "a2", "b"], group_size=4)
+    assert fake.groups == [["a", "a1", "a2", "b"]]
+    assert {name: one.error for name, one in outcomes.items()} == {"a": "", "a1": "loss is nan", "a2": "", "b": ""}
+    assert run.names("concepts") == ["concepts/a/learning-1/t.json"]
+    assert run.load("concepts/a/learning-1/t.json", Learned, "a1") == outcomes["a1"]
+
+
+def test_learnings_of_a_class_are_retried_and_counted_each_by_itself(monkeypatch, tmp_path):
+    events, lost = [], []
+
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        names = [_short(task) for task in group]
+        if len(group) > 1:
+            raise RayTaskError("learn_together", "traceback", MemoryError("out of memory"))
+        if names == ["a2"] and len(lost) < 2:
+            lost.append(names)
+            raise RayActorError
+        return [_learnt(task) for task in group]
+
+    fake, outcomes, _ = _run(
+        monkeypatch,
+        tmp_path,
+        answer,
+        ["a", "a1", "a2"],
+        group_size=3,
+        progress=Progress("personalize.t", [events.append]),
+        num_workers=1,
+        max_retries_per_class=2,
+    )
+    assert fake.groups == [["a", "a1", "a2"], ["a"], ["a1"], ["a2"], ["a2"]]
+    assert outcomes["a2"].error.startswith("its worker was lost 3 times"), (
+        "in the group's attempt and in two of its own"
+    )
+    assert not outcomes["a"].error and not outcomes["a1"].error
+    texts = [event.text for event in events if isinstance(event, Info)]
+    assert "a (learning 1): learnt in 3 steps, best at 0" in texts
+    assert "a (learning 2): its worker was lost, going on from the last checkpoint" in texts
+    advances = [event for event in events if isinstance(event, Advance)]
+    assert [(one.done, one.total, one.unit) for one in advances] == [(n, 3, "learnings") for n in (1, 2, 3)]
+
+
+def test_losses_of_learnings_have_names_of_their_own(monkeypatch, tmp_path):
+    events, real_wait, waited = [], _Ray.wait, []
+
+    def wait_in_vain_once(self, references: list, num_returns: int, timeout: float) -> tuple[list, list]:
+        waited.append(1)
+        return ([], references) if len(waited) < 2 else real_wait(self, references, num_returns, timeout)
+
+    monkeypatch.setattr(_Ray, "wait", wait_in_vain_once)
+    answer: Answer = lambda group: [_learnt(task) for task in group]  # noqa: E731
+    progress = Progress("personalize.t", [events.append])
+    _run(monkeypatch, tmp_path, answer, ["a", "a1"], progress=progress, num_workers=2)
+    names = [event.name for event in events if isinstance(event, Metric)]
+    assert names == ["a/evaluation_loss", "a (learning 1)/evaluation_loss"]

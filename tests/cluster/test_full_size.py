@@ -46,7 +46,8 @@ def test_the_full_size_preset_runs_on_random_weights(shared_root, tiny_base, res
             input_sizes_px=(64,),
             num_permutations=99,
         ),
-        sweep=replace(preset.sweep, ratios=(1.0,), num_seeds=2, num_bootstrap=100),
+        replication=ReplicationConfig(num_learnings=1, num_seeds=2),
+        sweep=replace(preset.sweep, ratios=(1.0,), num_bootstrap=100, learning_rate_factors=(1.0,)),
     )
     run_experiment(experiment, RunDirectory(str(tmp_path / "run")))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

@@ -9,21 +9,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_fan_out import _Ray
+from test_fan_out import _Ray, _short
 
-from flowerti.artifacts.records import Census, Learned, SelectedClass, Selection
+from flowerti.artifacts.records import Census, ImageSet, Learned, SelectedClass, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import fan_out
 from flowerti.cluster import personalize as stage
+from flowerti.cluster.image_sets import synthetic_set
 from flowerti.cluster.personalize import personalize, plan_task, spec_of
-from flowerti.cluster.sample import plan_sets
-from flowerti.config.experiment import BaseConfig, ClusterConfig, DataConfig, Experiment, SamplingConfig
+from flowerti.cluster.sample import plan_sets, sample
+from flowerti.config.experiment import (
+    BaseConfig,
+    ClusterConfig,
+    DataConfig,
+    Experiment,
+    ReplicationConfig,
+    SamplingConfig,
+)
 from flowerti.config.techniques import TECHNIQUES
 from flowerti.data.dataset import Dataset, Record
+from flowerti.data.shards import write_shard
 from flowerti.personalization.store import save_learned
 from flowerti.personalization.worker import LearningTask
 from flowerti.progress import Progress
 from flowerti.study import Study
+from flowerti.tables import sources as table
 
 SOURCES = ("raw", "latin_name", "token", "lora")
 SELECTION = Selection(
@@ -83,13 +93,18 @@ class _Learning:
         self._study, self._failing = study, failing
 
     def answer(self, group: list[LearningTask]) -> list[Learned]:
-        self.asked.append(f"{group[0].technique}: {' '.join(task.class_name for task in group)}")
+        self.asked.append(f"{group[0].technique}: {' '.join(_short(task) for task in group)}")
         return [self._learn(task) for task in group]
 
     def _learn(self, task: LearningTask) -> Learned:
-        if (task.technique, task.class_name) == self._failing:
+        if (task.technique, _short(task)) == self._failing:
             return task.failed("loss is nan")
-        learned = Learned(class_name=task.class_name, technique=task.technique, token=f"<{task.class_name}>")
+        learned = Learned(
+            class_name=task.class_name,
+            technique=task.technique,
+            learning=task.learning,
+            token=f"<{task.class_name}>",
+        )
         content = f"{task.technique} {task.key}".encode()
         return save_learned(self._study.run, learned, {f"{task.technique}.bin": content}, task.key)
 
@@ -216,3 +231,120 @@ def test_training_images_alone_are_learnt_from(study, tmp_path):
         task = plan_task(dataclasses.replace(study, dataset=dataset), technique, "b", [])
         assert set(task.addresses) == {record.address for record in study.dataset.of("train", "b")}
         assert not {record.address for record in held_out} & set(task.addresses)
+
+
+def _with_learnings(study: Study, **counts: int) -> Study:
+    experiment = dataclasses.replace(study.experiment, replication=ReplicationConfig(**counts))
+    return dataclasses.replace(study, experiment=experiment)
+
+
+def _places(learned: list[Learned]) -> list[tuple[str, str, str]]:
+    return [(one.technique, _short(one), one.error) for one in learned]
+
+
+def test_each_learning_is_a_task_in_the_order_of_techniques_classes_and_learnings(monkeypatch, study):
+    learned, learning = _personalize(monkeypatch, _with_learnings(study, num_learnings=2))
+    subjects = ["a", "a1", "b", "b1", "c", "c1"]
+    assert _places(learned) == [(name, one, "") for name in ("textual_inversion", "lora") for one in subjects]
+    groups = ["textual_inversion: a a1 b", "textual_inversion: b1 c c1"]
+    assert learning.asked == [*groups, *(f"lora: {one}" for one in subjects)]
+    again, learning = _personalize(monkeypatch, _with_learnings(study, num_learnings=2))
+    assert (again, learning.asked) == (learned, [])
+
+
+def test_learnings_can_be_added_to_a_run_and_leave_the_first_as_it_was(monkeypatch, study):
+    first, _ = _personalize(monkeypatch, study)
+    records = {name: study.run.read_bytes(name) for name in study.run.names("concepts")}
+    assert not [name for name in records if "learning" in name]
+    learned, learning = _personalize(monkeypatch, _with_learnings(study, num_learnings=3))
+    assert [one for one in learned if not one.learning] == first
+    assert {name: study.run.read_bytes(name) for name in records} == records
+    assert learning.asked[:2] == ["textual_inversion: a1 a2 b1", "textual_inversion: b2 c1 c2"]
+
+
+def test_a_failed_learning_leaves_the_others_of_its_class(monkeypatch, study):
+    study = _with_learnings(study, num_learnings=3)
+    learned, _ = _personalize(monkeypatch, study, failing=("textual_inversion", "b1"))
+    assert [(place, one) for place, one in zip(_places(learned), learned, strict=True) if one.error] == [
+        (("textual_inversion", "b1", "loss is nan"), learned[4])
+    ]
+    assert [_short(one) for one in learned if one.technique == "lora"] == ["a", "a1", "a2", "b", "b2", "c", "c1", "c2"]
+    assert study.run.load("concepts/b/learning-1/textual_inversion.json", Learned).error == "loss is nan"
+    planned = [(tasks[0].source, tasks[0].learning) for tasks in plan_sets(study, "b", learned)]
+    assert planned == [("raw", 0), ("latin_name", 0), ("token", 0), ("token", 2), ("lora", 0), ("lora", 2)]
+
+
+def test_a_class_whose_first_learning_failed_still_has_the_others(monkeypatch, study):
+    study = _with_learnings(study, num_learnings=2)
+    learned, _ = _personalize(monkeypatch, study, failing=("textual_inversion", "a"))
+    planned = [(tasks[0].source, tasks[0].learning) for tasks in plan_sets(study, "a", learned)]
+    assert planned == [("raw", 0), ("token", 1), ("lora", 1)]
+
+
+def test_what_a_learning_builds_on_is_of_the_same_learning(monkeypatch, study):
+    study = _with_learnings(study, num_learnings=2)
+    learned, _ = _personalize(monkeypatch, study)
+    study.run.write_bytes("concepts/a/learning-1/textual_inversion.bin", b"changed")
+    _, learning = _personalize(monkeypatch, study)
+    assert learning.asked == ["textual_inversion: a1"]
+    techniques = {one.technique: one for one in learned if _short(one) == "a1"}
+    task = plan_task(study, TECHNIQUES["lora"], "a", [techniques["textual_inversion"]], 1)
+    assert study.run.load("concepts/a/learning-1/lora.json", Learned, task.key) == techniques["lora"]
+    of_first = next(one for one in learned if (one.technique, _short(one)) == ("textual_inversion", "a"))
+    assert plan_task(study, TECHNIQUES["lora"], "a", [of_first], 1).key != task.key
+
+
+def test_keys_of_the_first_learning_are_those_of_a_run_without_others(study):
+    for technique in TECHNIQUES:
+        first = plan_task(study, technique, "b", [])
+        assert plan_task(_with_learnings(study, num_learnings=4), technique, "b", []) == first
+        others = [plan_task(_with_learnings(study, num_learnings=4), technique, "b", [], k) for k in (1, 2)]
+        assert len({first.key, *(other.key for other in others)}) == 3
+        for k, other in enumerate(others, start=1):
+            assert other == dataclasses.replace(first, key=other.key, learning=k)
+
+
+def test_other_draws_are_refused_until_they_can_be_made(study):
+    study = _with_learnings(study, num_draws=2, num_learnings=2)
+    plan_task(study, TECHNIQUES["textual_inversion"], "b", [], 1)
+    with pytest.raises(ValueError, match=r"replication\.num_draws"):
+        plan_task(study, TECHNIQUES["textual_inversion"], "b", [], 2)
+
+
+def test_sets_are_in_the_order_of_classes_sources_and_learnings(monkeypatch, study):
+    study = _with_learnings(study, num_learnings=2)
+    learned, _ = _personalize(monkeypatch, study, failing=("lora", "c"))
+    monkeypatch.setattr("flowerti.cluster.sample.connect", lambda config: None)
+    monkeypatch.setattr("flowerti.cluster.sample._draw", lambda study, tasks, progress: None)
+    sets = sample(study, SELECTION, learned, Progress())
+    found = [(one.class_name, one.source, one.learning) for one in sets]
+    learnt = [(source, k) for source in ("token", "lora") for k in (0, 1)]
+    assert found == [
+        *[("a", source, k) for source, k in [("raw", 0), *learnt]],
+        *[("b", source, k) for source, k in [("raw", 0), ("latin_name", 0), *learnt]],
+        *[("c", source, k) for source, k in [("raw", 0), *learnt] if (source, k) != ("lora", 0)],
+    ]
+    assert len({one.key for one in sets}) == len(sets)
+    assert len({file for one in sets for file in one.files}) == sum(len(one.files) for one in sets)
+
+
+def test_sources_that_are_no_arm_have_images_of_the_first_learning_alone(monkeypatch, study):
+    study = _with_learnings(study, num_learnings=2)
+    learned, _ = _personalize(monkeypatch, study)
+    rows = {row.name: dataclasses.replace(row, is_arm=row.name != "lora") for row in table.SOURCES}
+    monkeypatch.setattr("flowerti.cluster.sample.SOURCES", rows)
+    monkeypatch.setattr("flowerti.config.experiment.SOURCES", rows)
+    planned = [(tasks[0].source, tasks[0].learning) for tasks in plan_sets(study, "a", learned)]
+    assert planned == [("raw", 0), ("token", 0), ("token", 1), ("lora", 0)]
+
+
+def test_features_of_each_learning_have_a_name_of_their_own(study):
+    names = []
+    for learning in (0, 1):
+        file = f"synthetic/{learning}.parquet"
+        write_shard(study.run, file, [], "k")
+        images = ImageSet(
+            class_name="b", source="token", learning=learning, prompt="", num_images=0, files=[file], key="k"
+        )
+        names.append(synthetic_set(study, images, "plain").name)
+    assert names == ["synthetic.b.token.plain", "synthetic.b.token.learning-1.plain"]

@@ -37,7 +37,8 @@ from flowerti.study import Study
 pytestmark = pytest.mark.ray
 WEAK = [species.name for species in SPECIES if species.rare][:2]
 POOL_SIZE = 6
-SWEEP = SweepConfig(ratios=(1.0, 2.0), num_seeds=2, num_bootstrap=100)
+SWEEP = SweepConfig(ratios=(1.0, 2.0), num_bootstrap=100, learning_rate_factors=(1.0,))
+REPLICATION = ReplicationConfig(num_learnings=1, num_seeds=2)
 
 
 def study_of(folder: Path, config: SweepConfig = SWEEP) -> Study:
@@ -215,7 +216,7 @@ def test_another_weight_trains_again_what_uses_the_images_and_nothing_else(
     run_sweep_in(folder)
     with pytest.raises(RayWasAsked):
         run_sweep_in(folder, weight=0.5, progress=Progress("sweep", [heard.append]))
-    num_seeds, num_ratios, num_arms = SWEEP.num_seeds, len(SWEEP.ratios), len(("token", "shuffled_token"))
+    num_seeds, num_ratios, num_arms = REPLICATION.num_seeds, len(SWEEP.ratios), len(("token", "shuffled_token"))
     told = "the plan differs from the one that was written down before: images_sha256"
     assert [event.text for event in heard] == [told, f"{num_seeds * num_ratios * num_arms} trials on validation"]
 

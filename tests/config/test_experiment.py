@@ -171,3 +171,13 @@ def test_choices_are_literals():
     fields = all_fields()
     literals = {name for name, f in fields.items() if get_origin(f.type) is Literal}
     assert {"base.dtype", "classifier.mode", "selection.rule"} <= literals
+
+
+def test_learnings_are_counted_for_what_is_learnt_and_trained_with():
+    counts = config.ReplicationConfig(num_draws=2, num_learnings=3)
+    sampling = dataclasses.replace(demo().sampling, sources=("raw", "token", "lora"))
+    experiment = dataclasses.replace(demo(), sampling=sampling, replication=counts)
+    assert [list(experiment.learnings_of(name)) for name in ("raw", "token")] == [[0], [0, 1, 2, 3, 4, 5]]
+    assert experiment.num_sets_per_class == 1 + 6 + 6
+    assert [counts.draw_of(learning) for learning in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert dataclasses.replace(demo(), sampling=sampling).num_sets_per_class == 3

@@ -35,6 +35,7 @@ def row(index: int, **more: Any) -> dict[str, Any]:
         "image": {"bytes": stream.getvalue(), "path": f"{index}.png"},
         "class_name": "sword lily",
         "source": "token",
+        "learning": 1,
         "prompt": 'Photo of a "<sword_lily>"',
         "index": index,
         "seed": seed_for(0, "sword lily", "token", index),

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -42,9 +43,17 @@ def run_with_concept(vivid_base, images, tmp_path_factory) -> RunDirectory:
     return run
 
 
-def _learn(base: Path, run: RunDirectory, config: ScheduleConfig, addresses: tuple[str, ...]) -> None:
+def _learn(
+    base: Path, run: RunDirectory, config: ScheduleConfig, addresses: tuple[str, ...], learning: int = 0
+) -> None:
     task = LearningTask(
-        technique=config.section, class_name=CLASS_NAME, addresses=addresses, image_size_px=32, run_seed=5, key="k"
+        technique=config.section,
+        class_name=CLASS_NAME,
+        addresses=addresses,
+        image_size_px=32,
+        run_seed=5,
+        key="k",
+        learning=learning,
     )
     origin = Origin(base=BaseConfig(path=str(base)), base_sha256="b" * 64, run=run)
     Worker(config.section, config, origin, 1, "cpu").learn(task)
@@ -138,7 +147,7 @@ def test_rows_of_a_shard_say_where_the_image_comes_from(vivid_base, run):
     _sampler(vivid_base, run, config).write(second)
     (row,) = pq.read_table(run.path(second.file)).to_pylist()
     assert row["image"]["path"] == "000003.png"
-    assert (row["class_name"], row["source"], row["index"]) == (CLASS_NAME, "token", 3)
+    assert (row["class_name"], row["source"], row["learning"], row["index"]) == (CLASS_NAME, "token", 0, 3)
     assert row["prompt"] == 'Photo of a "<sword_lily>"'
     assert row["seed"] == seed_for(5, CLASS_NAME, "sample/token", 3)
     assert (row["weight"], row["source_image"], row["strength"]) == (1.0, None, None)
@@ -188,6 +197,35 @@ def test_diffusers_draws_the_same_images_with_the_stored_token_and_adapter(vivid
     assert np.abs(ours - without).max() > 4 / 255
 
 
+def test_images_of_another_learning_are_drawn_with_its_token_from_noise_of_its_own(vivid_base, run):
+    names = run.names("concepts/sword_lily")
+    for name in names:  # the same token, so that only the noise differs
+        run.write_bytes(name.replace("sword_lily/", "sword_lily/learning-1/", 1), run.read_bytes(name))
+    (first,), (second,) = (plan_shards(dataclasses.replace(WANTED, learning=k), CONFIG) for k in (0, 1))
+    assert second.file == "synthetic/sword_lily.token.learning-1.000000.parquet"
+    drawer = _sampler(vivid_base, run)
+    for task in (first, second):
+        drawer.write(task)
+    rows = pq.read_table(run.path(second.file)).to_pylist()
+    assert [row["learning"] for row in rows] == [1] * 4
+    names_of_noise = json.dumps([5, CLASS_NAME, "sample/token/learning-1", 3]).encode()
+    assert rows[3]["seed"] == int(hashlib.sha256(names_of_noise).hexdigest()[:16], 16) // 2
+    apart = np.abs(_images_of(run, first.file).astype(int) - _images_of(run, second.file))
+    assert apart.reshape(4, -1).max(axis=1).min() > 4
+    for name in names:
+        run.delete(name)
+    before = run.read_bytes(second.file)
+    drawer.write(dataclasses.replace(second, key="again"))
+    assert _images_of(run, second.file).tobytes() == _shard_images(before), "nothing of the first learning is read"
+    with pytest.raises(ValueError, match=r"class 'sword lily': textual_inversion has not finished"):
+        drawer.write(dataclasses.replace(first, key="again"))
+
+
+def _shard_images(content: bytes) -> bytes:
+    rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    return b"".join(np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))).tobytes() for row in rows)
+
+
 def test_images_of_an_adapter_that_is_not_there_are_refused(vivid_base, run):
     with pytest.raises(ValueError, match="class 'sword lily': lora has not finished"):
         _sampler(vivid_base, run).write(_tasks(source="lora")[0])
@@ -222,9 +260,23 @@ def test_a_shard_s_key_holds_what_its_images_come_from():
         plan_shards(dataclasses.replace(WANTED, class_name="rose"), config)[0],
         plan_shards(dataclasses.replace(WANTED, inputs="base and another token"), config)[0],
         plan_shards(dataclasses.replace(WANTED, run_seed=6), config)[0],
+        plan_shards(dataclasses.replace(WANTED, learning=1), config)[0],
+        plan_shards(dataclasses.replace(WANTED, learning=2), config)[0],
     ]
     assert len({task.key, *(other.key for other in others)}) == len(others) + 1
     assert _tasks(dataclasses.replace(config, alternative_names_file="names.json")) == [task]
+
+
+def test_the_first_learning_has_the_key_from_before_there_were_others():
+    """The rule restated: no field of what is wanted but those that there were."""
+    config = SamplingConfig(num_per_class=4, batch_size=4)
+    settings = [config.prompt, config.num_inference_steps, config.guidance_scale, 4]
+    wanted = {
+        "class_name": CLASS_NAME, "source": "token", "words": TOKEN, "run_seed": 5, "inputs": "base and token",
+    }  # fmt: skip
+    expected = hashlib.sha256(json.dumps([settings, wanted, 0, 4], sort_keys=True).encode()).hexdigest()
+    (task,) = _tasks(config)
+    assert (task.key, task.file) == (expected, "synthetic/sword_lily.token.000000.parquet")
 
 
 def test_hugging_face_opens_shards_as_an_image_data_set(vivid_base, run, tmp_path):

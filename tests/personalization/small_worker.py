@@ -30,7 +30,8 @@ def loaded(run: RunDirectory, class_name: str, key: str | None = None) -> Learne
 
 
 def rows_of(run: RunDirectory, learned: Learned) -> torch.Tensor:
-    return read_rows(run.read_bytes(f"{concept_folder(learned.class_name)}/learned_embeds.safetensors"), learned.token)
+    folder = concept_folder(learned.class_name, learned.learning)
+    return read_rows(run.read_bytes(f"{folder}/learned_embeds.safetensors"), learned.token)
 
 
 def task_of(task: LearningTask, name: str, num_images: int) -> LearningTask:

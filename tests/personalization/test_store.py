@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import json
 
 import pytest
 import torch
@@ -121,6 +122,44 @@ def test_the_key_holds_base_images_seed_and_what_is_built_upon():
     assert len({key, *others}) == len(others) + 1
     slower = dataclasses.replace(token, seconds=9.0, loss_curve=[])
     assert _key(config, needed=[token]) == _key(config, needed=[slower]), "how it was learnt is of no account"
+
+
+def test_keys_of_the_first_learning_are_those_from_before_there_were_others():
+    """The rule restated: no field of the material but those that there were."""
+    config = TextualInversionConfig()
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "checkpoint_every_steps"}
+    inputs = {
+        "class_name": "sword lily", "images_sha256": "i", "image_size_px": 32, "run_seed": 0, "base_sha256": "b",
+        "needed": [["lora", {"a": "1"}]],
+    }  # fmt: skip
+    needed = [Learned(class_name="sword lily", technique="lora", files={"a": "1"})]
+    parts = ["textual_inversion", settings, BaseConfig(path="somewhere").dtype, inputs]
+    assert _key(config, needed=needed) == hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    parts[-1] = inputs | {"learning": 1}
+    first_of_others = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    assert _key(config, needed=needed, learning=1) == first_of_others
+
+
+def test_each_learning_has_its_own_record_and_files(run):
+    save_learned(run, LEARNED, FILES, "k")
+    first = {name: run.read_bytes(name) for name in run.names("concepts")}
+    second = dataclasses.replace(LEARNED, learning=1)
+    stored = save_learned(run, second, {"learned_embeds.safetensors": b"other rows"}, "k1")
+    assert {name: run.read_bytes(name) for name in first} == first
+    assert sorted(set(run.names("concepts")) - set(first)) == [
+        "concepts/sword_lily/learning-1/learned_embeds.safetensors",
+        "concepts/sword_lily/learning-1/textual_inversion.json",
+    ]
+    assert load_learned(run, "sword lily", "textual_inversion", "k1", learning=1) == stored
+    assert load_learned(run, "sword lily", "textual_inversion", "k1") is None
+    content = require_learned(run, "sword lily", "textual_inversion", 1)
+    assert (content.learned.learning, content.files) == (1, {"learned_embeds.safetensors": b"other rows"})
+    failed = Learned(class_name="sword lily", technique="textual_inversion", learning=2, error="loss is nan")
+    store_failure(run, failed, "k2")
+    assert run.load("concepts/sword_lily/learning-2/textual_inversion.json", Learned, "k2") == failed
+    assert {name: run.read_bytes(name) for name in first} == first
+    with pytest.raises(ValueError, match=r"class 'sword lily \(learning 2\)': textual_inversion has not finished"):
+        require_learned(run, "sword lily", "textual_inversion", 2)
 
 
 def _save_token_and_adapter(run: RunDirectory, base: Base) -> tuple[torch.Tensor, torch.Tensor]:

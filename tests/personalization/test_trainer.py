@@ -258,3 +258,21 @@ def test_images_of_another_class_take_another_path(base, data):
     other_seed = _learn(base, data, CLASS_NAME, RUN_SEED + 1)
     assert not torch.equal(ours.learnt, theirs.learnt)
     assert not torch.equal(ours.learnt, other_seed.learnt)
+
+
+def test_learnings_are_separate_trainings_with_names_of_their_own(base, data, monkeypatch):
+    named: set[str] = set()
+    real = trainer.seed_for
+    monkeypatch.setattr(trainer, "seed_for", lambda *parts: named.add(parts[2]) or real(*parts))
+    states = []
+    for learning in (0, 1):
+        state = start(base, data, SMALL)
+        training = ClassTraining(class_name=CLASS_NAME, run_seed=RUN_SEED, data=data, state=state, learning=learning)
+        states.append(learn(procedure_of(base, SMALL), training))
+    assert not torch.equal(states[0].learnt, states[1].learnt)
+    assert named == {
+        "inversion/step",
+        "inversion/evaluation",
+        "inversion/learning-1/step",
+        "inversion/evaluation/learning-1",
+    }

@@ -121,3 +121,58 @@ def test_the_base_is_loaded_as_the_config_says_and_compiled_where_it_stays_as_it
     base = BaseConfig(path=str(tiny_base), dtype="bfloat16", channels_last=True, compile=True)
     Worker(technique, CONFIG, Origin(base=base, base_sha256="b" * 64, run=run), 1, "cuda")
     assert seen == [((tiny_base, "bfloat16", "cuda"), {"channels_last": True, "compile_unet": is_compiled})]
+
+
+def test_learnings_of_a_class_share_a_batch_and_are_those_learnt_alone(tiny_base, run, task, tmp_path):
+    tasks = [dataclasses.replace(task, learning=k, key=f"key {k}") for k in range(3)]
+    together = worker_on(tiny_base, run).learn_together(tasks)
+    assert [learned.learning for learned in together] == [0, 1, 2]
+    alone = RunDirectory(str(tmp_path / "alone"))
+    for one, learned in zip(tasks, together, strict=True):
+        # float32 kernels round differently at another batch size
+        rows = rows_of(alone, worker_on(tiny_base, alone).learn(one))
+        torch.testing.assert_close(rows_of(run, learned), rows, rtol=0, atol=2e-4)
+    rows = [rows_of(run, learned) for learned in together]
+    assert min((rows[i] - rows[j]).abs().max() for i, j in [(0, 1), (0, 2), (1, 2)]) > 1e-3
+    assert len({learned.loss_curve[0].loss for learned in together}) == 3, "each is evaluated on draws of its own"
+    assert [name for name in run.names("concepts/sword_lily/learning-2")] == [
+        "concepts/sword_lily/learning-2/learned_embeds.safetensors",
+        "concepts/sword_lily/learning-2/textual_inversion.json",
+        "concepts/sword_lily/learning-2/web/sword_lily.safetensors",
+    ]
+    assert not [name for name in run.names("concepts") if "checkpoints" in name]
+
+
+def test_seeds_of_learnings_are_hashes_of_their_names(tiny_base, run, task):
+    learner = worker_on(tiny_base, run)
+    seeds = [learner.learn(dataclasses.replace(task, learning=k)).seed for k in (0, 1)]
+    for seed, name in zip(seeds, ("inversion/step", "inversion/learning-1/step"), strict=True):
+        digest = hashlib.sha256(json.dumps([5, "sword lily", name, 0]).encode()).hexdigest()
+        assert seed == int(digest[:16], 16) // 2
+
+
+def test_a_learning_starts_from_a_seed_of_its_own(tiny_base, run, task):
+    config = dataclasses.replace(CONFIG, start="random", num_steps=1, eval_every_steps=1, learning_rate=1e-9)
+    origin = Origin(base=BaseConfig(path=str(tiny_base)), base_sha256="b" * 64, run=run)
+    learner = Worker(TECHNIQUE, config, origin, 1, "cpu")
+    first, second = (rows_of(run, learner.learn(dataclasses.replace(task, learning=k))) for k in (0, 1))
+    assert (first - second).abs().max() > 1e-3
+
+
+def test_a_learning_that_cannot_be_prepared_leaves_the_others_of_its_class(tiny_base, run, task):
+    tasks = [dataclasses.replace(task, learning=k) for k in range(3)]
+    run.write_bytes("concepts/sword_lily/learning-1/checkpoints/textual_inversion.safetensors", b"not a checkpoint")
+    outcomes = worker_on(tiny_base, run).learn_together(tasks)
+    assert [bool(one.error) for one in outcomes] == [False, True, False]
+    assert "learning-1/checkpoints/textual_inversion.safetensors is damaged" in outcomes[1].error
+    assert [one.learning for one in outcomes] == [0, 1, 2]
+    assert loaded(run, CLASS_NAME, task.key) == outcomes[0]
+
+
+def test_neighbours_are_those_of_first_learnings(tiny_base, run, task):
+    learner = worker_on(tiny_base, run)
+    tasks = [task_of(task, "rose", 5), task_of(task, "red lily", 3)]
+    first = learner.learn_together(tasks)
+    others = learner.learn_together([dataclasses.replace(one, learning=1) for one in tasks])
+    assert neighbours_among(run, [first[0], others[0], first[1], others[1]]) == neighbours_among(run, first)
+    assert neighbours_among(run, others) == []

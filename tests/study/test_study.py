@@ -171,3 +171,12 @@ def test_settings_that_are_refused_when_built_never_get_here(experiment: Experim
         changed(experiment, "sampling", prompt="a flower")
     assert isinstance(experiment.techniques["textual_inversion"], TextualInversionConfig)
     assert isinstance(experiment.sampling, SamplingConfig)
+
+
+def test_a_data_set_as_it_is_has_one_draw_of_training_images(experiment: Experiment, run: RunDirectory):
+    found = study.prepare(experiment, run)
+    assert found.drawn_images("azalea", 0) == found.dataset.of("train", "azalea")
+    assert found.drawn_sha256("azalea", 0) == found.census.train_sha256["azalea"]
+    assert found.training_draws(["azalea"]).rows == ()
+    refused = refusal(changed(experiment, "replication", num_draws=2), run)
+    assert refused.startswith("replication.num_draws: 2 draws of training images need some that imbalance.factor")

@@ -9,9 +9,10 @@ from PIL import Image
 from flowerti.artifacts.records import Learned
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, LoraConfig, ScheduleConfig, TextualInversionConfig
-from flowerti.personalization import checkpoints, trainer
+from flowerti.personalization import checkpoints, trainer, worker
 from flowerti.personalization.lora.low_rank import adapter_bytes, read_adapter
-from flowerti.personalization.store import load_learned, save_learned
+from flowerti.personalization.lora.technique import LORA
+from flowerti.personalization.store import load_learned, require_learned, save_learned
 from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes
 from flowerti.personalization.worker import LearningTask, Origin, Worker
 
@@ -133,3 +134,19 @@ def test_a_class_that_fails_comes_back_with_its_reason_and_the_others_are_learnt
     assert "lora.safetensors is damaged" in damaged.error
     assert "delete it" in damaged.error
     assert fine == _load(run, task.key)
+
+
+def test_an_adapter_is_learnt_on_the_token_of_its_own_learning(tiny_base, run, task, monkeypatch):
+    token = dataclasses.replace(require_learned(run, CLASS_NAME, "textual_inversion").learned, learning=1)
+    rows = torch.full((2, 16), 0.125)
+    save_learned(run, token, {"learned_embeds.safetensors": diffusers_bytes("<sword_lily>", rows, [16])}, "token 1")
+    used, real = [], LORA.losses
+    spy = dataclasses.replace(LORA, losses=lambda base, data: used.append(base.token_rows) or real(base, data))
+    monkeypatch.setattr(worker, "implementation_of", lambda technique: spy)
+    tasks = [dataclasses.replace(task, learning=k) for k in (0, 1, 2)]
+    first, second, third = _learner(tiny_base, run).learn_together(tasks)
+    assert torch.equal(used[1], rows) and not torch.equal(used[0], rows)
+    assert "class 'sword lily (learning 2)': textual_inversion has not finished" in third.error
+    assert (first.error, second.error, second.learning, third.learning) == ("", "", 1, 2)
+    other = run.read_bytes(f"{FOLDER}/learning-1/pytorch_lora_weights.safetensors")
+    assert other != run.read_bytes(WEIGHTS)
