@@ -110,7 +110,7 @@ class Replication:
     num_learnings: int
     num_pools: int
     num_seeds: int
-    unit: str
+    outermost_step: str
     """The outermost step that is repeated; intervals rest on the means of its repetitions."""
     num_units: int
     conditional_on: list[str]

@@ -20,7 +20,7 @@ def basis(summary: Mapping[str, Any]) -> str:
     replication = summary["replication"]
     if replication is None:
         return ""
-    num, unit = replication["num_units"], replication["unit"]
+    num, unit = replication["num_units"], replication["outermost_step"]
     rest = f"Intervals rest on {num} {_PLURALS[unit]}"
     if num == 1:
         rest = "Every arm was trained once: intervals rest on the held-out images alone"
@@ -35,7 +35,7 @@ def caution(summary: Mapping[str, Any]) -> str:
     replication = summary["replication"]
     if replication is None or replication["num_units"] >= _FEW:
         return ""
-    num, unit = replication["num_units"], replication["unit"]
+    num, unit = replication["num_units"], replication["outermost_step"]
     what = f"{num} {_PLURALS[unit]}" if num > 1 else "a single training of each arm"
     return f"With {what} the intervals hardly know how much repeating changes the gain, and are wide for it."
 

@@ -22,7 +22,7 @@ def replication_of(
         num_learnings=config.num_learnings,
         num_pools=config.num_pools,
         num_seeds=config.num_seeds,
-        unit=unit_name(config),
+        outermost_step=unit_name(config),
         num_units=num_units(config),
         conditional_on=conditional_on(config),
         components=variance_components(gains[1], config) if gains else [],

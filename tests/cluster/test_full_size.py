@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.config.experiment import ReplicationConfig
 from flowerti.config.presets import STUDY_CLASSES, flowers102
 from flowerti.pipeline import run_experiment
 

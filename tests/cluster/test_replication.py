@@ -25,27 +25,34 @@ def test_every_step_is_repeated_and_told(tiny_base: Path, tmp_path: Path):
         imbalance=ImbalanceConfig(factor=0.25, minority_classes=WEAK),
         selection=SelectionConfig(rule="fixed", class_names=WEAK),
         sampling=replace(tiny.sampling, sources=("raw", "token")),
-        replication=ReplicationConfig(num_draws=2, num_learnings=2, num_pools=2, num_seeds=1),
-        sweep=replace(tiny.sweep, ratios=(1.0,), free_arms=("real", "augmented"), learning_rate_factors=(1.0, 3.0)),
+        replication=ReplicationConfig(num_draws=2, num_learnings=1, num_pools=2, num_seeds=1),
+        sweep=replace(
+            tiny.sweep,
+            ratios=(1.0,),
+            free_arms=("real", "augmented"),
+            learning_rate_factors=(1.0, 3.0),
+            negative_control=False,
+            on_best_control=False,
+        ),
     )
     run = RunDirectory(str(tmp_path / "run"))
     run_experiment(experiment, run)
     summary = read_summary(run)
 
     told = summary["replication"]
-    assert (told["unit"], told["num_units"], told["conditional_on"]) == ("draw of training images", 2, [])
+    assert (told["outermost_step"], told["num_units"], told["conditional_on"]) == ("draw of training images", 2, [])
     assert [row["level"] for row in told["components"]] == [
-        "draw of training images", "learning", "pool of images, classifier seed"
+        "draw of training images, learning", "pool of images, classifier seed"
     ]  # fmt: skip
-    assert {row["num_repetitions"] for row in summary["sweep"]} == {8}
+    assert {row["num_repetitions"] for row in summary["sweep"]} == {4}
     assert set(summary["learning_rate_factors"]) == {row["arm"] for row in summary["sweep"]}
     assert summary["failures"] == []
 
     for name in WEAK:
         folder = tmp_path / "run" / "concepts" / name
-        tokens = [folder, *(folder / f"learning-{k}" for k in (1, 2, 3))]
-        assert len({(place / "learned_embeds.safetensors").read_bytes() for place in tokens}) == 4
-    assert len(list((tmp_path / "run" / "sweep" / "trials").glob("test.token.1.*.json"))) == 8
+        tokens = [folder, folder / "learning-1"]
+        assert len({(place / "learned_embeds.safetensors").read_bytes() for place in tokens}) == 2
+    assert len(list((tmp_path / "run" / "sweep" / "trials").glob("test.token.1.*.json"))) == 4
     assert "Intervals rest on 2 draws of training images." in (tmp_path / "run" / "report.html").read_text()
 
     assert differences(summary, recompute(run, summary)) == []

@@ -24,6 +24,7 @@ from flowerti.config.experiment import (
     ClusterConfig,
     DataConfig,
     Experiment,
+    ReplicationConfig,
     SweepConfig,
 )
 from flowerti.data.access import list_records, read_image
@@ -48,6 +49,7 @@ def study_of(folder: Path, config: SweepConfig = SWEEP) -> Study:
         data=DataConfig(kind="herbarium", num_train_common=6, num_train_rare=3, num_validation=4, num_test=4),
         base=BaseConfig(path="none"),
         classifier=ClassifierConfig(input_size_px=64, num_epochs=2, num_views=2),
+        replication=REPLICATION,
         sweep=config,
         cluster=ClusterConfig(num_workers=1),
     )

@@ -1,4 +1,4 @@
-"""Other draws of training images: from what the long tail left out, as many as before, and the same on every machine."""
+"""Other draws of training images: from what the long tail left out, as many as before, the same on every machine."""
 
 from collections import Counter
 
