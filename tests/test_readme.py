@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import shlex
 from pathlib import Path
 from typing import Any
@@ -107,11 +106,6 @@ def test_tests_and_files_that_the_pages_name_exist():
         assert [link for link in links if not (page.parent / link.replace("%25", "%")).exists()] == [], page.name
         named = set(re.findall(r"`((?:tests|benchmarks|docs|flowerti)/[\w/]+\.py)`", text))
         assert [name for name in named if not (ROOT / name).exists()] == [], page.name
-
-
-def test_the_table_of_results_is_that_of_the_summaries():
-    table = runpy.run_path(str(ROOT / "docs/tables.py"))["table"]()
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_is_short():
