@@ -14,11 +14,12 @@ from flowerti.measured_times import measured_times
 from flowerti.plan import num_trials
 
 TOKENS = "textual_inversion"
-NUM_TRIALS = num_trials(demo(), 3)
+ONCE = replace(demo(), replication=ReplicationConfig(num_learnings=1, num_seeds=5))
+NUM_TRIALS = num_trials(ONCE, 3)
 
 
 def finished_run(folder: Path) -> RunDirectory:
-    run, experiment = RunDirectory(str(folder)), demo()
+    run, experiment = RunDirectory(str(folder)), ONCE
     run.write_bytes("config.json", to_json(experiment).encode())
     chosen = [SelectedClass(class_name=n, num_train=8, f1_validation=0.1, reason="weak") for n in "abc"]
     run.save("selection.json", Selection(selected=chosen, by_evidence=chosen), "k")

@@ -26,6 +26,11 @@ def planned(experiment: Experiment, **asked: Any) -> dict[str, StagePlan]:
     return {row.stage: row for row in estimate(Request(experiment=experiment, **given), TIMES)}
 
 
+def once(experiment: Experiment) -> Experiment:
+    """The same with one learning of each class."""
+    return replace(experiment, replication=ReplicationConfig(num_learnings=1, num_seeds=5))
+
+
 def test_equal_tasks_are_shared_evenly():
     planned = schedule([100.0] * 12, num_workers=4, start_s=20.0)
     assert planned.makespan_s == 3 * 120.0
@@ -58,7 +63,7 @@ def test_there_is_a_row_for_each_stage_and_technique():
 
 
 def test_each_stage_costs_what_its_steps_do():
-    experiment = flowers102()
+    experiment = once(flowers102())
     rows = planned(experiment, price_per_hour=2.0)
     invert, sample, score, sweep = (rows[name] for name in (TOKENS, "sample", "score", "sweep"))
     assert invert.num_tasks == 1000
@@ -91,7 +96,7 @@ def test_rows_say_what_they_work_on():
 
 def test_fewer_starts_are_paid_when_an_actor_learns_several_classes():
     sampling = replace(flowers102().sampling, sources=("token", "lora"))
-    experiment = replace(flowers102(), sampling=sampling)
+    experiment = once(replace(flowers102(), sampling=sampling))
     packed = replace(experiment, cluster=replace(experiment.cluster, classes_per_actor=5))
     one, five = planned(experiment), planned(packed)
     assert five[TOKENS].num_tasks == 200
@@ -102,10 +107,10 @@ def test_fewer_starts_are_paid_when_an_actor_learns_several_classes():
 
 def test_every_learning_is_learnt_and_drawn_from():
     sampling = replace(flowers102().sampling, sources=("raw", "token", "lora"))
-    once = replace(flowers102(), sampling=sampling)
-    packed = replace(once, cluster=replace(once.cluster, classes_per_actor=7))
+    single = once(replace(flowers102(), sampling=sampling))
+    packed = replace(single, cluster=replace(single.cluster, classes_per_actor=7))
     thrice = ReplicationConfig(num_learnings=3)
-    one, three = planned(once, num_classes=10), planned(replace(once, replication=thrice), num_classes=10)
+    one, three = planned(single, num_classes=10), planned(replace(single, replication=thrice), num_classes=10)
     assert [one[name].num_tasks for name in (TOKENS, ADAPTERS)] == [10, 10]
     assert [three[name].num_tasks for name in (TOKENS, ADAPTERS)] == [30, 30]
     assert planned(replace(packed, replication=thrice), num_classes=10)[TOKENS].num_tasks == 5, "30 in groups of 7"
@@ -113,7 +118,7 @@ def test_every_learning_is_learnt_and_drawn_from():
     assert (one["sample"].num_tasks, three["sample"].num_tasks) == (10 * 3 * shards, 10 * (1 + 3 + 3) * shards)
     assert three["sample"].storage_gb == pytest.approx(one["sample"].storage_gb * 7 / 3)
     assert [three[name] for name in ("score", "confirm")] == [one[name] for name in ("score", "confirm")]
-    twice_two = replace(once, replication=ReplicationConfig(num_draws=2, num_learnings=2))
+    twice_two = replace(single, replication=ReplicationConfig(num_draws=2, num_learnings=2))
     assert planned(twice_two, num_classes=10)[TOKENS].num_tasks == 40
 
 

@@ -59,7 +59,8 @@ def test_each_class_has_its_own_line(run: RunDirectory):
 def test_other_techniques_have_lines_where_a_source_asks_for_them(run: RunDirectory):
     select(run)
     assert not [stage for stage in states(run) if stage.startswith("lora")]
-    asked = replace(demo(), sampling=replace(demo().sampling, sources=("token", "lora")))
+    sampling = replace(demo().sampling, sources=("token", "lora"))
+    asked = replace(demo(), sampling=sampling, replication=ReplicationConfig(num_learnings=1))
     run.write_bytes("config.json", to_json(asked).encode())
     run.save("concepts/sword_lily/lora.json", learned("lora", NAMES[0], num_steps=9, best_step=6), "k")
     run.save("concepts/azalea/lora.json", learned("lora", NAMES[1], error="no token"), "k")

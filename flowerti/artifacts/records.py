@@ -40,13 +40,6 @@ class AlikeImages:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SpareDigests:
-    """SHA-256 of every readable training image that the long tail left out, by the image's id."""
-
-    sha256: dict[str, str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SeenImages:
     """What the base has seen of the data set in its own training."""
 

@@ -28,6 +28,13 @@ class SpareImages:
 NO_SPARE = SpareImages()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpareDigests:
+    """SHA-256 of every readable training image that the long tail left out, by the image's id."""
+
+    sha256: dict[str, str]
+
+
 def spare_records(
     listed: Dataset, kept: Dataset, config: ImbalanceConfig, seed: int, alike: Sequence[Sequence[str]]
 ) -> dict[str, list[Record]]:

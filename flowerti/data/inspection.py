@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.pending import PendingArtifacts
-from flowerti.artifacts.records import AlikeImages, Census, SeenImages, SpareDigests, SplitLists
+from flowerti.artifacts.records import AlikeImages, Census, SeenImages, SplitLists
 from flowerti.artifacts.training_images import TrainingImages
 from flowerti.config.data import DataConfig, ImbalanceConfig
 from flowerti.data.census import census_key, listing_key, split_lists, take_census
 from flowerti.data.dataset import Dataset, Record, without
-from flowerti.data.draws import NO_SPARE, SpareImages, spare_records
+from flowerti.data.draws import NO_SPARE, SpareDigests, SpareImages, spare_records
 from flowerti.data.duplicate_groups import duplicate_groups
 from flowerti.data.image_pass import ImagePass
 from flowerti.data.imbalance import imbalanced

@@ -9,7 +9,7 @@ from flowerti.artifacts.records import Learned, SweepTable
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import TECHNIQUES, techniques_for
 from flowerti.report.findings import Findings
-from flowerti.report.summary_record import Failure
+from flowerti.report.summary_rows import Failure
 from flowerti.tables.arms import ARMS
 from flowerti.tables.sources import SOURCES
 

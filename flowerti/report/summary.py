@@ -16,8 +16,8 @@ from flowerti.config.techniques import techniques_for
 from flowerti.report.findings import Findings
 from flowerti.report.formats import p_value, signed
 from flowerti.report.gaps import failures, left_out
-from flowerti.report.summary_record import (
-    FORMAT,
+from flowerti.report.summary_record import FORMAT, Summary, published
+from flowerti.report.summary_rows import (
     AdapterRow,
     BaseRow,
     ClassifierScores,
@@ -30,8 +30,6 @@ from flowerti.report.summary_record import (
     QuotedSettings,
     SourceRow,
     SplitCounts,
-    Summary,
-    published,
 )
 from flowerti.scoring.metric_table import METRICS
 from flowerti.tables.sources import SOURCES, judged_source

@@ -116,12 +116,16 @@ def _name_of(pool: PoolKey) -> str:
 
 
 def check_ratios(data: TrialData, plans: Sequence[TrialPlan]) -> None:
-    """Reject a ratio that requires more synthetic images than were generated and kept.
+    """Reject a trial whose arm has no images, and a ratio that requires more than were generated and kept.
 
     Raises:
         ValueError: says how many to draw.
     """
     for plan in plans:
+        pools = data.pools_of(plan.arm, plan.repetition.learning)
+        if plan.arm.pool and not pools:
+            learning = plan.repetition.learning
+            raise ValueError(f"trial {plan.name}: no class has images of learning {learning}: draw them")
         if plan.arm.source and not plan.arm.replaces:
-            for class_id, pool in data.pools_of(plan.arm, plan.repetition.learning):
+            for class_id, pool in pools:
                 data.num_added(class_id, pool, plan.ratio, plan.repetition)

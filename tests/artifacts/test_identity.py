@@ -180,7 +180,7 @@ def test_a_key_does_not_depend_on_the_order_of_a_dictionary():
 
 
 def test_each_part_of_a_key_matters():
-    trial = Trial(arm="real", ratio=0.0, seed_index=0, split="test", predictions=[1], num_steps=1, num_synthetic=0)
+    trial = Trial(arm="real", ratio=0.0, repetition=0, split="test", predictions=[1], num_steps=1, num_synthetic=0)
     parts = ["a", 1, 1.5, None, True, ["x", "y"], {"k": 1}, TextualInversionConfig(), trial]
     keys = [key_of(*parts)]
     changes = ["b", 2, 1.25, 0, False, ["y", "x"], {"k": 2}, TextualInversionConfig(num_steps=401)]

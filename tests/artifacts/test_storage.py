@@ -70,7 +70,7 @@ def test_a_locked_protocol_on_a_store_holds_and_leaves_siblings_uncounted(run: R
             open_test(run, "scores/test.json", f"key {seeds}", "f", is_made=True)
     counted = count_openings(run)
     assert (counted.own, counted.siblings, counted.before_intent) == (2, None, 1)
-    assert [change.changed for change in read_protocol(run).plan_changes] == [["replication"]]
+    assert [change.changed for change in read_protocol(run).plan_changes] == [["replication.num_seeds"]]
     run.delete(run.names("sweep/intent")[0])
     with pytest.raises(ValueError, match="append-only"):
         count_openings(run)

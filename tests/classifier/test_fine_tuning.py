@@ -273,7 +273,10 @@ def test_rand_augment_shows_new_views_in_every_step(tiny: Backbone) -> None:
 def test_the_second_stage_of_a_network_changes_its_head_only(tiny: Backbone) -> None:
     images = images_of()
     data = TrialData(train=images, train_ids=CLASS_IDS, augmented=None, evaluation=images, synthetic={}, num_classes=3)
-    plan, config = TrialPlan(arm=ARMS["real"], ratio=0.0, seed_index=0, split="validation"), config_of(batch_size=4)
+    plan, config = (
+        TrialPlan(arm=ARMS["real"], ratio=0.0, repetition=Repetition(index=0), split="validation"),
+        config_of(batch_size=4),
+    )
     found = [run_trial(data, plan, config, 0, tiny, SweepConfig(refit_epochs=num)).predictions for num in (0, 0, 30)]
     assert found[0] == found[1]
     assert found[0] != found[2]
@@ -285,7 +288,7 @@ def test_the_augmented_arm_of_a_network_shows_augmented_images(tiny: Backbone) -
     counts = []
     for arm in ("real", "augmented"):
         SEEN.clear()
-        plan = TrialPlan(arm=ARMS[arm], ratio=0.0, seed_index=0, split="validation")
+        plan = TrialPlan(arm=ARMS[arm], ratio=0.0, repetition=Repetition(index=0), split="validation")
         run_trial(data, plan, config_of(batch_size=6), 0, tiny, SweepConfig())
         counts.append(len(torch.unique(torch.cat(SEEN[:-1]).flatten(1), dim=0)))
     assert counts[0] <= 2 * len(images) < counts[1]

@@ -28,6 +28,7 @@ from flowerti.config.experiment import (
 )
 from flowerti.config.techniques import TECHNIQUES
 from flowerti.data.dataset import Dataset, Record
+from flowerti.data.draws import SpareImages
 from flowerti.data.shards import write_shard
 from flowerti.personalization.store import save_learned
 from flowerti.personalization.worker import LearningTask
@@ -71,6 +72,7 @@ def study(tmp_path) -> Study:
         data=DataConfig(kind="herbarium"),
         base=BaseConfig(path="demo"),
         sampling=SamplingConfig(sources=SOURCES),
+        replication=ReplicationConfig(num_learnings=1),
         cluster=ClusterConfig(classes_per_actor=3),
     )
     return Study(
@@ -304,11 +306,15 @@ def test_keys_of_the_first_learning_are_those_of_a_run_without_others(study):
             assert other == dataclasses.replace(first, key=other.key, learning=k)
 
 
-def test_other_draws_are_refused_until_they_can_be_made(study):
-    study = _with_learnings(study, num_draws=2, num_learnings=2)
-    plan_task(study, TECHNIQUES["textual_inversion"], "b", [], 1)
-    with pytest.raises(ValueError, match=r"replication\.num_draws"):
-        plan_task(study, TECHNIQUES["textual_inversion"], "b", [], 2)
+def test_learnings_of_another_draw_see_its_images(study):
+    spare = tuple(Record(f"spare/{i}", 1, "train", f"spare/{i}.png") for i in range(40))
+    spares = SpareImages(records={"b": spare}, sha256={"b": "s"})
+    study = dataclasses.replace(_with_learnings(study, num_draws=2, num_learnings=2), spare=spares)
+    tasks = [plan_task(study, TECHNIQUES["textual_inversion"], "b", [], k) for k in range(4)]
+    assert tasks[0].addresses == tasks[1].addresses
+    assert tasks[2].addresses == tasks[3].addresses == tuple(r.address for r in study.drawn_images("b", 1))
+    assert set(tasks[2].addresses) & {record.address for record in spare}
+    assert len({task.key for task in tasks}) == 4
 
 
 def test_sets_are_in_the_order_of_classes_sources_and_learnings(monkeypatch, study):

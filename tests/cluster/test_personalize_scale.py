@@ -16,7 +16,7 @@ from flowerti.artifacts.records import Census, Learned, SelectedClass, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import fan_out
 from flowerti.cluster import personalize as stage
-from flowerti.config.experiment import Experiment
+from flowerti.config.experiment import Experiment, ReplicationConfig
 from flowerti.config.presets import flowers102
 from flowerti.data.dataset import Dataset, Record
 from flowerti.plan import schedule
@@ -112,7 +112,8 @@ def simulate(patch: pytest.MonkeyPatch, folder: Path, num_classes: int, classes_
     patch.setattr(stage, "connect", lambda config: None)
     cluster = replace(experiment.cluster, num_workers=100, classes_per_actor=classes_per_actor)
     sampling = replace(experiment.sampling, sources=("token",))
-    study = study_of(folder, num_images, replace(experiment, cluster=cluster, sampling=sampling))
+    once = ReplicationConfig(num_learnings=1)
+    study = study_of(folder, num_images, replace(experiment, cluster=cluster, sampling=sampling, replication=once))
     chosen = [SelectedClass(class_name=name, num_train=2, f1_validation=0.0, reason="") for name in num_images]
     selection = Selection(selected=chosen, by_evidence=[])
     by_class: dict[str, list[Record]] = {name: [] for name in num_images}

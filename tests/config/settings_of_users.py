@@ -11,7 +11,7 @@ from flowerti.config.presets import PRESETS
 
 PARTS = (
     "base", "classifier", "cluster", "data", "schedule", "lora", "textual_inversion", "techniques", "sampling",
-    "scoring", "sweep",
+    "replication", "scoring", "sweep",
 )  # fmt: skip
 """Modules of settings, each before those that import it."""
 

@@ -180,4 +180,5 @@ def test_learnings_are_counted_for_what_is_learnt_and_trained_with():
     assert [list(experiment.learnings_of(name)) for name in ("raw", "token")] == [[0], [0, 1, 2, 3, 4, 5]]
     assert experiment.num_sets_per_class == 1 + 6 + 6
     assert [counts.draw_of(learning) for learning in range(6)] == [0, 0, 0, 1, 1, 1]
-    assert dataclasses.replace(demo(), sampling=sampling).num_sets_per_class == 3
+    once = config.ReplicationConfig(num_learnings=1)
+    assert dataclasses.replace(demo(), sampling=sampling, replication=once).num_sets_per_class == 3

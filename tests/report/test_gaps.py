@@ -9,7 +9,7 @@ from finished_sweep import sweep
 from flowerti.config.experiment import SamplingConfig
 from flowerti.report.findings import Findings
 from flowerti.report.gaps import failures, left_out
-from flowerti.report.summary_record import Failure
+from flowerti.report.summary_rows import Failure
 
 
 def missing_from(parts):

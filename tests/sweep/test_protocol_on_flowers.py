@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted_sweep import SWEEP
+from planted_sweep import REPLICATION, SWEEP
 
 from flowerti.artifacts.records import SweepTable, Trial
 from flowerti.config.experiment import ClassifierConfig, DataConfig
@@ -95,6 +95,7 @@ def table_of(flowers: Flowers, givers: tuple[str, ...], num_common: int) -> Swee
         num_train=counts,
         pools={"token": 3},
         run_seed=0,
+        replication=REPLICATION,
     )
     return run_sweep(question, lambda split: true_ids[half[split]], run)
 

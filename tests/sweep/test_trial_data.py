@@ -95,6 +95,8 @@ def test_a_repetition_gets_the_images_of_its_learning_and_its_part_of_them():
             added = found.inputs[found.num_real :, 0, 0].astype(int)
             assert set(added) <= set(marks), "a source that needs nothing learnt has one pool for all learnings"
             assert len(added) == 2 + 1
+    with pytest.raises(ValueError, match=r"trial validation\.token\.0\.5\.0: no class has images of learning 2: draw"):
+        check_ratios(data, plans(("token", 0.5), repetition=Repetition(index=0, learning=2)))
     with pytest.raises(ValueError, match=r"4 synthetic images of class 1, 7 were made in 2 parts: .* at least 8"):
         check_ratios(data, plans(("token", 1.0), repetition=Repetition(index=0, pool=0)))
 
