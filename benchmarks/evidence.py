@@ -35,6 +35,9 @@ FALSE: dict[str, World] = {
         f"content_0_at_{num}_replications": World(share_effect=SHARES, num_replications=num, spreads=REPLICATION)
         for num in (2, 3, 5, 10)
     },
+    "content_0_at_4_learnings_of_3_seeds": World(
+        share_effect=SHARES, num_replications=4, num_seeds=3, spreads=REPLICATION
+    ),
     "saturated_cells": World(
         share_effect=(3.0, 3.5, 4.0, 4.0), num_per_class=4, weak_recall=0.05, rest_recall=0.97, spreads=REPLICATION
     ),
@@ -65,6 +68,14 @@ COVERED: dict[str, World] = {
         )
         for num in (10, 40)
     },
+    "40_images_4_learnings_of_3_seeds": World(
+        ratios=(1.0,),
+        share_effect=(0.3,),
+        content_effect=(0.0,),
+        num_replications=4,
+        num_seeds=3,
+        spreads=REPLICATION,
+    ),
     "4_images_near_1": NEAR_ONE,
 }
 

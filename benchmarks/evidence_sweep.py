@@ -62,7 +62,7 @@ def _recommended(analysis: SweepAnalysis) -> tuple[bool, bool]:
 
 def true_gain(world: World, num_images: int, seed: int) -> float:
     """The weak classes' gain at the first ratio over real images, from many images of each class and replications."""
-    large = replace(world, ratios=world.ratios[:1], num_per_class=num_images, num_replications=50)
+    large = replace(world, ratios=world.ratios[:1], num_per_class=num_images, num_replications=50, num_seeds=1)
     trials = draw_trials(large, "test", np.random.default_rng(seed))
     groups = np.isin(np.arange(world.num_classes), world.weak_ids)[None] / world.num_weak
     of_arms = [[t.predictions for t in trials if t.arm == arm.name] for arm in (BASELINE, judged_arm())]

@@ -40,6 +40,9 @@ class World:
     num_weak: int = 3
     num_per_class: int = 40
     num_replications: int = 3
+    """Independent ones: learnings with their pools, or draws of training images."""
+    num_seeds: int = 1
+    """Classifier seeds in each."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     weak_recall: float = 0.4
     """Share of the weak classes' images that the baseline classifies rightly."""
@@ -76,7 +79,7 @@ def question_of(world: World, config: SweepConfig) -> SweepQuestion:
         num_train=[],
         pools={judged_arm().source: world.num_weak},
         run_seed=0,
-        replication=ReplicationConfig(num_learnings=world.num_replications, num_seeds=1),
+        replication=ReplicationConfig(num_learnings=world.num_replications, num_seeds=world.num_seeds),
     )
 
 
@@ -91,8 +94,9 @@ def draw_trials(world: World, split: str, rng: np.random.Generator) -> list[Tria
     for cell in world.cells:
         private = spreads.image_of_arm * rng.normal(size=num)
         of_arm = of_draw + spreads.arm_of_draw * rng.normal(size=shape) * (cell.arm != BASELINE)
-        for place in range(world.num_replications):
-            score = _base_score(world)[true_ids] + _effect(world, cell)[true_ids] + of_arm[place][true_ids]
+        for place in range(world.num_replications * world.num_seeds):
+            own = of_arm[place // world.num_seeds]
+            score = _base_score(world)[true_ids] + _effect(world, cell)[true_ids] + own[true_ids]
             score = score + image + private + spreads.rest * rng.normal(size=num)
             trials.append(_trial(cell, place, split, np.where(score > 0, true_ids, wrong)))
     return trials

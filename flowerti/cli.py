@@ -178,6 +178,7 @@ def tell_status(run_dir: str) -> int:
 
 def tell_plan(arguments: list[str]) -> int:
     """Print what every stage of an experiment would cost."""
+    from flowerti.detection import PlannedSweep, spread_of, told_detection
     from flowerti.measured_times import measured_times
     from flowerti.plan import Request, StepTimes, estimate
 
@@ -198,23 +199,16 @@ def tell_plan(arguments: list[str]) -> int:
         price_per_hour=values.price_per_gpu_hour,
     )
     rows = estimate(asked, times)
-    told = _told_power(values.num_classes, values.num_images_per_class, experiment.sweep.equivalence_margin)
+    planned = PlannedSweep(
+        num_classes=values.num_classes,
+        num_images=values.num_images_per_class,
+        margin=experiment.sweep.equivalence_margin,
+        replication=experiment.replication,
+    )
+    told = told_detection(planned, spread_of(RunDirectory(values.from_run)) if values.from_run else None)
     _print_plan(rows)
     print(told)
     return 0
-
-
-def _told_power(num_classes: int, num_images: int, margin: float) -> str:
-    """What the sweep could detect with as many held-out images of each weak class; 0 for unknown."""
-    from flowerti.sweep.power import FEW, MANY, detectable_gain, images_needed
-
-    needed = [images_needed(margin, num_classes, share) for share in (FEW, MANY)]
-    enough = f"a gain of {margin:g} needs {needed[0]} to {needed[1]} validation images of each weak class"
-    if not num_images:
-        return f"Detects: {enough}; give --num-images-per-class to learn what yours can show."
-    gains = [detectable_gain(num_classes, num_images, share) for share in (FEW, MANY)]
-    found = f"gains of {gains[0]:.2f} to {gains[1]:.2f} are found four times in five"
-    return f"Detects: with {num_images} validation images of each weak class {found}; {enough}. More seeds do not help."
 
 
 def _plan_parser() -> argparse.ArgumentParser:
@@ -226,7 +220,8 @@ def _plan_parser() -> argparse.ArgumentParser:
     parser.add_argument("--price-per-gpu-hour", type=float, default=0.0)
     help_images = "validation images of a weak class, to tell what the sweep could detect"
     parser.add_argument("--num-images-per-class", type=int, default=0, help=help_images)
-    parser.add_argument("--from-run", default="", help="take the times from this finished run")
+    help_run = "take the times, and how much learnings differ, from this finished run"
+    parser.add_argument("--from-run", default="", help=help_run)
     for technique in TECHNIQUES:
         option = f"--seconds-per-{technique.name.replace('_', '-')}-step"
         parser.add_argument(option, dest=technique.name, type=float, default=0.0)

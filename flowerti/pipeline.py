@@ -104,12 +104,12 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
     from flowerti.report.findings import Findings
     from flowerti.report.publish import publish
 
-    learned, sets = first_learnings(drawn.learned), first_learnings(drawn.sets)
+    learned, sets = first_learnings(drawn.learned), drawn.sets
     with clock.stage("score") as progress:
         scores = score(study, sets, "validation", progress)
     yield "score"
     with clock.stage("sweep") as progress:
-        table = sweep(study, drawn.selection, drawn.sets, progress)
+        table = sweep(study, drawn.selection, sets, progress)
     yield "sweep"
     with clock.stage("confirm") as progress:
         scores = joined(scores, score(study, sets, "test", progress))
@@ -124,7 +124,7 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
             selection=drawn.selection,
             learned=learned,
             concept_neighbours=neighbours_among(study.run, learned),
-            sets=sets,
+            sets=first_learnings(sets),
             scores=scores,
             sweep=table,
             test_openings=count_openings(study.run),
@@ -138,7 +138,7 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
 
 
 def first_learnings(found: Sequence[R]) -> list[R]:
-    """Those of each class's first learning, which scoring and report show; the sweep trains with all."""
+    """Those of each class's first learning, which the report shows; scoring and sweep use all."""
     return [one for one in found if not one.learning]
 
 
@@ -176,6 +176,7 @@ def joined(validation: Scores, test: Scores) -> Scores:
     return replace(
         test,
         distances=validation.distances + test.distances,
+        learning_distances=validation.learning_distances + test.learning_distances,
         comparisons=validation.comparisons + test.comparisons,
         verdicts=validation.verdicts + test.verdicts,
         notes=list(dict.fromkeys(validation.notes + test.notes)),

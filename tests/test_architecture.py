@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
     {"data", "features", "diffusion", "demo", "stage_clock", "status"},
     {"personalization", "classifier"},
     {"generation", "scoring", "sweep", "study"},
-    {"cluster", "plan", "report"},
+    {"cluster", "detection", "plan", "report"},
     {"pipeline", "measured_times"},
     {"cli"},
 ]

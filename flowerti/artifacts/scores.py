@@ -43,6 +43,22 @@ class Distance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LearningDistance:
+    """The kernel distance to real images of each learning of a class: what another token would change."""
+
+    class_name: str
+    source: str
+    extractor: str
+    reference: str
+    """Split of the real images."""
+    learnings: list[int]
+    values: list[float]
+    """One for each of `learnings`, between all images."""
+    std: float
+    """Standard deviation over learnings."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """Whether one source lies nearer to the real images than another."""
 
@@ -210,6 +226,7 @@ class Scores:
     """Columns of the matrix."""
     distances: list[Distance]
     comparisons: list[Comparison]
+    learning_distances: list[LearningDistance] = field(default_factory=list)
     matrix: list[MatrixRow] = field(default_factory=list)
     recognition: list[Recognition] = field(default_factory=list)
     trained_on_source: list[TrainedOnSource] = field(default_factory=list)

@@ -4,6 +4,7 @@ Before the sweep the real images are those of the validation split; after its de
 tasks (`scoring.tasks`) read the features themselves and return only records.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,12 +24,14 @@ from flowerti.features.files import StoredFeatures
 from flowerti.progress import Progress
 from flowerti.scoring.alignment import CANDIDATE_LIMIT, COPY_LIMIT
 from flowerti.scoring.comparisons import comparison_pairs
+from flowerti.scoring.learning_distances import LearningKey
 from flowerti.scoring.metric_table import METRICS
 from flowerti.scoring.name_verdicts import name_verdict
 from flowerti.scoring.tasks import (
     StoredSets,
     copies_of,
     duplicates_of,
+    learning_distances_of,
     matrix_of,
     recognition_of,
     score_one_class,
@@ -38,14 +41,17 @@ from flowerti.study import Study
 
 
 def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progress) -> Scores:
-    """Compute all scores of all sets against the real images of the `reference` split."""
+    """Compute all scores of all sets against the real images of the `reference` split.
+
+    Those of each class's first learning are scored in full, of the others the kernel distance alone.
+    """
     experiment, backbones = study.experiment, scoring_backbones(study)
     key = key_of(
         experiment.scoring,
         [weights_sha256(backbone) for backbone in backbones],
         study.census.fingerprint,
         reference,
-        [[s.class_name, s.source, s.key] for s in sets],
+        [[s.class_name, s.source, s.learning, s.key] for s in sets],
         experiment.seed,
         experiment.data.image_size_px,
         METRICS.names,
@@ -66,8 +72,9 @@ def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progre
 
 
 def _compare(
-    study: Study, sets: list[ImageSet], reference: Split, backbones: list[BackboneChoice], progress: Progress
+    study: Study, every_set: list[ImageSet], reference: Split, backbones: list[BackboneChoice], progress: Progress
 ) -> Scores:
+    sets = [images for images in every_set if images.learning == 0]
     empty = Scores(
         extractors=[
             Extractor(name=b.name, weights_sha256=weights_sha256(b), input_size_px=b.input_size_px) for b in backbones
@@ -82,22 +89,24 @@ def _compare(
     pixels = _gather(study, sets, reference, ALIGNED_THUMBNAILS, train_views="plain")
     classes = [_ask(study, score_one_class, of_one, name) for of_one in stored for name in of_one.selected]
     matrices = [_ask(study, matrix_of, of_one) for of_one in stored]
+    learnings = _ask(study, learning_distances_of, stored[0], _every_learning(study, every_set, backbones[0]))
     recognition = _ask(study, recognition_of, stored[0])
     copies = _ask(study, copies_of, stored[0], pixels)
     sensitivity = _ask(study, sensitivity_of, stored[0], study.experiment.data.image_size_px)
     splits = _every_split(study, reference)
     duplicates = _ask(study, duplicates_of, study.run, study.dataset.class_names, splits, study.census.duplicates)
-    _wait([*classes, *matrices, recognition, copies, sensitivity, duplicates], progress)
+    _wait([*classes, *matrices, learnings, recognition, copies, sensitivity, duplicates], progress)
     by_class, rows_and_notes, recognised = ray.get(classes), ray.get(matrices), ray.get(recognition)
     comparisons = [comparison for found in by_class for comparison in found.comparisons]
     judging = [comparison for comparison in comparisons if comparison.extractor == stored[0].extractor]
-    (checks, of_copies) = ray.get(copies)
+    (checks, of_copies), (by_learning, of_learnings) = ray.get([copies, learnings])
     notes = [found.notes for found in by_class] + [notes for _, notes in rows_and_notes]
-    notes += [recognised.notes, of_copies]
+    notes += [of_learnings, recognised.notes, of_copies]
     return replace(
         empty,
         distances=[distance for found in by_class for distance in found.distances],
         comparisons=comparisons,
+        learning_distances=by_learning,
         matrix=[row for rows, _ in rows_and_notes for row in rows],
         recognition=recognised.recognition,
         trained_on_source=recognised.trained_on_source,
@@ -144,6 +153,20 @@ def _gather(
         text_prompt=experiment.sampling.prompt if backbone.name == "clip" else "",
         text_weights=backbone.weights,
     )
+
+
+def _every_learning(study: Study, sets: list[ImageSet], backbone: BackboneChoice) -> dict[LearningKey, StoredFeatures]:
+    """Features of the sets of classes and sources that have several learnings."""
+    num = Counter((images.class_name, images.source) for images in sets)
+    wanted = {
+        (s.class_name, s.source, s.learning): synthetic_set(study, s, "plain")
+        for s in sets
+        if num[s.class_name, s.source] > 1
+    }
+    found = compute_features(
+        list(wanted.values()), backbone, weights_sha256(backbone), study.run, study.experiment.cluster
+    )
+    return {key: found[s.name] for key, s in wanted.items()}
 
 
 def _every_split(study: Study, reference: Split) -> list[tuple[StoredFeatures, tuple[Record, ...]]]:

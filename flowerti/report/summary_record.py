@@ -21,6 +21,7 @@ from flowerti.artifacts.scores import (
     CopySensitivity,
     Distance,
     Extractor,
+    LearningDistance,
     MatrixRow,
     NameVerdict,
     NearDuplicate,
@@ -115,6 +116,8 @@ class Summary:
     """Classes of the data set, in the order of the matrix's values."""
     distances: list[Distance]
     comparisons: list[Comparison]
+    learning_distances: list[LearningDistance]
+    """Kernel distances of every learning of a class; all other scores are of the first one."""
     verdicts: list[NameVerdict]
     matrix: list[MatrixRow]
     recognition: list[Recognition]

@@ -11,7 +11,15 @@ from jaxtyping import Float
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.artifacts.scores import CopyCheck, CopySensitivity, MatrixRow, NearDuplicate, Recognition, TrainedOnSource
+from flowerti.artifacts.scores import (
+    CopyCheck,
+    CopySensitivity,
+    LearningDistance,
+    MatrixRow,
+    NearDuplicate,
+    Recognition,
+    TrainedOnSource,
+)
 from flowerti.config.experiment import ScoringConfig
 from flowerti.data.access import read_images
 from flowerti.data.dataset import Record, Split
@@ -28,6 +36,7 @@ from flowerti.scoring.copies import (
 )
 from flowerti.scoring.copy_sensitivity import copy_sensitivity
 from flowerti.scoring.distances import ClassScores, score_class
+from flowerti.scoring.learning_distances import LearningKey, learning_distances
 from flowerti.scoring.recognition import recognise, train_independent_head, train_on_source
 
 _NUM_PLANTED = 100
@@ -116,6 +125,14 @@ def _text_feature(stored: StoredSets, class_name: str) -> Float[np.ndarray, " _"
 
     folder = folder_of(stored.extractor, stored.text_weights)
     return text_features([stored.text_prompt.format(class_name)], folder)[0].numpy()
+
+
+def learning_distances_of(
+    stored: StoredSets, learnings: dict[LearningKey, StoredFeatures]
+) -> tuple[list[LearningDistance], list[str]]:
+    """Kernel distances of all learnings' sets, and notes on what is missing."""
+    synthetic = {key: of_set.read(stored.run)[:, 0] for key, of_set in learnings.items()}
+    return learning_distances(stored.held_out_by_class(), synthetic, stored.extractor, stored.reference)
 
 
 def matrix_of(stored: StoredSets) -> tuple[list[MatrixRow], list[str]]:

@@ -7,6 +7,7 @@ from flowerti.artifacts.scores import (
     CopySensitivity,
     Distance,
     Extractor,
+    LearningDistance,
     MatrixRow,
     NameVerdict,
     NearDuplicate,
@@ -174,6 +175,17 @@ def scores(names, sources=SOURCES, all_names=None, reference="validation"):
         extractors=[Extractor(name=EXTRACTOR, weights_sha256="a" * 64, input_size_px=128)],
         class_names=all_names,
         distances=distances,
+        learning_distances=[
+            LearningDistance(
+                class_name=FOURTEEN[0],
+                source="token",
+                extractor="efficientnet_lite0",
+                reference="test",
+                learnings=[0, 1, 2],
+                values=[0.31, 0.35, 0.29],
+                std=0.03055,
+            )
+        ],
         comparisons=comparisons,
         matrix=[
             matrix_row(name, source, all_names, metric)

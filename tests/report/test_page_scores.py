@@ -64,6 +64,7 @@ def test_numbers_of_different_extractors_and_splits_never_share_a_table():
             if row.metric == "kernel"
         ],
         comparisons=[],
+        learning_distances=[],
     )
     html = page(run(scores=given))
     of_section = html.split('<h2 id="distances">')[1].split("<h2 id=")[0]
@@ -72,6 +73,14 @@ def test_numbers_of_different_extractors_and_splits_never_share_a_table():
     for extractor, split in places:
         assert f"{extractor} features, {split} images" in section(html, "distances")
     assert "dinov2, 224 px sha256 dddddddddddd" in section(html, "run")
+
+
+def test_distances_of_every_learning_stand_beside_their_spread():
+    text = section(page(run()), "distances")
+    assert "The same of every learning" in text
+    assert f"{WEAK[0]} learnt token test 3 0.31, 0.35, 0.29 0.03" in text
+    none = page(run(scores=dataclasses.replace(scores(WEAK), learning_distances=[])))
+    assert "The same of every learning" not in section(none, "distances")
 
 
 def test_every_distance_stands_beside_its_floor_and_both_n():
