@@ -63,7 +63,7 @@ def compared(before: Parts, after: Parts) -> dict[str, Any]:
 
 
 def _learned(run: Path) -> Parts:
-    files = sorted(run.glob("concepts/*/*.safetensors"))
+    files = sorted([*run.glob("concepts/*/*.safetensors"), *run.glob("concepts/*/learning-*/*.safetensors")])
     return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 

@@ -7,7 +7,6 @@ does not know how a stage works; Ray is reached only through `flowerti.cluster`.
 import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
@@ -21,8 +20,6 @@ from flowerti.config.experiment import Experiment
 from flowerti.progress import Listener, Progress
 from flowerti.stage_clock import StageClock
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
-
-R = TypeVar("R", ImageSet, Learned)
 
 STAGES = ("classify", "select", "personalize", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
@@ -104,7 +101,7 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
     from flowerti.report.findings import Findings
     from flowerti.report.publish import publish
 
-    learned, sets = first_learnings(drawn.learned), drawn.sets
+    sets = drawn.sets
     with clock.stage("score") as progress:
         scores = score(study, sets, "validation", progress)
     yield "score"
@@ -122,9 +119,9 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
             seen=study.seen,
             classifier=drawn.classifier,
             selection=drawn.selection,
-            learned=learned,
-            concept_neighbours=neighbours_among(study.run, learned),
-            sets=first_learnings(sets),
+            learned=drawn.learned,
+            concept_neighbours=neighbours_among(study.run, drawn.learned),
+            sets=[images for images in sets if not images.learning],
             scores=scores,
             sweep=table,
             test_openings=count_openings(study.run),
@@ -135,11 +132,6 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
         )
         publish(study, found)
     yield "report"
-
-
-def first_learnings(found: Sequence[R]) -> list[R]:
-    """Those of each class's first learning, which the report shows; scoring and sweep use all."""
-    return [one for one in found if not one.learning]
 
 
 def choose(study: Study, report: ClassifierReport, progress: Progress) -> Selection:

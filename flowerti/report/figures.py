@@ -43,7 +43,7 @@ def draw_figures(
     weak = {chosen.class_name for chosen in found.selection.selected}
     classifier, rows = found.classifier, found.sweep.rows
     judged = SOURCES[judged_source()].technique
-    learned = [one for one in found.learned if one.technique == judged and one.loss_curve]
+    learned = [one for one in found.first_learned if one.technique == judged and one.loss_curve]
     drawn = {
         "curves.png": curves_png(classifier.curves) if classifier.curves else b"",
         "confusion.png": confusion_png(classifier, weak) if classifier.confusion else b"",

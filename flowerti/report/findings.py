@@ -31,7 +31,7 @@ class Findings:
     classifier: ClassifierReport
     selection: Selection
     learned: list[Learned]
-    """Of all techniques, class by class; failed ones included."""
+    """Of all techniques, class by class and learning by learning; failed ones included."""
     concept_neighbours: list[ConceptNeighbour]
     """Rows of other classes near each learnt row."""
     sets: list[ImageSet]
@@ -48,3 +48,8 @@ class Findings:
     base_sha256: str = ""
     seen: SeenImages | None = None
     """Which images the base was trained on; None where it is not known."""
+
+    @property
+    def first_learned(self) -> list[Learned]:
+        """What the first learning of each class left, which the report shows."""
+        return [one for one in self.learned if not one.learning]

@@ -5,6 +5,7 @@ This module compares what the settings asked for with what the stages returned; 
 
 from collections.abc import Sequence
 
+from flowerti.artifacts.identity import label_of
 from flowerti.artifacts.records import Learned, SweepTable
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import TECHNIQUES, techniques_for
@@ -15,9 +16,11 @@ from flowerti.tables.sources import SOURCES
 
 
 def failures(learned: Sequence[Learned], sweep: SweepTable) -> list[Failure]:
-    """Each class that a technique could not learn and each lost trial, with the reason."""
+    """Each learning of a class that a technique could not finish and each lost trial, with the reason."""
     of_classes = [
-        Failure(stage=f"personalize.{one.technique}", class_name=one.class_name, reason=one.error)
+        Failure(
+            stage=f"personalize.{one.technique}", class_name=label_of(one.class_name, one.learning), reason=one.error
+        )
         for one in learned
         if one.error
     ]
@@ -39,7 +42,7 @@ def _untried(found: Findings) -> list[str]:
     """Classes for which a technique was not even begun, for want of what it needs."""
     notes = []
     for technique in techniques_for(found.experiment.sampling.sources):
-        tried = {one.class_name for one in found.learned if one.technique == technique.name}
+        tried = {one.class_name for one in found.first_learned if one.technique == technique.name}
         untried = [s.class_name for s in found.selection.selected if s.class_name not in tried]
         needed = f", which need {TECHNIQUES[technique.needs].label}," if technique.needs else ""
         if untried:
