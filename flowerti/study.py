@@ -69,6 +69,11 @@ class Study:
             require_intent(self.run)
         return self.dataset.of(split, class_name)
 
+    @property
+    def seen_ids(self) -> frozenset[str]:
+        """Validation and test images that the base is known to have been trained on."""
+        return frozenset(self.seen.held_out_ids if self.seen else ())
+
     def drawn_images(self, class_name: str, draw: int) -> list[Record]:
         """The training images of a class in a draw; draw 0 is its training split."""
         own, spare = self.records_of("train", class_name), self.spare.records.get(class_name, ())

@@ -49,6 +49,8 @@ class SeenImages:
     """Where the base's images are not listed: why none of them can be in a data set. Empty where they are."""
     counts: list[ClassCount]
     """Images that it was trained on, of each class that has any."""
+    held_out_ids: list[str] = field(default_factory=list)
+    """Those among the validation and test images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -56,6 +56,7 @@ def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progre
         experiment.data.image_size_px,
         METRICS.names,
         [ALIGNED_THUMBNAILS.name, CANDIDATE_LIMIT, COPY_LIMIT],
+        *([sorted(study.seen_ids)] if study.seen_ids else []),
         comparison_pairs({s.source for s in sets}),
     )
     file = layout.scores(reference)
@@ -91,7 +92,7 @@ def _compare(
     matrices = [_ask(study, matrix_of, of_one) for of_one in stored]
     learnings = _ask(study, learning_distances_of, stored[0], _every_learning(study, every_set, backbones[0]))
     recognition = _ask(study, recognition_of, stored[0])
-    copies = _ask(study, copies_of, stored[0], pixels)
+    copies = _ask(study, copies_of, stored[0], pixels, study.seen_ids)
     sensitivity = _ask(study, sensitivity_of, stored[0], study.experiment.data.image_size_px)
     splits = _every_split(study, reference)
     duplicates = _ask(study, duplicates_of, study.run, study.dataset.class_names, splits, study.census.duplicates)

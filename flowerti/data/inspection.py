@@ -23,7 +23,7 @@ from flowerti.data.seen_images import count_seen
 from flowerti.data.thumbnails import CORRELATION_LIMIT
 
 _ALIKE_VERSION = 1
-_SEEN_VERSION = 1
+_SEEN_VERSION = 2
 """Versions of the records; increment one on a change to invalidate existing ones."""
 
 

@@ -1,4 +1,4 @@
-"""Counts the images of a data set that a base was trained on, and says for which classes that spoils a measurement.
+"""Finds the images of a data set that a base was trained on, and says for which classes that spoils a measurement.
 
 A class whose validation or test images the base has seen cannot be a weak one: what it draws for it may repeat the very
 images by which it is judged. This module does not know where a base or a data set comes from.
@@ -28,6 +28,7 @@ def count_seen(dataset: Dataset, images: ImagePass, known: TrainingImages) -> Se
         fingerprint=known.fingerprint,
         drawn=known.drawn,
         counts=[row for row in rows if row.num_train + row.num_validation + row.num_test],
+        held_out_ids=[record.id for record in records if record.split != "train"],
     )
 
 

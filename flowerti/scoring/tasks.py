@@ -160,15 +160,29 @@ def recognition_of(stored: StoredSets) -> RecognitionScores:
     return RecognitionScores(recognition=recognised, trained_on_source=trained, notes=notes)
 
 
-def copies_of(stored: StoredSets, pixels: StoredSets) -> tuple[list[CopyCheck], list[str]]:
-    """Copies of training images of any class among the synthetic ones, and notes on what is not known.
+def _may_be_copied(stored: StoredSets, pixels: StoredSets, seen_ids: frozenset[str]) -> Images:
+    """The training images, and the held-out ones that the base has seen, whose one view stands for all."""
+    features, shown = stored.train.read(stored.run), pixels.train.read(stored.run)[:, 0]
+    seen = [i for i, record in enumerate(stored.held_out_records) if record.id in seen_ids]
+    of_seen, shown_seen = stored.held_out.read(stored.run)[seen], pixels.held_out.read(stored.run)[seen, 0]
+    return Images(
+        ids=[r.id for r in stored.train_records] + [stored.held_out_records[i].id for i in seen],
+        features=np.concatenate([features, np.repeat(of_seen[:, :1], features.shape[1], axis=1)]),
+        thumbnails=np.concatenate([shown, shown_seen]),
+    )
+
+
+def copies_of(stored: StoredSets, pixels: StoredSets, seen_ids: frozenset[str]) -> tuple[list[CopyCheck], list[str]]:
+    """Copies among the synthetic images, and notes on what is not known.
+
+    Looked for are the training images of every class, and the held-out images that the base was trained on.
 
     Args:
         stored: features of all sets.
         pixels: aligned thumbnails of the same sets, in one view.
+        seen_ids: held-out images that the base was trained on.
     """
-    features, shown = stored.train.read(stored.run), pixels.train.read(stored.run)[:, 0]
-    originals = copied_from(Images(ids=[r.id for r in stored.train_records], features=features, thumbnails=shown))
+    originals = copied_from(_may_be_copied(stored, pixels, seen_ids))
     train = _images(stored.train_by_class(), pixels.train_by_class(), stored.train_records, stored.class_names)
     plain = {name: rows[:, None] for name, rows in stored.held_out_by_class().items()}
     thumbnails = {name: rows[:, None] for name, rows in pixels.held_out_by_class().items()}

@@ -32,6 +32,7 @@ from flowerti.scoring.tasks import (
 NAMES = ("rose", "lily")
 CONFIG = ScoringConfig(num_permutations=99, num_floor_splits=3, num_closest_pairs=3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+NEW = [f"n{i}" for i in range(16)]
 TRAIN, HELD_OUT, ROSE = slice(0, 12), slice(12, 28), slice(28, 36)
 """Images of the training split, of the validation split, and those drawn for the rose by its token."""
 IMAGES[28] = IMAGES[4]  # of the rose
@@ -113,15 +114,27 @@ def test_recognition_counts_every_set_and_needs_two_classes_for_training_on_a_so
 
 def test_copied_training_images_of_any_class_are_found_by_their_pixels(stored):
     sets, pixels, _ = stored
-    (token, raw), notes = copies_of(sets, pixels["aligned_thumbnails"])
+    (token, raw), notes = copies_of(sets, pixels["aligned_thumbnails"], frozenset())
     assert {(pair.image, pair.train_id) for pair in token.copies} == {("t0", "train/4"), ("t1", "train/3")}
     assert (token.source, token.num_images, token.num_compared, len(token.closest)) == ("token", 8, 12, 3)
     assert (raw.source, raw.copies, notes) == ("raw", [], [])
 
 
+def test_copies_of_held_out_images_that_the_base_has_seen_are_found_too(stored):
+    sets, pixels, _ = stored
+    shown = pixels["aligned_thumbnails"]
+    copied = dataclasses.replace(sets, synthetic={("rose", "token"): sets.held_out}, addresses={("rose", "token"): NEW})
+    drawn = dataclasses.replace(shown, synthetic={("rose", "token"): shown.held_out})
+    (unseen,), _ = copies_of(copied, drawn, frozenset())
+    assert unseen.copies == []
+    (seen,), _ = copies_of(copied, drawn, frozenset({"validation/2", "validation/5", "test/0"}))
+    assert {(pair.image, pair.train_id) for pair in seen.copies} == {("n2", "validation/2"), ("n5", "validation/5")}
+    assert seen.num_compared == 12 + 2
+
+
 def test_where_every_held_out_image_is_a_copy_there_is_a_note_and_no_p_value(stored):
     sets, pixels = (dataclasses.replace(s, held_out=s.train, held_out_records=s.train_records) for s in _pair(stored))
-    checks, notes = copies_of(sets, pixels)
+    checks, notes = copies_of(sets, pixels, frozenset())
     assert [(check.p_value, check.similarity_limit) for check in checks] == [(None, None)] * 2
     assert [len(check.copies) for check in checks] == [2, 0]
     assert len(notes) == 1 and notes[0].startswith("Every held-out image copies a training image")

@@ -58,6 +58,7 @@ def test_seen_images_are_counted_by_class_and_split_whatever_holds_them(
         ClassCount(class_name="azalea", num_train=1, num_validation=0, num_test=0),
         ClassCount(class_name="zinnia", num_train=0, num_validation=0, num_test=1),
     ]
+    assert seen.held_out_ids == ["test/zinnia/0.png"]
     monkeypatch.setattr(image_pass, "reader_of", lambda _: pytest.fail("an image was opened again"))
     assert study.prepare(wanted, run).seen == seen
     assert study.prepare(experiment, run).seen is None, "what is known of a base is no other base"
