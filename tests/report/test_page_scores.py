@@ -78,7 +78,7 @@ def test_numbers_of_different_extractors_and_splits_never_share_a_table():
 def test_distances_of_every_learning_stand_beside_their_spread():
     text = section(page(run()), "distances")
     assert "The same of every learning" in text
-    assert f"{WEAK[0]} learnt token test 3 0.31, 0.35, 0.29 0.03" in text
+    assert f"{WEAK[0]} learnt token test 3 0.310, 0.350, 0.290 0.031" in text
     none = page(run(scores=dataclasses.replace(scores(WEAK), learning_distances=[])))
     assert "The same of every learning" not in section(none, "distances")
 

@@ -26,7 +26,7 @@ ROWS = [
 
 
 def test_the_kinds_of_rows_are_found():
-    assert len(ROWS) == 28
+    assert len(ROWS) == 29
     assert {"distances", "matrix", "recognition", "copies", "near_duplicates", "verdicts", "extractors"} <= set(ROWS)
 
 
