@@ -16,6 +16,7 @@ from flowerti.config.experiment import ClassifierConfig, SweepConfig
 from flowerti.features.backbones import Backbone
 from flowerti.features.extraction import preprocess
 from flowerti.sweep.mixing import TrialData
+from flowerti.sweep.repetitions import Repetition
 from flowerti.sweep.trial import TrialPlan, run_trial
 from flowerti.tables.arms import ARMS
 
