@@ -47,7 +47,7 @@ def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
             sources=("raw", "alternative_name", "latin_name", "token", "lora"),
         ),
         scoring=ScoringConfig(input_sizes_px=(64,), num_permutations=99, num_floor_splits=3),
-        replication=ReplicationConfig(num_learnings=2, num_seeds=1),
+        replication=ReplicationConfig(num_learnings=1, num_seeds=2),
         sweep=SweepConfig(ratios=(3.0,), num_bootstrap=100, learning_rate_factors=(1.0,)),
         cluster=ClusterConfig(num_workers=num_workers),
     )
