@@ -38,7 +38,7 @@ class ImagesBehind:
     reach: float
     """sqrt(sum_c (w_c / n_c)^2) over the group's classes: by how much an image of each moves the mean hit rate."""
     num_deciding: int | None = None
-    """Images on which two arms differ in at least half of the units; None for the F1 of a single arm."""
+    """Images on which two arms differ in at least half of the repetitions; None for the F1 of a single arm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from flowerti.config.replication import ReplicationConfig
 
+LEVELS = ("draw of training images", "learning", "pool of images", "classifier seed")
+"""What is repeated, from the outermost to the innermost."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repetition:
@@ -36,20 +39,27 @@ def repetitions_of(config: ReplicationConfig) -> list[Repetition]:
     ]
 
 
+def counts_of(config: ReplicationConfig) -> tuple[int, ...]:
+    """How often each of `LEVELS` is repeated in one of the level above."""
+    return config.num_draws, config.num_learnings, config.num_pools, config.num_seeds
+
+
 def num_units(config: ReplicationConfig) -> int:
     """How many independent units the repetitions form: runs of equal length, each a draw, a learning, a pool or a seed.
 
-    A unit is one of the outermost step that is repeated at all.
+    A unit is one of the outermost level that is repeated at all.
     """
-    counts = (config.num_draws, config.num_learnings, config.num_pools)
-    return next((count for count in counts if count > 1), config.num_seeds)
+    return counts_of(config)[_outermost(config)]
 
 
 def unit_name(config: ReplicationConfig) -> str:
     """What a unit is, in the singular."""
-    names = ("draw of training images", "learning", "pool of images")
-    counts = (config.num_draws, config.num_learnings, config.num_pools)
-    return next((name for name, count in zip(names, counts, strict=True) if count > 1), "classifier seed")
+    return LEVELS[_outermost(config)]
+
+
+def _outermost(config: ReplicationConfig) -> int:
+    """The first level that is repeated; the last one where none is."""
+    return next((i for i, count in enumerate(counts_of(config)) if count > 1), len(LEVELS) - 1)
 
 
 def conditional_on(config: ReplicationConfig) -> list[str]:

@@ -8,9 +8,7 @@ from jaxtyping import Float64
 
 from flowerti.artifacts.sweep import Replication, VarianceComponent
 from flowerti.config.replication import ReplicationConfig
-from flowerti.sweep.repetitions import conditional_on, num_units, unit_name
-
-_LEVELS = ("draw of training images", "learning", "pool of images", "classifier seed")
+from flowerti.sweep.repetitions import LEVELS, conditional_on, counts_of, num_units, unit_name
 
 
 def replication_of(
@@ -50,8 +48,7 @@ def variance_components(
     Returns:
         From the outermost level to the innermost; empty with one repetition.
     """
-    counts = (config.num_draws, config.num_learnings, config.num_pools, config.num_seeds)
-    names, shape = _merged(counts)
+    names, shape = _merged(counts_of(config))
     if not shape:
         return []
     values = gains.reshape(shape)
@@ -77,7 +74,7 @@ def variance_components(
 def _merged(counts: tuple[int, ...]) -> tuple[list[str], tuple[int, ...]]:
     """Names and numbers of the levels that are repeated, each with the unrepeated ones inside it."""
     names: list[str] = []
-    for level, count in zip(_LEVELS, counts, strict=True):
+    for level, count in zip(LEVELS, counts, strict=True):
         if count > 1:
             names.append(level)
         elif names:
