@@ -51,7 +51,7 @@ def fan_out(study: Study, size: Size, folder: str) -> Measured:
 
 
 def ideal_makespan_s(learned: Iterable[Learned], start_s: float) -> float:
-    """The shortest time in which workers could do what was done, when each class begins with a start.
+    """The shortest time in which workers could do what was done, when each worker begins with a start.
 
     Raises:
         RuntimeError: a class failed; says why.

@@ -1,13 +1,14 @@
 """What a run would cost before it is started: hours, storage and money of each stage, from the times of single steps.
 
-Step times are given, or taken from a finished run. Workers are scheduled as the stages do it: longest first, an actor
-for each group of classes, the next group when one ends. It starts nothing and needs neither torch nor Ray.
+Step times are given, or taken from a finished run. Workers are scheduled as the stages do it: each starts once in a
+stage, the longest task comes first, the next one when one ends. It starts nothing and needs neither torch nor Ray.
 """
 
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from flowerti.config.cluster import group_size
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import Technique, techniques_for
 from flowerti.scoring.metric_table import METRICS
@@ -58,8 +59,8 @@ class StagePlan:
     what: str
     """What it works on, in words."""
     num_tasks: int
-    """Actors that learn, shards, passes of scoring over a set, trials; 0 for a stage that the number of weak classes
-    does not change: its cost is not estimated."""
+    """Groups of classes to learn, shards, passes of scoring over a set, trials; 0 for a stage that the number of weak
+    classes does not change: its cost is not estimated."""
     worker_hours: float = 0.0
     """Hours that workers are held, idle ones at the end included."""
     wall_hours: float = 0.0
@@ -80,15 +81,15 @@ class Schedule:
 
 
 def schedule(task_s: Sequence[float], num_workers: int, start_s: float) -> Schedule:
-    """Longest first: whichever worker is free takes the next task, after a start of its own.
+    """Longest first: each worker starts once, and whichever is free takes the next task.
 
     Graham's LPT rule (SIAM J. Appl. Math. 17, 1969): its makespan is at most 4/3 - 1/(3 num_workers) of the best.
     """
     if not task_s:
         return Schedule(0.0, 1.0)
-    free_at = [0.0] * min(num_workers, len(task_s))
+    free_at = [start_s] * min(num_workers, len(task_s))
     for seconds in sorted(task_s, reverse=True):
-        heapq.heappush(free_at, heapq.heappop(free_at) + start_s + seconds)
+        heapq.heappush(free_at, heapq.heappop(free_at) + seconds)
     makespan = max(free_at)
     return Schedule(makespan, sum(task_s) / (num_workers * makespan) if makespan else 1.0)
 
@@ -118,8 +119,6 @@ class _Work:
     what: str
     task_s: list[float] = field(default_factory=list)
     storage_gb: float = 0.0
-    starts_each_task: bool = False
-    """Whether each task starts an actor of its own."""
 
 
 def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iterator[_Work]:
@@ -176,32 +175,30 @@ def _pools(experiment: Experiment, num_classes: int) -> dict[str, int]:
 
 
 def _learning(asked: Request, technique: Technique, step_s: float) -> _Work:
-    size = asked.experiment.cluster.classes_per_actor if technique.shares_batches else 1
     num_learnings = asked.num_classes * asked.experiment.replication.num_learnings_in_all
+    most = asked.experiment.cluster.classes_per_actor if technique.shares_batches else 1
+    size = group_size(most, num_learnings, asked.num_workers)
     groups = [min(size, num_learnings - begin) for begin in range(0, num_learnings, size)]
     class_s = asked.experiment.techniques[technique.name].num_steps * step_s
     return _Work(
         stage=f"personalize.{technique.name}",
         what=technique.label,
         task_s=[count * class_s for count in groups],
-        starts_each_task=True,
     )
 
 
 def _planned(work: _Work, asked: Request, times: StepTimes) -> StagePlan:
     if not work.task_s:
         return StagePlan(stage=work.stage, what=work.what, num_tasks=0)
-    start_s = times.actor_start
-    found = schedule(work.task_s, asked.num_workers, start_s if work.starts_each_task else 0.0)
-    makespan = found.makespan_s + (0.0 if work.starts_each_task else start_s)
-    hours = makespan * asked.num_workers / _SECONDS_PER_HOUR
+    found = schedule(work.task_s, asked.num_workers, times.actor_start)
+    hours = found.makespan_s * asked.num_workers / _SECONDS_PER_HOUR
     return StagePlan(
         stage=work.stage,
         what=work.what,
         num_tasks=len(work.task_s),
         worker_hours=hours,
-        wall_hours=makespan / _SECONDS_PER_HOUR,
-        busy=sum(work.task_s) / (asked.num_workers * makespan),
+        wall_hours=found.makespan_s / _SECONDS_PER_HOUR,
+        busy=found.busy,
         storage_gb=work.storage_gb,
         cost=hours * asked.price_per_hour,
     )

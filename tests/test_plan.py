@@ -33,8 +33,8 @@ def once(experiment: Experiment) -> Experiment:
 
 def test_equal_tasks_are_shared_evenly():
     planned = schedule([100.0] * 12, num_workers=4, start_s=20.0)
-    assert planned.makespan_s == 3 * 120.0
-    assert planned.busy == pytest.approx(100 / 120)
+    assert planned.makespan_s == 20.0 + 3 * 100.0, "a worker starts once"
+    assert planned.busy == pytest.approx(300 / 320)
 
 
 def test_the_longest_come_first_and_more_workers_than_tasks_idle():
@@ -67,7 +67,7 @@ def test_each_stage_costs_what_its_steps_do():
     rows = planned(experiment, price_per_hour=2.0)
     invert, sample, score, sweep = (rows[name] for name in (TOKENS, "sample", "score", "sweep"))
     assert invert.num_tasks == 1000
-    assert invert.wall_hours == pytest.approx(10 * (2000 * 0.4 + 10) / 3600)
+    assert invert.wall_hours == pytest.approx((10 + 10 * 2000 * 0.4) / 3600)
     assert invert.worker_hours == pytest.approx(100 * invert.wall_hours)
     assert invert.cost == pytest.approx(2 * invert.worker_hours)
     num_images = 1000 * len(experiment.sampling.sources) * 128
@@ -94,13 +94,15 @@ def test_rows_say_what_they_work_on():
     assert {"real", "balanced", "token", "repeated", "shuffled_token"} <= set(rows["sweep"].what.split(", "))
 
 
-def test_fewer_starts_are_paid_when_an_actor_learns_several_classes():
+def test_groups_of_classes_share_the_workers_as_single_ones_do():
     sampling = replace(flowers102().sampling, sources=("token", "lora"))
     experiment = once(replace(flowers102(), sampling=sampling))
     packed = replace(experiment, cluster=replace(experiment.cluster, classes_per_actor=5))
     one, five = planned(experiment), planned(packed)
     assert five[TOKENS].num_tasks == 200
-    assert five[TOKENS].worker_hours == pytest.approx(one[TOKENS].worker_hours - 800 * 10 / 3600)
+    assert five[TOKENS].worker_hours == pytest.approx(one[TOKENS].worker_hours), "200 groups on 100 workers"
+    forty = planned(replace(experiment, cluster=replace(experiment.cluster, classes_per_actor=40)))
+    assert forty[TOKENS].num_tasks == 100, "no worker is left without a class"
     # an adapter has a U-Net of its own
     assert five[ADAPTERS] == one[ADAPTERS]
 
@@ -113,7 +115,9 @@ def test_every_learning_is_learnt_and_drawn_from():
     one, three = planned(single, num_classes=10), planned(replace(single, replication=thrice), num_classes=10)
     assert [one[name].num_tasks for name in (TOKENS, ADAPTERS)] == [10, 10]
     assert [three[name].num_tasks for name in (TOKENS, ADAPTERS)] == [30, 30]
-    assert planned(replace(packed, replication=thrice), num_classes=10)[TOKENS].num_tasks == 5, "30 in groups of 7"
+    assert planned(replace(packed, replication=thrice), num_classes=10, num_workers=2)[TOKENS].num_tasks == 5, (
+        "30 in groups of 7"
+    )
     shards = -(-sampling.num_per_class // sampling.batch_size)
     assert (one["sample"].num_tasks, three["sample"].num_tasks) == (10 * 3 * shards, 10 * (1 + 3 + 3) * shards)
     assert three["sample"].storage_gb == pytest.approx(one["sample"].storage_gb * 7 / 3)

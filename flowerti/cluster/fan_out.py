@@ -1,8 +1,10 @@
-"""Trains classes in parallel: one actor per group of classes, with at most one actor per worker slot.
+"""Trains classes in parallel: one group of classes on an actor at a time, with at most one actor per worker slot.
 
-Each learning of a class is a task of its own, and a group may hold several of one class. A task that fails is recorded
-with the reason and does not affect the others. Tasks whose worker or node was lost resume from their last checkpoints,
-up to a limited number of retries. This module does not know what is trained, or how: a `FanOutSpec` specifies that.
+Each learning of a class is a task of its own, and a group may hold several of one class. An actor that finished its
+group goes on with the next one: it takes ten seconds to start and to load a base, longer than a small class to learn. A
+task that fails is recorded with the reason and does not affect the others. Tasks whose worker or node was lost resume
+from their last checkpoints, up to a limited number of retries. This module does not know what is trained, or how: a
+`FanOutSpec` specifies that.
 """
 
 from collections import deque
@@ -15,6 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.cluster.session import device_of
+from flowerti.config.cluster import group_size
 from flowerti.config.experiment import ClusterConfig
 from flowerti.personalization.worker import LearningTask
 from flowerti.progress import Progress
@@ -31,7 +34,7 @@ class FanOutSpec:
     arguments: tuple[Any, ...]
     """Constructor arguments of a worker; its number of threads and its device are appended."""
     group_size: int
-    """Number of tasks per actor."""
+    """Most tasks of an actor at a time."""
     load: Callable[[LearningTask], Learned | None]
     """Returns the record of a finished class, or None."""
     store_failure: Callable[[LearningTask, str], Learned]
@@ -49,10 +52,12 @@ class FanOut:
         self._attempts: dict[tuple[str, int], int] = {}
         self._reported_steps: dict[tuple[str, int], int] = {}
         self._running: dict[ray.ObjectRef, tuple[list[LearningTask], Any]] = {}
+        self._idle: list[Any] = []
+        """Actors whose last group is done."""
 
     def run(self, tasks: list[LearningTask]) -> dict[tuple[str, int], Learned]:
         """Run all tasks until each has a record, by class and learning, and terminate all actors."""
-        size = self._spec.group_size
+        size = group_size(self._spec.group_size, len(tasks), self._cluster.num_workers)
         waiting = deque(tasks[begin : begin + size] for begin in range(0, len(tasks), size))
         outcomes: dict[tuple[str, int], Learned] = {}
         unit = "learnings" if any(task.learning for task in tasks) else "classes"
@@ -60,6 +65,7 @@ class FanOut:
             while waiting or self._running:
                 while waiting and len(self._running) < self._cluster.num_workers:
                     self._start(waiting.popleft())
+                self._end_idle()
                 finished, _ = ray.wait(list(self._running), num_returns=1, timeout=_REPORT_EVERY_S)
                 if not finished:
                     self._report_losses()
@@ -70,7 +76,7 @@ class FanOut:
                 if records:
                     self._progress.advance(len(outcomes), len(tasks), unit)
         finally:
-            for _, actor in self._running.values():
+            for actor in [*self._idle, *(actor for _, actor in self._running.values())]:
                 ray.kill(actor)
         return outcomes
 
@@ -83,31 +89,44 @@ class FanOut:
                 self._progress.metric(f"{task.label}/evaluation_loss", point.step, point.loss)
 
     def _start(self, group: list[LearningTask]) -> None:
+        actor = self._idle.pop() if self._idle else self._new_actor()
+        for task in group:
+            self._attempts[task.subject] = self._attempts.get(task.subject, 0) + 1
+        self._running[actor.learn_together.remote(group)] = (group, actor)
+
+    def _new_actor(self) -> Any:
         cluster = self._cluster
-        actor = (
+        return (
             ray.remote(self._spec.worker)
             .options(num_cpus=cluster.num_cpus_per_worker, num_gpus=cluster.num_gpus_per_worker)
             .remote(*self._spec.arguments, cluster.num_threads_per_worker, device_of(cluster))
         )
-        for task in group:
-            self._attempts[task.subject] = self._attempts.get(task.subject, 0) + 1
-        self._running[actor.learn_together.remote(group)] = (group, actor)
+
+    def _end_idle(self) -> None:
+        """End the actors that no group waits for, so that their CPUs and GPUs are free."""
+        while self._idle:
+            ray.kill(self._idle.pop())
 
     def _collect(self, reference: ray.ObjectRef) -> tuple[list[Learned], list[list[LearningTask]]]:
         """The records of a group's classes, and the groups to retry."""
         group, actor = self._running.pop(reference)
         try:
             records: list[Learned] = ray.get(reference)
-            return [self._settle(task, record) for task, record in zip(group, records, strict=True)], []
-        except RayTaskError as error:
-            if len(group) > 1:
-                # a single task may have caused the failure: retry each one alone, from its last checkpoint
-                return self._apart(group, str(error.cause))
-            return [self._fail(group[0], str(error.cause))], []
-        except RayActorError as error:
+        except (RayTaskError, RayActorError) as error:
+            ray.kill(actor)  # an error may have left it half way
+            return self._after_error(group, error)
+        self._idle.append(actor)
+        return [self._settle(task, record) for task, record in zip(group, records, strict=True)], []
+
+    def _after_error(
+        self, group: list[LearningTask], error: RayTaskError | RayActorError
+    ) -> tuple[list[Learned], list[list[LearningTask]]]:
+        if isinstance(error, RayActorError):
             return self._after_loss(group, error)
-        finally:
-            ray.kill(actor)
+        if len(group) > 1:
+            # a single task may have caused the failure: retry each one alone, from its last checkpoint
+            return self._apart(group, str(error.cause))
+        return [self._fail(group[0], str(error.cause))], []
 
     def _settle(self, task: LearningTask, record: Learned) -> Learned:
         if record.error:

@@ -26,8 +26,8 @@ class ClusterConfig:
     num_threads_per_worker: int = 1
     """Threads of an actor; fixed, because kernels round differently at another count."""
     classes_per_actor: int = 1
-    """Classes, or learnings of a class, that one inversion actor learns in one batch; more fill a GPU, fewer lose less
-    when an actor dies."""
+    """Classes, or learnings of a class, that one inversion actor learns in one batch at most: each costs less the more
+    there are, as far as memory goes. Fewer where an actor would have none otherwise."""
     num_workers_per_classifier: int = 1
     """Workers that fine-tune the first classifier together, each on its share of every batch."""
     max_retries_per_class: int = 3
@@ -51,3 +51,8 @@ class ClusterConfig:
         require(shared <= self.num_workers, name, f"must be at most cluster.num_workers, which is {self.num_workers}")
         has_own = shared == 1 or self.num_gpus_per_worker == 0 or self.num_gpus_per_worker >= 1
         require(has_own, name, "needs a whole GPU for each worker, or none: set cluster.num_gpus_per_worker to 1 or 0")
+
+
+def group_size(most: int, num_tasks: int, num_workers: int) -> int:
+    """How many tasks share an actor's batch: at most `most`, and no more than leave work for every worker."""
+    return max(1, min(most, -(-num_tasks // num_workers)))

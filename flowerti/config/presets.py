@@ -10,6 +10,7 @@ from dataclasses import replace
 from flowerti.config.experiment import (
     BaseConfig,
     ClassifierConfig,
+    ClusterConfig,
     DataConfig,
     Experiment,
     ImbalanceConfig,
@@ -22,6 +23,9 @@ from flowerti.config.experiment import (
 
 STUDY_CLASSES = ("azalea", "sword lily", "canna lily")
 """The three classes that Kutsenko and Najafi (2024) selected."""
+
+_SMALL_BASE = ClusterConfig(classes_per_actor=8)
+"""A base of a few million parameters: eight learnings in one batch fit in a gigabyte."""
 
 
 def demo() -> Experiment:
@@ -42,6 +46,7 @@ def demo() -> Experiment:
             guidance_scale=1.5,
             sources=("raw", "alternative_name", "token"),
         ),
+        cluster=_SMALL_BASE,
     )
 
 
@@ -58,6 +63,7 @@ def flowers102_64() -> Experiment:
             "lora": LoraConfig(learning_rate=1e-2),
         },
         sampling=SamplingConfig(num_per_class=64),
+        cluster=_SMALL_BASE,
     )
 
 

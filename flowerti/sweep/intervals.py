@@ -4,9 +4,10 @@ A unit is one repetition of an arm, or the mean of several that share what was l
 
 Three things make the plain bootstrap wrong here. Resampling units and images at once counts what is peculiar to one
 unit and image three times, and few units show too little of their variance: `crossed_error` corrects both. Where all
-images of a class agree, resampling them shows no variance at all, although the next image could differ: half an image
-is allowed for. And a few images cannot carry a small p-value, however large the effect: `estimate` knows how many
-images decide. This module does not know about arms, ratios, predictions or files.
+images of a class agree, resampling them shows no variance at all, although the next image could differ: the images'
+variance counts as at least that of three quarters of an image. And a few images cannot carry a small p-value, however
+large the effect: `estimate` knows how many images decide. This module does not know about arms, ratios, predictions or
+files.
 """
 
 import math
@@ -19,11 +20,11 @@ from scipy import optimize, special
 LEVEL = 0.95
 TIE = 1e-12
 """Differences up to this size are rounding errors of sums in another order, and count as ties."""
-HALF_AN_IMAGE = 0.5
-"""Images a class that are allowed for although none was seen to differ.
+LEAST_IMAGES = 0.75
+"""Images of each class that count as differing at least, in the images' variance.
 
-Chosen by simulation (LOG.md, 2026-11-27): 0.1 and 0.25 leave intervals too narrow at 4 images a class near F1 1, where
-1 and 2 make those at 10 images a class cover 99 % and more.
+Chosen by simulation (LOG.md, 2026-11-28): with 0.6, intervals at 10 images a class near F1 1 hold the truth in 91 %;
+with 1, those of many other worlds do in 98 % and more.
 """
 
 
@@ -132,10 +133,9 @@ def crossed_error(
         both: replicates with units and images resampled.
         images: what the statistic rests on.
     """
-    num_units, num_images = len(unit_values), images.per_class
-    # with S units, N images: of_images = MS_images / SN; the bootstrap's own variance is (N - 1) / N of it
-    image_factor = num_images / (num_images - 1)
-    of_images = float(np.var(images_only)) * image_factor
+    # with S units, N images: of_images = MS_images / SN
+    num_units, image_factor = len(unit_values), _image_factor(images)
+    of_images = _images_variance(images_only, images)
     if num_units == 1:
         return Error(error=math.sqrt(of_images), share_of_units=0.0, units_freedom=0.0, images_freedom=images.freedom)
     # of_units = MS_units / SN = var(unit means) / S
@@ -154,8 +154,17 @@ def crossed_error(
     )
 
 
-def unseen_variance(level: float, images: ImagesBehind) -> float:
-    """Variance of a mean F1 if half an image more of each class had differed.
+def _image_factor(images: ImagesBehind) -> float:
+    """What the bootstrap over N images lacks: its variance is (N - 1) / N of the right one."""
+    return images.per_class / (images.per_class - 1)
+
+
+def _images_variance(images_only: Float64[np.ndarray, " replicates"], images: ImagesBehind) -> float:
+    return float(np.var(images_only)) * _image_factor(images)
+
+
+def least_variance(level: float, images: ImagesBehind) -> float:
+    """Variance of a mean F1 over images if `LEAST_IMAGES` of each class had differed.
 
     Near a class's F1, one image that turns from a miss into a hit moves it by about (2 - F1) / 2n: from F1 = 2 TP /
     (n + m), with n images of the class and about as many predicted, dF1 / dTP = (2 - F1) / (n + m).
@@ -164,7 +173,7 @@ def unseen_variance(level: float, images: ImagesBehind) -> float:
         level: mean F1 of the group, in [0, 1].
         images: what it rests on.
     """
-    return HALF_AN_IMAGE * ((2 - level) / 2 * images.reach) ** 2
+    return LEAST_IMAGES * ((2 - level) / 2 * images.reach) ** 2
 
 
 def estimate(
@@ -189,7 +198,7 @@ def estimate(
         images: what the statistic rests on.
     """
     value, seen = float(unit_values.mean()), crossed_error(unit_values, images_only, both, images)
-    total = seen.error**2 + unseen_variance(level, images)
+    total = seen.error**2 + max(0.0, least_variance(level, images) - _images_variance(images_only, images))
     if total == 0:  # none of the classes has an image
         return replace(NOTHING, value=value, low=value, high=value)
     error = replace(seen, error=math.sqrt(total), share_of_units=seen.share_of_units * seen.error**2 / total)

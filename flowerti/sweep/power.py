@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 from flowerti.sweep.answers import detectable_effect
-from flowerti.sweep.intervals import Error, ImagesBehind, unseen_variance
+from flowerti.sweep.intervals import Error, ImagesBehind, least_variance
 
 FEW, MANY = 0.2, 0.4
 """Shares of a weak class's images on which two arms differ, as the reference runs have them (LOG.md, 2026-11-27)."""
@@ -57,7 +57,7 @@ def detectable_gain(num_classes: int, num_images: int, differing: float, repeate
     )
     seen = differing * num_images * ((2 - _LEVEL) / 2 * images.reach) ** 2
     of_units = repeated.std**2 / repeated.num_units
-    variance = seen + unseen_variance(_LEVEL, images) + of_units
+    variance = max(seen, least_variance(_LEVEL, images)) + of_units
     reference = Error(
         error=math.sqrt(variance),
         share_of_units=of_units / variance,

@@ -27,7 +27,7 @@ class _Ray:
 
     def __init__(self, answer: Answer) -> None:
         self.groups: list[list[str]] = []
-        self.num_alive = self.most_alive = 0
+        self.num_alive = self.most_alive = self.num_started = 0
         self._answer = answer
         self._answers: dict[ObjectRef, Sequence[Learned] | Exception] = {}
 
@@ -36,6 +36,7 @@ class _Ray:
 
     def _actor(self, *_args: object) -> SimpleNamespace:
         self.num_alive += 1
+        self.num_started += 1
         self.most_alive = max(self.most_alive, self.num_alive)
         return SimpleNamespace(learn_together=SimpleNamespace(remote=self._call))
 
@@ -114,7 +115,7 @@ def _run(
 
 @pytest.mark.parametrize(
     ("group_size", "groups"),
-    [(1, ["a", "b", "c", "d", "e"]), (2, ["ab", "cd", "e"]), (3, ["abc", "de"]), (9, ["abcde"])],
+    [(1, ["a", "b", "c", "d", "e"]), (2, ["ab", "cd", "e"]), (3, ["abc", "de"]), (9, ["abc", "de"])],
 )
 def test_classes_are_packed_in_their_order(monkeypatch, tmp_path, group_size, groups):
     fake, outcomes, _ = _run(
@@ -127,14 +128,26 @@ def test_classes_are_packed_in_their_order(monkeypatch, tmp_path, group_size, gr
     )
     assert ["".join(group) for group in fake.groups] == groups
     assert fake.most_alive == min(2, len(groups))
+    assert fake.num_started == fake.most_alive, "an actor goes on with the next group"
     assert set(outcomes) == set("abcde")
+
+
+def test_an_actor_that_failed_learns_nothing_more(monkeypatch, tmp_path):
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        if group[0].class_name == "b":
+            raise RayTaskError("learn_together", "traceback", ValueError("half way"))
+        return [_learnt(task) for task in group]
+
+    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abcd", num_workers=1)
+    assert [outcomes[name].error for name in "abcd"] == ["", "half way", "", ""]
+    assert (fake.num_started, fake.most_alive) == (2, 1), "c and d on a new one"
 
 
 def test_a_class_that_fails_is_recorded_and_the_others_of_its_group_stand(monkeypatch, tmp_path):
     def answer(group: list[LearningTask]) -> list[Learned]:
         return [t.failed("loss is nan") if t.class_name == "b" else _learnt(t) for t in group]
 
-    fake, outcomes, run = _run(monkeypatch, tmp_path, answer, "abc", group_size=3)
+    fake, outcomes, run = _run(monkeypatch, tmp_path, answer, "abc", group_size=3, num_workers=1)
     assert [outcomes[name].error for name in "abc"] == ["", "loss is nan", ""]
     assert run.load("concepts/b/t.json", Learned, "b") == outcomes["b"]
     assert len(fake.groups) == 1
@@ -182,7 +195,7 @@ def test_classes_that_ended_before_their_worker_was_lost_are_not_learnt_again(mo
             raise RayActorError
         return [_learnt(task) for task in group]
 
-    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abc", group_size=3)
+    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abc", group_size=3, num_workers=1)
     assert ["".join(group) for group in fake.groups] == ["abc", "bc"]
     assert set(outcomes) == set("abc")
 
@@ -212,7 +225,7 @@ def test_a_learning_that_fails_leaves_the_others_of_its_class(monkeypatch, tmp_p
     def answer(group: list[LearningTask]) -> list[Learned]:
         return [t.failed("loss is nan") if t.learning == 1 else _learnt(t) for t in group]
 
-    fake, outcomes, run = _run(monkeypatch, tmp_path, answer, ["a", "a1", "a2", "b"], group_size=4)
+    fake, outcomes, run = _run(monkeypatch, tmp_path, answer, ["a", "a1", "a2", "b"], group_size=4, num_workers=1)
     assert fake.groups == [["a", "a1", "a2", "b"]]
     assert {name: one.error for name, one in outcomes.items()} == {"a": "", "a1": "loss is nan", "a2": "", "b": ""}
     assert run.names("concepts") == ["concepts/a/learning-1/t.json"]

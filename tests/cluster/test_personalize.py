@@ -73,7 +73,7 @@ def study(tmp_path) -> Study:
         base=BaseConfig(path="demo"),
         sampling=SamplingConfig(sources=SOURCES),
         replication=ReplicationConfig(num_learnings=1),
-        cluster=ClusterConfig(classes_per_actor=3),
+        cluster=ClusterConfig(num_workers=1, classes_per_actor=3),
     )
     return Study(
         experiment=experiment,

@@ -44,14 +44,17 @@ class PretendedRay:
     def _actor(self, *_: Any) -> Any:
         self.live += 1
         self.peak = max(self.peak, self.live)
-        return SimpleNamespace(learn_together=SimpleNamespace(remote=self._learn))
+        waits = iter([self.start_s])  # the first group of an actor waits for its start
+        return SimpleNamespace(
+            learn_together=SimpleNamespace(remote=lambda group: self._learn(group, next(waits, 0.0)))
+        )
 
-    def _learn(self, group: list[Any]) -> Any:
+    def _learn(self, group: list[Any], start_s: float) -> Any:
         from ray import ObjectRef
 
         reference = ObjectRef(len(self._groups).to_bytes(28, "big"))
         self._groups[reference] = group
-        seconds = self.start_s + sum(self.learn_s[task.class_name] for task in group)
+        seconds = start_s + sum(self.learn_s[task.class_name] for task in group)
         heapq.heappush(self._ends, (self.now + seconds, len(self._groups), reference))
         return reference
 

@@ -101,13 +101,21 @@ def test_a_quantile_lies_between_those_of_seeds_and_images_and_its_tail_is_its_i
         assert error.upper_tail(1.0) == pytest.approx(1 - error.upper_tail(-1.0))
 
 
-def test_where_nothing_differs_half_an_image_of_each_class_is_allowed_for():
+def test_where_nothing_differs_three_quarters_of_an_image_of_each_class_count_as_differing():
     same = np.full(100, 0.8)
     found = estimate(np.full(4, 0.8), same, same, 0.8, behind(20))
     # F1 = 2 TP / 40 moves by (2 - 0.8) / 40 with one hit more
-    assert found.error.error == pytest.approx(math.sqrt(0.5) * 1.2 / 40)
+    assert found.error.error == pytest.approx(math.sqrt(0.75) * 1.2 / 40)
     half = stats.t(19).ppf(0.975) * found.error.error
     assert (found.low, found.value, found.high) == pytest.approx((0.8 - half, 0.8, 0.8 + half))
+
+
+def test_where_images_differ_enough_nothing_is_added_to_their_variance():
+    values = table(1, 30, 0.0, 0.2, 0.0)
+    parts = replicates_of(values)
+    found = estimate(*parts, 0.5, behind(30))
+    assert values.var(ddof=1) / 30 > 0.75 * (1.5 / 60) ** 2, "more than three quarters of an image"
+    assert found.error.error == crossed_error(*parts, behind(30)).error
 
 
 @pytest.mark.parametrize("num_images", [1, 2, 4, 5, 6, 9])
