@@ -12,7 +12,7 @@ from flowerti.config.cluster import group_size
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import Technique, techniques_for
 from flowerti.scoring.metric_table import METRICS
-from flowerti.sweep.rounds import count_trials, first_round
+from flowerti.sweep.rounds import count_trials, planned_arms
 
 _SECONDS_PER_HOUR = 3600.0
 _PNG_BYTES_PER_VALUE = 0.6
@@ -149,8 +149,7 @@ def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iter
     feature_bytes = _FEATURE_BYTES * len(experiment.scoring.extractors)
     feature_gb = num_scored * sampling.num_per_class * feature_bytes / _BYTES_PER_GB
     yield _Work(stage="score", what=", ".join(METRICS.names), task_s=scored_s, storage_gb=feature_gb)
-    cells = first_round(experiment.sweep, _pools(experiment, asked.num_classes))
-    arms = ", ".join(dict.fromkeys(cell.arm.name for cell in cells))
+    arms = ", ".join(planned_arms(experiment.sweep, _pools(experiment, asked.num_classes)))
     yield _Work(stage="sweep", what=arms, task_s=[times.trial] * num_trials(experiment, asked.num_classes))
     yield _Work(stage="confirm", what="the scores once more, on test", task_s=scored_s)
     yield _Work(stage="report", what="summary.json, report.html, figures")

@@ -265,10 +265,13 @@ class SweepTable:
 
     rows: list[SweepRow]
     recommended_ratio: float
+    """The recommended level of `judged_arm`; 0 for none."""
     recommendation: str
     failures: list[str]
     primary_contrast: str = ""
     """What was stated before the first trial as the one contrast that decides."""
+    judged_arm: str = ""
+    """The arm that the recommendation is about."""
     best_control: str = BASELINE.name
     """The arm without synthetic images that does best on validation."""
     warnings: list[str] = field(default_factory=list)

@@ -78,6 +78,7 @@ def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
         addresses=addresses_of(study.run, images.files),
         content_key=images.key,
         views=views,
+        num_views=study.experiment.classifier.num_views if views == "augmented" else 1,
         image_size_px=study.experiment.data.image_size_px,
         run_seed=study.experiment.seed,
     )

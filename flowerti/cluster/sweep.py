@@ -10,6 +10,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -149,14 +150,14 @@ class _Trainer:
     def _key(self, plan: TrialPlan) -> str:
         """Hash of all inputs of the trial."""
         experiment, config, arm = self.study.experiment, self.study.experiment.sweep, plan.arm
-        repetition, num_parts = plan.repetition, experiment.replication.num_pools
+        repetition = plan.repetition
         own = repetition.learning if arm.pool and SOURCES[arm.pool].technique else 0
         pools = [pool for pool in self.pools if (pool.images.source, pool.images.learning) == (arm.pool, own)]
         return key_of(
             arm.as_trained(),
             [plan.ratio, repetition.index, plan.split, plan.learning_rate_factor],
             [pool.key if arm.source else pool.images.class_name for pool in pools],
-            [config.synthetic_weight, config.synthetic_smoothing, repetition.pool, num_parts] if arm.source else [],
+            self._mixed(plan),
             [self.draws.key, self.draws.rows[repetition.draw].tolist()] if self.draws.rows else [],
             config.refit_epochs,
             experiment.classifier,
@@ -165,6 +166,14 @@ class _Trainer:
             experiment.data.image_size_px,
             experiment.seed,
         )
+
+    def _mixed(self, plan: TrialPlan) -> list[Any]:
+        """What the mixture of an arm with images depends on."""
+        config, num_parts = self.study.experiment.sweep, self.study.experiment.replication.num_pools
+        if not plan.arm.source:
+            return []
+        mixed = [config.synthetic_weight, config.synthetic_smoothing, plan.repetition.pool, num_parts]
+        return [*mixed, "augmented"] if plan.arm.is_augmented else mixed
 
 
 def _complete(trials: dict[TrialPlan, Trial | None], failures: list[str]) -> list[Trial]:

@@ -71,6 +71,7 @@ class _TrialInputs:
     evaluation: ClassifierInput
     augmented: list[ClassifierInput]
     synthetic: dict[PoolKey, ClassifierInput]
+    augmented_synthetic: dict[PoolKey, ClassifierInput]
     weights: dict[PoolKey, Float64[np.ndarray, " num"]]
     train_ids: np.ndarray
     num_classes: int
@@ -90,6 +91,7 @@ class _TrialInputs:
             augmented=_together(self.augmented, self.run) if self.augmented else None,
             evaluation=self.evaluation.read(self.run),
             synthetic={pool: images.read(self.run) for pool, images in self.synthetic.items()},
+            augmented_synthetic={pool: images.read(self.run) for pool, images in self.augmented_synthetic.items()},
             num_classes=self.num_classes,
             weights=self.weights,
             num_parts=self.num_parts,
@@ -129,14 +131,18 @@ def _inputs(
     train = _training_sets(study, draws, "mirrored")
     augmented = _training_sets(study, draws, "augmented") if is_head and any(p.arm.is_augmented for p in plans) else []
     synthetic = [synthetic_set(study, pool.images, "mirrored") for pool in pools]
-    found = iter(classifier_inputs(study, [*train, *augmented, real_set(study, split), *synthetic]))
+    augmenting = {plan.arm.source for plan in plans if plan.arm.is_augmented and is_head}
+    augmented_pools = [pool for pool in pools if pool.images.source in augmenting]
+    more = [synthetic_set(study, pool.images, "augmented") for pool in augmented_pools]
+    found = iter(classifier_inputs(study, [*train, *augmented, real_set(study, split), *synthetic, *more]))
     spare_ids = np.array([record.class_id for record in draws.spare], dtype=np.int64)
     return _TrialInputs(
         run=study.run,
         train=list(islice(found, len(train))),
         augmented=list(islice(found, len(augmented))),
         evaluation=next(found),
-        synthetic={pool.pool: images for pool, images in zip(pools, found, strict=True)},
+        synthetic={pool.pool: next(found) for pool in pools},
+        augmented_synthetic={pool.pool: next(found) for pool in augmented_pools},
         weights={pool.pool: pool.weights for pool in pools if (pool.weights != 1).any()},
         train_ids=np.concatenate([class_ids(study, "train"), spare_ids]),
         num_classes=len(study.dataset.class_names),

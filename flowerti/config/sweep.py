@@ -6,15 +6,20 @@ This module knows nothing about torch, Ray or how a stage works.
 from dataclasses import dataclass
 
 from flowerti.config.checks import check_kinds, require
-from flowerti.tables.arms import ARMS, BASELINE
+from flowerti.tables.arms import ARMS, BASELINE, Mass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepConfig:
     """The experiment that decides how many synthetic images to use."""
 
+    mixing: tuple[Mass, ...] = ("added",)
+    """How synthetic images are mixed in: "fixed", each in place of a real one, so that a class keeps its share of the
+    batches; "added" to the real ones, which raises it. With both, the recommendation is about the fixed one."""
+    replace_probabilities: tuple[float, ...] = (0.3, 0.6)
+    """At fixed mass: probabilities, in (0, 1], with which a weak class's real images give way to synthetic ones."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    """Synthetic images of a weak class as multiples of its real count; ratio 0 is always run."""
+    """Added: synthetic images of a weak class as multiples of its real count."""
     free_arms: tuple[str, ...] = ("real", "balanced", "balanced_softmax", "augmented")
     """Controls without synthetic images (rows of `tables.arms`); real is the baseline."""
     extra_arms: tuple[str, ...] = ()
@@ -31,10 +36,6 @@ class SweepConfig:
     """Trials at once; 0 lets the cluster's resources decide."""
     negative_control: bool = True
     """Also give every weak class the judged images of another weak class; needs two weak classes."""
-    on_best_control: bool = True
-    """Also add the judged images on top of the control that does best on validation."""
-    replace_probabilities: tuple[float, ...] = ()
-    """Probabilities, in (0, 1], with which a weak class's real images give way to synthetic ones; may be empty."""
     synthetic_weight: float = 1.0
     """Loss weight of a synthetic image; a real one has 1."""
     synthetic_smoothing: float = 0.0
@@ -45,6 +46,8 @@ class SweepConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         check_kinds(self, "sweep.")
+        fits = len(set(self.mixing)) == len(self.mixing) and set(self.mixing) <= {"fixed", "added"} and self.mixing
+        require(bool(fits), "sweep.mixing", "must name 'fixed', 'added', or each of them once")
         require(len(self.ratios) > 0 and min(self.ratios) > 0, "sweep.ratios", "must be positive numbers")
         require(len(set(self.ratios)) == len(self.ratios), "sweep.ratios", "names a ratio twice")
         self._check_arms()
@@ -55,6 +58,8 @@ class SweepConfig:
         require(0 <= self.max_rest_drop <= 1, "sweep.max_rest_drop", "must lie in [0, 1]")
         require(0 < self.equivalence_margin < 1, "sweep.equivalence_margin", "must lie in (0, 1)")
         shares = self.replace_probabilities
+        is_given = bool(shares) or "fixed" not in self.mixing
+        require(is_given, "sweep.replace_probabilities", "is empty: name some, or leave 'fixed' out of sweep.mixing")
         require(all(0 < p <= 1 for p in shares), "sweep.replace_probabilities", "must lie in (0, 1]")
         require(len(set(shares)) == len(shares), "sweep.replace_probabilities", "names a probability twice")
         require(self.refit_epochs >= 0, "sweep.refit_epochs", "must not be negative")
@@ -92,3 +97,8 @@ class SweepConfig:
         for arm in (ARMS[name] for name in self.extra_arms):
             problem = f"names {arm.name}, which needs {arm.pool!r} in sampling.sources"
             require(not arm.pool or arm.pool in sources, "sweep.extra_arms", problem)
+
+    @property
+    def judged_mass(self) -> Mass:
+        """The kind of mixing that the recommendation is about."""
+        return "fixed" if "fixed" in self.mixing else "added"

@@ -49,3 +49,10 @@ def decimals(values: Sequence[float | None], num_digits: int = 3) -> int:
     """Decimals, at most 6, that leave the largest of the values `num_digits` digits."""
     largest = max((abs(value) for value in values if value), default=1.0)
     return min(6, max(0, num_digits - 1 - math.floor(math.log10(largest))))
+
+
+def level(kind: str, number: float) -> str:
+    """The level of an arm: a probability as "p 0.3", a ratio with a multiplication sign; a dash for an arm without."""
+    if kind == "none" or number == 0:
+        return _NOT_MEASURED
+    return f"p {number:g}" if kind == "probability" else f"{number:g}\N{MULTIPLICATION SIGN}"

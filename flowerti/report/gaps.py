@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from flowerti.artifacts.identity import label_of
 from flowerti.artifacts.records import Learned, SweepTable
-from flowerti.config.experiment import Experiment
+from flowerti.config.experiment import Experiment, SweepConfig
 from flowerti.config.techniques import TECHNIQUES, techniques_for
 from flowerti.report.findings import Findings
 from flowerti.report.summary_rows import Failure
-from flowerti.tables.arms import ARMS
+from flowerti.tables.arms import ARMS, Arm
 from flowerti.tables.sources import SOURCES
 
 
@@ -67,17 +67,23 @@ def _missing_sets(found: Findings) -> list[str]:
 
 def _missing_arms(experiment: Experiment, sweep: SweepTable) -> list[str]:
     on_validation = {(row.arm, row.ratio) for row in sweep.rows if row.split == "validation"}
-    arms = {arm for arm, _ in on_validation}
     free = [ARMS[name] for name in experiment.sweep.free_arms]
+    present = {arm for arm, _ in on_validation}
+    notes = [f"The sweep has no row for the arm {arm.label}." for arm in free if arm.name not in present]
     sources = [source for name in experiment.sampling.sources if (source := SOURCES[name]).is_arm]
-    notes = []
-    for row in [*free, *sources]:
-        if row.name not in arms:
-            notes.append(f"The sweep has no row for the arm {row.label}.")
-    for source in sources:
-        missing = [f"{r:g}" for r in experiment.sweep.ratios if (source.name, r) not in on_validation]
-        if source.name in arms and missing:
-            notes.append(f"The sweep's arm {source.label} lacks the ratios {', '.join(missing)}.")
+    for mass in experiment.sweep.mixing:
+        of_mass = [arm for arm in sweep.arms if (arm.mass, arm.donor) == (mass, "own")]
+        for source in sources:
+            arms = [arm for arm in of_mass if arm.source == source.name and arm.name in present]
+            notes += [] if arms else [f"The sweep has no row for the arm {source.label}."]
+            notes += [note for arm in arms if (note := _missing_levels(arm, experiment.sweep, on_validation))]
     if not any(row.split == "test" for row in sweep.rows):
         notes.append("The sweep has no row on the test split.")
     return notes
+
+
+def _missing_levels(arm: Arm, config: SweepConfig, on_validation: set[tuple[str, float]]) -> str:
+    asked = config.replace_probabilities if arm.replaces else config.ratios
+    missing = [f"{number:g}" for number in asked if (arm.name, number) not in on_validation]
+    kind = "probabilities" if arm.replaces else "ratios"
+    return f"The sweep's arm {arm.label} lacks the {kind} {', '.join(missing)}." if missing else ""

@@ -8,9 +8,14 @@ from typing import Any
 
 from flowerti.report.repetition_sentences import basis
 
+_WITH = {
+    "ratio": "Train with {ratio:g} images of the {label} for each real one of a weak class",
+    "probability": "Train with {label}, with probability {ratio:g} in the weak classes",
+}
+"""By what the arm's level means."""
 _PHRASES: dict[str, str] = {
-    "use_generated": "Train with {ratio:g} images of the {label} for each real one of a weak class",
-    "use_name": "Train with {ratio:g} images of the {label} for each real one of a weak class: nothing need be learnt",
+    "use_generated": "{images}",
+    "use_name": "{images}: nothing need be learnt",
     "use_control": "Train with {label}{times}, and add no synthetic images",
     "nothing_helped": "Add no synthetic images: nothing that was tried helps",
     "undecided": "Undecided: this run cannot tell whether anything helps",
@@ -30,7 +35,9 @@ def headline(summary: Mapping[str, Any], arm_label: Callable[[str], str]) -> str
         return ""
     ratio, label = verdict["ratio"], arm_label(verdict["arm"])
     times = f" ({ratio:g} for each real one)" if ratio > 0 else ""
-    return _PHRASES[verdict["action"]].format(ratio=ratio, label=label, times=times) + "."
+    levels = {arm["name"]: arm["level"] for arm in summary["arms"]}
+    images = _WITH.get(levels[verdict["arm"]], "").format(ratio=ratio, label=label)
+    return _PHRASES[verdict["action"]].format(images=images, label=label, times=times) + "."
 
 
 def evidence(summary: Mapping[str, Any], arm_label: Callable[[str], str]) -> str:

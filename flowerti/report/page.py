@@ -73,9 +73,14 @@ def render_html(
 def _labels(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What sources, arms, metrics and techniques are called, all from the summary: the page asks no table."""
     arms = {row["name"]: row["label"] for row in summary["arms"]}
+    levels = {row["name"]: row["level"] for row in summary["arms"]}
     (judged,) = (row for row in summary["sources"] if row["is_judged"])
+    judged_arm = next((row["arm"] for row in summary["contrasts"] if row["primary"]), judged["name"])
     return {
         "judged": judged["name"],
+        "judged_arm": judged_arm,
+        "judged_level": "probability" if levels.get(judged_arm) == "probability" else "ratio",
+        "level_of": lambda arm, number: formats.level(levels.get(arm, "ratio"), number),
         "sources": {row["name"]: row["label"] for row in summary["sources"]},
         "arm_name": lambda arm: arms.get(arm, arm),
         "metrics": {row["name"]: row["label"] for row in summary["metrics"]},

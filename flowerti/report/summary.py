@@ -230,9 +230,10 @@ def _primary_contrast(sweep: SweepTable) -> str:
     found = next((contrast for contrast in sweep.contrasts if contrast.primary), None)
     if found is None:
         return f"{asked} It was not measured."
+    level = next((arm.level for arm in sweep.arms if arm.name == found.arm), "ratio")
     tried = "" if sweep.recommended_ratio else ", the best on validation, tried to check the refusal"
     return (
-        f"{asked} At ratio {found.ratio:g}{tried}: {signed(found.difference)}, 95 % interval "
+        f"{asked} At {level} {found.ratio:g}{tried}: {signed(found.difference)}, 95 % interval "
         f"{signed(found.low)} to {signed(found.high)}, one-sided p {p_value(found.p)}."
     )
 

@@ -83,7 +83,8 @@ class Summary:
     base: BaseRow
     classifier: ClassifierScores
     recommended_ratio: float
-    """Synthetic images of a weak class as a multiple of its real training images; 0 means none."""
+    """Of the judged arm: synthetic images of a weak class as a multiple of its real training images, or the probability
+    that one takes a real one's place; 0 means none."""
     recommendation: str
     """The reason in one sentence."""
     primary_contrast: str

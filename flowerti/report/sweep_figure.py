@@ -1,4 +1,4 @@
-"""The sweep's chart: what each arm gains over real images only, by ratio, on validation and on test.
+"""The sweep's chart: what each arm gains over real images only, by level, on validation and on test.
 
 This module computes no result: it only draws.
 """
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from flowerti.artifacts.records import SweepRow
 from flowerti.report.canvas import drawable, render
+from flowerti.report.formats import level
 from flowerti.tables.arms import Arm
 from flowerti.tables.sources import SOURCES
 
@@ -19,7 +20,7 @@ _OTHER_COLOURS = ("#cc79a7", "#8c6d1f", "#7a5195", "#b2182b")
 _CONTROL_COLOUR = "#555555"
 _SPLIT_TITLES = {"validation": "validation", "test": "test, opened once"}
 _MAX_SHIFT = 0.14
-"""Between two arms at one ratio, in units of the distance between ratios."""
+"""Between two arms at one level, in units of the distance between levels."""
 _MAX_LEGEND_COLUMNS = 3
 
 
@@ -40,7 +41,7 @@ def sweep_png(rows: Sequence[SweepRow], arms: Sequence[Arm]) -> bytes:
     looks = _looks_of(arms, [row for found in by_split.values() for row in found])
 
     def draw(figure: Figure) -> None:
-        slots = [max(2, len(_ratios(found)) + len(_controls(found))) for found in by_split.values()]
+        slots = [max(2, len(_levels(found, looks)) + len(_controls(found))) for found in by_split.values()]
         grid = figure.subplots(1, len(by_split), sharey=True, squeeze=False, width_ratios=slots)
         labelled = {}
         for axes, (split, found) in zip(grid[0], by_split.items(), strict=True):
@@ -66,10 +67,6 @@ def _gains(rows: Sequence[SweepRow], split: str) -> list[SweepRow]:
     ]
 
 
-def _ratios(rows: Sequence[SweepRow]) -> list[float]:
-    return sorted({row.ratio for row in rows if row.ratio > 0})
-
-
 def _controls(rows: Sequence[SweepRow]) -> list[str]:
     return list(dict.fromkeys(row.arm for row in rows if row.ratio == 0))
 
@@ -80,50 +77,57 @@ class _Look:
 
     label: str
     colour: str
+    level: str
+    """Meaning of its level: "ratio" or "probability"."""
+
+
+def _levels(rows: Sequence[SweepRow], looks: dict[str, _Look]) -> list[str]:
+    """Levels as the axis has them: probabilities first, then ratios, each from small to large."""
+    found = {(looks[row.arm].level, row.ratio) for row in rows if row.ratio > 0}
+    return [level(kind, number) for kind, number in sorted(found)]
 
 
 def _looks_of(arms: Sequence[Arm], rows: Sequence[SweepRow]) -> dict[str, _Look]:
-    """Arms of single sources have the sources' colours, other arms with ratios take turns.
+    """Arms of single sources have the sources' colours, other arms with levels take turns.
 
     An arm that nobody named stands under its own name.
     """
-    labels = {arm.name: arm.label for arm in arms}
+    labels, levels = {arm.name: arm.label for arm in arms}, {arm.name: arm.level for arm in arms}
     labels |= {row.arm: row.arm for row in rows if row.arm not in labels}
-    with_ratios = {row.arm for row in rows if row.ratio > 0}
-    others = [name for name in labels if name in with_ratios and name not in SOURCES]
+    with_levels = {row.arm for row in rows if row.ratio > 0}
+    others = [name for name in labels if name in with_levels and name not in SOURCES]
     colours = dict.fromkeys(labels, _CONTROL_COLOUR)
     colours |= {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
     colours |= {source.name: source.colour for source in SOURCES}
-    return {name: _Look(label, colours[name]) for name, label in labels.items()}
+    return {name: _Look(label, colours[name], levels.get(name, "ratio")) for name, label in labels.items()}
 
 
 def _draw_gains(axes: Axes, rows: Sequence[SweepRow], looks: dict[str, _Look]) -> None:
-    ratios, controls = _ratios(rows), _controls(rows)
+    levels, controls = _levels(rows, looks), _controls(rows)
     axes.axhline(0, color="#222222", linewidth=0.8)
-    _draw_arms(axes, [row for row in rows if row.ratio > 0], ratios, looks)
+    _draw_arms(axes, [row for row in rows if row.ratio > 0], levels, looks)
     at_zero = [row for row in rows if row.ratio == 0]
-    places = [float(len(ratios) + controls.index(row.arm)) for row in at_zero]
+    places = [float(len(levels) + controls.index(row.arm)) for row in at_zero]
     _draw_points(axes, places, at_zero, fmt="s", color=_CONTROL_COLOUR, label=None)
-    names = [f"{ratio:g}\N{MULTIPLICATION SIGN}" for ratio in ratios]
-    names += [drawable(looks[arm].label, 32) for arm in controls]
-    if ratios and controls:
-        axes.axvline(len(ratios) - 0.5, color="#999999", linewidth=0.8, linestyle=":")
+    names = [*levels, *(drawable(looks[arm].label, 32) for arm in controls)]
+    if levels and controls:
+        axes.axvline(len(levels) - 0.5, color="#999999", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(names)), names)
-    for text in axes.get_xticklabels()[len(ratios) :]:
+    for text in axes.get_xticklabels()[len(levels) :]:
         text.set(rotation=35, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", linewidth=0.4, color="#cccccc")
 
 
-def _draw_arms(axes: Axes, rows: Sequence[SweepRow], ratios: list[float], looks: dict[str, _Look]) -> None:
+def _draw_arms(axes: Axes, rows: Sequence[SweepRow], levels: list[str], looks: dict[str, _Look]) -> None:
     found = {row.arm for row in rows}
     arms = [arm for arm in looks if arm in found]
     for index, arm in enumerate(arms):
         of_arm = sorted((row for row in rows if row.arm == arm), key=lambda row: row.ratio)
         shift = min(_MAX_SHIFT, 0.7 / len(arms)) * (index - (len(arms) - 1) / 2)
-        places = [ratios.index(row.ratio) + shift for row in of_arm]
         look = looks[arm]
+        places = [levels.index(level(look.level, row.ratio)) + shift for row in of_arm]
         _draw_points(axes, places, of_arm, fmt="o-", color=look.colour, label=drawable(look.label, 36))
 
 

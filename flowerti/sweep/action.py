@@ -35,21 +35,22 @@ def choose_action(
     """Choose what to do.
 
     Candidates are the free arms with a significant gain over real images (Holm over all of them) that do not harm the
-    other classes; the arms of plain prompts and the judged arm where the rule of `recommend` chooses the ratio that is
+    other classes; the arms of plain prompts and the judged arm where the rule of `recommend` chooses the level that is
     shown. A name is taken before a free control, and generated images before either, only where they are better beyond
-    chance. Arms with a ratio are looked at at the one that is shown on test.
+    chance. Arms that mix images in as the judged one does are looked at at the level that is shown on test.
 
     Args:
         rows: rows on the validation split.
         arms: what the rows' arms are: all that were planned.
         config: `max_rest_drop` and `equivalence_margin`.
-        shown: the judged arm at the ratio that is shown on test.
+        shown: the judged arm at the level that is shown on test.
         compare: contrasts on the validation split.
 
     Raises:
         ValueError: rows of another split than validation, or an unknown arm.
     """
-    beside = [row for row in rows if row.ratio == shown.ratio or arms[row.arm].level == "none"]
+    levels = {None: 0.0, shown.arm.mass: shown.ratio}
+    beside = [row for row in rows if levels.get(arms[row.arm].mass) == row.ratio]
     control, name = _best_control(beside, arms, config), _best_name(rows, arms, config, shown)
     generated = Cell(shown.arm, shown.ratio) if recommend(rows, arms, config, shown.arm)[0] == shown.ratio > 0 else None
     chosen: tuple[ActionName, Cell] | None = None
@@ -80,8 +81,9 @@ def _best_control(rows: Sequence[SweepRow], arms: Table[Arm], config: SweepConfi
 
 
 def _best_name(rows: Sequence[SweepRow], arms: Table[Arm], config: SweepConfig, shown: Cell) -> Cell | None:
-    """The plain prompt with the highest weak F1 among those that the rule recommends at the ratio that is shown."""
-    names = [row for row in rows if arms[row.arm].is_plain_prompt and row.ratio == shown.ratio]
+    """The plain prompt with the highest weak F1 among those that the rule recommends at the level that is shown."""
+    names = [row for row in rows if arms[row.arm].is_plain_prompt and arms[row.arm].mass == shown.arm.mass]
+    names = [row for row in names if row.ratio == shown.ratio]
     kept = [row for row in names if recommend(rows, arms, config, arms[row.arm])[0] == shown.ratio > 0]
     best = max(kept, key=lambda row: row.weak_f1, default=None)
     return Cell(arms[best.arm], best.ratio) if best else None

@@ -64,7 +64,7 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
             parts.append(_repeated(real, real_ids, class_id, plan.ratio, shuffle))
         else:
             order = _chosen(data, plan, class_id, pool, shuffle)
-            parts.append(_synthetic(data, pool, order, class_id, config.synthetic_weight, real))
+            parts.append(_synthetic(data, pool, order, class_id, config.synthetic_weight, real, arm.is_augmented))
     weights = np.concatenate([part.weights for part in parts]).astype(np.float32)
     return Mixture(
         inputs=np.concatenate([part.inputs for part in parts]),
@@ -100,10 +100,11 @@ def _synthetic(
     class_id: int,
     weight: float,
     real: Num[np.ndarray, "_ *rest"],
+    is_augmented: bool,
 ) -> _Part:
-    own = data.weights.get(pool)
+    own, pools = data.weights.get(pool), data.augmented_synthetic if is_augmented else data.synthetic
     return _Part(
-        inputs=_with_views_of(real, data.synthetic[pool][order]),
+        inputs=_with_views_of(real, pools.get(pool, data.synthetic[pool])[order]),
         class_ids=np.full(len(order), class_id, dtype=np.int64),
         # loss weight = the arm's weight of all synthetic images x curation's weight of this one
         weights=weight * (np.ones(len(order)) if own is None else own[order]),

@@ -1,9 +1,9 @@
 """The protocol of the sweep: all decisions are made on validation, then the test split is used once.
 
-Rounds: all arms on validation, each first at the few learning rates from which its own is chosen; in the same way the
-judged images combined with the best control; the recommendation; the final trials on test. Training is passed in as a
-function, so that the protocol can be tested without a cluster. This module does not know about Ray, files, or how a
-trial is trained.
+Rounds: controls on validation, each first at the few learning rates from which its own is chosen; in the same way the
+images of all sources on top of the best control; the recommendation; the final trials on test. Training is passed in
+as a function, so that the protocol can be tested without a cluster. This module does not know about Ray, files, or how
+a trial is trained.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int64
 
 from flowerti.artifacts.records import SweepRow, SweepTable, Trial
 from flowerti.artifacts.sweep import SweepContrast, SweepIntent, Verdict
+from flowerti.config.experiment import SweepConfig
 from flowerti.data.dataset import Split
 from flowerti.sweep.action import Choice, choose_action
 from flowerti.sweep.question import SweepQuestion
@@ -27,41 +28,51 @@ from flowerti.sweep.recommendation import (
     warn,
 )
 from flowerti.sweep.repetitions import repetitions_of
-from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, final_round, first_round, plan_trials, second_round
+from flowerti.sweep.rounds import (
+    Cell,
+    TrialPlan,
+    arms_of,
+    final_round,
+    first_round,
+    plan_trials,
+    planned_arms,
+    reference_cell,
+    second_round,
+)
 from flowerti.sweep.statistics import SweepAnalysis
 from flowerti.sweep.tuning import choose_factors, tuning_trials
 from flowerti.sweep.variance import replication_of
-from flowerti.tables.arms import BASELINE, Arm, judged_arm, repeating_arm, stacked_name
+from flowerti.tables import Table
+from flowerti.tables.arms import BASELINE, Arm, judged_arm
+from flowerti.tables.sources import judged_source
 
 Train = Callable[[list[TrialPlan]], tuple[list[Trial], list[str]]]
 """Runs trials; returns those of complete arms, and one sentence per failure."""
-RULE = "Holm over ratios of the larger p of gain and content, and a loss of the rest shown to be small"
+RULE = "Holm over levels of the larger p of gain and content, and a loss of the rest shown to be small"
 """Name of what `recommendation.recommend` does; changed with it, so that a run begun under another rule tells so."""
 _NOT_IN_SETTINGS = ("ratios", "max_rest_drop", "max_concurrent_trials")
 """Settings with a field of their own in the plan, and one that no number depends on."""
 
 
-def primary_contrast() -> str:
+def primary_contrast(config: SweepConfig) -> str:
     """The primary contrast, which is fixed before the first trial."""
-    return (
-        f"Mean F1 of the weak classes on test: arm {judged_arm().name} at the ratio that validation chooses (where it "
-        f"chooses none, at the ratio with the largest gain there), minus arm {BASELINE.name} at equal optimiser steps, "
-        "paired by repetition and image."
-    )
+    chosen = "that validation chooses (where it chooses none, at the one with the largest gain there)"
+    how = "at equal optimiser steps, paired by repetition and image."
+    if config.judged_mass == "fixed":
+        images = f"images of source {judged_source()} in place of real ones on top of the best control on validation"
+        return f"Mean F1 of the weak classes on test: {images}, at the probability {chosen}, minus that control, {how}"
+    arm = judged_arm().name
+    return f"Mean F1 of the weak classes on test: arm {arm} at the ratio {chosen}, minus arm {BASELINE.name} {how}"
 
 
 def intent(question: SweepQuestion) -> SweepIntent:
     """The plan as far as the question tells it; who runs the sweep adds what identifies data, images and classifier."""
     config, cells = question.config, first_round(question.config, question.pools)
     num_of_a_cell = question.replication.num_repetitions + len(config.learning_rate_factors) - 1
-    names = list(dict.fromkeys(cell.arm.name for cell in cells))
-    for control in (cell.arm for cell in cells if cell.arm.is_control):
-        on_top = second_round(config, question.pools, cells, control)
-        names += [stacked_name("<best control>", cell.arm.name.removeprefix(f"{control.name}+")) for cell in on_top]
     return SweepIntent(
-        primary_contrast=primary_contrast(),
-        arms=list(dict.fromkeys(names)),
-        ratios=sorted(config.ratios),
+        primary_contrast=primary_contrast(config),
+        arms=planned_arms(config, question.pools),
+        ratios=sorted(config.ratios) if "added" in config.mixing else [],
         replication=dataclasses.asdict(question.replication),
         run_seed=question.run_seed,
         weak_classes=[question.class_names[class_id] for class_id in question.weak_ids],
@@ -80,9 +91,13 @@ class _Decision:
     rows: list[SweepRow]
     """Rows of the validation split, which the decisions are based on."""
     ratio: float
+    """The recommended level; 0 for none."""
     recommendation: str
-    shown: float
-    """The ratio evaluated on test: the recommended one, or the one with the largest gain if none is recommended."""
+    shown: Cell
+    """The judged arm at the level evaluated on test: the recommended one, or else the one with the largest gain; at
+    level 0 without a trial of it."""
+    shown_beside: list[Cell]
+    """The same for the other way of mixing, where it was run."""
     control: Arm
     choice: Choice | None
     """The best action; None without a trial of the judged arm."""
@@ -111,7 +126,7 @@ def run_sweep(
         rounds.add(more, true_ids("validation"))
         validation = rounds.analysis(true_ids("validation"))
     decision = _decide(question, validation, control)
-    final = rounds.final(decision.shown)
+    final = rounds.final([decision.shown, *decision.shown_beside])
     test = SweepAnalysis(final, arms_of(rounds.cells), true_ids("test"), question)
     return dataclasses.replace(
         _table(question, decision, validation, test),
@@ -141,9 +156,9 @@ class _Rounds:
         self.cells += cells
         self.trials += self._run(self._plans(cells, "validation"))
 
-    def final(self, ratio: float) -> list[Trial]:
+    def final(self, shown: list[Cell]) -> list[Trial]:
         """Run the final trials on test."""
-        return self._run(self._plans(final_round(self.cells, ratio), "test"))
+        return self._run(self._plans(final_round(self.cells, shown), "test"))
 
     def analysis(self, true_ids: Int64[np.ndarray, " num"]) -> SweepAnalysis:
         """The analysis of all trials on validation."""
@@ -164,30 +179,31 @@ def _shown_gains(
     decision: _Decision, validation: SweepAnalysis, test: SweepAnalysis
 ) -> tuple[str, Float64[np.ndarray, " repetitions"]] | None:
     """The split, and each repetition's gain of the judged images over real ones; None without their trials."""
-    cell = Cell(judged_arm(), decision.shown)
+    cell, against = decision.shown, _without(decision.shown, validation.arms)
     analysis = next((one for one in (test, validation) if one.has(cell)), None)
-    return None if analysis is None else (analysis.split, analysis.gains(cell, Cell(BASELINE, 0.0)))
+    return None if analysis is None else (analysis.split, analysis.gains(cell, against))
 
 
 def _decide(question: SweepQuestion, validation: SweepAnalysis, control: Arm) -> _Decision:
-    rows, judged = validation.rows(), judged_arm()
-    ratio, recommendation = recommend(rows, validation.arms, question.config, judged)
-    shown = ratio or _largest_gain(rows, judged)
-    cell = Cell(judged, shown)
+    rows, config = validation.rows(), question.config
+    judged, *beside = (judged_arm(mass, control) for mass in sorted(config.mixing, reverse=True))  # fixed before added
+    ratio, recommendation = recommend(rows, validation.arms, config, judged)
+    shown = Cell(judged, ratio or _largest_gain(rows, judged))
     return _Decision(
         rows=rows,
         ratio=ratio,
         recommendation=recommendation,
         shown=shown,
+        shown_beside=[Cell(arm, _largest_gain(rows, arm)) for arm in beside],
         control=control,
-        choice=choose_action(rows, validation.arms, question.config, cell, validation.contrast)
-        if validation.has(cell)
+        choice=choose_action(rows, validation.arms, config, shown, validation.contrast)
+        if validation.has(shown)
         else None,
     )
 
 
 def _largest_gain(rows: Sequence[SweepRow], judged: Arm) -> float:
-    """The judged arm's ratio with the largest gain; 0 if the sweep lacks that arm."""
+    """The judged arm's level with the largest gain; 0 if the sweep lacks that arm."""
     own = [row for row in rows if row.arm == judged.name]
     return max(own, key=lambda row: row.weak_gain).ratio if own else 0.0
 
@@ -198,7 +214,7 @@ def _table(
     validation: SweepAnalysis,
     test: SweepAnalysis,
 ) -> SweepTable:
-    config, arms = question.config, validation.arms
+    config, arms, judged = question.config, validation.arms, decision.shown.arm
     rows, class_rows = decision.rows, validation.class_rows()
     contrasts = _contrasts(validation, decision)
     return SweepTable(
@@ -206,10 +222,11 @@ def _table(
         recommended_ratio=decision.ratio,
         recommendation=decision.recommendation,
         failures=[],
-        primary_contrast=primary_contrast(),
+        primary_contrast=primary_contrast(config),
+        judged_arm=judged.name,
         best_control=decision.control.name,
-        warnings=[*warn(decision.ratio, contrasts, arms), *tell_of_others(rows, arms, config)],
-        class_ratios=recommend_classes(class_rows, rows, arms, config, judged_arm()),
+        warnings=[*warn(decision.ratio, contrasts, arms, judged), *tell_of_others(rows, arms, config, judged)],
+        class_ratios=recommend_classes(class_rows, rows, arms, config, judged),
         contrasts=contrasts + _contrasts(test, decision),
         classes=class_rows + test.class_rows(),
         groups=validation.group_rows() + test.group_rows(),
@@ -240,20 +257,33 @@ def _verdict(choice: Choice, validation: SweepAnalysis, test: SweepAnalysis) -> 
 
 
 def _contrasts(analysis: SweepAnalysis, decision: _Decision) -> list[SweepContrast]:
-    """The primary contrast, the judged images against all other arms, and the gain of images over other controls."""
-    judged = Cell(judged_arm(), decision.shown)
-    if not analysis.has(judged):
-        return []
-    found = [analysis.contrast(judged, Cell(BASELINE, 0.0), primary=analysis.split == "test")]
-    if decision.control.name != BASELINE.name:
-        found.append(analysis.contrast(judged, Cell(decision.control, 0.0)))
-    beside = [Cell(arm, decision.shown) for arm in analysis.arms if arm.level == "ratio"]
-    beside = [cell for cell in beside if analysis.has(cell) and cell != judged]
-    found += [analysis.contrast(judged, cell) for cell in beside if cell.arm.control == BASELINE.name]
-    for cell in beside:
-        control = cell.arm.control
-        if control != BASELINE.name and control in analysis.arms and cell.arm.source:
-            twin = repeating_arm(analysis.arms, cell.arm)
-            against = [Cell(analysis.arms[control], 0.0), *([Cell(twin, cell.ratio)] if twin else [])]
-            found += [analysis.contrast(cell, other) for other in against if analysis.has(other)]
-    return found
+    """The primary contrast, the judged images against what does without them, and the gain of images over controls."""
+    judged, arms = decision.shown, analysis.arms
+    primary = _without(judged, arms)
+    alike = [Cell(arm, judged.ratio) for arm in arms if arm.mass == judged.arm.mass]
+    beside = [cell for cell in alike if cell.arm.control == judged.arm.control]
+    others = [primary, Cell(BASELINE, 0.0), Cell(decision.control, 0.0), *beside]
+    pairs = [(judged, other) for other in others if other != judged]
+    for shown in (judged, *decision.shown_beside):
+        pairs += _pairs_on_controls(shown, arms)
+    return [
+        analysis.contrast(one, other, primary=analysis.split == "test" and (one, other) == (judged, primary))
+        for one, other in dict.fromkeys(pairs)
+        if analysis.has(judged) and analysis.has(one) and analysis.has(other)
+    ]
+
+
+def _without(shown: Cell, arms: Table[Arm]) -> Cell:
+    """What the judged images' gain is measured from: the control that they are mixed into, or real images alone."""
+    return Cell(arms[shown.arm.control], 0.0) if shown.arm.replaces else Cell(BASELINE, 0.0)
+
+
+def _pairs_on_controls(shown: Cell, arms: Table[Arm]) -> list[tuple[Cell, Cell]]:
+    """Images on top of a control, mixed in as the shown ones are, each with the control and with its reference."""
+    pairs = []
+    for arm in arms:
+        if arm.mass == shown.arm.mass and arm.source and arm.control != BASELINE.name and arm.control in arms:
+            cell = Cell(arm, shown.ratio)
+            reference = reference_cell(arms, cell)
+            pairs += [(cell, Cell(arms[arm.control], 0.0)), *([(cell, reference)] if reference else [])]
+    return pairs

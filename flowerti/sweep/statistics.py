@@ -20,11 +20,11 @@ from flowerti.sweep.class_groups import ALL, FIRST_CLASS, REST, WEAK, class_grou
 from flowerti.sweep.intervals import NOTHING, Estimate, estimate
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.repetitions import num_units
-from flowerti.sweep.rounds import Cell
+from flowerti.sweep.rounds import Cell, reference_cell
 from flowerti.sweep.significance import holm_by, wilson
 from flowerti.sweep.trial_grid import grid_of
 from flowerti.tables import Table
-from flowerti.tables.arms import Arm, repeating_arm
+from flowerti.tables.arms import Arm
 
 
 class SweepAnalysis:
@@ -155,12 +155,11 @@ class SweepAnalysis:
         )
 
     def _content(self, group: int, i: int) -> Estimate:
-        """The effect of the image content on a group: its F1 minus that with real images oversampled equally."""
-        arm, ratio = self._grid.cells[i]
-        twin = repeating_arm(self.arms, arm)
-        if twin is None or not self.has(Cell(twin, ratio)):
+        """The effect of the image content on a group: its F1 minus that under the same treatment without the images."""
+        reference = reference_cell(self.arms, self._grid.cells[i])
+        if reference is None or not self.has(reference):
             return NOTHING
-        return self._estimate(group, i, self._grid.cells.index(Cell(twin, ratio)))
+        return self._estimate(group, i, self._grid.cells.index(reference))
 
     def _recall(self, arm: int, class_id: int) -> float:
         members = self._true_ids == class_id

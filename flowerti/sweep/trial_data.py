@@ -37,6 +37,8 @@ class TrialData:
     evaluation: np.ndarray
     synthetic: dict[PoolKey, np.ndarray]
     num_classes: int
+    augmented_synthetic: dict[PoolKey, np.ndarray] = field(default_factory=dict)
+    """Strongly augmented views of the same synthetic images, for arms that augment; empty like `augmented`."""
     weights: dict[PoolKey, Float64[np.ndarray, " made"]] = field(default_factory=dict)
     """Non-negative curation weights of the images of a pool; pools without an entry have weight 1 throughout."""
     num_parts: int = 1
@@ -97,6 +99,7 @@ def check_trial_data(data: TrialData) -> None:
         raise ValueError(f"training split: class {missing[0]} has no image: each class needs some in each split")
     arrays = {"training": data.train, "evaluation": data.evaluation}
     arrays |= {_name_of(pool): array for pool, array in data.synthetic.items()}
+    arrays |= {f"augmented {_name_of(pool)}": array for pool, array in data.augmented_synthetic.items()}
     if data.augmented is not None:
         arrays["augmented"] = data.augmented
     for name, array in arrays.items():

@@ -1,7 +1,9 @@
 """Arms of the sweep as objects: what each trains on, how it treats it, and what it is compared with.
 
-`ARMS` holds the arms that have a name of their own; the arms of single sources, and those on top of a control, are made
-from rows of `sources`. This module does not know how anything is trained, nor which arms a run wants.
+Images of a source come in at fixed mass, each in place of a real image of its class, or are added to the real ones.
+Added images raise the share of their class, which alone can change its F1, whatever they show. `ARMS` holds the arms
+that have a name of their own; those of single sources, alone or on top of a control, are made from rows of `sources`.
+This module does not know how anything is trained, nor which arms a run wants.
 """
 
 import re
@@ -13,6 +15,8 @@ from flowerti.tables.sources import SOURCES, Source, judged_source
 from flowerti.tables.table import Table
 
 Level = Literal["none", "ratio", "probability"]
+Mass = Literal["fixed", "added"]
+"""Whether a class keeps its share of the training images, or gets more of them."""
 _NAME = re.compile(r"[A-Za-z0-9_+-]+")
 """Names are parts of file names."""
 
@@ -45,8 +49,8 @@ class Arm:
     replaces: bool = False
     """Whether synthetic images take the place of real ones instead of being added."""
     is_standing: bool = False
-    """Whether every sweep has it run where its source has images (a negative control unless it is turned off); others
-    are run where the sweep's config names them."""
+    """Whether every sweep that adds images has it run where its source has some (a negative control unless it is turned
+    off); others are run where the sweep's config names them."""
 
     def __post_init__(self) -> None:
         """Reject an inconsistent arm.
@@ -71,6 +75,11 @@ class Arm:
     def pool(self) -> str:
         """The source whose images determine the classes of the arm and the maximum number of images; empty for none."""
         return self.source or self.repeats
+
+    @property
+    def mass(self) -> Mass | None:
+        """How its images are mixed in; None for an arm without levels."""
+        return None if self.level == "none" else "fixed" if self.replaces else "added"
 
     @property
     def is_free(self) -> bool:
@@ -107,6 +116,20 @@ ARMS: Table[Arm] = Table(
         Arm(name="balanced", label="balanced sampling", control="balanced", is_balanced=True),
         Arm(name="balanced_softmax", label="balanced softmax", control="balanced_softmax", has_balanced_softmax=True),
         Arm(name="augmented", label="augmentation", control="augmented", is_augmented=True),
+        Arm(
+            name="balanced_augmented",
+            label="balanced sampling and augmentation",
+            control="balanced_augmented",
+            is_balanced=True,
+            is_augmented=True,
+        ),
+        Arm(
+            name="balanced_softmax_augmented",
+            label="balanced softmax and augmentation",
+            control="balanced_softmax_augmented",
+            has_balanced_softmax=True,
+            is_augmented=True,
+        ),
         Arm(name="repeated", label="own images repeated", level="ratio", repeats="token", is_standing=True),
         Arm(
             name="shuffled_token",
@@ -114,14 +137,6 @@ ARMS: Table[Arm] = Table(
             source="token",
             level="ratio",
             donor="next",
-            is_standing=True,
-        ),
-        Arm(
-            name="token_replace",
-            label="token instead of real",
-            source="token",
-            level="probability",
-            replaces=True,
             is_standing=True,
         ),
     ],
@@ -149,19 +164,33 @@ def repeated_on(control: Arm) -> Arm:
     return replace(_on(control, twin.name, twin.label), repeats=twin.repeats, level="ratio")
 
 
+def replaced_on(control: Arm, source: Source) -> Arm:
+    """The arm in which images of a source take the place of a control's real ones, within each weak class."""
+    name, label = f"{source.name}_replace", f"{source.label} instead of real"
+    return replace(_on(control, name, label), source=source.name, level="probability", replaces=True)
+
+
+def shuffled_on(control: Arm) -> Arm:
+    """The negative control of `replaced_on` for the judged source: each weak class gets another one's images."""
+    judged = SOURCES[judged_source()]
+    arm = _on(control, f"shuffled_{judged.name}_replace", f"another class's {judged.label} instead of real")
+    return replace(arm, source=judged.name, level="probability", replaces=True, donor="next")
+
+
 def _on(control: Arm, name: str, label: str) -> Arm:
-    """A control under another name, to which images are then added."""
+    """A control under another name, to which images are then added; the baseline's is left out."""
+    is_plain = control.name == BASELINE.name
     return replace(
         control,
-        name=stacked_name(control.name, name),
-        label=f"{control.label} and {label}",
+        name=name if is_plain else stacked_name(control.name, name),
+        label=label if is_plain else f"{control.label} and {label}",
         control=control.name,
         is_standing=False,
     )
 
 
 def source_arms() -> list[Arm]:
-    """The arms of single sources, in the order of the table of sources.
+    """The arms that add the images of single sources, in the order of the table of sources.
 
     Raises:
         ValueError: a source is called like an arm of the table.
@@ -173,20 +202,24 @@ def source_arms() -> list[Arm]:
     return arms
 
 
-def judged_arm() -> Arm:
-    """The arm that the sweep's recommendation is about."""
-    return arm_of(SOURCES[judged_source()])
+def judged_arm(mass: Mass = "added", control: Arm = BASELINE) -> Arm:
+    """The arm that the sweep's recommendation is about: at fixed mass on top of a control, or added to real images."""
+    source = SOURCES[judged_source()]
+    return replaced_on(control, source) if mass == "fixed" else arm_of(source)
 
 
-def repeating_arm(arms: Iterable[Arm], arm: Arm) -> Arm | None:
-    """Find the arm that oversamples real images by as much as this arm adds synthetic ones.
+def reference_of(arms: Iterable[Arm], arm: Arm) -> Arm | None:
+    """The arm that shows each class as often, treats it likewise and has none of its images: what they must beat.
 
-    If there are several, prefers the same treatment of images, then the same source.
+    For an arm at fixed mass it is its control. For one that adds images it is the arm that repeats real ones as often
+    at the same ratio; if there are several, that of the same treatment, then that of the same source.
 
     Returns:
-        None where there is none, or where this arm adds no images of another kind at a ratio.
+        None where there is none, or where this arm has no images of another kind.
     """
-    if arm.level != "ratio" or arm.repeats:
+    if not arm.source:
         return None
+    if arm.replaces:
+        return next((other for other in arms if other.name == arm.control), None)
     found = [other for other in arms if other.repeats]
     return max(found, key=lambda other: (other.control == arm.control, other.repeats == arm.source), default=None)

@@ -68,7 +68,7 @@ def many_classes(base: Path, images: Path) -> Experiment:
             )
         },
         sampling=replace(tiny.sampling, num_per_class=2, num_inference_steps=1, sources=("raw", "token")),
-        sweep=replace(tiny.sweep, ratios=(1.0,), free_arms=("real",), negative_control=False, on_best_control=False),
+        sweep=replace(tiny.sweep, ratios=(1.0,), free_arms=("real",), negative_control=False),
         cluster=replace(tiny.cluster, classes_per_actor=10),
     )
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 def few_trials(tiny: Experiment) -> Experiment:
     """The sweep is not what a store makes slow."""
-    sweep = replace(tiny.sweep, ratios=(1.0,), free_arms=("real",), negative_control=False, on_best_control=False)
+    sweep = replace(tiny.sweep, ratios=(1.0,), free_arms=("real",), negative_control=False)
     return replace(tiny, sweep=sweep)
 
 

@@ -32,7 +32,6 @@ def test_every_step_is_repeated_and_told(tiny_base: Path, tmp_path: Path):
             free_arms=("real", "augmented"),
             learning_rate_factors=(1.0, 3.0),
             negative_control=False,
-            on_best_control=False,
         ),
     )
     run = RunDirectory(str(tmp_path / "run"))

@@ -37,7 +37,11 @@ def test_rows_of_a_plugin_can_be_asked_for():
         ({"free_arms": ("balanced",)}, "sweep.free_arms must contain 'real'"),
         ({"extra_arms": ("mixup",)}, "sweep.extra_arms names unknown mixup"),
         ({"extra_arms": ("slow", "slow")}, "sweep.extra_arms names an arm twice"),
-        ({"extra_arms": ("raw_replace",)}, "runs at sweep.replace_probabilities: give some"),
+        (
+            {"extra_arms": ("raw_replace",), "replace_probabilities": ()},
+            "runs at sweep.replace_probabilities: give some",
+        ),
+        ({"mixing": ("fixed",), "replace_probabilities": ()}, "sweep.replace_probabilities is empty: name some"),
         ({"extra_arms": ("lost",)}, "whose control 'nowhere' is no arm that treats images as it does"),
         ({"extra_arms": ("unlike",)}, "whose control 'real' is no arm that treats images as it does"),
     ],

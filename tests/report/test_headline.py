@@ -22,11 +22,18 @@ VERDICT = {
     "detectable_effect": 0.112,
     "answer": "helps",
 }
-LABELS = {"balanced_softmax": "balanced softmax", "token": "learnt token", "raw": "class name"}
+LABELS = {
+    "balanced_softmax": "balanced softmax",
+    "token": "learnt token",
+    "raw": "class name",
+    "augmented+token_replace": "augmentation and learnt token instead of real",
+}
+LEVELS = {"balanced_softmax": "none", "token": "ratio", "raw": "ratio", "augmented+token_replace": "probability"}
+ARMS = [{"name": name, "level": level} for name, level in LEVELS.items()]
 
 
 def of(**changes: object) -> dict[str, object]:
-    return {"verdict": VERDICT | changes, "replication": None}
+    return {"verdict": VERDICT | changes, "replication": None, "arms": ARMS}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,10 @@ def of(**changes: object) -> dict[str, object]:
         (
             {"action": "use_name", "arm": "raw", "ratio": 0.5},
             "Train with 0.5 images of the class name for each real one of a weak class: nothing need be learnt.",
+        ),
+        (
+            {"action": "use_generated", "arm": "augmented+token_replace", "ratio": 0.3},
+            "Train with augmentation and learnt token instead of real, with probability 0.3 in the weak classes.",
         ),
         ({"action": "nothing_helped", "arm": "token"}, "Add no synthetic images: nothing that was tried helps."),
         ({"action": "undecided", "arm": "token"}, "Undecided: this run cannot tell whether anything helps."),

@@ -119,7 +119,7 @@ def test_the_gain_for_an_hour_stands_beside_its_unit(unit):
     text = section(page(run(arm_costs=arm_costs(sweep(), unit))), "sweep")
     cost = text.split("What the images cost")[1]
     assert f"{unit}s gain gain per {unit}" in cost
-    assert "test learnt token 2 0.500 +0.090 +0.180" in cost
+    assert "test learnt token 2\N{MULTIPLICATION SIGN} 0.500 +0.090 +0.180" in cost
     assert ("No GPU was held" in cost) == (unit == "CPU-hour")
     assert ("GPU-hour" in cost) == (unit == "GPU-hour"), "hours of CPUs are not called hours of GPUs"
     assert "balanced sampling" not in cost.split("Gain: of weak F1")[0], "what costs nothing has no gain per hour"

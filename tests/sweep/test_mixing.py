@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from trial_arrays import BALANCED_TOKEN, EVERY_ARM, data_of, marked
+from trial_arrays import BALANCED_TOKEN, EVERY_ARM, POOLS, data_of, marked
 
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.mixing import Mixture, mix
@@ -101,6 +101,19 @@ def test_the_replacing_arm_brings_whole_pools():
     found = mixed("token_replace", 0.3)
     assert found.num_real == 12
     assert sorted(found.inputs[12:, 0, 0].astype(int)) == [*range(100, 110), *range(200, 210)]
+
+
+@pytest.mark.parametrize("arm", ["augmented+token", "augmented+token_replace"])
+def test_where_real_images_are_augmented_synthetic_ones_are_too(arm: str):
+    views = {pool: marked(begin + 5000, 10, num_views=4) for pool, begin in POOLS.items()}
+    for synthetic, first in ((views, 5000), ({}, 0)):
+        found = mixed(arm, 1.0, data=data_of(augmented_synthetic=synthetic))
+        marks = found.inputs[:, 0, 0].astype(int)
+        assert sorted(marks[:12]) == [*range(1000, 1012)]
+        assert {mark - first for mark in marks[12:].tolist()} <= {*range(100, 110), *range(200, 210)}
+        assert found.inputs.shape[1] == 4
+    plain = mixed("token_replace", 1.0, data=data_of(augmented_synthetic=views))
+    assert plain.inputs[12:, 0, 0].max() < 1000, "no arm that does not augment"
 
 
 def test_the_repeated_arm_shows_real_images_again_each_before_one_comes_twice():

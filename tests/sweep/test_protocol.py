@@ -72,8 +72,71 @@ def test_token_images_are_put_on_top_of_the_best_control(helped: tuple[Sweep, Sw
     row = next(r for r in table.rows if r.arm == "balanced+token" and r.ratio == table.recommended_ratio)
     twin = next(r for r in table.rows if r.arm == "balanced+repeated" and r.ratio == row.ratio)
     assert row.content_gain == pytest.approx(row.weak_f1 - twin.weak_f1)
-    without = dataclasses.replace(SWEEP, on_best_control=False)
-    assert "balanced+token" not in {row.arm for row in Sweep(helped[0].pools, World(0)).table(without).rows}
+
+
+FIXED = dataclasses.replace(SWEEP, mixing=("fixed",), replace_probabilities=(0.4, 0.8))
+
+
+@pytest.fixture(scope="module")
+def replaced() -> tuple[Sweep, SweepTable]:
+    world = World(0)
+    sweep = Sweep(pools_of(world, {4: 4, 5: 5}), world)
+    return sweep, sweep.table(FIXED)
+
+
+def test_at_fixed_mass_unseen_real_images_beat_the_best_control(replaced: tuple[Sweep, SweepTable]):
+    sweep, table = replaced
+    assert (table.best_control, table.judged_arm) == ("balanced", "balanced+token_replace")
+    assert table.recommended_ratio in FIXED.replace_probabilities
+    assert table.recommendation.startswith(
+        "Let a synthetic image take a weak class's real one's place with probability"
+    )
+    assert table.verdict is not None
+    assert (table.verdict.action, table.verdict.arm) == ("use_generated", "balanced+token_replace")
+    (primary,) = [c for c in table.contrasts if c.primary]
+    assert (primary.arm, primary.against_arm, primary.against_ratio) == ("balanced+token_replace", "balanced", 0.0)
+    assert primary.p < 0.05, "it holds on test"
+    assert {trial.arm for trial in sweep.trials} == {
+        "real", "balanced", "balanced+token_replace", "balanced+shuffled_token_replace"
+    }  # fmt: skip
+    final = {(t.arm, t.ratio) for t in sweep.trials if t.split == "test"}
+    mixed_in = ("balanced+token_replace", "balanced+shuffled_token_replace")
+    assert final == {("real", 0), ("balanced", 0), *((arm, table.recommended_ratio) for arm in mixed_in)}
+    (shuffled,) = [
+        c for c in table.contrasts if (c.split, c.against_arm) == ("test", "balanced+shuffled_token_replace")
+    ]
+    assert shuffled.low > 0
+
+
+def test_at_fixed_mass_content_is_measured_against_the_same_control(replaced: tuple[Sweep, SweepTable]):
+    rows = {(row.split, row.arm, row.ratio): row for row in replaced[1].rows}
+    for (split, arm, _), row in rows.items():
+        if arm == "balanced+token_replace":
+            control = rows[split, "balanced", 0.0]
+            assert row.content_gain == pytest.approx(row.weak_f1 - control.weak_f1)
+        elif "+" not in arm:
+            assert row.content_gain == 0
+
+
+@pytest.mark.parametrize("shown", [{4: 0, 5: 1}, {4: 2, 5: 3}])
+def test_at_fixed_mass_images_of_another_class_are_refused(shown: dict[int, int]):
+    world = World(0)
+    table = Sweep(pools_of(world, shown), world).table(FIXED)
+    assert table.recommended_ratio == 0
+    assert table.recommendation.startswith("Use no synthetic images")
+    assert table.verdict is not None and table.verdict.action == "use_control"
+
+
+def test_with_both_ways_of_mixing_the_fixed_one_is_judged():
+    world = World(0)
+    sweep = Sweep(pools_of(world, {4: 4, 5: 5}), world)
+    table = sweep.table(dataclasses.replace(FIXED, mixing=("added", "fixed")))
+    assert table.judged_arm == "balanced+token_replace"
+    tested = {(t.arm, t.ratio) for t in sweep.trials if t.split == "test"}
+    (ratio,) = {ratio for arm, ratio in tested if arm == "token"}
+    assert ratio in FIXED.ratios
+    against = {(c.arm, c.against_arm) for c in table.contrasts if c.split == "test"}
+    assert ("balanced+token", "balanced+repeated") in against
 
 
 def test_all_arms_make_the_same_number_of_steps(helped: tuple[Sweep, SweepTable]):
@@ -121,7 +184,7 @@ def test_other_test_images_change_nothing_before_the_final_trials(helped: tuple[
 
 def test_the_intent_names_every_arm_that_is_run(helped: tuple[Sweep, SweepTable]):
     stated = intent(question_of(helped[0].pools))
-    assert stated.primary_contrast == primary_contrast() == helped[1].primary_contrast
+    assert stated.primary_contrast == primary_contrast(SWEEP) == helped[1].primary_contrast
     assert "test: arm token at the ratio" in stated.primary_contrast and "minus arm real at" in stated.primary_contrast
     run = {row.arm for row in helped[1].rows}
     assert {arm.replace("<best control>", "balanced") for arm in stated.arms} == run

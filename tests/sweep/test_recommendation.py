@@ -10,7 +10,7 @@ from flowerti.artifacts.sweep import SweepClassRow, SweepContrast
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep import recommendation
 from flowerti.tables import Table
-from flowerti.tables.arms import ARMS, Arm, source_arms
+from flowerti.tables.arms import ARMS, Arm, judged_arm, source_arms
 
 CONFIG = SweepConfig(num_bootstrap=100)
 
@@ -34,7 +34,7 @@ def recommend_classes(class_rows, rows, config):
 
 
 def warn(ratio, contrasts):
-    return recommendation.warn(ratio, contrasts, EVERY_ARM)
+    return recommendation.warn(ratio, contrasts, EVERY_ARM, judged_arm())
 
 
 def _made(arm, ratio, gain, p_value, rest_gain=0.0, split="validation"):
@@ -204,12 +204,14 @@ def test_what_costs_less_than_learning_is_named_whatever_arm_it_is(arm: str, rat
 
 def test_the_rule_is_told_of_other_images_that_cost_more_than_a_name():
     rows = [REAL, *(_made(arm.name, 1.0, 0.1, 0.001) for arm in PLUGIN_ARMS if arm.source)]
-    told = recommendation.tell_of_others(rows, planned(rows, arms=PLUGIN_ARMS), CONFIG)
+    told = recommendation.tell_of_others(rows, planned(rows, arms=PLUGIN_ARMS), CONFIG, judged_arm())
     assert [sentence.partition(": Use 1 ")[0] for sentence in told] == [
         "The same rule for the images of arm lora (token and adapter)",
         "The same rule for the images of arm half_lora (half)",
     ]
-    assert recommendation.tell_of_others(rows[:1], planned(rows, arms=PLUGIN_ARMS), CONFIG) == [], "they were not run"
+    assert recommendation.tell_of_others(rows[:1], planned(rows, arms=PLUGIN_ARMS), CONFIG, judged_arm()) == [], (
+        "they were not run"
+    )
 
 
 def test_an_arm_that_nobody_knows_is_refused():

@@ -13,10 +13,12 @@ from flowerti.config.presets import demo
 from flowerti.sweep.protocol import intent, run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, count_trials, final_round, first_round, second_round
-from flowerti.tables.arms import ARMS, BASELINE, Arm, repeating_arm
+from flowerti.tables.arms import ARMS, BASELINE, Arm, judged_arm, reference_of, replaced_on, shuffled_on
 from flowerti.tables.sources import SOURCES
 
 CONFIG = SweepConfig(ratios=(2.0, 1.0), free_arms=("real", "balanced"), replace_probabilities=(0.5, 0.3))
+BOTH = dataclasses.replace(CONFIG, mixing=("fixed", "added"))
+FIXED = dataclasses.replace(CONFIG, mixing=("fixed",))
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +52,10 @@ def test_the_first_round():
         ("repeated", 2.0),
         ("shuffled_token", 1.0),
         ("shuffled_token", 2.0),
-        ("token_replace", 0.3),
-        ("token_replace", 0.5),
     ]
-    without = dataclasses.replace(CONFIG, negative_control=False, replace_probabilities=())
-    assert planned(without, {"token": 2}) == both[:6]
+    assert planned(dataclasses.replace(CONFIG, negative_control=False), {"token": 2}) == both[:6]
+    assert planned(FIXED, {"token": 2}) == free, "images come in on top of the best control"
+    assert planned(BOTH, {"token": 2}) == both
 
 
 def test_extra_arms_run_at_their_own_level_and_once():
@@ -91,21 +92,45 @@ def test_the_second_round_is_on_top_of_the_best_control():
     ]
     kinds = {(cell.arm.source, cell.arm.repeats, cell.arm.control, cell.arm.is_balanced) for cell in found}
     assert kinds == {("token", "", "balanced", True), ("", "token", "balanced", True)}
-    assert repeating_arm(arms_of([*first, *found]), found[0].arm) == found[2].arm, "not the plain repeated images"
+    assert reference_of(arms_of([*first, *found]), found[0].arm) == found[2].arm, "not the plain repeated images"
     assert second_round(CONFIG, pools, first, BASELINE) == []
     assert second_round(CONFIG, {"raw": 2}, first, ARMS["balanced"]) == []
-    off = dataclasses.replace(CONFIG, on_best_control=False)
-    assert second_round(off, pools, first, ARMS["balanced"]) == []
     named = dataclasses.replace(CONFIG, extra_arms=("balanced+token",))
     more = second_round(named, pools, first_round(named, pools), ARMS["balanced"])
     assert {cell.arm.name for cell in more} == {"balanced+repeated"}, "the other was run already"
 
 
+def test_at_fixed_mass_all_sources_are_on_top_of_the_best_control():
+    first, pools = first_round(FIXED, {"raw": 3, "token": 2}), {"raw": 3, "token": 2}
+    for control, prefix in ((ARMS["balanced"], "balanced+"), (BASELINE, "")):
+        found = second_round(FIXED, pools, first, control)
+        assert [(arm.name.removeprefix(prefix), p) for arm, p in found] == [
+            ("raw_replace", 0.3),
+            ("raw_replace", 0.5),
+            ("token_replace", 0.3),
+            ("token_replace", 0.5),
+            ("shuffled_token_replace", 0.3),
+            ("shuffled_token_replace", 0.5),
+        ]
+        assert {(cell.arm.control, cell.arm.treatment) for cell in found} == {(control.name, control.treatment)}
+    one_token = {cell.arm.donor for cell in second_round(FIXED, {"token": 1}, first, BASELINE)}
+    assert one_token == {"own"}, "one class has nobody to swap with"
+    quiet = dataclasses.replace(FIXED, negative_control=False)
+    names = {cell.arm.name for cell in second_round(quiet, pools, first, ARMS["balanced"])}
+    assert names == {"balanced+raw_replace", "balanced+token_replace"}
+    both = {cell.arm.name for cell in second_round(BOTH, {"token": 1}, first, ARMS["balanced"])}
+    assert both == {"balanced+token_replace", "balanced+token", "balanced+repeated"}
+
+
 def test_the_final_round():
+    token, shuffled = replaced_on(BASELINE, SOURCES["token"]), shuffled_on(BASELINE)
     cells = [Cell(BASELINE, 0.0), Cell(ARMS["repeated"], 1.0), Cell(ARMS["repeated"], 2.0)]
-    cells += [Cell(ARMS["token_replace"], 0.3), Cell(ARMS["token_replace"], 1.0)]
-    assert final_round(cells, 2.0) == [cells[0], *cells[2:]]
-    assert final_round(cells, 0.0) == [cells[0], *cells[3:]]
+    cells += [Cell(token, 0.3), Cell(token, 1.0), Cell(shuffled, 1.0)]
+    added, fixed = judged_arm(), judged_arm("fixed")
+    assert final_round(cells, [Cell(added, 2.0)]) == [cells[0], *cells[2:]]
+    assert final_round(cells, [Cell(added, 0.0)]) == [cells[0], *cells[3:]]
+    assert final_round(cells, [Cell(fixed, 1.0)]) == [*cells[:3], *cells[4:]]
+    assert final_round(cells, [Cell(fixed, 0.3), Cell(added, 1.0)]) == [*cells[:2], cells[3]]
 
 
 def test_two_arms_of_one_name_are_refused():
@@ -162,24 +187,23 @@ def what_is_run(
     training = FakeTraining(helps)
     table = run_sweep(question, lambda split: TRUE_IDS, training)
     assert (table.best_control != BASELINE.name) == (helps and has_control(config))
-    stated = {name.replace("<best control>", table.best_control) for name in intent(question).arms}
+    prefix = "" if table.best_control == BASELINE.name else f"{table.best_control}+"
+    stated = {name.replace("<best control>+", prefix) for name in intent(question).arms}
     run = {plan.arm.name for plan in training.plans}
-    assert run == stated - {"real+token", "real+repeated"}, "nothing is put on top of real"
+    on_top = {f"{prefix}token", f"{prefix}repeated"} if not prefix and "added" not in config.mixing else set()
+    assert run == stated - on_top
     return set(training.plans)
 
 
 def switches() -> Iterator[tuple[SweepConfig, ReplicationConfig]]:
     """Every combination of free arms and switches; of ratios, repetitions, rates and extra arms a few."""
-    for free, negative, on_best, shares, extra in itertools.product(
+    for free, negative, mixing, extra in itertools.product(
         [("real",), ("real", "balanced", "augmented")],
         [False, True],
-        [False, True],
-        [(), (0.3, 1.0)],
+        [("added",), ("fixed",), ("fixed", "added")],
         [(), ("slow",), ("raw_balanced", "shuffled_token"), ("raw_replace", "shuffled_raw")],
     ):
-        if "raw_replace" in extra and not shares:
-            continue  # refused when the config is built
-        place = len(free) // 2 + negative + on_best + len(shares) + len(extra)
+        place = len(free) // 2 + negative + len(mixing) + len(extra)
         replication = ReplicationConfig(num_learnings=1 + place % 2, num_pools=1, num_seeds=1 + place % 3)
         config = SweepConfig(
             ratios=(1.0,) if place % 2 else (0.5, 2.0),
@@ -187,8 +211,8 @@ def switches() -> Iterator[tuple[SweepConfig, ReplicationConfig]]:
             num_bootstrap=100,
             free_arms=free,
             negative_control=negative,
-            on_best_control=on_best,
-            replace_probabilities=shares,
+            mixing=mixing,
+            replace_probabilities=(0.3, 1.0),
             extra_arms=extra,
         )
         yield config, replication
@@ -205,10 +229,16 @@ POOLS = [
 
 def num_stacked(config: SweepConfig, replication: ReplicationConfig, pools: dict[str, int]) -> int:
     """Of the maximum those trials that need a control that is better than real: counted from the config alone."""
-    is_stacked = config.on_best_control and pools.get("token", 0) > 0 and has_control(config)
+    is_stacked = "added" in config.mixing and pools.get("token", 0) > 0 and has_control(config)
     num_tuning = len(config.ratios) * (len(config.learning_rate_factors) - 1)
     num_trials = replication.num_learnings * replication.num_seeds * (len(config.ratios) + 1)
-    return 2 * (num_tuning + num_trials) if is_stacked else 0
+    spared = 2 * (num_tuning + num_trials) if is_stacked else 0
+    if "fixed" in config.mixing and "raw_replace" in config.extra_arms and "raw" in pools and has_control(config):
+        # on top of real it is the named arm, which was run already: both probabilities, and the shown one on test
+        num_levels = 2 + (pools.get("token", 0) > 0)
+        num_repetitions = replication.num_learnings * replication.num_seeds
+        spared += 2 * (len(config.learning_rate_factors) - 1) + num_levels * num_repetitions
+    return spared
 
 
 def has_control(config: SweepConfig) -> bool:

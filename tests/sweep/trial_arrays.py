@@ -6,7 +6,7 @@ import numpy as np
 
 from flowerti.sweep.trial_data import PoolKey, TrialData
 from flowerti.tables import Table
-from flowerti.tables.arms import ARMS, source_arms, stacked
+from flowerti.tables.arms import ARMS, replaced_on, source_arms, stacked
 from flowerti.tables.sources import SOURCES
 
 TRAIN_IDS = np.array([0] * 6 + [1] * 4 + [2] * 2)
@@ -16,7 +16,13 @@ POOLS = {PoolKey(1, "token"): 100, PoolKey(2, "token"): 200, PoolKey(1, "raw"): 
 BALANCED_TOKEN = stacked(ARMS["balanced"], SOURCES["token"])
 EVERY_ARM = Table(
     "arm of this test",
-    [*ARMS, *source_arms(), BALANCED_TOKEN, stacked(ARMS["augmented"], SOURCES["token"])],
+    [
+        *ARMS,
+        *source_arms(),
+        BALANCED_TOKEN,
+        stacked(ARMS["augmented"], SOURCES["token"]),
+        *(replaced_on(ARMS[control], SOURCES["token"]) for control in ("real", "augmented")),
+    ],
 )
 
 

@@ -5,7 +5,18 @@ import pickle
 import pytest
 
 from flowerti.tables import arms
-from flowerti.tables.arms import ARMS, BASELINE, Arm, arm_of, judged_arm, repeating_arm, source_arms, stacked
+from flowerti.tables.arms import (
+    ARMS,
+    BASELINE,
+    Arm,
+    arm_of,
+    judged_arm,
+    reference_of,
+    replaced_on,
+    shuffled_on,
+    source_arms,
+    stacked,
+)
 from flowerti.tables.sources import SOURCES
 
 
@@ -15,8 +26,13 @@ def test_every_row_keeps_what_it_says_of_its_control():
         assert ARMS[arm.control].treatment == arm.treatment
         assert not arm.pool or arm.pool in SOURCES
         assert arm.is_control == (arm.level == "none")
-    assert [arm.name for arm in ARMS if arm.is_control] == ["real", "balanced", "balanced_softmax", "augmented"]
-    assert {arm.name for arm in ARMS if arm.is_standing} == {"repeated", "shuffled_token", "token_replace"}
+    balancing = ("balanced", "balanced_softmax")
+    combined = [f"{name}_augmented" for name in balancing]
+    assert [arm.name for arm in ARMS if arm.is_control] == ["real", *balancing, "augmented", *combined]
+    for name, (balanced, augmented) in zip(combined, ((name, "augmented") for name in balancing), strict=True):
+        both = [a or b for a, b in zip(ARMS[balanced].treatment, ARMS[augmented].treatment, strict=True)]
+        assert list(ARMS[name].treatment) == both
+    assert {arm.name for arm in ARMS if arm.is_standing} == {"repeated", "shuffled_token"}
 
 
 def test_sources_have_arms_of_their_own():
@@ -29,9 +45,24 @@ def test_sources_have_arms_of_their_own():
 def test_a_source_on_top_of_a_control_is_treated_as_that_control():
     for control in (arm for arm in ARMS if arm.is_control):
         arm = stacked(control, SOURCES["lora"])
-        assert (arm.name, arm.source, arm.level) == (f"{control.name}+lora", "lora", "ratio")
+        name = "lora" if control == BASELINE else f"{control.name}+lora"
+        assert (arm.name, arm.source, arm.level) == (name, "lora", "ratio")
         assert (arm.control, arm.treatment) == (control.name, control.treatment)
         assert not arm.is_plain_prompt
+
+
+def test_a_source_in_place_of_real_images_is_treated_as_its_control():
+    for control in (arm for arm in ARMS if arm.is_control):
+        arm, shuffled = replaced_on(control, SOURCES["token"]), shuffled_on(control)
+        assert arm == judged_arm("fixed", control)
+        assert {arm.mass, shuffled.mass} == {"fixed"} and judged_arm("added", control).mass == "added"
+        assert (arm.donor, shuffled.donor, shuffled.source) == ("own", "next", "token")
+        for one in (arm, shuffled):
+            assert (one.control, one.treatment, one.level) == (control.name, control.treatment, "probability")
+    assert replaced_on(BASELINE, SOURCES["raw"]).name == "raw_replace"
+    assert replaced_on(ARMS["balanced"], SOURCES["raw"]).name == "balanced+raw_replace"
+    assert replaced_on(ARMS["balanced"], SOURCES["raw"]).is_plain_prompt
+    assert BASELINE.mass is None
 
 
 def test_the_pool_is_the_source_whose_images_are_counted():
@@ -76,17 +107,24 @@ def test_an_arm_that_contradicts_itself_is_refused(fields: dict, problem: str):
 def test_which_arm_shows_real_images_again_as_often():
     token, raw = (arm_of(SOURCES[name]) for name in ("token", "raw"))
     repeated = ARMS["repeated"]
-    assert repeating_arm(ARMS, token) == repeating_arm(ARMS, raw) == repeated
-    assert repeating_arm(ARMS, stacked(ARMS["balanced"], SOURCES["token"])) == repeated
-    for arm in (repeated, BASELINE, ARMS["token_replace"]):
-        assert repeating_arm(ARMS, arm) is None
-    assert repeating_arm([BASELINE, token], token) is None
+    assert reference_of(ARMS, token) == reference_of(ARMS, raw) == repeated
+    assert reference_of(ARMS, stacked(ARMS["balanced"], SOURCES["token"])) == repeated
+    for arm in (repeated, BASELINE):
+        assert reference_of(ARMS, arm) is None
+    assert reference_of([BASELINE, token], token) is None
     of_raw = Arm(name="raw_again", label="", repeats="raw", level="ratio")
     balanced = Arm(name="b", label="", repeats="token", level="ratio", control="balanced", is_balanced=True)
     all_of_them = [repeated, of_raw, balanced]
-    assert repeating_arm(all_of_them, token) == repeated
-    assert repeating_arm(all_of_them, raw) == of_raw
-    assert repeating_arm(all_of_them, stacked(ARMS["balanced"], SOURCES["raw"])) == balanced
+    assert reference_of(all_of_them, token) == repeated
+    assert reference_of(all_of_them, raw) == of_raw
+    assert reference_of(all_of_them, stacked(ARMS["balanced"], SOURCES["raw"])) == balanced
+
+
+def test_images_in_place_of_real_ones_are_held_against_their_control():
+    on_balanced = replaced_on(ARMS["balanced"], SOURCES["raw"])
+    assert reference_of(ARMS, on_balanced) == ARMS["balanced"]
+    assert reference_of(ARMS, replaced_on(BASELINE, SOURCES["raw"])) == BASELINE
+    assert reference_of([BASELINE, on_balanced], on_balanced) is None
 
 
 def test_a_source_that_is_called_like_an_arm_is_refused(monkeypatch: pytest.MonkeyPatch):
