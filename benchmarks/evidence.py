@@ -41,6 +41,16 @@ FALSE: dict[str, World] = {
     "saturated_cells": World(
         share_effect=(3.0, 3.5, 4.0, 4.0), num_per_class=4, weak_recall=0.05, rest_recall=0.97, spreads=REPLICATION
     ),
+    **{
+        f"fixed_mass_{name}": World(
+            mass="fixed", ratios=(0.3, 0.6), content_effect=effect, num_replications=num, spreads=REPLICATION
+        )
+        for name, num, effect in (
+            ("content_0_at_4_replications", 4, (0.0, 0.0)),
+            ("content_0_at_10_replications", 10, (0.0, 0.0)),
+            ("wrong_images", 4, (-0.2, -0.4)),
+        )
+    },
 }
 """No images of these worlds have content: a recommendation is false."""
 TRUE: dict[str, World] = {
@@ -50,6 +60,18 @@ TRUE: dict[str, World] = {
         num_replications=5,
         share_effect=NONE,
         content_effect=(effect,) * 4,
+        rest_recall=0.9,
+    )
+    for name, num_classes, num_per_class in (("demo", 14, 40), ("flowers", 102, 10))
+    for gain, effect in (("small", 0.145), ("large", 0.29))
+} | {
+    f"{name}_fixed_mass_{gain}": World(
+        mass="fixed",
+        ratios=(0.3, 0.6),
+        num_classes=num_classes,
+        num_per_class=num_per_class,
+        num_replications=4,
+        content_effect=(effect,) * 2,
         rest_recall=0.9,
     )
     for name, num_classes, num_per_class in (("demo", 14, 40), ("flowers", 102, 10))

@@ -15,7 +15,7 @@ from flowerti.artifacts.records import Trial
 from flowerti.config.experiment import ReplicationConfig, SweepConfig
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import Cell
-from flowerti.tables.arms import ARMS, BASELINE, judged_arm
+from flowerti.tables.arms import ARMS, BASELINE, Mass, judged_arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +44,11 @@ class World:
     num_seeds: int = 1
     """Classifier seeds in each."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    """Or probabilities, at fixed mass."""
+    mass: Mass = "added"
+    """Whether images are added to real ones, or take their place on top of the control that looks best."""
+    control_effect: float = 0.3
+    """At fixed mass: added to the score of weak classes by each free control."""
     weak_recall: float = 0.4
     """Share of the weak classes' images that the baseline classifies rightly."""
     rest_recall: float = 0.85
@@ -65,7 +70,14 @@ class World:
 
     @property
     def cells(self) -> list[Cell]:
-        """The baseline, and the judged images and the repeated ones at each ratio."""
+        """The baseline, and the judged images and the repeated ones at each ratio.
+
+        At fixed mass: the baseline, the free controls, and the judged images on top of each of them.
+        """
+        if self.mass == "fixed":
+            controls = [arm for arm in ARMS if arm.is_control]
+            on_top = [Cell(judged_arm("fixed", control), p) for control in controls for p in self.ratios]
+            return [*(Cell(control, 0.0) for control in controls), *on_top]
         both = [Cell(arm, ratio) for arm in (judged_arm(), ARMS["repeated"]) for ratio in self.ratios]
         return [Cell(BASELINE, 0.0), *both]
 
@@ -113,7 +125,10 @@ def _base_score(world: World) -> Float64[np.ndarray, " classes"]:
 def _effect(world: World, cell: Cell) -> Float64[np.ndarray, " classes"]:
     """What the images of a cell add to each class's score."""
     effect = np.zeros(world.num_classes)
-    if cell.arm != BASELINE:
+    if world.mass == "fixed":
+        effect[world.weak_ids] = world.control_effect * (cell.arm.control != BASELINE.name)
+        effect[world.weak_ids] += world.content_effect[world.ratios.index(cell.ratio)] if cell.arm.source else 0.0
+    elif cell.arm != BASELINE:
         place = world.ratios.index(cell.ratio)
         effect[world.weak_ids] = world.share_effect[place]
         if cell.arm.source:

@@ -22,7 +22,7 @@ def test_it_is_about_what_a_sweep_then_says(num_weak: int, num_per_class: int):
     )
     rng, told, shares = np.random.default_rng(0), [], []
     for _ in range(40):
-        analysis = analysis_of(world, rng)
+        analysis, _ = analysis_of(world, rng)
         told.append(analysis.contrast(CELL, REAL).detectable_effect)
         places = [analysis._grid.cells.index(cell) for cell in (CELL, REAL)]
         one, other = analysis._grid.predictions[places]
