@@ -26,7 +26,8 @@ from flowerti.data.sources.herbarium.species import SPECIES, Species, sample_tra
 from flowerti.diffusion import Base, load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
-from flowerti.generation.text_to_image import build_pipeline, draw_images
+from flowerti.generation.denoise import Conditioning
+from flowerti.generation.text_to_image import draw_images
 from flowerti.metrics.kernel import kernel_distance
 from flowerti.metrics.nearer import compare_nearness
 from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
@@ -114,11 +115,12 @@ def _as_levels(images: Tensor) -> np.ndarray:
 
 
 def _drawn(base: Base, names: list[str], config: SamplingConfig) -> np.ndarray:
-    pipeline, empty = build_pipeline(base), encode_empty_prompt(base)
+    empty = encode_empty_prompt(base)
     parts = []
     for index, name in enumerate(names):
         states = encode_text(base, tokenise(base, [config.prompt.format(name)]))
-        parts.append(draw_images(pipeline, states, empty, [seed_for(0, "", "base", index)], config))
+        conditioning = Conditioning(states=states, empty_states=empty)
+        parts.append(draw_images(base, conditioning, [seed_for(0, "", "base", index)], config))
     return np.concatenate(parts)
 
 

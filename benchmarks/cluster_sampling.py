@@ -13,7 +13,8 @@ from flowerti.artifacts.records import Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.sample import plan_sets, sample
 from flowerti.config.experiment import BaseConfig, SamplingConfig
-from flowerti.generation.sampler import Sampler, ShardTask
+from flowerti.generation.sampler import Sampler
+from flowerti.generation.shard_plan import ShardTask
 from flowerti.progress import Progress
 from flowerti.study import Study
 

@@ -9,7 +9,8 @@ from flowerti.config.experiment import SamplingConfig
 from flowerti.diffusion import Base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
-from flowerti.generation.text_to_image import build_pipeline, draw_images
+from flowerti.generation.denoise import Conditioning
+from flowerti.generation.text_to_image import draw_images
 from flowerti.metrics.kernel import kernel_distance
 from flowerti.personalization.encoding import encode_empty_prompt, encode_text, tokenise
 
@@ -22,7 +23,7 @@ class Gauge:
     def __init__(self, base: Base, real: np.ndarray, num_images: int) -> None:
         self._base, self._num_images = base, num_images
         self._lite = load_backbone("efficientnet_lite0", "", 2 * real.shape[1])
-        self._pipeline, self._empty = build_pipeline(base), encode_empty_prompt(base)
+        self._empty = encode_empty_prompt(base)
         self._real = self._features(real)
 
     def distance(self, rows: Tensor, seed: int) -> float:
@@ -32,7 +33,8 @@ class Gauge:
         states = encode_text(self._base, ids, rows)
         seeds = [seed_for(seed, "", "benchmark/images", i) for i in range(self._num_images)]
         parts = [seeds[i : i + _BATCH_SIZE] for i in range(0, len(seeds), _BATCH_SIZE)]
-        drawn = [draw_images(self._pipeline, states, self._empty, part, config) for part in parts]
+        conditioning = Conditioning(states=states, empty_states=self._empty)
+        drawn = [draw_images(self._base, conditioning, part, config) for part in parts]
         return float(kernel_distance(self._real, self._features(np.concatenate(drawn))))
 
     def _features(self, images: np.ndarray) -> np.ndarray:

@@ -91,16 +91,17 @@ def _num_sets(run: RunDirectory, experiment: Experiment, names: list[str], begun
     for name in names:
         of_sources = [_sets_of(experiment, name, source) for source in experiment.sampling.sources]
         known = [of_source for of_source in of_sources if not begun.isdisjoint(of_source)]
-        wanted |= {one for of_source in known for one, record in of_source.items() if _has(run, record)}
+        wanted |= {one for of_source in known for one, record in of_source.items() if not record or _has(run, record)}
         num_classes_to_come += not known
     return len(wanted) + num_classes_to_come
 
 
 def _sets_of(experiment: Experiment, class_name: str, source: str) -> dict[str, str]:
-    """What the shards of each learning's set are called, with the record of what the set is drawn with."""
+    """What the shards of each learning's set are called, with the record of what must be learnt for it, if anything."""
     technique = SOURCES[source].technique
     return {
-        layout.shards(class_name, source, learning): layout.learned_record(class_name, technique, learning)
+        layout.shards(class_name, source, learning): technique
+        and layout.learned_record(class_name, technique, learning)
         for learning in experiment.learnings_of(source)
     }
 

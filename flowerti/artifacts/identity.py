@@ -40,12 +40,11 @@ def label_of(class_name: str, learning: int) -> str:
 
 
 def key_fields(inputs: Any) -> dict[str, Any]:
-    """The fields of a dataclass for its key; `learning` only where it is not the first."""
-    fields = dataclasses.asdict(inputs)
-    if not fields["learning"]:
-        # a run's first learnings keep the keys of a run that has no others, so that more can be added to it
-        del fields["learning"]
-    return fields
+    """The fields of a dataclass for its key, without those that have their default."""
+    # a run's first learnings keep the keys of a run that has no others, so that more can be added to it, and what was
+    # made before a field existed keeps its key
+    defaults = {field.name: field.default for field in dataclasses.fields(inputs)}
+    return {name: value for name, value in dataclasses.asdict(inputs).items() if value != defaults[name]}
 
 
 def num_synthetic(ratio: float, num_real: int) -> int:

@@ -189,12 +189,12 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
-    """The synthetic images of one class and source, of one learning where the source needs something learnt."""
+    """The synthetic images of one class and source, of one learning where each has images of its own."""
 
     class_name: str
     source: str
     learning: int = 0
-    """Which of the class's learnings drew them, from 0; 0 for a source that needs nothing learnt."""
+    """Which of the class's learnings drew them, from 0; 0 for a source that has the same images for all of them."""
     prompt: str
     num_images: int
     files: list[str]

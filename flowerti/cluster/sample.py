@@ -4,20 +4,21 @@ Workers write images to the run directory and return only file names. The code o
 `generation.sampler.Sampler`.
 """
 
-import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 
 import ray
 from ray.data import ActorPoolStrategy
 
 from flowerti.artifacts.identity import key_of
-from flowerti.artifacts.records import ImageSet, Learned, Selection
+from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.techniques import with_needs
 from flowerti.data.shards import read_shard_key
-from flowerti.generation.sampler import Sampler, ShardTask, Wanted, plan_shards
+from flowerti.generation.prompting import prompt_of_set
+from flowerti.generation.sampler import Sampler
+from flowerti.generation.set_inputs import donors_of, load_report, negative_name, start_images
+from flowerti.generation.shard_plan import ShardTask, Wanted, plan_shards
 from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.tables.sources import SOURCES, ClassNames, Source
@@ -28,8 +29,13 @@ def sample(study: Study, selection: Selection, learned: Sequence[Learned], progr
 
     Returns:
         The sets by class in the order of the selection, by source in the order of the config, and by learning.
+
+    Raises:
+        ValueError: a setting needs the classifier's report, and there is none.
     """
-    plans = [tasks for s in selection.selected for tasks in plan_sets(study, s.class_name, learned)]
+    report = load_report(study)
+    plans = [tasks for s in selection.selected for tasks in plan_sets(study, s.class_name, learned, report)]
+    _tell_without_negative(study, plans, progress)
     missing = [task for tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
     if missing:
         progress.did_work()
@@ -39,52 +45,87 @@ def sample(study: Study, selection: Selection, learned: Sequence[Learned], progr
     return [_describe(study, tasks) for tasks in plans]
 
 
-def plan_sets(study: Study, class_name: str, learned: Sequence[Learned]) -> list[list[ShardTask]]:
-    """The shards of every source and learning that has images of a class: sources as in the config, then learnings."""
-    experiment = study.experiment
-    of_class = [one for one in learned if one.class_name == class_name and not one.error]
+def plan_sets(
+    study: Study, class_name: str, learned: Sequence[Learned], report: ClassifierReport | None = None
+) -> list[list[ShardTask]]:
+    """The shards of every source and learning that has images of a class: sources as in the config, then learnings.
+
+    Args:
+        study: the run.
+        class_name: a weak class.
+        learned: what was learnt, for all weak classes.
+        report: which classes are confused; `load_report` says whether a setting needs it.
+    """
     planned = [
-        _plan_set(study, class_name, SOURCES[name], [one for one in of_class if one.learning == learning], learning)
-        for name in experiment.sampling.sources
-        for learning in experiment.learnings_of(name)
+        _plan_set(study, class_name, SOURCES[name], learning, learned, report)
+        for name in study.experiment.sampling.sources
+        for learning in study.experiment.learnings_of(name)
     ]
     return [tasks for tasks in planned if tasks]
 
 
 def _plan_set(
-    study: Study, class_name: str, source: Source, records: Sequence[Learned], learning: int
+    study: Study,
+    class_name: str,
+    source: Source,
+    learning: int,
+    learned: Sequence[Learned],
+    report: ClassifierReport | None,
 ) -> list[ShardTask]:
     """The shards of one source and learning; none if the learning failed, or the source has no words for the class."""
+    own = [one for one in learned if (one.class_name, one.learning) == (class_name, learning) and not one.error]
+    words, inputs = _words_and_inputs(study, class_name, source, own)
+    if not words:
+        return []
+    config = study.experiment.sampling
+    weak = frozenset(one.class_name for one in learned)
+    donors = donors_of(study, report, class_name, weak) if source.mode == "inter_class" else []
+    images, starts_sha256 = start_images(study, class_name, source, learning, donors)
+    wanted = Wanted(
+        class_name=class_name,
+        source=source.name,
+        words=words,
+        run_seed=study.experiment.seed,
+        inputs=inputs,
+        learning=learning,
+        negative=negative_name(report, class_name, source, config.negative),
+        starts_sha256=starts_sha256,
+    )
+    return plan_shards(wanted, config, images)
+
+
+def _words_and_inputs(study: Study, class_name: str, source: Source, records: Sequence[Learned]) -> tuple[str, str]:
+    """What fills the prompt, and the key of base and learnt parameters.
+
+    Returns:
+        No words if the learning failed, or the source has none for the class.
+    """
     learned = {one.technique: one for one in records}
     needed = [technique.name for technique in with_needs(source.technique)]
     if not all(name in learned for name in needed):
-        return []
+        return "", ""
     names = ClassNames(
         class_name=class_name,
         alternative=study.alternative_names.get(class_name, ""),
         latin=study.latin_names.get(class_name, ""),
         token=next((learned[name].token for name in reversed(needed) if learned[name].token), ""),
     )
-    words = source.words(names)
-    if not words:
-        return []
-    experiment = study.experiment
-    inputs = key_of(study.base_sha256, experiment.base.dtype, [[name, learned[name].files] for name in needed])
-    wanted = Wanted(
-        class_name=class_name,
-        source=source.name,
-        words=words,
-        run_seed=experiment.seed,
-        inputs=inputs,
-        learning=learning,
-    )
-    return plan_shards(wanted, experiment.sampling)
+    files = [[name, learned[name].files] for name in needed]
+    return source.words(names), key_of(study.base_sha256, study.experiment.base.dtype, files)
+
+
+def _tell_without_negative(study: Study, plans: Sequence[Sequence[ShardTask]], progress: Progress) -> None:
+    if study.experiment.sampling.negative:
+        led_away = {tasks[0].class_name for tasks in plans if tasks[0].negative}
+        for class_name in dict.fromkeys(tasks[0].class_name for tasks in plans):
+            if class_name not in led_away:
+                progress.info(f"{class_name}: confused with no class, so its images have no negative prompt")
 
 
 def _draw(study: Study, tasks: list[ShardTask], progress: Progress) -> None:
     experiment = study.experiment
     cluster = experiment.cluster
-    rows = [{"task": json.dumps(dataclasses.asdict(task))} for task in tasks]
+    rows = [{"task": task.to_json()} for task in tasks]
     drawn = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         Sampler,
         fn_constructor_args=(
@@ -116,7 +157,7 @@ def _describe(study: Study, tasks: list[ShardTask]) -> ImageSet:
         class_name=first.class_name,
         source=first.source,
         learning=first.learning,
-        prompt=study.experiment.sampling.prompt.format(first.words),
+        prompt=prompt_of_set(SOURCES[first.source], first.words, study.experiment.sampling),
         num_images=last.end,
         files=[task.file for task in tasks],
         key=digest.hexdigest(),

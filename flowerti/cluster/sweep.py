@@ -72,7 +72,7 @@ def complete_sets(sets: Sequence[ImageSet], config: ReplicationConfig) -> tuple[
     lacking = [
         (class_name, source)
         for (class_name, source), num in found.items()
-        if num < (config.num_learnings_in_all if SOURCES[source].technique and SOURCES[source].is_arm else 1)
+        if num < (config.num_learnings_in_all if SOURCES[source].is_per_learning and SOURCES[source].is_arm else 1)
     ]
     return [images for images in sets if (images.class_name, images.source) not in lacking], lacking
 
@@ -151,7 +151,7 @@ class _Trainer:
         """Hash of all inputs of the trial."""
         experiment, config, arm = self.study.experiment, self.study.experiment.sweep, plan.arm
         repetition = plan.repetition
-        own = repetition.learning if arm.pool and SOURCES[arm.pool].technique else 0
+        own = repetition.learning if arm.pool and SOURCES[arm.pool].is_per_learning else 0
         pools = [pool for pool in self.pools if (pool.images.source, pool.images.learning) == (arm.pool, own)]
         return key_of(
             arm.as_trained(),

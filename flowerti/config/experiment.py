@@ -73,10 +73,10 @@ class Experiment:
     def learnings_of(self, source: str) -> range:
         """The learnings that images of a source are drawn from: all of them where the sweep trains with the images.
 
-        The first one stands also for a source that needs nothing learnt.
+        The first one stands also for a source that has the same images for every learning.
         """
         row = SOURCES[source]
-        return range(self.replication.num_learnings_in_all if row.technique and row.is_arm else 1)
+        return range(self.replication.num_learnings_in_all if row.is_per_learning and row.is_arm else 1)
 
     @property
     def num_sets_per_class(self) -> int:

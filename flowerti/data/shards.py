@@ -1,8 +1,9 @@
 """Synthetic images on disk: Parquet shards that Hugging Face `datasets` opens as an image data set.
 
-A row holds the image as PNG bytes with its class, source, learning, prompt, index and seed; columns for a source image,
-a strength and a filter's verdict and weight are there for sources that have them. A shard stores the key of its
-inputs in its schema metadata. This module does not know how images are generated.
+A row holds the image as PNG bytes with its class, source, learning, prompts, index, seed and mode of drawing; columns
+for the image that it was drawn from, with its class, the strength and the share of the label, and for a filter's
+verdict and weight, are there for sources that have them. A shard stores the key of its inputs in its schema metadata.
+This module does not know how images are generated.
 """
 
 import functools
@@ -32,7 +33,15 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("strength", pa.float64(), "float64"),
     ("verdict", pa.string(), "string"),
     ("weight", pa.float64(), "float64"),
+    # columns are added at the end: shards of earlier runs lack those that were added since, and keep their keys
+    ("mode", pa.string(), "string"),
+    ("guidance_scale", pa.float64(), "float64"),
+    ("negative_prompt", pa.string(), "string"),
+    ("source_class", pa.string(), "string"),
+    ("label_share", pa.float64(), "float64"),
 ]
+_DEFAULTS = {"weight": 1.0, "label_share": 1.0}
+"""Of columns that a row lacks; the others are null. The label's share is the class's, the rest `source_class`'s."""
 
 
 def _schema(key: str) -> pa.Schema:
@@ -45,9 +54,9 @@ def _schema(key: str) -> pa.Schema:
 
 
 def write_shard(run: RunDirectory, name: str, rows: list[dict[str, Any]], key: str) -> None:
-    """Write rows as one Parquet file; columns that a row lacks are null, its weight is 1."""
-    empty = dict.fromkeys(column for column, _, _ in _COLUMNS)
-    table = pa.Table.from_pylist([{**empty, "weight": 1.0, **row} for row in rows], schema=_schema(key))
+    """Write rows as one Parquet file; columns that a row lacks are null, weight and label_share 1."""
+    empty = dict.fromkeys((column for column, _, _ in _COLUMNS), None) | _DEFAULTS
+    table = pa.Table.from_pylist([{**empty, **row} for row in rows], schema=_schema(key))
     stream = io.BytesIO()
     pq.write_table(table, stream)
     run.write_bytes(name, stream.getvalue())

@@ -1,4 +1,4 @@
-"""Generates synthetic images in shards: words + learnt parameters + seed -> image.
+"""Generates synthetic images in shards: words, images of the data set, learnt parameters and a seed -> image.
 
 An image's seed is a hash of run seed, class, source, learning and index, and a shard is always one batch, so the images
 do not depend on the number of workers. `Sampler` is the plain class that a Ray Data worker runs: it receives rows that
@@ -6,89 +6,29 @@ describe shards, writes each shard as Parquet (PNG bytes with their provenance) 
 does not know about Ray, which sources there are, nor how the images will be used.
 """
 
-import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from flowerti.artifacts import layout
-from flowerti.artifacts.identity import key_fields, key_of, of_learning, seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.base_files import resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, SamplingConfig
+from flowerti.data.access import read_images
 from flowerti.data.shards import read_shard_key, write_shard
-from flowerti.diffusion import load_base
-from flowerti.generation.text_to_image import build_pipeline, draw_images, encode_png
+from flowerti.diffusion import Base, load_base
+from flowerti.generation.denoise import Conditioning
+from flowerti.generation.image_to_image import draw_from_images, round_trips
+from flowerti.generation.pixels import encode_png
+from flowerti.generation.prompting import encode_each, prompts_of
+from flowerti.generation.shard_plan import ShardTask
+from flowerti.generation.text_to_image import draw_images
 from flowerti.personalization.encoding import encode_empty_prompt, encode_prompts
 from flowerti.personalization.store import applied
-from flowerti.tables.sources import SOURCES
+from flowerti.tables.sources import SOURCES, Source
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """The images of one class, source and learning."""
-
-    class_name: str
-    source: str
-    words: str
-    """What fills the prompt: the class name, another name, or a token."""
-    run_seed: int
-    inputs: str
-    """Key of the base and of the learnt parameters."""
-    learning: int = 0
-    """Which of the class's learnings they are drawn with."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardTask:
-    """One batch of images of a class, source and learning."""
-
-    class_name: str
-    source: str
-    words: str
-    """What fills the prompt."""
-    begin: int
-    end: int
-    run_seed: int
-    key: str
-    learning: int = 0
-
-    @property
-    def file(self) -> str:
-        """The shard's name in the run directory."""
-        return layout.shard(self.class_name, self.source, self.begin, self.learning)
-
-    @property
-    def num_images(self) -> int:
-        """Images in the shard."""
-        return self.end - self.begin
-
-
-def plan_shards(wanted: Wanted, config: SamplingConfig) -> list[ShardTask]:
-    """Split the images of one class, source and learning into batches.
-
-    The number of images is not part of a shard's key: a larger number adds shards and keeps the existing ones.
-    """
-    settings = [config.prompt, config.num_inference_steps, config.guidance_scale, config.batch_size]
-    tasks = []
-    for begin in range(0, config.num_per_class, config.batch_size):
-        end = min(begin + config.batch_size, config.num_per_class)
-        tasks.append(
-            ShardTask(
-                class_name=wanted.class_name,
-                source=wanted.source,
-                words=wanted.words,
-                begin=begin,
-                end=end,
-                run_seed=wanted.run_seed,
-                key=key_of(settings, key_fields(wanted), begin, end),
-                learning=wanted.learning,
-            )
-        )
-    return tasks
+Images = UInt8[np.ndarray, "num height width 3"]
 
 
 class Sampler:
@@ -102,45 +42,70 @@ class Sampler:
         self._config, self._run = config, run
         folder = resolve_folder(base) or verify_base(base)
         self._base = load_base(folder, base.dtype, device)
-        self._pipeline = build_pipeline(self._base)
         with torch.no_grad():
             self._empty_states = encode_empty_prompt(self._base)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ray Data's interface: maps tasks, as JSON in the column `task`, to the names of the written shards."""
-        return {"file": np.array([self.write(ShardTask(**json.loads(task))) for task in batch["task"]])}
+        return {"file": np.array([self.write(ShardTask.from_json(task)) for task in batch["task"]])}
 
     def write(self, task: ShardTask) -> str:
         """Generate and write one shard unless one with the same key exists; returns its name in the run directory.
 
         Raises:
-            ValueError: the source's technique has not finished for the class.
+            ValueError: the source's technique has not finished for the class, or an image cannot be read.
         """
         if read_shard_key(self._run, task.file) != task.key:
-            name = of_learning(f"sample/{task.source}", task.learning)
-            seeds = [seed_for(task.run_seed, task.class_name, name, index) for index in range(task.begin, task.end)]
-            write_shard(self._run, task.file, self._rows(task, seeds, self._draw(task, seeds)), task.key)
+            source = SOURCES[task.source]
+            prompts = prompts_of(source, task.words, self._config, task.run_seed, task.indices)
+            images = self._draw(task, source, prompts)
+            rows = [self._row(task, source, i, prompts[i], image) for i, image in enumerate(images)]
+            write_shard(self._run, task.file, rows, task.key)
         return task.file
 
     @torch.no_grad()
-    def _draw(self, task: ShardTask, seeds: list[int]) -> UInt8[np.ndarray, "num height width 3"]:
-        technique = SOURCES[task.source].technique
-        with applied(self._base, self._run, task.class_name, technique, task.learning) as base:
-            states = encode_prompts(base, [self._config.prompt.format(task.words)])
-            return draw_images(self._pipeline, states, self._empty_states, seeds, self._config)
+    def _draw(self, task: ShardTask, source: Source, prompts: list[str]) -> Images:
+        if not source.has_steps:
+            return round_trips(self._base, self._read_starts(task))
+        with applied(self._base, self._run, task.class_name, source.technique, task.learning) as base:
+            conditioning = self._condition(base, task, source, prompts)
+            if not source.starts_from_images:
+                return draw_images(base, conditioning, task.seeds(), self._config)
+            noising = list(zip([start.strength for start in task.starts], task.seeds(), strict=True))
+            return draw_from_images(base, self._read_starts(task), conditioning, noising, self._config)
 
-    def _rows(
-        self, task: ShardTask, seeds: list[int], images: UInt8[np.ndarray, "num height width 3"]
-    ) -> list[dict[str, Any]]:
-        return [
-            {
-                "image": {"bytes": encode_png(image), "path": f"{index:06d}.png"},
-                "class_name": task.class_name,
-                "source": task.source,
-                "learning": task.learning,
-                "prompt": self._config.prompt.format(task.words),
-                "index": index,
-                "seed": seed,
-            }
-            for index, seed, image in zip(range(task.begin, task.end), seeds, images, strict=True)
-        ]
+    def _condition(self, base: Base, task: ShardTask, source: Source, prompts: list[str]) -> Conditioning:
+        row_seeds = task.seeds("rows") if source.has_noisy_token else []
+        empty_states = self._empty_states
+        if task.negative:
+            empty_states = encode_prompts(base, [self._config.prompt.format(task.negative)])
+        states = encode_each(base, prompts, row_seeds, self._config.token_noise)
+        return Conditioning(states=states, empty_states=empty_states)
+
+    def _read_starts(self, task: ShardTask) -> Images:
+        size_px = self._base.unet.config.sample_size * self._base.pixels_per_latent
+        return read_images([start.image.address for start in task.starts], size_px)
+
+    def _row(
+        self, task: ShardTask, source: Source, i: int, prompt: str, image: UInt8[np.ndarray, "height width 3"]
+    ) -> dict[str, Any]:
+        index, config = task.begin + i, self._config
+        row = {
+            "image": {"bytes": encode_png(image), "path": f"{index:06d}.png"},
+            "class_name": task.class_name,
+            "source": task.source,
+            "learning": task.learning,
+            "prompt": prompt,
+            "index": index,
+            "seed": task.seeds()[i],
+            "mode": source.mode,
+        }
+        if source.has_steps:
+            row["negative_prompt"] = config.prompt.format(task.negative) if task.negative else ""
+            row["guidance_scale"] = config.guidance_scale
+        if source.starts_from_images:
+            start = task.starts[i]
+            row |= {"source_image": start.image.id, "source_class": start.image.class_name, "strength": start.strength}
+        if source.mode == "inter_class":
+            row["label_share"] = task.starts[i].strength ** config.label_exponent
+        return row

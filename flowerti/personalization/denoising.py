@@ -105,7 +105,7 @@ def prediction_losses(
     # zt = sqrt(abar_t) * z0 + sqrt(1 - abar_t) * noise, abar_t = prod_{s <= t} (1 - beta_s) (Ho et al. 2020, eq. 4)
     noisy = base.noise_scheduler.add_noise(latents, noise, timesteps)
     target = _target(base, latents, noise, timesteps)
-    predicted = _predict(base, noisy, timesteps, states).to(target.dtype)
+    predicted = predict(base, noisy, timesteps, states).to(target.dtype)
     sizes = [len(c.views) for c in chosen]
     parts = zip(predicted.split(sizes), target.split(sizes), strict=True)
     # per class: mean over its latents, channels and positions of (prediction - target)^2
@@ -124,7 +124,10 @@ def _target(base: Base, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Te
     raise ValueError(f"base: prediction type {prediction_type!r} is not supported")
 
 
-def _predict(base: Base, noisy: Tensor, timesteps: Tensor, states: TextStates) -> Tensor:
+def predict(
+    base: Base, noisy: Float[Tensor, "num channels h w"], timesteps: Tensor, states: TextStates
+) -> Float[Tensor, "num channels h w"]:
+    """The U-Net's prediction, of the base's own type, for noisy latents at timesteps [num], or all at one."""
     extra = {}
     if states.pooled is not None:
         height, width = (side * base.pixels_per_latent for side in noisy.shape[2:])

@@ -18,7 +18,7 @@ from flowerti.tables.sources import SOURCES
 
 
 class PoolKey(NamedTuple):
-    """The synthetic images of a class and source, of one learning where the source needs something learnt."""
+    """The synthetic images of a class and source, of one learning where each has images of its own."""
 
     class_id: int
     source: str
@@ -54,7 +54,7 @@ class TrialData:
         """The ids of the weak classes that an arm adds images to, each with the pool that it uses."""
         if not arm.pool:
             return []
-        wanted = learning if SOURCES[arm.pool].technique else 0
+        wanted = learning if SOURCES[arm.pool].is_per_learning else 0
         found = [pool for pool in self.synthetic if (pool.source, pool.learning) == (arm.pool, wanted)]
         takers = sorted(pool.class_id for pool in found)
         givers = takers[1:] + takers[:1] if arm.donor == "next" else takers

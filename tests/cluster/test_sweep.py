@@ -31,7 +31,7 @@ from flowerti.data.access import list_records, read_image
 from flowerti.data.census import take_census
 from flowerti.data.shards import write_shard
 from flowerti.data.sources.herbarium.species import SPECIES
-from flowerti.generation.text_to_image import encode_png
+from flowerti.generation.pixels import encode_png
 from flowerti.progress import Advance, Event, Info, Progress
 from flowerti.study import Study
 

@@ -16,7 +16,8 @@ from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, LoraConfig, SamplingConfig, ScheduleConfig, TextualInversionConfig
 from flowerti.generation import sampler
-from flowerti.generation.sampler import Sampler, ShardTask, Wanted, plan_shards
+from flowerti.generation.sampler import Sampler
+from flowerti.generation.shard_plan import ShardTask, Wanted, plan_shards
 from flowerti.personalization.worker import LearningTask, Origin, Worker
 
 CONFIG = SamplingConfig(num_per_class=4, num_inference_steps=5, guidance_scale=3.0, batch_size=4)
@@ -156,7 +157,7 @@ def test_rows_of_a_shard_say_where_the_image_comes_from(vivid_base, run):
 def test_ray_data_s_batches_are_tasks_as_json(vivid_base, run):
     config = dataclasses.replace(CONFIG, batch_size=2)
     tasks = _tasks(config)
-    batch = {"task": np.array([json.dumps(dataclasses.asdict(task)) for task in tasks])}
+    batch = {"task": np.array([task.to_json() for task in tasks])}
     written = _sampler(vivid_base, run, config)(batch)
     assert written["file"].tolist() == [task.file for task in tasks]
     assert run.names("synthetic") == sorted(task.file for task in tasks)

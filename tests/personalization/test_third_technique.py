@@ -28,8 +28,10 @@ from flowerti.config.experiment import (
 )
 from flowerti.config.techniques import TECHNIQUES, Technique, techniques_for, with_needs
 from flowerti.diffusion import load_base
-from flowerti.generation.sampler import Sampler, Wanted, plan_shards
-from flowerti.generation.text_to_image import build_pipeline, draw_images
+from flowerti.generation.denoise import Conditioning
+from flowerti.generation.sampler import Sampler
+from flowerti.generation.shard_plan import Wanted, plan_shards
+from flowerti.generation.text_to_image import draw_images
 from flowerti.personalization.encoding import TextStates, encode_empty_prompt, encode_text, tokenise
 from flowerti.personalization.store import applied
 from flowerti.personalization.technique import implementation_of
@@ -141,9 +143,14 @@ def test_a_bias_is_learnt_in_a_shared_batch_and_draws_as_learnt(vivid_base, addr
     with torch.no_grad():
         hidden = encode_text(base, tokenise(base, [f'Photo of a "{NAMES[0]}"'])).hidden
         empty = encode_empty_prompt(base)
-        pipeline, seeds = build_pipeline(base), [row["seed"] for row in drawn]
+        seeds = [row["seed"] for row in drawn]
         by_hand, without = (
-            draw_images(pipeline, TextStates(hidden=states, pooled=None), empty, seeds, SAMPLING)
+            draw_images(
+                base,
+                Conditioning(states=TextStates(hidden=states, pooled=None), empty_states=empty),
+                seeds,
+                SAMPLING,
+            )
             for states in (hidden + biases[0], hidden)
         )
     ours = np.stack([np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in drawn])
