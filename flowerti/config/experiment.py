@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from flowerti.config.base import BaseConfig as BaseConfig
+from flowerti.config.ceiling import CeilingConfig as CeilingConfig
 from flowerti.config.checks import check_kinds, require
 from flowerti.config.classifier import ClassifierConfig as ClassifierConfig
 from flowerti.config.classifier import SelectionConfig as SelectionConfig
@@ -51,6 +52,7 @@ class Experiment:
     replication: ReplicationConfig = field(default_factory=ReplicationConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    ceiling: CeilingConfig = field(default_factory=CeilingConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     plugins: tuple[str, ...] = ()
     """Functions that add rows to the tables, as module:register; see `tables.plugins`."""

@@ -1,0 +1,34 @@
+"""Settings of the question what could be gained at all, asked before anything is learnt.
+
+This module knows nothing about torch, Ray or how a stage works.
+"""
+
+from dataclasses import dataclass
+
+from flowerti.config.checks import check_kinds, require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CeilingConfig:
+    """A rehearsal with strong classes: cut down to the weak ones' count, their other images are unseen real ones."""
+
+    num_classes: int = 0
+    """Rehearsal classes; 0 leaves the question out."""
+    num_draws: int = 4
+    """Draws of the images that a rehearsal class keeps; intervals rest on them."""
+    num_more: tuple[int, ...] = (1, 2, 5, 10, 20)
+    """Unseen real images that are added to each rehearsal class, as far as there are so many."""
+    round_trip_probability: float = 0.6
+    """Probability with which a real image gives way to its own round trip through the base's autoencoder."""
+    is_binding: bool = False
+    """Whether the run ends before anything is learnt where no more is to be had than it could detect."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        check_kinds(self, "ceiling.")
+        require(self.num_classes >= 0, "ceiling.num_classes", "must not be negative")
+        require(self.num_draws >= 2, "ceiling.num_draws", "must be at least 2, for an interval rests on them")
+        fits = len(self.num_more) > 0 and min(self.num_more) >= 1 and sorted(set(self.num_more)) == list(self.num_more)
+        require(fits, "ceiling.num_more", "must be rising numbers of at least 1")
+        fits = 0 < self.round_trip_probability <= 1
+        require(fits, "ceiling.round_trip_probability", "must lie in (0, 1]")

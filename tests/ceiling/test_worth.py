@@ -1,0 +1,46 @@
+"""Worth by hand, and by a curve whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from flowerti.ceiling.worth import Curve, Gain, curve_of, worth_of
+
+
+def exactly(value: float) -> Gain:
+    return Gain(value=value, low=value, high=value)
+
+
+def test_a_number_of_real_images_is_worth_itself():
+    truth = {num: 0.3 * (1 - math.exp(-num / 8)) for num in (1, 2, 5, 10, 20)}
+    curve = curve_of(list(truth), [exactly(gain) for gain in truth.values()])
+    for num, gain in truth.items():
+        found = worth_of(curve, exactly(gain))
+        assert (found.value, found.low, found.high) == pytest.approx((num, num, num))
+    between = worth_of(curve, exactly((truth[5] + truth[10]) / 2))
+    assert between.value == pytest.approx(7.5), "along a straight line"
+
+
+def test_what_gains_nothing_is_worth_no_image_and_what_gains_more_is_worth_more_than_were_tried():
+    curve = curve_of([1, 4], [exactly(0.1), exactly(0.2)])
+    assert worth_of(curve, exactly(0.0)).value == worth_of(curve, exactly(-0.3)).value == 0
+    assert worth_of(curve, exactly(0.2)).value == 4
+    assert worth_of(curve, exactly(0.21)).value == math.inf
+
+
+def test_the_interval_allows_for_the_gain_and_for_the_curve():
+    gains = [Gain(value=0.1, low=0.05, high=0.15), Gain(value=0.2, low=0.1, high=0.3)]
+    found = worth_of(curve_of([1, 3], gains), Gain(value=0.15, low=0.075, high=0.1))
+    assert found.value == pytest.approx(2.0)
+    assert found.low == pytest.approx(0.5), "0.075 is half of 0.15, which one image gains at most"
+    assert found.high == pytest.approx(3.0), "0.1 is what three images gain at least"
+
+
+def test_a_fall_by_chance_is_levelled():
+    curve = curve_of([1, 2, 5], [exactly(0.2), exactly(0.1), exactly(0.3)])
+    assert curve.gain == pytest.approx([0, 0.15, 0.15, 0.3], abs=1e-6)
+    assert isinstance(curve, Curve) and np.all(np.diff(curve.gain) >= -1e-12)
+    assert worth_of(curve, exactly(0.15)).value <= 2 + 1e-9
+    below = curve_of([1, 2], [exactly(-0.1), exactly(0.1)])
+    assert below.gain[0] == pytest.approx(0, abs=1e-6)
