@@ -1,4 +1,4 @@
-"""The stages of a run: images -> classify -> select -> personalize -> sample -> score -> sweep -> confirm -> report.
+"""The stages of a run: from images to a classifier, weak classes, what is learnt and drawn, scores, sweep and report.
 
 Each stage takes the study and the artifacts before it and leaves out what the run directory already holds. This module
 does not know how a stage works; Ray is reached only through `flowerti.cluster`.
@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from flowerti.artifacts import layout
+from flowerti.artifacts.ceiling import Ceiling
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import count_openings, read_protocol
 from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection
@@ -21,7 +22,7 @@ from flowerti.progress import Listener, Progress
 from flowerti.stage_clock import StageClock
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
 
-STAGES = ("classify", "select", "personalize", "sample", "score", "sweep", "confirm", "report")
+STAGES = ("classify", "select", "ceiling", "personalize", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
 
 
@@ -29,6 +30,8 @@ def run_experiment(
     experiment: Experiment, run: RunDirectory, listeners: Sequence[Listener] = (), until: str = "report"
 ) -> None:
     """Run all stages that are missing, up to `until`; how it ended is left in result.json.
+
+    It ends with the ceiling where that was asked and shows that no more is to be had than the run could detect.
 
     Raises:
         ValueError: something about the input is wrong; nothing costly was done. Whatever ends a later stage is raised
@@ -41,18 +44,28 @@ def run_experiment(
 
     set_environment(experiment.cluster)  # before a stage's module imports Ray
     study = prepare(experiment, run)
-    clock = StageClock(run, experiment.cluster, listeners)
+    clock, reason = StageClock(run, experiment.cluster, listeners), ""
     try:
         with waits_told(experiment.cluster, clock.tell):
             for stage in _stages(study, clock):
-                if stage == until:
+                reason = _out_of_sight(study) if stage == "ceiling" else ""
+                if stage == until or reason:
+                    until = stage
                     break
     except Exception as error:
         _write_result(run, {"state": "failed", "stage": clock.last, "reason": f"{type(error).__name__}: {error}"})
         raise
     finally:
         close()
-    _write_result(run, {"state": "done", "stage": until, "reason": ""})
+    _write_result(run, {"state": "done", "stage": until, "reason": reason})
+
+
+def _out_of_sight(study: Study) -> str:
+    """Why nothing should be learnt, as far as the ceiling knows; empty where some gain is in sight, or tried anyway."""
+    from flowerti.ceiling.answers import is_out_of_sight, told
+
+    found = study.run.load(layout.CEILING, Ceiling) if study.experiment.ceiling.num_classes else None
+    return " ".join(told(found)) if found and is_out_of_sight(found) and not study.experiment.ceiling.goes_on else ""
 
 
 def _write_result(run: RunDirectory, result: dict[str, str]) -> None:
@@ -76,6 +89,7 @@ def _stages(study: Study, clock: StageClock) -> Iterator[str]:
 
 
 def _up_to_images(study: Study, clock: StageClock) -> Generator[str, None, _Drawn]:
+    from flowerti.cluster.ceiling import ceiling
     from flowerti.cluster.classify import classify
     from flowerti.cluster.personalize import personalize
     from flowerti.cluster.sample import sample
@@ -86,6 +100,9 @@ def _up_to_images(study: Study, clock: StageClock) -> Generator[str, None, _Draw
     with clock.stage("select") as progress:
         selection = choose(study, classifier, progress)
     yield "select"
+    with clock.stage("ceiling") as progress:
+        ceiling(study, selection, classifier, progress)
+    yield "ceiling"
     learned = personalize(study, selection, lambda technique: clock.stage(f"personalize.{technique}"))
     yield "personalize"
     with clock.stage("sample") as progress:

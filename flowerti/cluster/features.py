@@ -17,14 +17,17 @@ from ray.data import ActorPoolStrategy
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of, seed_for
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import resolve_folder, verify_base
 from flowerti.cluster.session import connect, device_of
-from flowerti.config.experiment import ClusterConfig
+from flowerti.config.experiment import BaseConfig, ClusterConfig
 from flowerti.data.access import read_images
 from flowerti.data.aligned_thumbnails import ALIGNED_PX, aligned_thumbnails
 from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
+from flowerti.diffusion import load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import augment, extract
 from flowerti.features.files import StoredFeatures, feature_file, write_features
+from flowerti.generation.image_to_image import round_trips
 
 _BATCH_SIZE = 32
 """Batch size of the feature extractors."""
@@ -60,6 +63,8 @@ class FeatureSet:
     views: str = "plain"
     """plain: 1 view; mirrored: the image and its mirror image; augmented: num_views random views."""
     num_views: int = 1
+    base_sha256: str = ""
+    """Hash of the base through whose autoencoder images go first; empty for none."""
     image_size_px: int
     run_seed: int
 
@@ -69,15 +74,19 @@ class FeatureSet:
         parts = (self.content_key, len(self.addresses), self.views, self.num_views, self.image_size_px)
         # only random views depend on the seed
         seed = self.run_seed if self.views == "augmented" else 0
-        return key_of(list(parts), backbone.name, weights_sha256, backbone.input_size_px, seed)
+        through = [self.base_sha256] if self.base_sha256 else []
+        return key_of([*parts, *through], backbone.name, weights_sha256, backbone.input_size_px, seed)
 
 
 class FeatureWorker:
     """Reads a chunk of images, extracts their features and writes them into the run directory."""
 
-    def __init__(self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str) -> None:
-        """Load the backbone once; `device` is "cpu" or "cuda"."""
+    def __init__(
+        self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str, base: BaseConfig | None
+    ) -> None:
+        """Load the backbone once, and the base if images go through its autoencoder; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
+        self._base = load_base(resolve_folder(base) or verify_base(base), base.dtype, device) if base else None
         if backbone in _PIXELS:
             self._features = _PIXELS[backbone]
         else:
@@ -97,6 +106,9 @@ class FeatureWorker:
     def _extract(self, chunk: dict[str, Any], begin: int) -> np.ndarray:
         addresses = chunk["addresses"][begin : begin + _BATCH_SIZE]
         images = read_images(addresses, chunk["image_size_px"], self._run)
+        if chunk["is_round_trip"]:
+            assert self._base is not None
+            images = round_trips(self._base, images)
         views = self._views(images, chunk, chunk["begin"] + begin)
         return np.stack([self._features(views[:, i]) for i in range(views.shape[1])], axis=1)
 
@@ -111,16 +123,30 @@ class FeatureWorker:
 
 
 def compute_features(
-    sets: list[FeatureSet], backbone: BackboneChoice, weights_sha256: str, run: RunDirectory, cluster: ClusterConfig
+    sets: list[FeatureSet],
+    backbone: BackboneChoice,
+    weights_sha256: str,
+    run: RunDirectory,
+    cluster: ClusterConfig,
+    base: BaseConfig | None = None,
 ) -> dict[str, StoredFeatures]:
-    """The feature files of every set, by its name; missing features are computed."""
+    """The feature files of every set, by its name; missing features are computed.
+
+    Args:
+        sets: what is wanted; those of one call have one folder each, in which other files are deleted.
+        backbone: the network.
+        weights_sha256: of the network.
+        run: where features are written.
+        cluster: workers.
+        base: for sets whose images go through its autoencoder first.
+    """
     root = layout.features(backbone.name, backbone.input_size_px)
     chunks = {s.name: _chunks(s, f"{root}/{s.name}", s.key(backbone, weights_sha256)) for s in sets}
     present = set(run.names(root))
     missing = [chunk for of_set in chunks.values() for chunk in of_set if chunk["file"] not in present]
     if missing:
         connect(cluster)
-        _run(missing, backbone, run, cluster)
+        _run(missing, backbone, run, cluster, base)
     wanted = {chunk["file"] for of_set in chunks.values() for chunk in of_set}
     folders = {file.rpartition("/")[0] for file in wanted}
     for file in present:
@@ -130,7 +156,13 @@ def compute_features(
     return {name: StoredFeatures(files=tuple(chunk["file"] for chunk in of_set)) for name, of_set in chunks.items()}
 
 
-def _run(chunks: list[dict[str, Any]], backbone: BackboneChoice, run: RunDirectory, cluster: ClusterConfig) -> None:
+def _run(
+    chunks: list[dict[str, Any]],
+    backbone: BackboneChoice,
+    run: RunDirectory,
+    cluster: ClusterConfig,
+    base: BaseConfig | None,
+) -> None:
     rows = [{"chunk": json.dumps(chunk)} for chunk in chunks]
     # blocks small enough to occupy all workers, and large enough to amortise the overhead of a block
     num_blocks = max(1, min(len(rows), 4 * cluster.num_workers))
@@ -138,7 +170,7 @@ def _run(chunks: list[dict[str, Any]], backbone: BackboneChoice, run: RunDirecto
         ray.data.from_items(rows, override_num_blocks=num_blocks)
         .map_batches(
             FeatureWorker,
-            fn_constructor_args=(backbone, run, cluster.num_threads_per_worker, device_of(cluster)),
+            fn_constructor_args=(backbone, run, cluster.num_threads_per_worker, device_of(cluster), base),
             batch_size=1,
             compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows))),
             num_cpus=cluster.num_cpus_per_worker,
@@ -160,6 +192,7 @@ def _chunks(wanted: FeatureSet, folder: str, key: str) -> list[dict[str, Any]]:
             "num_views": wanted.num_views,
             "image_size_px": wanted.image_size_px,
             "run_seed": wanted.run_seed,
+            "is_round_trip": bool(wanted.base_sha256),
         }
         for begin in range(0, len(wanted.addresses), _FILE_SIZE)
     ]

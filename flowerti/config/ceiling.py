@@ -20,8 +20,8 @@ class CeilingConfig:
     """Unseen real images that are added to each rehearsal class, as far as there are so many."""
     round_trip_probability: float = 0.6
     """Probability with which a real image gives way to its own round trip through the base's autoencoder."""
-    is_binding: bool = False
-    """Whether the run ends before anything is learnt where no more is to be had than it could detect."""
+    goes_on: bool = False
+    """Whether to learn and draw also where no more is to be had than the run could detect."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -99,6 +99,10 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sweep.synthetic_weight": [0.0, -1.0, math.nan],
     "sweep.synthetic_smoothing": [-0.1, 1.0, math.nan],
     "plugins": [("nothing",), ("no_such_module:register",), ("json:register",), ("os:abort",)],
+    "ceiling.num_classes": [-1],
+    "ceiling.num_draws": [1],
+    "ceiling.num_more": [(), (0,), (2, 1), (1, 1)],
+    "ceiling.round_trip_probability": [0.0, 1.1, math.nan],
     "cluster.num_workers": [0],
     "cluster.num_cpus_per_worker": [0.0, math.nan, math.inf],
     "cluster.num_gpus_per_worker": [-0.5, 1.5, math.inf],
@@ -115,7 +119,7 @@ def test_every_field_with_a_range_is_in_the_table():
     ranged = {name for name, f in all_fields().items() if getattr(f.type, "__name__", "") not in free}
     assert ranged <= set(OUT_OF_RANGE)
     assert set(OUT_OF_RANGE) <= set(all_fields())
-    assert len(STAGES) == 10
+    assert len(STAGES) == 11
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in OUT_OF_RANGE.items() for v in values])
