@@ -1,7 +1,6 @@
 """The tables of README and docs as Markdown, from files under `results/`; `docs/refresh.py` writes them into the pages.
 
-This script knows nothing about how a run works. Summaries of format 2 name neither sources nor arms: they get the names
-that stand below.
+This script knows nothing about how a run works.
 """
 
 import json
@@ -17,7 +16,7 @@ RUNS = {
     "flowers102-64": "Oxford 102 at 64 px, official split",
     "flowers102-64-long-tail": "Oxford 102 at 64 px, long tail",
 }
-ADAPTERS = {"flowers102-64-lora": "official", "flowers102-64-long-tail-lora": "long tail"}
+WITH_ADAPTERS = "flowers102-64"
 STUDY = {"azalea": (198.1, 127.7), "sword lily": (206.6, 146.6), "canna lily": (210.3, 161.9)}
 """FID of raw name and token in Kutsenko and Najafi (2024)."""
 
@@ -69,7 +68,7 @@ def contrasts(run: str) -> str:
     rows = []
     for row in _where(_summary(run)["contrasts"], split="test"):
         pair = (_arm(run, row["arm"], row["ratio"]), _arm(run, row["against_arm"], row["against_ratio"]))
-        rows.append([*pair, _interval(row), row.get("answer", "")])
+        rows.append([*pair, _interval(row), row["answer"]])
     return _markdown(("arm", "against", "difference in the weak classes' F1 (95 % interval)", "answer"), rows)
 
 
@@ -94,14 +93,13 @@ def study(run: str) -> str:
 
 def adapters() -> str:
     """By how much the adapter's images lie nearer than the token's alone, and how many are recognised."""
-    rows = []
-    for run, split in ADAPTERS.items():
-        found = _where(_summary(run)["comparisons"], closer="lora", than="token", metric="kernel")
-        for name in _classes(run):
-            by = {row["reference"]: _interval(row) for row in _where(found, class_name=name)}
-            seen = [_recognised(run, name, source) for source in ("token", "lora")]
-            rows.append([name, split, by["validation"], by["test"], *seen])
-    heads = ("class", "split", "nearer on validation by", "nearer on test by")
+    rows, run = [], WITH_ADAPTERS
+    found = _where(_summary(run)["comparisons"], closer="lora", than="token", metric="kernel")
+    for name in _classes(run):
+        by = {row["reference"]: _interval(row) for row in _where(found, class_name=name)}
+        seen = [_recognised(run, name, source) for source in ("token", "lora")]
+        rows.append([name, by["validation"], by["test"], *seen])
+    heads = ("class", "nearer on validation by", "nearer on test by")
     return _markdown((*heads, "token: recognised", "token and adapter: recognised"), rows)
 
 
@@ -125,7 +123,6 @@ def race() -> str:
 _KERNEL_ON_TEST = {"metric": "kernel", "reference": "test"}
 _TUNED = "_best_flags_lr_0.005"
 _FIRST = "time_to_target_from_first_reach"
-_NAMES = {"raw": "class name", "alternative_name": "other name", "latin_name": "Latin name", "token": "learnt token"}
 
 
 @cache
@@ -135,11 +132,11 @@ def _summary(run: str) -> dict[str, Any]:
 
 def _labels(run: str) -> dict[str, str]:
     """Label of each source, in the run's order."""
-    return {row["name"]: row["label"] for row in _summary(run).get("sources", [])} or _NAMES
+    return {row["name"]: row["label"] for row in _summary(run)["sources"]}
 
 
 def _judged(run: str) -> str:
-    return next((row["name"] for row in _summary(run).get("sources", []) if row["is_judged"]), "token")
+    return next(row["name"] for row in _summary(run)["sources"] if row["is_judged"])
 
 
 def _classes(run: str) -> list[str]:
@@ -147,8 +144,7 @@ def _classes(run: str) -> list[str]:
 
 
 def _arm(run: str, arm: str, ratio: float) -> str:
-    labels = {row["name"]: row["label"] for row in _summary(run).get("arms", [])}
-    label = labels.get(arm, arm.replace("_", " "))
+    label = next(row["label"] for row in _summary(run)["arms"] if row["name"] == arm)
     return f"{label}, {ratio:g}×" if ratio else label
 
 
