@@ -1,9 +1,9 @@
 """What drawing an image costs in diffusers' pipeline and here, and how near the images come to real ones.
 
 `python benchmarks/sampling.py --quick` prints one JSON object. Ratios are CPU seconds an image (arms by turns, one
-thread) of diffusers' pipeline as people call it (its own scheduler, 50 steps, guidance 7.5, one prompt at a time) and as
-an expert does (DPM-Solver++, 20 steps, batches) over ours (fewer steps, guidance in an interval). Beside them stands the
-kernel distance of each arm's images to freshly drawn real ones on EfficientNet-Lite0, over common species of the
+thread) of diffusers' pipeline as people call it (its own scheduler, 50 steps, guidance 7.5, one prompt at a time) and
+as an expert does (DPM-Solver++, 20 steps, batches) over ours (fewer steps, guidance in an interval). Beside them stands
+the kernel distance of each arm's images to freshly drawn real ones on EfficientNet-Lite0, over common species of the
 embedded base. The settings of our arm were chosen on other noise and other real images. `--sd15` also times Stable
 Diffusion 1.5's shape with random weights, where distances mean nothing.
 """
