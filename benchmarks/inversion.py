@@ -37,7 +37,7 @@ from benchmarks.inversion_steps import (
     table_steps,
 )
 from benchmarks.inversion_to_target import data_of, race
-from benchmarks.paired import Clock, print_result, ratio_of
+from benchmarks.paired import by_turns, print_result, ratio_of
 from flowerti.base_files import DEMO_BASE
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
@@ -120,23 +120,6 @@ def _has_bfloat16() -> bool:
     except OSError:
         return False
     return any(flag in text for flag in ("avx512_bf16", "amx_bf16"))
-
-
-def by_turns(
-    arms: dict[str, Step], num_rounds: int, steps_a_round: int = 1, clock: Clock = time.process_time
-) -> dict[str, np.ndarray]:
-    """CPU seconds of a step of each arm, every arm once a round, in an order that turns; one round comes before."""
-    seconds = {name: np.zeros(num_rounds) for name in arms}
-    names = list(arms)
-    for step in arms.values():
-        step()
-    for turn in range(num_rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            begun = clock()
-            for _ in range(steps_a_round):
-                arms[name]()
-            seconds[name][turn] = (clock() - begun) / steps_a_round
-    return seconds
 
 
 def _medians(seconds: dict[str, np.ndarray]) -> dict[str, float]:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -45,6 +45,23 @@ def paired_ratio(
             seconds[pair, way] = clock() - begun
     middle = np.median(seconds, axis=0)
     return ratio_of(seconds[:, 0], seconds[:, 1]) | {"baseline_s": float(middle[0]), "ours_s": float(middle[1])}
+
+
+def by_turns(
+    arms: Mapping[str, Callable[[], Any]], num_rounds: int, steps_a_round: int = 1, clock: Clock = time.process_time
+) -> dict[str, np.ndarray]:
+    """CPU seconds of a step of each arm, every arm once a round, in an order that turns; one round comes before."""
+    seconds = {name: np.zeros(num_rounds) for name in arms}
+    names = list(arms)
+    for step in arms.values():
+        step()
+    for turn in range(num_rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            begun = clock()
+            for _ in range(steps_a_round):
+                arms[name]()
+            seconds[name][turn] = (clock() - begun) / steps_a_round
+    return seconds
 
 
 def ratio_of(baseline_s: np.ndarray, ours_s: np.ndarray) -> dict[str, float]:

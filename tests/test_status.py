@@ -148,3 +148,15 @@ def test_a_stage_is_done_when_its_file_is_there(run: RunDirectory, stage: str, f
     assert states(run)[stage][0] == "waiting"
     run.write_bytes(file, b"")
     assert states(run)[stage][0] == "done"
+
+
+def test_sets_that_start_from_images_are_waited_for_in_every_learning(run: RunDirectory):
+    select(run)
+    sampling = replace(demo().sampling, sources=("token", "round_trip"), num_per_class=4, batch_size=4)
+    experiment = replace(demo(), sampling=sampling, replication=ReplicationConfig(num_learnings=2))
+    run.write_bytes("config.json", to_json(experiment).encode())
+    for learning in ("", ".learning-1"):
+        assert states(run)["sample"][0] == ("begun" if learning else "waiting")
+        for name in ("sword_lily", "azalea", "canna_lily"):
+            run.write_bytes(f"synthetic/{name}.round_trip{learning}.000000.parquet", b"")
+    assert states(run)["sample"] == ("done", "6 shards of 6 sets")

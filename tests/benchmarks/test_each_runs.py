@@ -79,6 +79,12 @@ CASES = {
         },
         details={"data", "matrix", "ray", "frechet_values"},
     ),
+    "sampling": Case(
+        benchmark="sampling",
+        options="--tiny",
+        ratios={"usual_to_ours", "expert_to_ours"},
+        details={"seconds_per_image", "kernel_distance", "ours"},
+    ),
     "sweep": Case(
         benchmark="sweep",
         options="--tiny",
@@ -122,7 +128,7 @@ CASES = {
         details={"preset", "exit_code", "seconds", "peak_memory_gib"},
     ),
 }
-WITHOUT_RAY = {"base", "inversion", "inversion-race", "evidence", "evidence_nearer"}
+WITHOUT_RAY = {"base", "sampling", "inversion", "inversion-race", "evidence", "evidence_nearer"}
 SLOW = {name for name in CASES if name.startswith("cluster-")} - {"cluster-weights"}
 NO_RATIOS = {"same_numbers"}
 """Compares two run directories and times nothing."""
@@ -180,6 +186,14 @@ def check_scoring(details: dict[str, Any]) -> None:
     assert details["data"] == "herbarium"
 
 
+def check_sampling(details: dict[str, Any]) -> None:
+    distances = details["kernel_distance"]
+    assert set(distances["mean"]) == set(details["seconds_per_image"]) == {"usual", "expert", "ours"}
+    for arm, further in distances["further"].items():
+        assert further["low"] <= further["value"] <= further["high"]
+        assert further["value"] == pytest.approx(distances["mean"][arm] - distances["mean"]["ours"])
+
+
 def check_fan_out(details: dict[str, Any]) -> None:
     fan_out = details["fan_out"]
     assert 0 < fan_out["ideal_s"] < fan_out["wall_s"]
@@ -193,6 +207,7 @@ def check_whole_run(details: dict[str, Any]) -> None:
 CHECKS = {
     "base": check_base,
     "inversion-race": check_race,
+    "sampling": check_sampling,
     "scoring": check_scoring,
     "cluster-fan_out": check_fan_out,
     "whole_run": check_whole_run,

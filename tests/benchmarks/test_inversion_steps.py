@@ -1,6 +1,5 @@
 """The script that the engine is compared with, and the rungs between them, must do the same work on the same draws."""
 
-import itertools
 import random
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from benchmarks.inversion import by_turns, memory, several_concepts
+from benchmarks.inversion import memory, several_concepts
 from benchmarks.inversion_baseline import ExampleScript, ScriptFlags
 from benchmarks.inversion_race import Race
 from benchmarks.inversion_steps import (
@@ -80,14 +79,6 @@ def test_rungs_with_the_same_latents_have_the_same_losses(base, monkeypatch):
                 step()
     assert losses[2] == pytest.approx(losses[3], rel=1e-5)
     assert len(set(losses[2])) == 3
-
-
-def test_arms_are_timed_by_turns_after_a_first_run():
-    order, ticks = [], itertools.count()
-    arms = {name: lambda name=name: order.append(name) for name in "abc"}
-    seconds = by_turns(arms, 3, clock=lambda: float(next(ticks)))
-    assert "".join(order) == "abc" + "abc" + "bca" + "cab"
-    assert {name: values.tolist() for name, values in seconds.items()} == {name: [1.0] * 3 for name in "abc"}
 
 
 def test_several_concepts_and_memory_are_reported(base):

@@ -1,12 +1,13 @@
 """The ratio of paired timings against scipy's interval, and that ways take turns."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.paired import compared_rates, machine, paired_ratio, print_result, ratio_of
+from benchmarks.paired import by_turns, compared_rates, machine, paired_ratio, print_result, ratio_of
 
 
 def test_the_ratio_is_the_geometric_mean_with_its_t_interval():
@@ -52,3 +53,11 @@ def test_what_noise_has_made_negative_is_named_and_no_ratio(capsys):
     printed = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert set(printed["ratios"]) == {"good"}
     assert printed["details"] == {"n": 1, "too_noisy": ["noisy"]}
+
+
+def test_arms_are_timed_by_turns_after_a_first_run():
+    order, ticks = [], itertools.count()
+    arms = {name: lambda name=name: order.append(name) for name in "abc"}
+    seconds = by_turns(arms, 3, clock=lambda: float(next(ticks)))
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab"
+    assert {name: values.tolist() for name, values in seconds.items()} == {name: [1.0] * 3 for name in "abc"}

@@ -11,7 +11,15 @@ import pytest
 from PIL import Image
 from test_fan_out import _Ray, _short
 
-from flowerti.artifacts.records import Census, ImageSet, Learned, SelectedClass, Selection
+from flowerti.artifacts.records import (
+    Census,
+    ClassifierReport,
+    ClassScore,
+    ImageSet,
+    Learned,
+    SelectedClass,
+    Selection,
+)
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import fan_out
 from flowerti.cluster import personalize as stage
@@ -354,3 +362,54 @@ def test_features_of_each_learning_have_a_name_of_their_own(study):
         )
         names.append(synthetic_set(study, images, "plain").name)
     assert names == ["synthetic.b.token.plain", "synthetic.b.token.learning-1.plain"]
+
+
+def _with_sources(study: Study, *sources: str, **more: object) -> Study:
+    sampling = SamplingConfig(sources=sources, **more)
+    return dataclasses.replace(study, experiment=dataclasses.replace(study.experiment, sampling=sampling))
+
+
+def test_sets_of_a_draw_start_from_its_images(study):
+    spare = tuple(Record(f"spare/{i}", 1, "train", f"spare/{i}.png") for i in range(40))
+    study = dataclasses.replace(study, spare=SpareImages(records={"b": spare}, sha256={"b": "s"}))
+    study = _with_learnings(_with_sources(study, "token", "raw_img2img", "round_trip"), num_draws=2, num_learnings=2)
+    planned = plan_sets(study, "b", [])
+    found = [(tasks[0].source, tasks[0].learning) for tasks in planned]
+    assert found == [(source, k) for source in ("raw_img2img", "round_trip") for k in range(4)]
+    for tasks in planned:
+        images = study.drawn_images("b", study.experiment.replication.draw_of(tasks[0].learning))
+        started = {start.image.id for task in tasks for start in task.starts}
+        assert started == {record.id for record in images}
+    assert len({tasks[0].key for tasks in planned}) == 8
+
+
+def test_an_image_more_in_a_class_changes_the_sets_that_start_from_it_alone(study):
+    study = _with_sources(study, "raw", "token", "raw_img2img", "round_trip")
+    other = study.census.train_sha256 | {"b": "other"}
+    changed = dataclasses.replace(study, census=dataclasses.replace(study.census, train_sha256=other))
+
+    def keys(one: Study, name: str) -> dict[str, str]:
+        return {tasks[0].source: tasks[0].key for tasks in plan_sets(one, name, [])}
+
+    before, after = keys(study, "b"), keys(changed, "b")
+    assert {source for source in before if before[source] != after[source]} == {"raw_img2img", "round_trip"}
+    assert keys(study, "a") == keys(changed, "a")
+
+
+def test_a_set_is_led_away_from_the_class_that_it_is_confused_with(study):
+    study = _with_sources(study, "raw", "token", "round_trip", negative="confusable")
+    with pytest.raises(ValueError, match=r"^sampling\.negative 'confusable' needs to know .*run the stage classify"):
+        sample(study, SELECTION, [], Progress())
+    scores = [ClassScore(class_name=name, precision=0.5, recall=0.5, f1=0.5, support=3) for name in "abc"]
+    report = ClassifierReport(
+        backbone="", weights_sha256="", accuracy=0.5, macro_f1=0.5, curves=[], classes=scores,
+        confusion=[[3, 0, 0], [0, 2, 1], [0, 0, 3]],
+    )  # fmt: skip
+    negatives = {
+        name: {tasks[0].source: tasks[0].negative for tasks in plan_sets(study, name, [], report)} for name in "abc"
+    }
+    assert negatives["b"] == {"raw": "c", "round_trip": ""}
+    assert negatives["a"] == {"raw": "", "round_trip": ""}, "it is confused with no class"
+    plain = _with_sources(study, "raw", "token", "round_trip")
+    by_source = [{t[0].source: t[0].key for t in plan_sets(one, "b", [], report)} for one in (study, plain)]
+    assert {source for source in by_source[0] if by_source[0][source] != by_source[1][source]} == {"raw"}

@@ -182,3 +182,37 @@ def test_learnings_are_counted_for_what_is_learnt_and_trained_with():
     assert [counts.draw_of(learning) for learning in range(6)] == [0, 0, 0, 1, 1, 1]
     once = config.ReplicationConfig(num_learnings=1)
     assert dataclasses.replace(demo(), sampling=sampling, replication=once).num_sets_per_class == 3
+
+
+def test_sources_that_start_from_training_images_have_images_of_each_learning():
+    counts = config.ReplicationConfig(num_draws=2, num_learnings=2)
+    names = ("raw", "round_trip", "raw_img2img", "token", "token_inter_class", "token_noise")
+    sampling = dataclasses.replace(demo().sampling, sources=names)
+    experiment = dataclasses.replace(demo(), sampling=sampling, replication=counts)
+    found = {name: len(experiment.learnings_of(name)) for name in names}
+    assert found == {
+        "raw": 1, "round_trip": 4, "raw_img2img": 4, "token": 4, "token_inter_class": 1, "token_noise": 4,
+    }  # fmt: skip
+
+
+def test_a_strength_without_a_step_is_refused_where_a_source_has_one():
+    sampling = dataclasses.replace(demo().sampling, num_inference_steps=3)
+    assert min(sampling.strengths) * 3 < 1
+    for source in ("raw_img2img", "token_inter_class"):
+        with pytest.raises(
+            ValueError, match=r"^sampling.strengths has 0.25, which leaves none of the 3 steps: raise it"
+        ):
+            dataclasses.replace(sampling, sources=("token", source))
+    assert dataclasses.replace(sampling, sources=("token", "round_trip")).strengths == sampling.strengths
+    fits = dataclasses.replace(sampling, sources=("token", "raw_img2img"), strengths=(1 / 3, 1.0))
+    assert fits.strengths == (1 / 3, 1.0)
+
+
+def test_a_negative_prompt_without_guidance_is_refused():
+    with pytest.raises(ValueError, match=r"^sampling.negative needs a sampling.guidance_scale above 1"):
+        dataclasses.replace(demo().sampling, negative="confusable", guidance_scale=1.0)
+
+
+def test_an_interval_between_two_steps_is_refused():
+    with pytest.raises(ValueError, match=r"^sampling.guidance_interval holds none of the 4 steps: widen it$"):
+        dataclasses.replace(demo().sampling, num_inference_steps=4, guidance_interval=(0.3, 0.45))

@@ -23,11 +23,15 @@ class Layout:
     base: Base
 
     def pipeline(self, kind: str) -> Any:
-        """diffusers' pipeline of a kind, as "StableDiffusion{XL}{kind}Pipeline", with DPM-Solver++."""
+        """diffusers' pipeline of a kind, as "StableDiffusion{XL}{kind}Pipeline", with DPM-Solver++.
+
+        It has the same networks: equal weights at other places in memory may round differently.
+        """
         import diffusers
 
         made = getattr(diffusers, f"StableDiffusion{'XL' if self.name == 'sdxl' else ''}{kind}Pipeline")
-        pipeline = made.from_pretrained(self.folder)
+        names = ["unet", "vae", "text_encoder", *["text_encoder_2"] * (self.name == "sdxl")]
+        pipeline = made.from_pretrained(self.folder, **{name: getattr(self.base, name) for name in names})
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

@@ -240,46 +240,6 @@ def test_a_token_without_a_concept_is_refused(vivid_base, tmp_path):
     assert empty.names("synthetic") == []
 
 
-def test_more_images_leave_the_shards_that_are_there_alone():
-    config = SamplingConfig(num_per_class=8, batch_size=4)
-    few = _tasks(config)
-    many = _tasks(dataclasses.replace(config, num_per_class=18))
-    assert [(task.begin, task.end) for task in many] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
-    assert many[:2] == few
-    assert len({task.file for task in many}) == len({task.key for task in many}) == 5
-
-
-def test_a_shard_s_key_holds_what_its_images_come_from():
-    config = SamplingConfig(num_per_class=4, batch_size=4)
-    (task,) = _tasks(config)
-    others = [
-        _tasks(dataclasses.replace(config, prompt="a {}"))[0],
-        _tasks(dataclasses.replace(config, guidance_scale=1.0))[0],
-        _tasks(dataclasses.replace(config, num_inference_steps=3))[0],
-        _tasks(config, source="raw")[0],
-        _tasks(config, words="<rose>")[0],
-        plan_shards(dataclasses.replace(WANTED, class_name="rose"), config)[0],
-        plan_shards(dataclasses.replace(WANTED, inputs="base and another token"), config)[0],
-        plan_shards(dataclasses.replace(WANTED, run_seed=6), config)[0],
-        plan_shards(dataclasses.replace(WANTED, learning=1), config)[0],
-        plan_shards(dataclasses.replace(WANTED, learning=2), config)[0],
-    ]
-    assert len({task.key, *(other.key for other in others)}) == len(others) + 1
-    assert _tasks(dataclasses.replace(config, alternative_names_file="names.json")) == [task]
-
-
-def test_the_first_learning_has_the_key_from_before_there_were_others():
-    """The rule restated: no field of what is wanted but those that there were."""
-    config = SamplingConfig(num_per_class=4, batch_size=4)
-    settings = [config.prompt, config.num_inference_steps, config.guidance_scale, 4]
-    wanted = {
-        "class_name": CLASS_NAME, "source": "token", "words": TOKEN, "run_seed": 5, "inputs": "base and token",
-    }  # fmt: skip
-    expected = hashlib.sha256(json.dumps([settings, wanted, 0, 4], sort_keys=True).encode()).hexdigest()
-    (task,) = _tasks(config)
-    assert (task.key, task.file) == (expected, "synthetic/sword_lily.token.000000.parquet")
-
-
 def test_hugging_face_opens_shards_as_an_image_data_set(vivid_base, run, tmp_path):
     config = dataclasses.replace(CONFIG, batch_size=2)
     drawer = _sampler(vivid_base, run, config)
