@@ -154,7 +154,8 @@ def test_every_setting_is_explained_where_it_stands():
 def test_no_config_grows_past_a_dozen_fields():
     for class_node in config_classes():
         fields = [s for s in class_node.body if isinstance(s, ast.AnnAssign)]
-        assert 1 <= len(fields) <= 14, class_node.name
+        sections = len(STAGES) if class_node.name == "Experiment" else 0  # one a stage, no settings of its own
+        assert 1 <= len(fields) - sections <= 14, class_node.name
 
 
 def test_configs_are_frozen_and_named_by_keyword():
