@@ -82,7 +82,7 @@ class FeatureWorker:
     """Reads a chunk of images, extracts their features and writes them into the run directory."""
 
     def __init__(
-        self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str, base: BaseConfig | None
+        self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str, base: BaseConfig | None = None
     ) -> None:
         """Load the backbone once, and the base if images go through its autoencoder; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)

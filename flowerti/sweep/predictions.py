@@ -95,7 +95,7 @@ def read_predictions(run: RunDirectory) -> Predictions:
         metadata = table.schema.metadata or {}
         asked, true_ids = json.loads(metadata[_QUESTION]), json.loads(metadata[_TRUE_IDS])
         trials = [Trial(**row) for row in table.to_pylist()]
-        config = SweepConfig(**{name: _as_config(value) for name, value in asked.pop("config").items()})
+        config = _config_of(asked.pop("config"))
         replication = ReplicationConfig(**asked.pop("replication"))
     except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is damaged ({error}): delete it, and run again") from error
@@ -105,6 +105,12 @@ def read_predictions(run: RunDirectory) -> Predictions:
     return Predictions(question=question, true_ids=ids, trials=trials)
 
 
-def _as_config(value: Any) -> Any:
-    """A value of the config as it was before JSON, which has no tuples."""
-    return tuple(value) if isinstance(value, list) else value
+def _config_of(settings: dict[str, Any]) -> SweepConfig:
+    """The settings as they were before JSON, which has no tuples.
+
+    A run of an earlier version may have settings that are gone: they said which arms were run, which the trials say as
+    well.
+    """
+    known = {field.name for field in dataclasses.fields(SweepConfig)}
+    given = {name: value for name, value in settings.items() if name in known}
+    return SweepConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

@@ -139,7 +139,7 @@ def test_a_worker_reads_it_for_scoring_and_for_the_classifier(experiment: Experi
     found = study.prepare(experiment, run)
     wanted = real_set(found, "validation")
     assert len(wanted.addresses) == len(found.dataset.of("validation")) > 0
-    chunk = {"file": "features/x/a.npy", "set": "x", "begin": 0, "num_views": 1, "run_seed": 0}
+    chunk = {"file": "features/x/a.npy", "set": "x", "begin": 0, "num_views": 1, "run_seed": 0, "is_round_trip": False}
     chunk |= {"addresses": wanted.addresses, "views": wanted.views, "image_size_px": wanted.image_size_px}
     FeatureWorker(THUMBNAILS, run, 1, "cpu")({"chunk": [json.dumps(chunk)]})
     expected = np.stack([_draw(address, 16) for address in wanted.addresses])
