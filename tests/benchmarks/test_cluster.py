@@ -19,7 +19,7 @@ def learned(*seconds: float) -> list[Learned]:
 
 def test_the_ideal_is_the_best_share_of_three_classes_between_two_workers():
     assert cluster_fan_out.ideal_makespan_s(learned(10.0, 6.0, 5.0), 0.0) == 11.0
-    # the longest alone; the other two, with a start each, on the second worker
+    # the longest alone; the other two on the second worker, which starts once
     assert cluster_fan_out.ideal_makespan_s(learned(10.0, 6.0, 5.0), 2.0) == 13.0
     with pytest.raises(RuntimeError, match="loss is nan"):
         cluster_fan_out.ideal_makespan_s([Learned(class_name="a", technique="t", error="loss is nan")], 0.0)
