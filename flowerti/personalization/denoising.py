@@ -7,7 +7,7 @@ know the trained parameters, nor about optimisers, files or Ray.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -26,6 +26,10 @@ class EncodedImages:
     mean: Float[Tensor, "views channels h w"]
     std: Float[Tensor, "views channels h w"]
     captions: Int64[Tensor, "captions length"]
+    prior: "EncodedImages | None" = None
+    """What else is learnt in every step so that it stays as it is; None for nothing."""
+    prior_weight: float = 0.0
+    """Weight of its loss."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +41,19 @@ class Draw:
     timesteps: Int64[Tensor, "batch"]
     posterior_noise: Float[Tensor, "batch channels h w"]
     noise: Float[Tensor, "batch channels h w"]
+    prior: "Draw | None" = None
+    """As many choices from the data's prior, where it has one."""
+
+    @property
+    def num_latents(self) -> int:
+        """Latents that the U-Net sees, the prior's included."""
+        return len(self.views) + (self.prior.num_latents if self.prior else 0)
 
     def part(self, begin: int, size: int) -> "Draw":
         """The slice of at most `size` draws from index `begin` on."""
-        return Draw(**{field.name: getattr(self, field.name)[begin : begin + size] for field in fields(self)})
+        names = [field.name for field in fields(self) if field.name != "prior"]
+        own = {name: getattr(self, name)[begin : begin + size] for name in names}
+        return Draw(**own, prior=self.prior.part(begin, size) if self.prior else None)
 
 
 Losses = Callable[[Base, Sequence[Tensor], Sequence[EncodedImages], Sequence[Draw]], list[Tensor]]
@@ -73,6 +86,14 @@ def prepare(base: Base, images: UInt8[Tensor, "num height width 3"], noun: str, 
 def draw(data: EncodedImages, batch_size: int, num_timesteps: int, seed: int) -> Draw:
     """Sample views, captions, noise and stratified timesteps: one in each of batch_size equal parts of the range."""
     generator = torch.Generator().manual_seed(seed)
+    own = _draw_from(data, batch_size, num_timesteps, generator)
+    if data.prior is None:
+        return own
+    # after the class's own choices, which are therefore those without a prior
+    return replace(own, prior=_draw_from(data.prior, batch_size, num_timesteps, generator))
+
+
+def _draw_from(data: EncodedImages, batch_size: int, num_timesteps: int, generator: torch.Generator) -> Draw:
     shape = (batch_size, *data.mean.shape[1:])
     # one u in each stratum [k, k + 1), k = 0, ..., batch_size - 1, in random order
     strata = torch.randperm(batch_size, generator=generator) + torch.rand(batch_size, generator=generator)
@@ -105,7 +126,7 @@ def prediction_losses(
     # zt = sqrt(abar_t) * z0 + sqrt(1 - abar_t) * noise, abar_t = prod_{s <= t} (1 - beta_s) (Ho et al. 2020, eq. 4)
     noisy = base.noise_scheduler.add_noise(latents, noise, timesteps)
     target = _target(base, latents, noise, timesteps)
-    predicted = _predict(base, noisy, timesteps, states).to(target.dtype)
+    predicted = predict(base, noisy, timesteps, states).to(target.dtype)
     sizes = [len(c.views) for c in chosen]
     parts = zip(predicted.split(sizes), target.split(sizes), strict=True)
     # per class: mean over its latents, channels and positions of (prediction - target)^2
@@ -124,7 +145,10 @@ def _target(base: Base, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Te
     raise ValueError(f"base: prediction type {prediction_type!r} is not supported")
 
 
-def _predict(base: Base, noisy: Tensor, timesteps: Tensor, states: TextStates) -> Tensor:
+def predict(
+    base: Base, noisy: Float[Tensor, "num channels h w"], timesteps: Tensor, states: TextStates
+) -> Float[Tensor, "num channels h w"]:
+    """The U-Net's prediction, of the base's own type, for noisy latents at timesteps [num], or all at one."""
     extra = {}
     if states.pooled is not None:
         height, width = (side * base.pixels_per_latent for side in noisy.shape[2:])

@@ -98,6 +98,22 @@ SOURCES: Table[Source] = Table(
             technique="lora",
             rivals=("token",),
         ),
+        Source(
+            name="cross_attention",
+            label="token and cross-attention",
+            colour="#cc79a7",
+            words=lambda names: names.token,
+            technique="cross_attention",
+            rivals=("token",),
+        ),
+        Source(
+            name="dreambooth",
+            label="token and fine-tuned U-Net",
+            colour="#117733",
+            words=lambda names: names.token,
+            technique="dreambooth",
+            rivals=("token",),
+        ),
     ],
 )
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from flowerti.config.experiment import LoraConfig
 from flowerti.diffusion import Base
 from flowerti.personalization.denoising import Draw, EncodedImages, Losses, prediction_losses
-from flowerti.personalization.encoding import TextStates, encode_text
+from flowerti.personalization.encoding import encode_text
 from flowerti.personalization.lora.low_rank import (
     adapted,
     adapter_bytes,
@@ -50,14 +50,9 @@ def adapter_losses(base: Base, data: Sequence[EncodedImages]) -> Losses:
     ) -> list[Float[Tensor, ""]]:
         (of_class,), (draw,) = parameters, chosen
         with adapted(base.unet, of_class):
-            return prediction_losses(base, _states_of(states, draw), data, chosen)
+            return prediction_losses(base, states.at(draw.captions), data, chosen)
 
     return losses
-
-
-def _states_of(states: TextStates, draw: Draw) -> TextStates:
-    pooled = None if states.pooled is None else states.pooled[draw.captions]
-    return TextStates(hidden=states.hidden[draw.captions], pooled=pooled)
 
 
 def _export(base: Base, parameters: Float[Tensor, "1 parameters"], _class_name: str) -> dict[str, bytes]:

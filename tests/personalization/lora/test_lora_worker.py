@@ -75,7 +75,7 @@ def test_an_adapter_is_stored_with_its_record(tiny_base, base, run, task):
     adapter = _learner(tiny_base, run).learn(task)
     content = run.read_bytes(WEIGHTS)
     record = json.loads(run.read_bytes(f"{FOLDER}/lora.json"))
-    assert (record["key"], record["details"]) == (task.key, {"rank": 2})
+    assert (record["key"], record["details"]) == (task.key, {"rank": 2, "bytes": len(content)})
     assert (record["num_images"], record["num_steps"], record["num_vectors"]) == (5, 10, 0)
     assert record["token"] == "<sword_lily>", "the one in its captions"
     assert record["files"] == {"pytorch_lora_weights.safetensors": hashlib.sha256(content).hexdigest()}
