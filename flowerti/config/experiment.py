@@ -29,6 +29,7 @@ from flowerti.config.schedule import ScheduleConfig as ScheduleConfig
 from flowerti.config.scoring import ScoringConfig as ScoringConfig
 from flowerti.config.sweep import SweepConfig as SweepConfig
 from flowerti.config.techniques import TECHNIQUES
+from flowerti.config.text_lora import TextLoraConfig as TextLoraConfig
 from flowerti.config.textual_inversion import TextualInversionConfig as TextualInversionConfig
 from flowerti.tables import load_plugins
 from flowerti.tables.sources import SOURCES

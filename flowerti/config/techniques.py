@@ -11,6 +11,7 @@ from flowerti.config.cross_attention import CrossAttentionConfig
 from flowerti.config.dreambooth import DreamboothConfig
 from flowerti.config.lora import LoraConfig
 from flowerti.config.schedule import ScheduleConfig
+from flowerti.config.text_lora import TextLoraConfig
 from flowerti.config.textual_inversion import TextualInversionConfig
 from flowerti.tables import Table
 from flowerti.tables.sources import SOURCES
@@ -80,6 +81,13 @@ TECHNIQUES: Table[Technique] = Table(
             label="fine-tuned U-Nets",
             config=DreamboothConfig(),
             implementation="flowerti.personalization.dreambooth.technique:DREAMBOOTH",
+            needs="textual_inversion",
+        ),
+        Technique(
+            name="text_lora",
+            label="text adapters",
+            config=TextLoraConfig(),
+            implementation="flowerti.personalization.text_lora.technique:TEXT_LORA",
             needs="textual_inversion",
         ),
     ],

@@ -103,8 +103,6 @@ class Sampler:
         folder = resolve_folder(base) or verify_base(base)
         self._base = load_base(folder, base.dtype, device)
         self._pipeline = build_pipeline(self._base)
-        with torch.no_grad():
-            self._empty_states = encode_empty_prompt(self._base)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ray Data's interface: maps tasks, as JSON in the column `task`, to the names of the written shards."""
@@ -127,7 +125,8 @@ class Sampler:
         technique = SOURCES[task.source].technique
         with applied(self._base, self._run, task.class_name, technique, task.learning) as base:
             states = encode_prompts(base, [self._config.prompt.format(task.words)])
-            return draw_images(self._pipeline, states, self._empty_states, seeds, self._config)
+            # not once for all: a technique may change the text encoders
+            return draw_images(self._pipeline, states, encode_empty_prompt(base), seeds, self._config)
 
     def _rows(
         self, task: ShardTask, seeds: list[int], images: UInt8[np.ndarray, "num height width 3"]

@@ -74,7 +74,7 @@ def _draw_prior(base: Base, config: PriorConfig, run_seed: int, learning: int, i
 def draw_latents(
     base: Base, states: TextStates, empty: TextStates, side: int, seeds: list[int], config: PriorConfig
 ) -> Float[Tensor, "num channels h w"]:
-    """Draw one latent for each seed with DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095): float32, as training has them.
+    """Draw one latent for each seed with DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), in float32.
 
     Args:
         base: the frozen networks.

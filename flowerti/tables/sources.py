@@ -114,6 +114,14 @@ SOURCES: Table[Source] = Table(
             technique="dreambooth",
             rivals=("token",),
         ),
+        Source(
+            name="text_lora",
+            label="token and text adapter",
+            colour="#ddcc77",
+            words=lambda names: names.token,
+            technique="text_lora",
+            rivals=("token",),
+        ),
     ],
 )
 

@@ -7,7 +7,14 @@ import numpy as np
 import torch
 
 from flowerti.artifacts.identity import seed_for
-from flowerti.config.experiment import CrossAttentionConfig, DreamboothConfig, LoraConfig, PriorConfig, ScheduleConfig
+from flowerti.config.experiment import (
+    CrossAttentionConfig,
+    DreamboothConfig,
+    LoraConfig,
+    PriorConfig,
+    ScheduleConfig,
+    TextLoraConfig,
+)
 from flowerti.config.techniques import TECHNIQUES
 from flowerti.diffusion import Base
 from flowerti.personalization.denoising import EncodedImages
@@ -23,6 +30,7 @@ SMALL: dict[str, ScheduleConfig] = {
     "lora": LoraConfig(rank=2, learning_rate=2e-2, **_SCHEDULE),
     "cross_attention": CrossAttentionConfig(learning_rate=2e-2, **_SCHEDULE),
     "dreambooth": DreamboothConfig(learning_rate=2e-3, prior=PriorConfig(), **_SCHEDULE),
+    "text_lora": TextLoraConfig(rank=2, learning_rate=5e-2, **_SCHEDULE),
 }
 """Without a prior; rates that suit networks of random weights."""
 FAMILIES: list[dict[str, Any]] = [{}, {"prediction_type": "v_prediction"}, {"is_xl": True}]
