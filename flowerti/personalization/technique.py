@@ -67,6 +67,8 @@ class Implementation(Generic[C]):
     """Nearest results of other classes; None for none, so that no file is read for them."""
     after_step: Callable[[Base, C], AfterStep | None] = lambda base, config: None
     """A function to call after each step; optional."""
+    num_bytes: Callable[[Path], int] = lambda folder: 0
+    """Bytes of a class's files on the base in a folder, which must fit on the disk; 0 for next to none."""
     can_compile: bool = False
     """Whether the U-Net may be compiled for training: not if hooks change the U-Net from class to class."""
 

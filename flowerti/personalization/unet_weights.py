@@ -4,14 +4,38 @@ The base's parameters are swapped for slices of the row and put back; they thems
 a state dict with diffusers' own names. This module does not know which weights are learnt, nor about classes or files.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import Tensor
+
+_NUM_BYTES = 4
+"""Of a float32 number, as files and the row hold them."""
+
+Learns = Callable[[str], bool]
+"""Whether the parameter of that name is learnt."""
+
+
+def names_in(unet: Any, learns: Learns) -> list[str]:
+    """The parameters that are learnt, in the order of the U-Net."""
+    return [name for name, _ in unet.named_parameters() if learns(name)]
+
+
+def num_bytes_in(folder: Path, learns: Learns) -> int:
+    """Bytes that the learnt parameters take as float32, from the headers of a base's files; 0 if it has none."""
+    total = 0
+    for file in (folder / "unet").glob("*.safetensors"):
+        with safe_open(file, framework="pt") as opened:
+            shapes = [opened.get_slice(name).get_shape() for name in opened.keys() if learns(name)]
+            total += sum(math.prod(shape) for shape in shapes) * _NUM_BYTES
+    return total
 
 
 def flattened(unet: Any, names: Sequence[str]) -> Float[Tensor, "1 parameters"]:

@@ -18,46 +18,55 @@ from flowerti.diffusion import Base
 from flowerti.personalization.denoising import Draw, EncodedImages, Losses
 from flowerti.personalization.prior import frozen_captions, loss_with_prior, prior_details
 from flowerti.personalization.technique import Content, Implementation
-from flowerti.personalization.unet_weights import flattened, read_weights, replaced, weights_bytes
+from flowerti.personalization.unet_weights import (
+    Learns,
+    flattened,
+    names_in,
+    num_bytes_in,
+    read_weights,
+    replaced,
+    weights_bytes,
+)
 
 
-def weights_technique(
-    names_in: Callable[[Any], list[str]],
-    file: str,
-    check: Callable[[Path, Any], None],
-    prior: Callable[[Any], PriorConfig],
-) -> Implementation[Any]:
-    """An implementation for the parameters that `names_in` finds in a U-Net, in their order.
+def weights_technique(learns: Learns, file: str, prior: Callable[[Any], PriorConfig]) -> Implementation[Any]:
+    """An implementation that learns some of a U-Net's parameters.
 
     Args:
-        names_in: returns the names of the parameters that are learnt.
+        learns: says which.
         file: name of the file in a class's folder.
-        check: rejects a config that a base's folder cannot serve.
-        prior: the part of the technique's config that is about prior preservation.
+        prior: returns the part of the technique's config that is about prior preservation.
     """
+
+    def check(folder: Path, config: ScheduleConfig) -> None:
+        if not num_bytes_in(folder, learns):
+            raise ValueError(
+                f"{config.section}: the U-Net of {folder} has none of the layers that it learns: use another technique"
+            )
 
     def start(
         base: Base, _data: EncodedImages, _config: ScheduleConfig, _name: str, _seed: int
     ) -> Float[Tensor, "1 parameters"]:
-        return flattened(base.unet, names_in(base.unet))
+        return flattened(base.unet, names_in(base.unet, learns))
 
     def export(base: Base, row: Float[Tensor, "1 parameters"], _name: str) -> dict[str, bytes]:
-        return {file: weights_bytes(base.unet, names_in(base.unet), row)}
+        return {file: weights_bytes(base.unet, names_in(base.unet, learns), row)}
 
     @contextmanager
     def apply(base: Base, content: Content) -> Iterator[Base]:
-        names = names_in(base.unet)
+        names = names_in(base.unet, learns)
         with replaced(base.unet, names, read_weights(base.unet, names, content.files[file])):
             yield base
 
     return Implementation(
         check=check,
         start=start,
-        losses=lambda base, data: _losses(base, data, names_in(base.unet)),
+        losses=lambda base, data: _losses(base, data, names_in(base.unet, learns)),
         export=export,
         apply=apply,
         details=lambda config: prior_details(prior(config)),
         prior=prior,
+        num_bytes=lambda folder: num_bytes_in(folder, learns),
     )
 
 

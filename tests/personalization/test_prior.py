@@ -25,10 +25,10 @@ from flowerti.config.experiment import PriorConfig
 from flowerti.diffusion import load_base
 from flowerti.personalization import prior as prior_module
 from flowerti.personalization.denoising import draw, prediction_losses, prepare
-from flowerti.personalization.dreambooth.technique import names_in
+from flowerti.personalization.dreambooth.technique import learns
 from flowerti.personalization.encoding import encode_text, tokenise
 from flowerti.personalization.prior import Priors, prior_details
-from flowerti.personalization.unet_weights import replaced
+from flowerti.personalization.unet_weights import names_in, replaced
 
 CONFIG = PriorConfig(noun="flower", num_images=5, num_inference_steps=4, weight=0.7)
 
@@ -148,7 +148,7 @@ def test_what_the_noun_looks_like_stays_where_a_prior_is_kept(make_tiny_base, im
     losses = {}
     for kind, of_kind in {"without": data, "with": priors.added_to(data, prior)}.items():
         row = train(base, of_kind, plain).state.learnt
-        with torch.no_grad(), replaced(base.unet, names_in(base.unet), row):
+        with torch.no_grad(), replaced(base.unet, names_in(base.unet, learns), row):
             losses[kind] = prediction_losses(base, states, [prior], [unseen])[0].item()
     assert losses["with"] < 0.98 * losses["without"]
 

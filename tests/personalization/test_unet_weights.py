@@ -7,11 +7,20 @@ from safetensors.torch import load
 from small_techniques import FAMILIES, drawn_by, pipeline_of
 
 from flowerti.diffusion import Base, load_base
-from flowerti.personalization.cross_attention import technique as cross_attention_technique
-from flowerti.personalization.dreambooth import technique as dreambooth_technique
-from flowerti.personalization.unet_weights import flattened, read_weights, replaced, weights_bytes
+from flowerti.personalization.cross_attention import technique as cross_attention
+from flowerti.personalization.dreambooth import technique as dreambooth
+from flowerti.personalization.unet_weights import (
+    flattened,
+    names_in,
+    num_bytes_in,
+    read_weights,
+    replaced,
+    weights_bytes,
+)
 
-NAMES_IN = [cross_attention_technique.names_in, dreambooth_technique.names_in]
+ALL = pytest.mark.parametrize(
+    "learns", [cross_attention.learns, dreambooth.learns], ids=["cross_attention", "dreambooth"]
+)
 
 
 def moved(unet: Any, names: list[str], size: float = 0.05) -> torch.Tensor:
@@ -32,17 +41,17 @@ def test_keys_and_values_of_every_cross_attention_are_named(base):
     expected = {
         f"{name}.{part}.weight" for name, module in attentions if module.is_cross_attention for part in ("to_k", "to_v")
     }
-    names = cross_attention_technique.names_in(base.unet)
+    names = names_in(base.unet, cross_attention.learns)
     assert set(names) == expected and len(names) == len(expected) > 0
 
 
 def test_all_of_a_u_net_is_its_whole_state(base):
-    assert dreambooth_technique.names_in(base.unet) == list(base.unet.state_dict()), "no buffer is left behind"
+    assert names_in(base.unet, dreambooth.learns) == list(base.unet.state_dict()), "no buffer is left behind"
 
 
-@pytest.mark.parametrize("names_in", NAMES_IN)
-def test_own_values_change_nothing_and_others_are_those_that_torch_loads(base, names_in):
-    names = names_in(base.unet)
+@ALL
+def test_own_values_change_nothing_and_others_are_those_that_torch_loads(base, learns):
+    names = names_in(base.unet, learns)
     before = {name: value.clone() for name, value in base.unet.state_dict().items()}
     with torch.no_grad():
         plain = predict(base.unet, base)
@@ -62,17 +71,17 @@ def test_own_values_change_nothing_and_others_are_those_that_torch_loads(base, n
 
 
 def test_an_error_inside_puts_the_weights_back(base):
-    names = dreambooth_technique.names_in(base.unet)
+    names = names_in(base.unet, dreambooth.learns)
     own = dict(base.unet.named_parameters())
     with pytest.raises(RuntimeError), replaced(base.unet, names, moved(base.unet, names)):
         raise RuntimeError
     assert all(parameter is own[name] for name, parameter in base.unet.named_parameters())
 
 
-@pytest.mark.parametrize("names_in", NAMES_IN)
-def test_gradients_are_those_of_the_parameters(tiny_base, names_in):
+@ALL
+def test_gradients_are_those_of_the_parameters(tiny_base, learns):
     base, other = (load_base(tiny_base, "float32", "cpu") for _ in range(2))
-    names = names_in(base.unet)
+    names = names_in(base.unet, learns)
     row = moved(base.unet, names)
     other.unet.load_state_dict(load(weights_bytes(base.unet, names, row)), strict=False)
     base.unet.double(), other.unet.double()
@@ -89,11 +98,11 @@ def test_gradients_are_those_of_the_parameters(tiny_base, names_in):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("names_in", NAMES_IN)
-def test_diffusers_loads_the_file_and_draws_the_same_image(make_tiny_base, names_in, family):
+@ALL
+def test_diffusers_loads_the_file_and_draws_the_same_image(make_tiny_base, learns, family):
     folder = make_tiny_base(text_gain=8.0, **family)
     base = load_base(folder, "float32", "cpu")
-    names = names_in(base.unet)
+    names = names_in(base.unet, learns)
     content = weights_bytes(base.unet, names, moved(base.unet, names))
     ours, theirs = (pipeline_of(folder, is_xl=bool(family.get("is_xl"))) for _ in range(2))
     found = theirs.unet.load_state_dict(load(content), strict=False)
@@ -106,9 +115,18 @@ def test_diffusers_loads_the_file_and_draws_the_same_image(make_tiny_base, names
     assert abs(drawn - drawn_by(ours)).max() > 4 / 255
 
 
+@ALL
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bytes_are_told_from_the_files_of_a_base(make_tiny_base, tmp_path, learns, family):
+    folder = make_tiny_base(**family)
+    unet = load_base(folder, "float32", "cpu").unet
+    assert num_bytes_in(folder, learns) == 4 * flattened(unet, names_in(unet, learns)).numel() > 0
+    assert num_bytes_in(tmp_path, learns) == 0
+
+
 def test_half_precision_networks_are_given_the_rounded_row(make_tiny_base):
     base = load_base(make_tiny_base(), "bfloat16", "cpu")
-    names = dreambooth_technique.names_in(base.unet)
+    names = names_in(base.unet, dreambooth.learns)
     row = flattened(base.unet, names)
     assert row.dtype == torch.float32
     with replaced(base.unet, names, row):
@@ -117,14 +135,13 @@ def test_half_precision_networks_are_given_the_rounded_row(make_tiny_base):
 
 
 def test_a_file_comes_back_bit_by_bit_and_fits_its_own_base_only(base, make_tiny_base):
-    names_in = cross_attention_technique.names_in
-    names = names_in(base.unet)
+    names = names_in(base.unet, cross_attention.learns)
     row = moved(base.unet, names)
     content = weights_bytes(base.unet, names, row)
     assert torch.equal(read_weights(base.unet, names, content), row)
     other = load_base(make_tiny_base(is_xl=True), "float32", "cpu").unet
     with pytest.raises(ValueError, match=r"nothing that fits .*attn2\.to_k\.weight: it was learnt on another base"):
-        read_weights(other, names_in(other), content)
+        read_weights(other, names_in(other, cross_attention.learns), content)
     with pytest.raises(ValueError, match="which this base lacks: it was learnt on another"):
         read_weights(base.unet, names[:-1], content)
     with pytest.raises(ValueError, match=r"the weights are \d+ numbers, this base's U-Net has \d+"):

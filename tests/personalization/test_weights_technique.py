@@ -27,8 +27,9 @@ from flowerti.personalization.dreambooth import technique as dreambooth
 from flowerti.personalization.encoding import encode_text
 from flowerti.personalization.prior import Priors
 from flowerti.personalization.schedule import learning_rate_at
+from flowerti.personalization.unet_weights import names_in
 
-NAMES_IN = {"cross_attention": cross_attention.names_in, "dreambooth": dreambooth.names_in}
+LEARNS = {"cross_attention": cross_attention.learns, "dreambooth": dreambooth.learns}
 
 
 def _plain_loss(base: Base, data: EncodedImages, chosen, rows) -> torch.Tensor:
@@ -45,7 +46,7 @@ def _plain_loss(base: Base, data: EncodedImages, chosen, rows) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", list(NAMES_IN))
+@pytest.mark.parametrize("name", list(LEARNS))
 def test_steps_are_those_of_plain_adamw_on_the_class_and_the_prior(make_tiny_base, images, name, family):
     folder, config = make_tiny_base(text_gain=8.0, **family), with_prior(SMALL[name], weight=0.6)
     base, theirs = (with_token(in_double(load_base(folder, "float32", "cpu"))) for _ in range(2))
@@ -53,7 +54,7 @@ def test_steps_are_those_of_plain_adamw_on_the_class_and_the_prior(make_tiny_bas
     drawn = priors.of(base, RUN_SEED, 0, 32)
     prior = dataclasses.replace(drawn, mean=drawn.mean.double(), std=drawn.std.double())
     data = priors.added_to(prepare(base, images, TOKEN, 2), prior)
-    parameters = [theirs.unet.get_parameter(one).requires_grad_() for one in NAMES_IN[name](theirs.unet)]
+    parameters = [theirs.unet.get_parameter(one).requires_grad_() for one in names_in(theirs.unet, LEARNS[name])]
     initial = torch.cat([parameter.detach().flatten() for parameter in parameters])
     optimizer = torch.optim.AdamW(parameters, weight_decay=config.weight_decay)
     for step in range(config.num_steps):
@@ -71,8 +72,8 @@ def test_steps_are_those_of_plain_adamw_on_the_class_and_the_prior(make_tiny_bas
     assert not any(parameter.requires_grad for parameter in base.unet.parameters())
 
 
-def test_a_base_without_cross_attention_is_refused_before_it_is_loaded(tiny_base, tmp_path):
-    code_of("cross_attention").check(tiny_base, SMALL["cross_attention"])
-    code_of("dreambooth").check(tiny_base, SMALL["dreambooth"])
-    with pytest.raises(ValueError, match=r"^cross_attention: the U-Net of .* has no cross-attention: use another"):
-        code_of("cross_attention").check(tmp_path, SMALL["cross_attention"])
+@pytest.mark.parametrize("name", list(LEARNS))
+def test_a_base_without_such_layers_is_refused_before_it_is_loaded(tiny_base, tmp_path, name):
+    code_of(name).check(tiny_base, SMALL[name])
+    with pytest.raises(ValueError, match=rf"^{name}: the U-Net of .* has none of the layers that it learns: use "):
+        code_of(name).check(tmp_path, SMALL[name])

@@ -4,33 +4,19 @@ The words reach the U-Net through these matrices alone. The paper learns the tok
 first and is frozen. This module does not know how steps are taken.
 """
 
-from pathlib import Path
-from typing import Any
-
-from safetensors import safe_open
-
 from flowerti.config.experiment import CrossAttentionConfig
 from flowerti.personalization.technique import Implementation
 from flowerti.personalization.weights_technique import weights_technique
 
 WEIGHTS = "cross_attention.safetensors"
 """A part of the U-Net's state dict."""
-_ENDS = (".attn2.to_k.weight", ".attn2.to_v.weight")
 
 
-def names_in(unet: Any) -> list[str]:
-    """The key and value projections of every cross-attention, in the order of the U-Net."""
-    return [name for name, _ in unet.named_parameters() if name.endswith(_ENDS)]
-
-
-def _check(folder: Path, _config: CrossAttentionConfig) -> None:
-    for file in (folder / "unet").glob("*.safetensors"):
-        with safe_open(file, framework="pt") as opened:
-            if any(name.endswith(_ENDS) for name in opened.keys()):
-                return
-    raise ValueError(f"cross_attention: the U-Net of {folder} has no cross-attention: use another technique")
+def learns(name: str) -> bool:
+    """Whether a parameter of the U-Net projects keys or values of a cross-attention."""
+    return name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight"))
 
 
 CROSS_ATTENTION: Implementation[CrossAttentionConfig] = weights_technique(
-    names_in, WEIGHTS, _check, lambda config: config.prior
+    learns, WEIGHTS, prior=lambda config: config.prior
 )

@@ -7,9 +7,6 @@ training holds it four times (weights, two moments, best) and its gradient up to
 module does not know how steps are taken.
 """
 
-from pathlib import Path
-from typing import Any
-
 from flowerti.config.experiment import DreamboothConfig
 from flowerti.personalization.technique import Implementation
 from flowerti.personalization.weights_technique import weights_technique
@@ -18,13 +15,9 @@ WEIGHTS = "dreambooth.safetensors"
 """The U-Net's whole state dict."""
 
 
-def names_in(unet: Any) -> list[str]:
-    """All parameters of the U-Net, in its order."""
-    return [name for name, _ in unet.named_parameters()]
+def learns(_name: str) -> bool:
+    """Every parameter of the U-Net is learnt."""
+    return True
 
 
-def _check(_folder: Path, _config: DreamboothConfig) -> None:
-    """Every base has a U-Net."""
-
-
-DREAMBOOTH: Implementation[DreamboothConfig] = weights_technique(names_in, WEIGHTS, _check, lambda config: config.prior)
+DREAMBOOTH: Implementation[DreamboothConfig] = weights_technique(learns, WEIGHTS, prior=lambda config: config.prior)
