@@ -37,6 +37,8 @@ from flowerti.data.inspection import Inspection
 from flowerti.data.seen_images import check_unseen
 
 _MIN_FREE_BYTES = 500_000_000
+_NUM_TENSORS_OF_CHECKPOINT = 4
+"""What is learnt, two moments of the optimiser and the best so far."""
 _MIN_HELD_OUT = 4
 """Images of a selected class in each held-out split: two halves of two, whose distance is the floor."""
 _IDENTITY = ("name", "seed", "data", "imbalance", "base")
@@ -116,7 +118,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     _check_selection(experiment, drafted)
     names = alternative_names(experiment.data.kind, drafted.class_names, experiment.sampling.alternative_names_file)
     folder = verify_base(experiment.base)
-    _check_techniques(experiment, folder)
+    _check_techniques(experiment, folder, run)
     artifacts = PendingArtifacts(run)
     found = Inspection(
         data=experiment.data,
@@ -174,7 +176,7 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
     return {name: same.get(name, getattr(experiment, name)) for name in _IDENTITY}
 
 
-def _check_disk(run: RunDirectory) -> None:
+def _check_disk(run: RunDirectory, num_learnt_bytes: int = 0) -> None:
     if not run.is_local:
         return
     folder = Path(run.path(layout.CONFIG)).parent
@@ -182,9 +184,10 @@ def _check_disk(run: RunDirectory) -> None:
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise ValueError(f"run directory {run.uri}: {existing} is not a writable folder: choose another")
     free = shutil.disk_usage(existing).free
-    if free < _MIN_FREE_BYTES:
+    needed = _MIN_FREE_BYTES + num_learnt_bytes
+    if free < needed:
         raise ValueError(
-            f"run directory {run.uri}: {free // 10**6} MB are free on its disk, {_MIN_FREE_BYTES // 10**6} MB are "
+            f"run directory {run.uri}: {free // 10**6} MB are free on its disk, {needed // 10**6} MB are "
             "needed: free some or choose another disk"
         )
 
@@ -255,8 +258,29 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
             )
 
 
-def _check_techniques(experiment: Experiment, folder: Path) -> None:
+def _check_techniques(experiment: Experiment, folder: Path, run: RunDirectory) -> None:
+    """Reject settings that the base cannot serve, a class as its own prior, and a disk too small for what is learnt."""
     from flowerti.personalization.technique import implementation_of
 
+    num_bytes = 0
     for technique in techniques_for(experiment.sampling.sources):
-        implementation_of(technique).check(folder, experiment.techniques[technique.name])
+        code, config = implementation_of(technique), experiment.techniques[technique.name]
+        code.check(folder, config)
+        prior = code.prior(config)
+        if prior is not None:
+            # by any rule but the fixed one it shows later which classes are weak; then the worker refuses the class
+            for class_name in experiment.selection.class_names:
+                prior.check_class(class_name, f"{technique.name}.prior")
+        of_class = code.num_bytes(folder)
+        num_bytes += of_class * _num_copies(experiment, run, technique.name) if of_class else 0
+    _check_disk(run, num_bytes)
+
+
+def _num_copies(experiment: Experiment, run: RunDirectory, technique: str) -> int:
+    """How often a technique's result would still be written: for each learning that is left, and in checkpoints."""
+    selection = experiment.selection
+    num_classes = len(selection.class_names) or selection.num_classes
+    names = run.names(layout.CONCEPTS)
+    num_learnt = sum(name.endswith(f"/{technique}.json") for name in names)
+    num_left = max(0, num_classes * experiment.replication.num_learnings_in_all - num_learnt)
+    return num_left + _NUM_TENSORS_OF_CHECKPOINT * min(num_left, experiment.cluster.num_workers)

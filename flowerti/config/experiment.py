@@ -18,15 +18,19 @@ from flowerti.config.checks import check_kinds, require
 from flowerti.config.classifier import ClassifierConfig as ClassifierConfig
 from flowerti.config.classifier import SelectionConfig as SelectionConfig
 from flowerti.config.cluster import ClusterConfig as ClusterConfig
+from flowerti.config.cross_attention import CrossAttentionConfig as CrossAttentionConfig
 from flowerti.config.data import DataConfig as DataConfig
 from flowerti.config.data import ImbalanceConfig as ImbalanceConfig
+from flowerti.config.dreambooth import DreamboothConfig as DreamboothConfig
 from flowerti.config.lora import LoraConfig as LoraConfig
+from flowerti.config.prior import PriorConfig as PriorConfig
 from flowerti.config.replication import ReplicationConfig as ReplicationConfig
 from flowerti.config.sampling import SamplingConfig as SamplingConfig
 from flowerti.config.schedule import ScheduleConfig as ScheduleConfig
 from flowerti.config.scoring import ScoringConfig as ScoringConfig
 from flowerti.config.sweep import SweepConfig as SweepConfig
 from flowerti.config.techniques import TECHNIQUES
+from flowerti.config.text_lora import TextLoraConfig as TextLoraConfig
 from flowerti.config.textual_inversion import TextualInversionConfig as TextualInversionConfig
 from flowerti.tables import load_plugins
 from flowerti.tables.sources import SOURCES

@@ -11,13 +11,17 @@ from flowerti.config.experiment import (
     BaseConfig,
     ClassifierConfig,
     ClusterConfig,
+    CrossAttentionConfig,
     DataConfig,
+    DreamboothConfig,
     Experiment,
     ImbalanceConfig,
     LoraConfig,
+    PriorConfig,
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
+    TextLoraConfig,
     TextualInversionConfig,
 )
 
@@ -26,6 +30,9 @@ STUDY_CLASSES = ("azalea", "sword lily", "canna lily")
 
 _SMALL_BASE = ClusterConfig(classes_per_actor=8)
 """A base of a few million parameters: eight learnings in one batch fit in a gigabyte."""
+
+_SMALL_PRIOR = PriorConfig(noun="flower", num_images=16, num_inference_steps=10, guidance_scale=1.5)
+"""What a small base draws in half a minute."""
 
 
 def demo() -> Experiment:
@@ -39,6 +46,9 @@ def demo() -> Experiment:
         techniques={
             "textual_inversion": TextualInversionConfig(num_steps=100),
             "lora": LoraConfig(num_steps=100, learning_rate=1e-2),
+            "cross_attention": CrossAttentionConfig(num_steps=100, learning_rate=1e-3),
+            "dreambooth": DreamboothConfig(num_steps=100, learning_rate=1e-4, prior=_SMALL_PRIOR),
+            "text_lora": TextLoraConfig(num_steps=100, learning_rate=1e-2),
         },
         sampling=SamplingConfig(
             num_per_class=40,
@@ -61,6 +71,9 @@ def flowers102_64() -> Experiment:
         techniques={
             "textual_inversion": TextualInversionConfig(num_vectors=2, num_steps=600),
             "lora": LoraConfig(learning_rate=1e-2),
+            "cross_attention": CrossAttentionConfig(learning_rate=1e-3),
+            "dreambooth": DreamboothConfig(num_steps=200, learning_rate=1e-4, prior=_SMALL_PRIOR),
+            "text_lora": TextLoraConfig(learning_rate=1e-2),
         },
         sampling=SamplingConfig(num_per_class=64),
         cluster=_SMALL_BASE,

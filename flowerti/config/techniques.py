@@ -7,8 +7,11 @@ their code.
 from dataclasses import dataclass
 
 from flowerti.config.checks import require
+from flowerti.config.cross_attention import CrossAttentionConfig
+from flowerti.config.dreambooth import DreamboothConfig
 from flowerti.config.lora import LoraConfig
 from flowerti.config.schedule import ScheduleConfig
+from flowerti.config.text_lora import TextLoraConfig
 from flowerti.config.textual_inversion import TextualInversionConfig
 from flowerti.tables import Table
 from flowerti.tables.sources import SOURCES
@@ -65,6 +68,27 @@ TECHNIQUES: Table[Technique] = Table(
             implementation="flowerti.personalization.lora.technique:LORA",
             needs="textual_inversion",
             seed_name="sampling.adapter",  # an earlier name: kept, so that seeds stay what they were
+        ),
+        Technique(
+            name="cross_attention",
+            label="cross-attention weights",
+            config=CrossAttentionConfig(),
+            implementation="flowerti.personalization.cross_attention.technique:CROSS_ATTENTION",
+            needs="textual_inversion",
+        ),
+        Technique(
+            name="dreambooth",
+            label="fine-tuned U-Nets",
+            config=DreamboothConfig(),
+            implementation="flowerti.personalization.dreambooth.technique:DREAMBOOTH",
+            needs="textual_inversion",
+        ),
+        Technique(
+            name="text_lora",
+            label="text adapters",
+            config=TextLoraConfig(),
+            implementation="flowerti.personalization.text_lora.technique:TEXT_LORA",
+            needs="textual_inversion",
         ),
     ],
 )

@@ -42,8 +42,6 @@ class Sampler:
         self._config, self._run = config, run
         folder = resolve_folder(base) or verify_base(base)
         self._base = load_base(folder, base.dtype, device)
-        with torch.no_grad():
-            self._empty_states = encode_empty_prompt(self._base)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ray Data's interface: maps tasks, as JSON in the column `task`, to the names of the written shards."""
@@ -76,7 +74,8 @@ class Sampler:
 
     def _condition(self, base: Base, task: ShardTask, source: Source, prompts: list[str]) -> Conditioning:
         row_seeds = task.seeds("rows") if source.has_noisy_token else []
-        empty_states = self._empty_states
+        # not once for all shards: a technique may change the text encoders
+        empty_states = encode_empty_prompt(base)
         if task.negative:
             empty_states = encode_prompts(base, [self._config.prompt.format(task.negative)])
         states = encode_each(base, prompts, row_seeds, self._config.token_noise)

@@ -7,7 +7,7 @@ know the trained parameters, nor about optimisers, files or Ray.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -26,6 +26,10 @@ class EncodedImages:
     mean: Float[Tensor, "views channels h w"]
     std: Float[Tensor, "views channels h w"]
     captions: Int64[Tensor, "captions length"]
+    prior: "EncodedImages | None" = None
+    """What else is learnt in every step so that it stays as it is; None for nothing."""
+    prior_weight: float = 0.0
+    """Weight of its loss."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +41,19 @@ class Draw:
     timesteps: Int64[Tensor, "batch"]
     posterior_noise: Float[Tensor, "batch channels h w"]
     noise: Float[Tensor, "batch channels h w"]
+    prior: "Draw | None" = None
+    """As many choices from the data's prior, where it has one."""
+
+    @property
+    def num_latents(self) -> int:
+        """Latents that the U-Net sees, the prior's included."""
+        return len(self.views) + (self.prior.num_latents if self.prior else 0)
 
     def part(self, begin: int, size: int) -> "Draw":
         """The slice of at most `size` draws from index `begin` on."""
-        return Draw(**{field.name: getattr(self, field.name)[begin : begin + size] for field in fields(self)})
+        names = [field.name for field in fields(self) if field.name != "prior"]
+        own = {name: getattr(self, name)[begin : begin + size] for name in names}
+        return Draw(**own, prior=self.prior.part(begin, size) if self.prior else None)
 
 
 Losses = Callable[[Base, Sequence[Tensor], Sequence[EncodedImages], Sequence[Draw]], list[Tensor]]
@@ -73,6 +86,14 @@ def prepare(base: Base, images: UInt8[Tensor, "num height width 3"], noun: str, 
 def draw(data: EncodedImages, batch_size: int, num_timesteps: int, seed: int) -> Draw:
     """Sample views, captions, noise and stratified timesteps: one in each of batch_size equal parts of the range."""
     generator = torch.Generator().manual_seed(seed)
+    own = _draw_from(data, batch_size, num_timesteps, generator)
+    if data.prior is None:
+        return own
+    # after the class's own choices, which are therefore those without a prior
+    return replace(own, prior=_draw_from(data.prior, batch_size, num_timesteps, generator))
+
+
+def _draw_from(data: EncodedImages, batch_size: int, num_timesteps: int, generator: torch.Generator) -> Draw:
     shape = (batch_size, *data.mean.shape[1:])
     # one u in each stratum [k, k + 1), k = 0, ..., batch_size - 1, in random order
     strata = torch.randperm(batch_size, generator=generator) + torch.rand(batch_size, generator=generator)

@@ -5,6 +5,7 @@ modified. For SDXL a row is the concatenation of its parts for the first and the
 not know how anything is trained.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,17 @@ class TextStates:
     hidden: Float[Tensor, "num length width"]
     pooled: Float[Tensor, "num pooled_width"] | None
     """SDXL only: the projected state of the end token in the second text encoder."""
+
+    def at(self, indices: Int64[Tensor, "chosen"]) -> "TextStates":
+        """The states of some of the prompts, in the order of the indices."""
+        pooled = None if self.pooled is None else self.pooled[indices]
+        return TextStates(hidden=self.hidden[indices], pooled=pooled)
+
+
+def joined(parts: Sequence[TextStates]) -> TextStates:
+    """The states of several batches of prompts of one base, one after another."""
+    pooled = [part.pooled for part in parts if part.pooled is not None]
+    return TextStates(hidden=torch.cat([part.hidden for part in parts]), pooled=torch.cat(pooled) if pooled else None)
 
 
 def token_of(class_name: str) -> str:

@@ -129,7 +129,7 @@ def neighbours_among(run: RunDirectory, learned: Sequence[Learned]) -> list[Conc
     for technique in TECHNIQUES:
         first = [one for one in learned if one.technique == technique.name and not one.learning]
         names = [one.class_name for one in first if not one.error]
-        if names:
-            contents = [require_learned(run, name, technique.name) for name in names]
-            found += implementation_of(technique).neighbours_among(contents)
+        compare = implementation_of(technique).neighbours_among if names else None
+        if compare is not None:
+            found += compare([require_learned(run, name, technique.name) for name in names])
     return found

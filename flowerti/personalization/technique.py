@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flowerti.artifacts.records import ConceptNeighbour, Learned, Neighbour
 from flowerti.config.experiment import ScheduleConfig
+from flowerti.config.prior import PriorConfig
 from flowerti.config.techniques import Technique
 from flowerti.diffusion import Base
 from flowerti.personalization.denoising import EncodedImages, Losses
@@ -56,13 +57,18 @@ class Implementation(Generic[C]):
     num_vectors: Callable[[C], int] = lambda config: 0
     """Number of rows of the placeholder token that it adds; 0 for none."""
     details: Callable[[C], dict[str, str | int | float]] = lambda config: {}
-    """Settings to store in the record."""
+    """Settings to store in the record, beside the bytes of the files."""
+    prior: Callable[[C], PriorConfig | None] = lambda config: None
+    """What is to stay as it is while the class is learnt; the worker adds it to the data. A technique whose classes
+    share batches has none."""
     neighbours: Callable[[Base, Float[Tensor, "rows columns"]], list[Neighbour]] = lambda base, learnt: []
     """Nearest vocabulary tokens of the result."""
-    neighbours_among: Callable[[Sequence[Content]], list[ConceptNeighbour]] = lambda contents: []
-    """Nearest results of other classes."""
+    neighbours_among: Callable[[Sequence[Content]], list[ConceptNeighbour]] | None = None
+    """Nearest results of other classes; None for none, so that no file is read for them."""
     after_step: Callable[[Base, C], AfterStep | None] = lambda base, config: None
     """A function to call after each step; optional."""
+    num_bytes: Callable[[Path], int] = lambda folder: 0
+    """Bytes of a class's files on the base in a folder, which must fit on the disk; 0 for next to none."""
     can_compile: bool = False
     """Whether the U-Net may be compiled for training: not if hooks change the U-Net from class to class."""
 

@@ -86,7 +86,7 @@ def take_step(procedure: Procedure, trainers: "Sequence[Trainer]") -> None:
     data = [trainer.training.data for trainer in trainers]
     chosen = [draw(t.training.data, batch_size, num_timesteps, t.step_seed()) for t in trainers]
     learnt = [trainer.training.state.learnt for trainer in trainers]
-    with _convolutions(base, num_latents=len(trainers) * batch_size):
+    with _convolutions(base, num_latents=sum(one.num_latents for one in chosen)):
         found = procedure.losses(base, learnt, data, chosen)
         # only a class's own loss depends on its tensor: d(L1 + L2 + ...)/dx1 = dL1/dx1
         gradients = torch.autograd.grad(torch.stack(found).sum(), learnt)

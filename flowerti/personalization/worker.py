@@ -23,8 +23,9 @@ from flowerti.config.techniques import TECHNIQUES, with_needs
 from flowerti.data.access import read_images
 from flowerti.diffusion import Base, load_base
 from flowerti.personalization import checkpoints
-from flowerti.personalization.denoising import prepare
+from flowerti.personalization.denoising import EncodedImages, prepare
 from flowerti.personalization.encoding import token_of
+from flowerti.personalization.prior import Priors
 from flowerti.personalization.store import applied, save_learned
 from flowerti.personalization.technique import Implementation, implementation_of
 from flowerti.personalization.train_state import TrainState, state_from
@@ -100,6 +101,7 @@ class Worker:
             channels_last=base.channels_last,
             compile_unet=base.compile and can_compile,
         )
+        self._priors = Priors(config=self._code.prior(config))
 
     def learn(self, task: LearningTask) -> Learned:
         """Train one class, resuming from its last checkpoint if there is one, and store the result.
@@ -127,20 +129,27 @@ class Worker:
         with ExitStack() as stack:
             try:
                 first = tasks[0]
+                prior = self._prior_of(first)  # before anything is applied to the networks
                 needed = applied(self._base, self._run, first.class_name, self._technique.needs, first.learning)
                 base = stack.enter_context(needed)
             except (OSError, ValueError) as error:
                 return [task.failed(str(error)) for task in tasks]
-            return self._learn_on(base, tasks)
+            return self._learn_on(base, tasks, prior)
 
-    def _learn_on(self, base: Base, tasks: list[LearningTask]) -> list[Learned]:
+    def _prior_of(self, task: LearningTask) -> EncodedImages | None:
+        prior = self._priors.config
+        if prior is not None:
+            prior.check_class(task.class_name, f"{self._config.section}.prior")
+        return self._priors.of(self._base, task.run_seed, task.learning, task.image_size_px)
+
+    def _learn_on(self, base: Base, tasks: list[LearningTask], prior: EncodedImages | None) -> list[Learned]:
         began = time.monotonic()
         by_subject = {task.subject: task for task in tasks}
         outcomes: dict[tuple[str, int], Learned] = {}
         trainings: list[ClassTraining] = []
         for task in tasks:
             try:
-                trainings.append(self._prepare(base, task))
+                trainings.append(self._prepare(base, task, prior))
             except (OSError, ValueError) as error:
                 outcomes[task.subject] = task.failed(str(error))
         for training in self._train(base, trainings, by_subject):
@@ -151,11 +160,11 @@ class Worker:
                 outcomes[task.subject] = self._store(base, task, training.state, time.monotonic() - began)
         return [outcomes[task.subject] for task in tasks]
 
-    def _prepare(self, base: Base, task: LearningTask) -> ClassTraining:
+    def _prepare(self, base: Base, task: LearningTask, prior: EncodedImages | None) -> ClassTraining:
         if not task.addresses:
             raise ValueError(f"class {task.class_name!r} has no training image: it cannot be learnt")
         images = torch.from_numpy(read_images(list(task.addresses), task.image_size_px))
-        data = prepare(base, images, *self._noun(base, task))
+        data = self._priors.added_to(prepare(base, images, *self._noun(base, task)), prior)
         state = checkpoints.load_from(self._run, task.checkpoint_file, task.key, str(base.device))
         if state is None:
             learnt = self._code.start(base, data, self._config, task.class_name, self._seed(task, "start"))
@@ -197,6 +206,7 @@ class Worker:
 
     def _store(self, base: Base, task: LearningTask, state: TrainState, seconds: float) -> Learned:
         noun, num_vectors = self._noun(base, task)
+        files = self._code.export(base, state.best, task.class_name)
         learned = Learned(
             class_name=task.class_name,
             technique=task.technique,
@@ -212,11 +222,10 @@ class Worker:
             seed=self._seed(task, "step"),
             loss_curve=state.curve,
             neighbours=self._code.neighbours(base, state.best),
-            details=self._code.details(self._config),
+            details=self._code.details(self._config) | {"bytes": sum(len(content) for content in files.values())},
             versions={name: version(name) for name in _PACKAGES},
             seconds=seconds,
         )
-        files = self._code.export(base, state.best, task.class_name)
         stored = save_learned(self._run, learned, files, task.key)
         self._run.delete(task.checkpoint_file)
         return stored

@@ -10,8 +10,8 @@ from flowerti.config import experiment as hooked
 from flowerti.config.presets import PRESETS
 
 PARTS = (
-    "base", "ceiling", "classifier", "cluster", "data", "schedule", "lora", "textual_inversion", "techniques",
-    "sampling", "replication", "scoring", "sweep",
+    "base", "ceiling", "classifier", "cluster", "data", "schedule", "prior", "lora", "cross_attention", "dreambooth",
+    "text_lora", "textual_inversion", "techniques", "sampling", "replication", "scoring", "sweep",
 )  # fmt: skip
 """Modules of settings, each before those that import it."""
 

@@ -105,7 +105,7 @@ def in_file(path: tuple[str, ...], value: Any) -> str:
         ("{}", "name"),
         (in_file(("colour",), 1), "colour"),
         (in_file(("techniques", "textual_inversion", "nums_steps"), 1), "nums_steps"),
-        (in_file(("techniques", "dreambooth"), {}), "dreambooth"),
+        (in_file(("techniques", "hypernetwork"), {}), "hypernetwork"),
         (in_file(("data",), KeyError), "data"),
         (in_file(("data", "kind"), KeyError), "data.kind"),
         (in_file(("data",), 3), "data"),

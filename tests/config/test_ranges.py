@@ -39,9 +39,21 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "textual_inversion.initializer_token": ["", "  "],
     "textual_inversion.start": ["flower", ""],
     "lora.rank": [0],
+    "text_lora.rank": [0],
+    "dreambooth.prior.noun": [" "],
+    **{
+        f"{technique}.prior.{name}": values
+        for technique in ("cross_attention", "dreambooth", "text_lora")
+        for name, values in {
+            "weight": [0.0, -1.0, math.nan],
+            "num_images": [0],
+            "num_inference_steps": [0],
+            "guidance_scale": [0.5, math.inf],
+        }.items()
+    },
     **{
         f"{technique}.{name}": values
-        for technique in ("textual_inversion", "lora")
+        for technique in ("textual_inversion", "lora", "cross_attention", "dreambooth", "text_lora")
         for name, values in {
             "num_steps": [0],
             "batch_size": [0],
@@ -54,7 +66,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
         }.items()
     },
     "sampling.num_per_class": [1, 0],
-    "sampling.sources": [(), ("raw",), ("token", "token"), ("lora",), ("token", "dreambooth")],
+    "sampling.sources": [(), ("raw",), ("token", "token"), ("lora",), ("token", "hypernetwork")],
     "sampling.prompt": ["a flower", "{} {}", "{{}}", "a {} {0}", "a {} {", "}{ {}"],
     "sampling.num_inference_steps": [0],
     "sampling.guidance_scale": [0.5, math.inf, math.nan],

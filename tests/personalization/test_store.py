@@ -12,7 +12,8 @@ from flowerti.config.experiment import BaseConfig, LoraConfig, ScheduleConfig, T
 from flowerti.config.techniques import TECHNIQUES
 from flowerti.diffusion import Base, load_base
 from flowerti.personalization.encoding import encode_prompts
-from flowerti.personalization.lora.low_rank import adapter_bytes, start_adapter
+from flowerti.personalization.lora.layers import unet_layers
+from flowerti.personalization.low_rank import adapter_bytes, start_adapter
 from flowerti.personalization.store import (
     Material,
     applied,
@@ -165,11 +166,12 @@ def test_each_learning_has_its_own_record_and_files(run):
 def _save_token_and_adapter(run: RunDirectory, base: Base) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(2, 16, generator=generator)
-    adapter = 0.2 * torch.randn(start_adapter(base.unet, 2, 0).shape, generator=generator)
+    layers = unet_layers(base.unet)
+    adapter = 0.2 * torch.randn(start_adapter(layers, 2, 0, "lora").shape, generator=generator)
     embeddings = {"learned_embeds.safetensors": diffusers_bytes("<sword_lily>", rows, [16])}
     save_learned(run, LEARNED, embeddings, "k")
     of_lora = Learned(class_name="sword lily", technique="lora")
-    save_learned(run, of_lora, {"pytorch_lora_weights.safetensors": adapter_bytes(base.unet, adapter)}, "k")
+    save_learned(run, of_lora, {"pytorch_lora_weights.safetensors": adapter_bytes(layers, adapter)}, "k")
     return rows, adapter
 
 

@@ -129,7 +129,7 @@ def test_a_bias_is_learnt_in_a_shared_batch_and_draws_as_learnt(vivid_base, addr
     for one in learned:
         assert not one.error
         assert (one.technique, one.token, one.num_vectors, one.num_parameters) == ("state_bias", "", 0, 16)
-        assert one.details == {"largest": 0.25}
+        assert one.details["largest"] == 0.25
         assert list(one.files) == ["bias.safetensors"]
         assert one.loss_curve[-1].loss < one.loss_curve[0].loss
     biases = [load(run.read_bytes(f"concepts/{name.replace(' ', '_')}/bias.safetensors"))["bias"] for name in NAMES]

@@ -29,7 +29,8 @@ def test_what_is_learnt_is_stored_with_its_record(tiny_base, run, task):
     record = json.loads(run.read_bytes("concepts/sword_lily/textual_inversion.json"))
     assert (record["key"], record["technique"]) == (task.key, TECHNIQUE)
     assert record["token"] == token_of(CLASS_NAME) == "<sword_lily>"
-    assert record["details"] == {"initializer_token": "flower", "start": "initializer_token"}
+    num_bytes = sum(len(run.read_bytes(f"concepts/sword_lily/{name}")) for name in record["files"])
+    assert record["details"] == {"initializer_token": "flower", "start": "initializer_token", "bytes": num_bytes}
     assert (record["num_vectors"], record["num_parameters"], record["seed"]) == (3, 3 * 16, learned.seed)
     assert (record["base"], record["base_sha256"]) == (str(tiny_base), "b" * 64)
     assert record["files"] == {

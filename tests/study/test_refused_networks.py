@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from refusals import changed, refusal
+from refusals import add_held_out, changed, refusal
 
 from flowerti import study
+from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.base_files import PARTS
-from flowerti.config.experiment import (
-    Experiment,
-)
+from flowerti.config.experiment import Experiment, PriorConfig
+from flowerti.personalization.unet_weights import num_bytes_in
 
 
 @pytest.mark.parametrize("missing", [*PARTS, "model_index.json"])
@@ -69,6 +69,36 @@ def test_a_rank_that_no_layer_of_the_base_has_is_refused_where_adapters_are_aske
     assert refusal(asked, run).startswith("lora.rank: 4096 is more than ")
     study.prepare(changed(too_large, "sampling", sources=("token",)), run)
     assert run.exists("config.json")
+
+
+def test_a_fixed_class_that_is_its_own_prior(experiment: Experiment, run: RunDirectory, images: Path):
+    for split in ("validation", "test"):
+        add_held_out(images, "zinnia", split)
+    fixed = changed(experiment, "selection", rule="fixed", class_names=("zinnia",))
+    own = changed(fixed, "cross_attention", prior=PriorConfig(noun="Zinnia"))
+    asked = changed(own, "sampling", sources=("token", "cross_attention"))
+    assert refusal(asked, run).startswith("cross_attention.prior.noun must not be 'Zinnia', the class itself: name ")
+    study.prepare(changed(own, "sampling", sources=("token",)), run)
+    assert run.exists("config.json")
+
+
+@pytest.mark.parametrize("num_done", [0, 3])
+def test_a_disk_too_small_for_what_would_be_learnt(
+    experiment: Experiment, run: RunDirectory, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, num_done: int
+):
+    asked = changed(experiment, "sampling", sources=("token", "dreambooth"))
+    asked = changed(asked, "replication", num_learnings=4)
+    for learning in range(num_done):
+        run.write_bytes(layout.learned_record("zinnia", "dreambooth", learning), b"{}")
+    num_left = 4 - num_done
+    # a checkpoint holds four tensors of the size of the result
+    needed = 500_000_000 + num_bytes_in(tiny_base, lambda _: True) * (
+        num_left + 4 * min(num_left, asked.cluster.num_workers)
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**12, 0, needed - 1))
+    assert f"{needed // 10**6} MB are needed: free some or choose another disk" in refusal(asked, run)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**12, 0, needed))
+    study.prepare(asked, run)
 
 
 @pytest.mark.parametrize("stage", ["classifier", "scoring"])

@@ -15,14 +15,9 @@ from torch import Tensor
 from flowerti.config.experiment import LoraConfig
 from flowerti.diffusion import Base
 from flowerti.personalization.denoising import Draw, EncodedImages, Losses, prediction_losses
-from flowerti.personalization.encoding import TextStates, encode_text
-from flowerti.personalization.lora.low_rank import (
-    adapted,
-    adapter_bytes,
-    check_rank,
-    read_adapter,
-    start_adapter,
-)
+from flowerti.personalization.encoding import encode_text
+from flowerti.personalization.lora.layers import check_rank, unet_layers
+from flowerti.personalization.low_rank import adapted, adapter_bytes, read_adapter, start_adapter
 from flowerti.personalization.technique import Content, Implementation
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -30,13 +25,13 @@ WEIGHTS = "pytorch_lora_weights.safetensors"
 
 
 def _check(folder: Path, config: LoraConfig) -> None:
-    check_rank(folder / "unet", config.rank)
+    check_rank(folder, config.rank)
 
 
 def _start(
     base: Base, _data: EncodedImages, config: LoraConfig, _class_name: str, seed: int
 ) -> Float[Tensor, "1 parameters"]:
-    return start_adapter(base.unet, config.rank, seed)
+    return start_adapter(unet_layers(base.unet), config.rank, seed, config.section)
 
 
 def adapter_losses(base: Base, data: Sequence[EncodedImages]) -> Losses:
@@ -49,24 +44,20 @@ def adapter_losses(base: Base, data: Sequence[EncodedImages]) -> Losses:
         base: Base, parameters: Sequence[Tensor], data: Sequence[EncodedImages], chosen: Sequence[Draw]
     ) -> list[Float[Tensor, ""]]:
         (of_class,), (draw,) = parameters, chosen
-        with adapted(base.unet, of_class):
-            return prediction_losses(base, _states_of(states, draw), data, chosen)
+        with adapted(unet_layers(base.unet), of_class):
+            return prediction_losses(base, states.at(draw.captions), data, chosen)
 
     return losses
 
 
-def _states_of(states: TextStates, draw: Draw) -> TextStates:
-    pooled = None if states.pooled is None else states.pooled[draw.captions]
-    return TextStates(hidden=states.hidden[draw.captions], pooled=pooled)
-
-
 def _export(base: Base, parameters: Float[Tensor, "1 parameters"], _class_name: str) -> dict[str, bytes]:
-    return {WEIGHTS: adapter_bytes(base.unet, parameters)}
+    return {WEIGHTS: adapter_bytes(unet_layers(base.unet), parameters)}
 
 
 @contextmanager
 def _apply(base: Base, content: Content) -> Iterator[Base]:
-    with adapted(base.unet, read_adapter(base.unet, content.files[WEIGHTS])):
+    layers = unet_layers(base.unet)
+    with adapted(layers, read_adapter(layers, content.files[WEIGHTS])):
         yield base
 
 

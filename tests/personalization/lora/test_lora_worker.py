@@ -10,8 +10,9 @@ from flowerti.artifacts.records import Learned
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, LoraConfig, ScheduleConfig, TextualInversionConfig
 from flowerti.personalization import checkpoints, trainer, worker
-from flowerti.personalization.lora.low_rank import adapter_bytes, read_adapter
+from flowerti.personalization.lora.layers import unet_layers
 from flowerti.personalization.lora.technique import LORA
+from flowerti.personalization.low_rank import adapter_bytes, read_adapter
 from flowerti.personalization.store import load_learned, require_learned, save_learned
 from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes
 from flowerti.personalization.worker import LearningTask, Origin, Worker
@@ -75,15 +76,15 @@ def test_an_adapter_is_stored_with_its_record(tiny_base, base, run, task):
     adapter = _learner(tiny_base, run).learn(task)
     content = run.read_bytes(WEIGHTS)
     record = json.loads(run.read_bytes(f"{FOLDER}/lora.json"))
-    assert (record["key"], record["details"]) == (task.key, {"rank": 2})
+    assert (record["key"], record["details"]) == (task.key, {"rank": 2, "bytes": len(content)})
     assert (record["num_images"], record["num_steps"], record["num_vectors"]) == (5, 10, 0)
     assert record["token"] == "<sword_lily>", "the one in its captions"
     assert record["files"] == {"pytorch_lora_weights.safetensors": hashlib.sha256(content).hexdigest()}
     assert [point["step"] for point in record["loss_curve"]] == [0, 5, 10]
     assert record["best_step"] == min(record["loss_curve"], key=lambda point: point["loss"])["step"] > 0
-    parameters = read_adapter(base.unet, content)
+    parameters = read_adapter(unet_layers(base.unet), content)
     assert parameters.numel() == record["num_parameters"]
-    assert adapter_bytes(base.unet, parameters) == content
+    assert adapter_bytes(unet_layers(base.unet), parameters) == content
     assert not run.exists(CHECKPOINT)
     assert _load(run, task.key) == adapter
 
