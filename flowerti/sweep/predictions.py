@@ -112,5 +112,6 @@ def _config_of(settings: dict[str, Any]) -> SweepConfig:
     well.
     """
     known = {field.name for field in dataclasses.fields(SweepConfig)}
-    given = {name: value for name, value in settings.items() if name in known}
-    return SweepConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = {name: value for name, value in settings.items() if name in known}
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return SweepConfig(**given)
