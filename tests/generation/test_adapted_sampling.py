@@ -24,7 +24,8 @@ from flowerti.config.experiment import (
     TextLoraConfig,
     TextualInversionConfig,
 )
-from flowerti.generation.sampler import Sampler, Wanted, plan_shards
+from flowerti.generation.sampler import Sampler
+from flowerti.generation.shard_plan import Wanted, plan_shards
 from flowerti.personalization.worker import LearningTask, Origin, Worker
 
 CONFIG = SamplingConfig(num_per_class=2, num_inference_steps=5, guidance_scale=3.0, batch_size=2)
