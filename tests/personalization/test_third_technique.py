@@ -142,16 +142,20 @@ def test_a_bias_is_learnt_in_a_shared_batch_and_draws_as_learnt(vivid_base, addr
     drawn = pq.read_table(run.path(task.file)).to_pylist()
     with torch.no_grad():
         hidden = encode_text(base, tokenise(base, [f'Photo of a "{NAMES[0]}"'])).hidden
-        empty = encode_empty_prompt(base)
+        empty = encode_empty_prompt(base).hidden
         seeds = [row["seed"] for row in drawn]
         by_hand, without = (
             draw_images(
                 base,
-                Conditioning(states=TextStates(hidden=states, pooled=None), empty_states=empty),
+                Conditioning(
+                    states=TextStates(hidden=hidden + bias, pooled=None),
+                    # what changes the text encoder changes the empty prompt as well
+                    empty_states=TextStates(hidden=empty + bias, pooled=None),
+                ),
                 seeds,
                 SAMPLING,
             )
-            for states in (hidden + biases[0], hidden)
+            for bias in (biases[0], 0)
         )
     ours = np.stack([np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in drawn])
     np.testing.assert_array_equal(ours, by_hand)
