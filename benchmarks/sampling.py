@@ -4,7 +4,7 @@
 thread) of diffusers' pipeline as people call it (its own scheduler, 50 steps, guidance 7.5, one prompt at a time) and
 as an expert does (DPM-Solver++, 20 steps, batches) over ours (fewer steps, guidance in an interval). Beside them stands
 the kernel distance of each arm's images to freshly drawn real ones on EfficientNet-Lite0, over common species of the
-embedded base. The settings of our arm were chosen on other noise and other real images. `--sd15` also times Stable
+embedded base. The settings of our arm were fixed on other noise and other real images. `--sd15` also times Stable
 Diffusion 1.5's shape with random weights, where distances mean nothing.
 """
 
