@@ -143,8 +143,15 @@ def test_a_bias_is_learnt_in_a_shared_batch_and_draws_as_learnt(vivid_base, addr
         empty = encode_empty_prompt(base)
         pipeline, seeds = build_pipeline(base), [row["seed"] for row in drawn]
         by_hand, without = (
-            draw_images(pipeline, TextStates(hidden=states, pooled=None), empty, seeds, SAMPLING)
-            for states in (hidden + biases[0], hidden)
+            draw_images(
+                pipeline,
+                TextStates(hidden=hidden + bias, pooled=None),
+                # the bias is on the empty prompt too, as it would be in a pipeline whose text encoder has it
+                TextStates(hidden=empty.hidden + bias, pooled=None),
+                seeds,
+                SAMPLING,
+            )
+            for bias in (biases[0], torch.zeros_like(biases[0]))
         )
     ours = np.stack([np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in drawn])
     np.testing.assert_array_equal(ours, by_hand)
