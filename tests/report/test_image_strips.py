@@ -41,8 +41,8 @@ def test_strip_refuses_nothing_to_show(images, num_columns):
 
 
 def test_rows_stand_in_reading_order_whatever_the_order_given():
-    of_class = shown_images(["rose"])["rose"] | {"dreambooth": np.zeros((1, 8, 8, 3), np.uint8)}
-    labels = ["real", "class name", "other name", "Latin name", "learnt token", "dreambooth"]
+    of_class = shown_images(["rose"])["rose"] | {"hypernetwork": np.zeros((1, 8, 8, 3), np.uint8)}
+    labels = ["real", "class name", "other name", "Latin name", "learnt token", "hypernetwork"]
     assert list(in_reading_order(of_class, True)) == labels
     assert list(in_reading_order(dict(reversed(of_class.items())), True)) == labels
 
