@@ -34,6 +34,11 @@ class Rehearsal:
         kept = [self.orders[draw][class_id][: self.num_kept + num_more] for class_id in self.class_ids]
         return np.sort(np.concatenate([others, *kept]))
 
+    def unseen(self, draw: int) -> Int64[np.ndarray, " rows"]:
+        """Rows of the most unseen images that are tried in a draw."""
+        some = slice(self.num_kept, self.num_kept + self.num_more[-1])
+        return np.sort(np.concatenate([self.orders[draw][class_id][some] for class_id in self.class_ids]))
+
 
 def choose_rehearsal(
     train_ids: Int64[np.ndarray, " num"],
