@@ -29,10 +29,13 @@ STAGES = ("classify", "select", "ceiling", "personalize", "sample", "score", "sw
 
 def run_experiment(
     experiment: Experiment, run: RunDirectory, listeners: Sequence[Listener] = (), until: str = "report"
-) -> None:
+) -> str:
     """Run all stages that are missing, up to `until`; how it ended is left in result.json.
 
     It ends with the ceiling where that was asked and shows that no more is to be had than the run could detect.
+
+    Returns:
+        The stage that it ended with.
 
     Raises:
         ValueError: something about the input is wrong; nothing costly was done. Whatever ends a later stage is raised
@@ -53,20 +56,24 @@ def run_experiment(
                 if stage == until or reason:
                     until = stage
                     break
+            if reason:
+                clock.tell(f"the run ends here: {reason}")
     except Exception as error:
         _write_result(run, {"state": "failed", "stage": clock.last, "reason": f"{type(error).__name__}: {error}"})
         raise
     finally:
         close()
     _write_result(run, {"state": "done", "stage": until, "reason": reason})
+    return until
 
 
 def _out_of_sight(study: Study) -> str:
     """Why nothing should be learnt, as far as the ceiling knows; empty where some gain is in sight, or tried anyway."""
     from flowerti.ceiling.answers import is_out_of_sight, told
 
-    found = study.run.load(layout.CEILING, Ceiling) if study.experiment.ceiling.num_classes else None
-    return " ".join(told(found)) if found and is_out_of_sight(found) and not study.experiment.ceiling.goes_on else ""
+    is_asked = study.experiment.has_rehearsal and not study.experiment.ceiling.goes_on
+    found = study.run.load(layout.CEILING, Ceiling) if is_asked else None
+    return f"{' '.join(told(found))} Go on anyway with --ceiling.goes-on." if found and is_out_of_sight(found) else ""
 
 
 def _write_result(run: RunDirectory, result: dict[str, str]) -> None:

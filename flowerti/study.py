@@ -195,6 +195,8 @@ def _check_disk(run: RunDirectory, num_learnt_bytes: int = 0) -> None:
 def _check_selection(experiment: Experiment, dataset: Dataset, seen: SeenImages | None = None) -> None:
     for name in experiment.selection.class_names:
         check_class_name(dataset, "selection.class_names", name)
+    for name in experiment.ceiling.class_names:
+        check_class_name(dataset, "ceiling.class_names", name)
     selection = experiment.selection
     num_selected = len(selection.class_names) if selection.rule == "fixed" else selection.num_classes
     if num_selected >= len(dataset.class_names):

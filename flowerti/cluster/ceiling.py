@@ -39,14 +39,17 @@ _MOST_ROUND_TRIPS = 20
 
 
 def ceiling(study: Study, selection: Selection, report: ClassifierReport, progress: Progress) -> Ceiling | None:
-    """What unseen real images and round trips change in rehearsal classes; None where it is not asked.
+    """What unseen real images and round trips change in rehearsal classes; None where it is not asked, or cannot be.
 
     Raises:
-        ValueError: too few classes have images to spare, or a training diverged.
+        ValueError: a class that is named has no images to spare, or a training diverged.
     """
-    if study.experiment.ceiling.num_classes == 0:
+    if not study.experiment.has_rehearsal:
         return None
     about = _about(study, selection, report)
+    if isinstance(about, str):
+        progress.info(f"there is no rehearsal: {about}")
+        return None
     key = _key(study, about)
     found = study.run.load(layout.CEILING, Ceiling, key)
     if found is None:
@@ -72,6 +75,7 @@ def curve_on(study: Study, selection: Selection, report: ClassifierReport, contr
     if found.control == control:
         return found
     about = _about(study, selection, report)
+    assert not isinstance(about, str), "there is no rehearsal"
     key = key_of(_key(study, about), control)
     other = study.run.load(layout.CEILING_CURVE, Ceiling, key)
     if other is None:
@@ -92,12 +96,15 @@ class _About:
     detectable_effect: float
 
 
-def _about(study: Study, selection: Selection, report: ClassifierReport) -> _About:
+def _about(study: Study, selection: Selection, report: ClassifierReport) -> _About | str:
+    """What the rehearsal is about, or why there is none."""
     experiment, names, train_ids = study.experiment, study.dataset.class_names, class_ids(study, "train")
     weak_ids = [names.index(chosen.class_name) for chosen in selection.selected]
     f1 = {names.index(score.class_name): score.f1 for score in report.classes}
-    chosen = choose_rehearsal(train_ids, f1, weak_ids, experiment.ceiling.num_classes)
     config = experiment.ceiling
+    chosen = choose_rehearsal(train_ids, f1, weak_ids, config, names)
+    if chosen is None:
+        return "no class that is not weak has images to spare"
     num_validation = np.bincount(class_ids(study, "validation"))[weak_ids]
     return _About(
         rehearsal=draw_rehearsal(train_ids, chosen, config.num_more, config.num_draws, experiment.seed),

@@ -41,7 +41,8 @@ class World:
 
 def rehearsed_with(world: World, round_trip: np.ndarray) -> tuple[Rehearsed, list[Trial]]:
     """The rehearsal with these features as the training images' round trips, and the trials that it will have run."""
-    chosen = choose_rehearsal(world.train_ids, dict.fromkeys(range(NUM_CLASSES), 0.5), WEAK, CONFIG.num_classes)
+    chosen = choose_rehearsal(world.train_ids, dict.fromkeys(range(NUM_CLASSES), 0.5), WEAK, CONFIG, "abcdef")
+    assert chosen is not None
     rehearsal = draw_rehearsal(world.train_ids, chosen, CONFIG.num_more, CONFIG.num_draws, run_seed=0)
     data = RehearsalData(
         rehearsal=rehearsal,

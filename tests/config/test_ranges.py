@@ -112,6 +112,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sweep.synthetic_smoothing": [-0.1, 1.0, math.nan],
     "plugins": [("nothing",), ("no_such_module:register",), ("json:register",), ("os:abort",)],
     "ceiling.num_classes": [-1],
+    "ceiling.class_names": [("a", "a")],
     "ceiling.num_draws": [1],
     "ceiling.num_more": [(), (0,), (2, 1), (1, 1)],
     "ceiling.round_trip_probability": [0.0, 1.1, math.nan],
