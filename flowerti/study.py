@@ -213,10 +213,10 @@ def _check_selection(experiment: Experiment, dataset: Dataset, seen: SeenImages 
 def _check_draws(experiment: Experiment, dataset: Dataset, spare: SpareImages) -> None:
     """Reject draws of training images where no class, or a fixed weak one, has others to draw."""
     num_draws, selection = experiment.replication.num_draws, experiment.selection
-    if num_draws > 1 and experiment.imbalance.factor == 1:
+    if num_draws > 1 and not experiment.imbalance.leaves_out:
         raise ValueError(
-            f"replication.num_draws: {num_draws} draws of training images need some that imbalance.factor leaves out: "
-            "set it to 1, or cut the classes down"
+            f"replication.num_draws: {num_draws} draws of training images need some that imbalance.factor or "
+            "imbalance.minority_images leave out: set it to 1, or cut the classes down"
         )
     if selection.rule == "fixed":
         check_spare(spare, num_draws, {name: len(dataset.of("train", name)) for name in selection.class_names})

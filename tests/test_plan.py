@@ -91,7 +91,9 @@ def test_rows_say_what_they_work_on():
     assert rows["sample"].what == "raw, alternative_name, token"
     assert "herbarium" in rows["classify"].what
     assert {"frechet", "kernel"} <= set(rows["score"].what.split(", "))
-    assert {"real", "balanced", "<best control>+token_replace", "<best control>+shuffled_token_replace"} <= set(rows["sweep"].what.split(", "))
+    assert {"real", "balanced", "<best control>+token_replace", "<best control>+shuffled_token_replace"} <= set(
+        rows["sweep"].what.split(", ")
+    )
 
 
 def test_groups_of_classes_share_the_workers_as_single_ones_do():

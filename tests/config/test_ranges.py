@@ -18,6 +18,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "data.num_test": [1],
     "imbalance.factor": [0.0, -0.1, 1.1, math.nan],
     "imbalance.minority_classes": [("rose",), ("rose", "rose")],
+    "imbalance.minority_images": [-1, 3],
     "imbalance.validation_share": [0.0, 1.0, math.nan],
     "imbalance.test_share": [0.0, 1.0, 0.8],
     "imbalance.positive_classes": [("rose", "rose")],
