@@ -61,6 +61,7 @@ def demo() -> Experiment:
             guidance_scale=1.5,
             sources=("raw", "alternative_name", "token"),
         ),
+        sweep=SweepConfig(max_concurrent_trials=2),
         ceiling=CeilingConfig(goes_on=True),
         cluster=_SMALL_BASE,
     )
