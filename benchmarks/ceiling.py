@@ -297,13 +297,15 @@ def _gain_of(row: CeilingRow) -> Gain:
 
 def _told_worth(curve: Curve, gain: Gain) -> dict[str, Any]:
     worth = worth_of(curve, gain)
-    ends = [number if math.isfinite(number) else None for number in (worth.value, worth.low, worth.high)]
-    return {"gain": [gain.value, gain.low, gain.high], "worth": ends}
+    ends = {name: getattr(worth, name) for name in ("value", "low", "high")}
+    told = {name: number if math.isfinite(number) else None for name, number in ends.items()}
+    return {"gain": dataclasses.asdict(gain), "worth": told}
 
 
-def _curve(ceiling: Ceiling) -> dict[int, list[float]]:
-    """Gain and interval by the number of unseen images."""
-    return {row.num_more: [row.gain, row.low, row.high] for row in ceiling.rows if row.kind == "unseen_real"}
+def _curve(ceiling: Ceiling) -> list[dict[str, float]]:
+    """Gain and interval of each number of unseen images."""
+    rows = [row for row in ceiling.rows if row.kind == "unseen_real"]
+    return [{"num": row.num_more, "gain": row.gain, "low": row.low, "high": row.high} for row in rows]
 
 
 def _f1(ceiling: Ceiling) -> float:
