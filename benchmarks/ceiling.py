@@ -23,8 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.paired import print_result
 from flowerti.artifacts.ceiling import Ceiling, CeilingRow
-from flowerti.artifacts.records import Trial
-from flowerti.ceiling.protocol import Rehearsed, ceiling_question, find_ceiling, find_curve
+from flowerti.ceiling.protocol import Rehearsed, Train, ceiling_question, find_ceiling, find_curve
 from flowerti.ceiling.rehearsal import Rehearsal, choose_rehearsal, draw_rehearsal
 from flowerti.ceiling.trials import RehearsalData, RehearsalPlan, control_plans, train_trial
 from flowerti.ceiling.worth import Curve, Gain, curve_of, worth_of
@@ -210,26 +209,26 @@ def rehearsed_with(
 ) -> Rehearsed:
     """A rehearsal on some rows, with the features of what takes the place of images."""
     experiment, ids = world.experiment, world.train_ids[rows]
-    data = RehearsalData(
-        rehearsal=rehearsal,
-        train=world.train[rows],
-        train_ids=ids,
-        augmented=world.augmented[rows],
-        round_trip_rows=np.arange(len(rows)),
-        round_trip=in_place[0][rows],
-        augmented_round_trip=in_place[1][rows],
-        evaluation=world.evaluation,
-        num_classes=len(world.class_names),
-    )
 
-    def train(plans: list[RehearsalPlan]) -> list[Trial]:
-        return [train_trial(data, plan, experiment.classifier, experiment.seed) for plan in plans]
+    def trainer(features: Float32[np.ndarray, "num views dim"] | None) -> Train:
+        data = RehearsalData(
+            rehearsal=rehearsal,
+            train=world.train[rows],
+            train_ids=ids,
+            augmented=world.augmented[rows],
+            round_trip_rows=np.arange(len(rows)),
+            round_trip=features,
+            evaluation=world.evaluation,
+            num_classes=len(world.class_names),
+        )
+        return lambda plans: [train_trial(data, plan, experiment.classifier, experiment.seed) for plan in plans]
 
     return Rehearsed(
         rehearsal=rehearsal,
         question=ceiling_question(experiment.sweep, rehearsal, world.class_names, experiment.seed),
         true_ids=world.true_ids,
-        train=train,
+        train=trainer(None),
+        train_with_round_trips=lambda control: trainer(in_place[int(control.is_augmented)][rows]),
         detectable_effect=0.0,
     )
 
@@ -277,7 +276,9 @@ def gains_in_place(rehearsed: Rehearsed, told: Ceiling) -> dict[float, Gain]:
             for draw in draws
         ]
     cells = list(dict.fromkeys(plan.cell for plan in plans))
-    analysis = SweepAnalysis(rehearsed.train(plans), arms_of(cells), rehearsed.true_ids, rehearsed.question)
+    analysis = SweepAnalysis(
+        rehearsed.train_with_round_trips(control)(plans), arms_of(cells), rehearsed.true_ids, rehearsed.question
+    )
     contrasts = {p: analysis.contrast(cell, Cell(control, 0.0)) for cell in cells if (p := cell.ratio)}
     return {p: Gain(value=found.difference, low=found.low, high=found.high) for p, found in contrasts.items()}
 

@@ -35,6 +35,9 @@ class Rehearsed:
     true_ids: Int64[np.ndarray, " num"]
     """True class of each validation image."""
     train: Train
+    """For trials without round trips."""
+    train_with_round_trips: Callable[[Arm], Train]
+    """The same with round trips, in the views that the control wants; nothing is drawn before the control is known."""
     detectable_effect: float
     """The smallest gain of the weak classes that the run could find."""
 
@@ -69,9 +72,10 @@ def find_ceiling(rehearsed: Rehearsed, config: CeilingConfig) -> Ceiling:
     first = SweepAnalysis(trials, arms_of(cells), rehearsed.true_ids, question)
     control = best_control(first.rows(), first.arms, question.config)
     factor = factors[control.name]
-    more = curve_plans(control, rehearsal, factor)
-    more += round_trip_plans(control, rehearsal, config.round_trip_probability, factor)
-    return _ceiling(rehearsed, control, [*trials, *rehearsed.train(more)], factors)
+    trials += rehearsed.train(curve_plans(control, rehearsal, factor))
+    trips = round_trip_plans(control, rehearsal, config.round_trip_probability, factor)
+    trials += rehearsed.train_with_round_trips(control)(trips)
+    return _ceiling(rehearsed, control, trials, factors)
 
 
 def find_curve(rehearsed: Rehearsed, control: Arm) -> Ceiling:

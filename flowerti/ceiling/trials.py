@@ -41,8 +41,8 @@ class RehearsalData:
     """Strongly augmented views of the training images; None where no control augments."""
     round_trip_rows: Int64[np.ndarray, " some_rows"]
     """Training images that went through the autoencoder, in rising order; empty where no trial needs them."""
-    round_trip: Float32[np.ndarray, "some_rows views dim"] | None
-    augmented_round_trip: Float32[np.ndarray, "some_rows some dim"] | None
+    round_trip: Float32[np.ndarray, "some_rows any_views dim"] | None
+    """In as many views as the images that the control trains on; None where no trial needs them."""
     evaluation: Float32[np.ndarray, "held_out 1 dim"]
     num_classes: int
 
@@ -90,9 +90,8 @@ def train_trial(data: RehearsalData, plan: RehearsalPlan, config: ClassifierConf
     inputs, ids = [_real(data, plan)[rows]], [data.train_ids[rows]]
     if plan.kind not in _WITHOUT_ROUND_TRIPS:
         places = _round_trips(data, plan, rows)
-        trips = data.augmented_round_trip if plan.control.is_augmented else data.round_trip
-        assert trips is not None
-        inputs, ids = [*inputs, trips[places]], [*ids, data.train_ids[data.round_trip_rows[places]]]
+        assert data.round_trip is not None
+        inputs, ids = [*inputs, data.round_trip[places]], [*ids, data.train_ids[data.round_trip_rows[places]]]
     # as many steps for every number of images
     num_steps = config.num_epochs * steps_per_epoch(kept, config.batch_size)
     config = replace(config, learning_rate=config.learning_rate * plan.learning_rate_factor)

@@ -20,7 +20,7 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ClassifierReport, Selection, Trial
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.ceiling.answers import told
-from flowerti.ceiling.protocol import Rehearsed, ceiling_question, find_ceiling, find_curve
+from flowerti.ceiling.protocol import Rehearsed, Train, ceiling_question, find_ceiling, find_curve
 from flowerti.ceiling.rehearsal import Rehearsal, choose_rehearsal, draw_rehearsal
 from flowerti.ceiling.trials import RehearsalData, RehearsalPlan, train_trial
 from flowerti.cluster.classify import class_ids
@@ -32,9 +32,10 @@ from flowerti.features.files import StoredFeatures
 from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.power import FEW, detectable_gain
-from flowerti.tables.arms import ARMS
+from flowerti.tables.arms import ARMS, Arm
 
-_MOST_ROUND_TRIPS = 20
+_NO_ROWS = np.zeros(0, dtype=np.int64)
+_MOST_ROUND_TRIPS = 10
 """Images of a class that is not rehearsed that go through the autoencoder."""
 
 
@@ -57,7 +58,7 @@ def ceiling(study: Study, selection: Selection, report: ClassifierReport, progre
         names = [study.dataset.class_names[class_id] for class_id in about.rehearsal.class_ids]
         progress.info(f"rehearsing with {', '.join(names)}")
         connect(study.experiment.cluster)
-        found = find_ceiling(_rehearsed(study, about, has_round_trips=True), study.experiment.ceiling)
+        found = find_ceiling(_rehearsed(study, about), study.experiment.ceiling)
         study.run.save(layout.CEILING, found, key)
         for sentence in told(found):
             progress.info(sentence)
@@ -82,7 +83,7 @@ def curve_on(study: Study, selection: Selection, report: ClassifierReport, contr
         progress.did_work()
         progress.info(f"what unseen real images are worth on top of {control}")
         connect(study.experiment.cluster)
-        other = find_curve(_rehearsed(study, about, has_round_trips=False), ARMS[control])
+        other = find_curve(_rehearsed(study, about), ARMS[control])
         study.run.save(layout.CEILING_CURVE, other, key)
     return other
 
@@ -129,31 +130,6 @@ def _key(study: Study, about: _About) -> str:
     )
 
 
-def _rehearsed(study: Study, about: _About, has_round_trips: bool) -> Rehearsed:
-    experiment, cluster = study.experiment, study.experiment.cluster
-    read = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
-    data = read.remote(_inputs_of(study, about, has_round_trips))
-    run = ray.remote(_train_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
-
-    def train(plans: list[RehearsalPlan]) -> list[Trial]:
-        # workers take turns, so that each has as many trials of each kind
-        parts = [plans[place :: cluster.num_workers] for place in range(cluster.num_workers)]
-        tasks: Any = [
-            run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
-            for part in parts
-        ]
-        found: list[list[Trial]] = ray.get(tasks)
-        return [found[place % len(parts)][place // len(parts)] for place in range(len(plans))]
-
-    return Rehearsed(
-        rehearsal=about.rehearsal,
-        question=ceiling_question(experiment.sweep, about.rehearsal, study.dataset.class_names, experiment.seed),
-        true_ids=class_ids(study, "validation"),
-        train=train,
-        detectable_effect=about.detectable_effect,
-    )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Inputs:
     """The arrays of `RehearsalData` by name; the worker reads them."""
@@ -167,14 +143,57 @@ class _Inputs:
     num_classes: int
 
 
-def _inputs_of(study: Study, about: _About, has_round_trips: bool) -> _Inputs:
-    rows = _round_trip_rows(about) if has_round_trips else np.zeros(0, dtype=np.int64)
+def _rehearsed(study: Study, about: _About) -> Rehearsed:
+    experiment, known = study.experiment, _real_sets(study)
+    plain = _trainer(study, _inputs_of(study, about, known, _NO_ROWS))
+
+    def with_round_trips(control: Arm) -> Train:
+        rows = _round_trip_rows(about)
+        seen = known["augmented" if control.is_augmented else "train"]
+        sets = known | {"round_trip": _through_base(study, seen, rows)}
+        return _trainer(study, _inputs_of(study, about, sets, rows))
+
+    return Rehearsed(
+        rehearsal=about.rehearsal,
+        question=ceiling_question(experiment.sweep, about.rehearsal, study.dataset.class_names, experiment.seed),
+        true_ids=class_ids(study, "validation"),
+        train=plain,
+        train_with_round_trips=with_round_trips,
+        detectable_effect=about.detectable_effect,
+    )
+
+
+def _trainer(study: Study, inputs: _Inputs) -> Train:
+    """Runs trials in Ray tasks, on arrays that a task reads once."""
+    experiment, cluster = study.experiment, study.experiment.cluster
+    read = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
+    data = read.remote(inputs)
+    run = ray.remote(_train_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
+
+    def train(plans: list[RehearsalPlan]) -> list[Trial]:
+        # workers take turns, so that each has as many trials of each kind
+        parts = [plans[place :: cluster.num_workers] for place in range(cluster.num_workers)]
+        tasks: Any = [
+            run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
+            for part in parts
+        ]
+        found: list[list[Trial]] = ray.get(tasks)
+        return [found[place % len(parts)][place // len(parts)] for place in range(len(plans))]
+
+    return train
+
+
+def _real_sets(study: Study) -> dict[str, FeatureSet]:
+    """Real images, by field of `RehearsalData`."""
     sets = {"train": real_set(study, "train", "mirrored"), "evaluation": real_set(study, "validation")}
     if any(ARMS[name].is_augmented for name in study.experiment.sweep.free_arms):
         sets["augmented"] = real_set(study, "train", "augmented")
-    if has_round_trips:
-        through = {"train": "round_trip", "augmented": "augmented_round_trip"}
-        sets |= {new: _through_base(study, sets[old], rows) for old, new in through.items() if old in sets}
+    return sets
+
+
+def _inputs_of(
+    study: Study, about: _About, sets: dict[str, FeatureSet], round_trip_rows: Int64[np.ndarray, " rows"]
+) -> _Inputs:
     backbone = classifier_backbone(study)
     sha256, cluster = weights_sha256(backbone), study.experiment.cluster
     found = compute_features(list(sets.values()), backbone, sha256, study.run, cluster, study.experiment.base)
@@ -182,7 +201,7 @@ def _inputs_of(study: Study, about: _About, has_round_trips: bool) -> _Inputs:
         run=study.run,
         rehearsal=about.rehearsal,
         train_ids=about.train_ids,
-        round_trip_rows=rows,
+        round_trip_rows=round_trip_rows,
         features={field: found[one.name] for field, one in sets.items()},
         num_classes=len(study.dataset.class_names),
     )
@@ -216,7 +235,7 @@ def _read_on_worker(inputs: _Inputs) -> RehearsalData:
         train_ids=inputs.train_ids,
         round_trip_rows=inputs.round_trip_rows,
         num_classes=inputs.num_classes,
-        **{"augmented": None, "round_trip": None, "augmented_round_trip": None, **arrays},
+        **{"augmented": None, "round_trip": None, **arrays},
     )
 
 

@@ -51,7 +51,6 @@ def rehearsed_with(world: World, round_trip: np.ndarray) -> tuple[Rehearsed, lis
         augmented=None,
         round_trip_rows=np.arange(len(world.train_ids)),
         round_trip=round_trip,
-        augmented_round_trip=None,
         evaluation=world.evaluation,
         num_classes=NUM_CLASSES,
     )
@@ -63,7 +62,12 @@ def rehearsed_with(world: World, round_trip: np.ndarray) -> tuple[Rehearsed, lis
 
     question = ceiling_question(SWEEP, rehearsal, "abcdef", run_seed=0)
     rehearsed = Rehearsed(
-        rehearsal=rehearsal, question=question, true_ids=world.true_ids, train=train, detectable_effect=0.1
+        rehearsal=rehearsal,
+        question=question,
+        true_ids=world.true_ids,
+        train=train,
+        train_with_round_trips=lambda control: train,
+        detectable_effect=0.1,
     )
     return rehearsed, run
 
