@@ -21,6 +21,7 @@ from flowerti.artifacts.locked_protocol import open_test, state_intent
 from flowerti.artifacts.records import ImageSet, Selection, SweepTable, Timing, Trial
 from flowerti.artifacts.sweep import SweepCosts, SweepIntent
 from flowerti.cluster.classify import class_ids
+from flowerti.cluster.curate import curate
 from flowerti.cluster.image_sets import classifier_backbone, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.cluster.trial_arrays import WeightedPool, gather, read_pools
@@ -46,11 +47,13 @@ def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Pr
     sets, left_out = complete_sets(sets, study.experiment.replication)
     for class_name, source in left_out:
         progress.info(f"{class_name}: not all its learnings have images of source {source}; the sweep leaves it out")
-    question, pools = _question(study, selection, sets), read_pools(study, sets)
+    draws = study.training_draws([s.class_name for s in selection.selected])
+    curation = curate(study, sets, draws, progress)
+    sets = [one for one in sets if (one.class_name, one.source) not in (curation.left_out if curation else ())]
+    question, pools = _question(study, selection, sets), read_pools(study, sets, curation)
     changed = state_intent(study.run, _plan(study, question, pools))
     if changed:
         progress.info(f"the plan differs from the one that was written down before: {', '.join(changed)}")
-    draws = study.training_draws([s.class_name for s in selection.selected])
     trainer = _Trainer(study=study, pools=pools, draws=draws, progress=progress)
     table = run_sweep(question, lambda split: class_ids(study, split), trainer.train)
     study.run.save(layout.SWEEP_TABLE, table, key_of(table))

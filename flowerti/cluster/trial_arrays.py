@@ -14,6 +14,7 @@ import numpy as np
 import ray
 from jaxtyping import Float64, Int64
 
+from flowerti.artifacts.curation import Curation
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
@@ -41,8 +42,8 @@ class WeightedPool:
     """Hash of the inputs of the images and of their weights."""
 
 
-def read_pools(study: Study, sets: Sequence[ImageSet]) -> list[WeightedPool]:
-    """All pools with their weights; reads one column of each shard, once per run.
+def read_pools(study: Study, sets: Sequence[ImageSet], curation: Curation | None = None) -> list[WeightedPool]:
+    """All pools with their weights: those in the shards, times what the filters gave; reads one column of each shard.
 
     Raises:
         ValueError: a shard is damaged; names it.
@@ -50,6 +51,9 @@ def read_pools(study: Study, sets: Sequence[ImageSet]) -> list[WeightedPool]:
     names = study.dataset.class_names
     with ThreadPoolExecutor(_NUM_READERS) as readers:
         weights = list(readers.map(lambda images: read_weights(study.run, images.files), sets))
+    if curation is not None:
+        found = [np.array(curation.weights_of(s.class_name, s.source, s.learning)) for s in sets]
+        weights = [own * given for own, given in zip(weights, found, strict=True)]
     return [
         WeightedPool(
             pool=PoolKey(names.index(images.class_name), images.source, images.learning),

@@ -22,6 +22,7 @@ from flowerti.config.cross_attention import CrossAttentionConfig as CrossAttenti
 from flowerti.config.data import DataConfig as DataConfig
 from flowerti.config.data import ImbalanceConfig as ImbalanceConfig
 from flowerti.config.dreambooth import DreamboothConfig as DreamboothConfig
+from flowerti.config.filters import FiltersConfig as FiltersConfig
 from flowerti.config.lora import LoraConfig as LoraConfig
 from flowerti.config.prior import PriorConfig as PriorConfig
 from flowerti.config.replication import ReplicationConfig as ReplicationConfig
@@ -53,6 +54,7 @@ class Experiment:
     """Settings of each technique by its name; those that are not given have the defaults of `config.techniques`. On the
     command line they stand without this prefix, as in --lora.rank."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    filters: FiltersConfig = field(default_factory=FiltersConfig)
     replication: ReplicationConfig = field(default_factory=ReplicationConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
