@@ -157,7 +157,7 @@ class _Trainer:
         own = repetition.learning if arm.pool and SOURCES[arm.pool].is_per_learning else 0
         pools = [pool for pool in self.pools if (pool.images.source, pool.images.learning) == (arm.pool, own)]
         return key_of(
-            arm.as_trained(),
+            arm.key_fields(),
             [plan.ratio, repetition.index, plan.split, plan.learning_rate_factor],
             [pool.key if arm.source else pool.images.class_name for pool in pools],
             self._mixed(plan),
@@ -173,10 +173,11 @@ class _Trainer:
     def _mixed(self, plan: TrialPlan) -> list[Any]:
         """What the mixture of an arm with images depends on."""
         config, num_parts = self.study.experiment.sweep, self.study.experiment.replication.num_pools
-        if not plan.arm.source:
+        if plan.arm.is_free:
             return []
-        mixed = [config.synthetic_weight, config.synthetic_smoothing, plan.repetition.pool, num_parts]
-        return [*mixed, "augmented"] if plan.arm.is_augmented else mixed
+        mixed: list[Any] = [config.synthetic_weight, config.synthetic_smoothing, plan.repetition.pool, num_parts]
+        mixed += ["augmented"] if plan.arm.is_augmented else []
+        return [*mixed, self.study.base_sha256] if plan.arm.round_trips != "none" else mixed
 
 
 def _complete(trials: dict[TrialPlan, Trial | None], failures: list[str]) -> list[Trial]:

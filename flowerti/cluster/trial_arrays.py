@@ -20,7 +20,14 @@ from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import FeatureSet
-from flowerti.cluster.image_sets import ClassifierInput, classifier_inputs, real_set, spare_set, synthetic_set
+from flowerti.cluster.image_sets import (
+    ClassifierInput,
+    classifier_inputs,
+    real_set,
+    spare_set,
+    synthetic_set,
+    through_base,
+)
 from flowerti.data.draws import TrainingDraws
 from flowerti.data.shards import read_weights
 from flowerti.study import Study
@@ -76,6 +83,9 @@ class _TrialInputs:
     augmented: list[ClassifierInput]
     synthetic: dict[PoolKey, ClassifierInput]
     augmented_synthetic: dict[PoolKey, ClassifierInput]
+    round_trips: list[ClassifierInput]
+    """Of the same images as `train`; none where no arm uses them."""
+    augmented_round_trips: list[ClassifierInput]
     weights: dict[PoolKey, Float64[np.ndarray, " num"]]
     train_ids: np.ndarray
     num_classes: int
@@ -90,9 +100,11 @@ class _TrialInputs:
             ValueError: an array is invalid, or a ratio requires more images than there are.
         """
         data = TrialData(
-            train=_together(self.train, self.run),
+            train=_read(self.train, self.run),
             train_ids=self.train_ids,
-            augmented=_together(self.augmented, self.run) if self.augmented else None,
+            augmented=_together(self.augmented, self.run),
+            round_trips=_together(self.round_trips, self.run),
+            augmented_round_trips=_together(self.augmented_round_trips, self.run),
             evaluation=self.evaluation.read(self.run),
             synthetic={pool: images.read(self.run) for pool, images in self.synthetic.items()},
             augmented_synthetic={pool: images.read(self.run) for pool, images in self.augmented_synthetic.items()},
@@ -106,7 +118,11 @@ class _TrialInputs:
         return data
 
 
-def _together(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray:
+def _together(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray | None:
+    return _read(inputs, run) if inputs else None
+
+
+def _read(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray:
     return np.concatenate([one.read(run) for one in inputs]) if len(inputs) > 1 else inputs[0].read(run)
 
 
@@ -138,7 +154,11 @@ def _inputs(
     augmenting = {plan.arm.source for plan in plans if plan.arm.is_augmented and is_head}
     augmented_pools = [pool for pool in pools if pool.images.source in augmenting]
     more = [synthetic_set(study, pool.images, "augmented") for pool in augmented_pools]
-    found = iter(classifier_inputs(study, [*train, *augmented, real_set(study, split), *synthetic, *more]))
+    through = {plan.arm.is_augmented and is_head for plan in plans if plan.arm.round_trips != "none"}
+    trips = [through_base(study, one) for one in (train if False in through else [])]
+    augmented_trips = [through_base(study, one) for one in (augmented if True in through else [])]
+    wanted = [*train, *augmented, real_set(study, split), *synthetic, *more, *trips, *augmented_trips]
+    found = iter(classifier_inputs(study, wanted))
     spare_ids = np.array([record.class_id for record in draws.spare], dtype=np.int64)
     return _TrialInputs(
         run=study.run,
@@ -147,6 +167,8 @@ def _inputs(
         evaluation=next(found),
         synthetic={pool.pool: next(found) for pool in pools},
         augmented_synthetic={pool.pool: next(found) for pool in augmented_pools},
+        round_trips=list(islice(found, len(trips))),
+        augmented_round_trips=list(islice(found, len(augmented_trips))),
         weights={pool.pool: pool.weights for pool in pools if (pool.weights != 1).any()},
         train_ids=np.concatenate([class_ids(study, "train"), spare_ids]),
         num_classes=len(study.dataset.class_names),

@@ -84,6 +84,8 @@ class SweepConfig:
             fits = arm.is_control or (arm.control in ARMS and ARMS[arm.control].treatment == arm.treatment)
             problem = f"names {arm.name}, whose control {arm.control!r} is no arm that treats images as it does"
             require(fits, "sweep.extra_arms", problem)
+            problem = f"names {arm.name} without {arm.reference}, which it is held against: name both"
+            require(arm.reference in ("", *self.extra_arms), "sweep.extra_arms", problem)
 
     def check_sources(self, sources: tuple[str, ...]) -> None:
         """Refuse extra arms whose images are not drawn.

@@ -65,13 +65,14 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
         else:
             order = _chosen(data, plan, class_id, pool, shuffle)
             parts.append(_synthetic(data, pool, order, class_id, config.synthetic_weight, real, arm.is_augmented))
+    parts += _round_trips(data, arm, rows, parts, config)
     weights = np.concatenate([part.weights for part in parts]).astype(np.float32)
     return Mixture(
         inputs=np.concatenate([part.inputs for part in parts]),
         class_ids=np.concatenate([part.class_ids for part in parts]),
         num_real=len(real),
         weights=None if (weights == 1).all() else weights,
-        smoothing=_smoothing(len(real), len(weights), config.synthetic_smoothing if arm.source else 0.0),
+        smoothing=_smoothing(len(real), len(weights), 0.0 if arm.is_free else config.synthetic_smoothing),
     )
 
 
@@ -122,6 +123,25 @@ def _repeated(
     members = shuffle.permutation(np.flatnonzero(train_ids == class_id))
     again = np.resize(members, num_synthetic(ratio, len(members)))
     return _Part(inputs=real[again], class_ids=train_ids[again], weights=np.ones(len(again)))
+
+
+def _round_trips(
+    data: TrialData, arm: Arm, rows: Int64[np.ndarray, " rows"], parts: list[_Part], config: SweepConfig
+) -> list[_Part]:
+    """Round trips of the training images of all classes, or of those that have no images of the arm's source.
+
+    They are weighed like drawn images: otherwise the weight would tell these classes apart.
+    """
+    if arm.round_trips == "none":
+        return []
+    trips = data.augmented_round_trips if arm.is_augmented and data.train.ndim == 3 else data.round_trips
+    if trips is None:
+        raise ValueError(f"arm {arm.name}: round trips of the training images are missing: compute them first")
+    real, *drawn = parts
+    for part in drawn:
+        rows = rows[~np.isin(data.train_ids[rows], part.class_ids)]
+    weights = np.full(len(rows), config.synthetic_weight)
+    return [_Part(inputs=_with_views_of(real.inputs, trips[rows]), class_ids=data.train_ids[rows], weights=weights)]
 
 
 def _smoothing(num_real: int, num: int, of_synthetic: float) -> Float32[np.ndarray, " num"] | None:

@@ -43,6 +43,10 @@ class TrialData:
     """Non-negative curation weights of the images of a pool; pools without an entry have weight 1 throughout."""
     num_parts: int = 1
     """Parts that the images of a pool are divided into; a repetition uses one of them."""
+    round_trips: np.ndarray | None = None
+    """The training images after the base's autoencoder, row by row; None if no arm uses them."""
+    augmented_round_trips: np.ndarray | None = None
+    """Strongly augmented views of these; None like `augmented`."""
     draws: tuple[Int64[np.ndarray, " drawn"], ...] = ()
     """Rows of `train` in each draw of the training images; empty where there is one draw, of all rows."""
 
@@ -100,8 +104,12 @@ def check_trial_data(data: TrialData) -> None:
     arrays = {"training": data.train, "evaluation": data.evaluation}
     arrays |= {_name_of(pool): array for pool, array in data.synthetic.items()}
     arrays |= {f"augmented {_name_of(pool)}": array for pool, array in data.augmented_synthetic.items()}
-    if data.augmented is not None:
-        arrays["augmented"] = data.augmented
+    of_training = {
+        "augmented": data.augmented,
+        "round trips": data.round_trips,
+        "augmented round trips": data.augmented_round_trips,
+    }
+    arrays |= {name: array for name, array in of_training.items() if array is not None}
     for name, array in arrays.items():
         if len(array) == 0:
             raise ValueError(f"images {name!r}: there are none: draw some, or leave out the arm")

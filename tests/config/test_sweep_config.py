@@ -25,6 +25,7 @@ def test_rows_of_a_plugin_can_be_asked_for():
     )
     dataclasses.replace(demo(), sweep=config)
     SweepConfig(extra_arms=("slow", "repeated"))
+    SweepConfig(extra_arms=("balanced+token_round_trip_rest", "balanced+round_trip_all"))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,10 @@ def test_rows_of_a_plugin_can_be_asked_for():
         ),
         ({"mixing": ("fixed",), "replace_probabilities": ()}, "sweep.replace_probabilities is empty: name some"),
         ({"extra_arms": ("lost",)}, "whose control 'nowhere' is no arm that treats images as it does"),
+        (
+            {"extra_arms": ("token_round_trip_rest",)},
+            "names token_round_trip_rest without round_trip_all, which it is held against: name both",
+        ),
         ({"extra_arms": ("unlike",)}, "whose control 'real' is no arm that treats images as it does"),
     ],
 )

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from flowerti.artifacts.identity import key_of
 from flowerti.tables import arms
 from flowerti.tables.arms import (
     ARMS,
@@ -13,6 +14,7 @@ from flowerti.tables.arms import (
     judged_arm,
     reference_of,
     replaced_on,
+    round_trip_arms,
     shuffled_on,
     source_arms,
     stacked,
@@ -26,6 +28,7 @@ def test_every_row_keeps_what_it_says_of_its_control():
         assert ARMS[arm.control].treatment == arm.treatment
         assert not arm.pool or arm.pool in SOURCES
         assert arm.is_control == (arm.level == "none")
+        assert not arm.reference or ARMS[arm.reference].treatment == arm.treatment
     balancing = ("balanced", "balanced_softmax")
     combined = [f"{name}_augmented" for name in balancing]
     assert [arm.name for arm in ARMS if arm.is_control] == ["real", *balancing, "augmented", *combined]
@@ -78,6 +81,35 @@ def test_what_no_training_depends_on_can_be_left_out():
     assert arm.as_trained() != Arm(name="a", label="", source="raw", level="ratio", donor="next").as_trained()
 
 
+def test_arms_from_before_keep_the_keys_of_their_trials():
+    """Written down before arms had further fields."""
+    expected = {
+        BASELINE: "75917fa537cda7e1d5ca43341858fad342b0aaf181e75e446cf8548836882053",
+        ARMS["repeated"]: "2d7510043d0d8e9eaca77527140bdc0ae8582feaa17f0c38a70cc6fdf6b1c0a5",
+        replaced_on(
+            ARMS["balanced"], SOURCES["token"]
+        ): "339782248e5b2c209689b88b65a1ba6b0ad0384fabc50a82cb7f3b2927145473",
+    }
+    assert {arm: key_of(arm.key_fields(), [0.5]) for arm in expected} == expected
+    later = ARMS["balanced+token_round_trip_rest"]
+    assert later.key_fields()["round_trips"] == "others"
+    assert "reference" not in later.key_fields()
+
+
+def test_what_a_look_of_drawn_images_cannot_explain_is_held_against_round_trips_everywhere():
+    for control in (arm for arm in ARMS if arm.is_control):
+        everywhere, beside = round_trip_arms(control, SOURCES["token"])
+        assert [ARMS[arm.name] for arm in (everywhere, beside)] == [everywhere, beside]
+        assert (everywhere.mass, beside.mass) == ("fixed", "fixed")
+        assert (everywhere.control, everywhere.treatment) == (control.name, control.treatment)
+        assert (beside.control, beside.treatment) == (control.name, control.treatment)
+        assert (everywhere.source, beside.source) == ("", "token")
+        assert reference_of(ARMS, beside) == everywhere
+        assert reference_of([control, beside], beside) is None, "not its control, which has no round trips"
+        assert reference_of(ARMS, everywhere) is None
+        assert not everywhere.is_free and not everywhere.is_control and not everywhere.is_standing
+
+
 def test_an_arm_travels_without_its_table():
     arm = Arm(name="nowhere", label="in no table", source="unheard_of", level="ratio")
     assert pickle.loads(pickle.dumps(arm)) == arm
@@ -97,6 +129,12 @@ def test_an_arm_travels_without_its_table():
         ({"source": "raw", "level": "ratio", "replaces": True}, "level 'probability' and replaces go together"),
         ({"repeats": "raw", "level": "probability", "replaces": True}, "need a source"),
         ({"repeats": "raw", "level": "ratio", "donor": "next"}, "need a source"),
+        ({"source": "raw", "level": "ratio", "round_trips": "others"}, "round trips take the place"),
+        ({"level": "probability", "replaces": True, "round_trips": "others"}, "level must be 'none' where"),
+        (
+            {"source": "raw", "level": "probability", "replaces": True, "round_trips": "all"},
+            "round trips take the place",
+        ),
     ],
 )
 def test_an_arm_that_contradicts_itself_is_refused(fields: dict, problem: str):
