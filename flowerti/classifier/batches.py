@@ -75,22 +75,34 @@ class Treatment:
     smoothing: Float32[np.ndarray, " num"] | None = None
     """Share of each image's target that is spread evenly over all classes, in [0, 1), before the label smoothing that
     all images get; None for nothing."""
+    own_share: Float32[np.ndarray, " num"] | None = None
+    """Share of each image's target that is its class's, in [0, 1], before any smoothing; None for all of it."""
+    other_ids: Int64[np.ndarray, " num"] | None = None
+    """The class that has the rest; there with `own_share`."""
     num_drawn: int | None = None
     """Sample only from the first `num_drawn` images; the others are used as replacements. None for all."""
     replace_probability: float = 0.0
     """Probability that a drawn image is replaced by an image of its class beyond num_drawn."""
 
     def check(self, num_images: int) -> None:
-        """Reject weights and smoothing that do not match a training set.
+        """Reject weights, smoothing and labels that do not match a training set.
 
         Raises:
-            ValueError: a length differs, a weight is not positive, or a share to spread is not in [0, 1).
+            ValueError: a length differs, a weight is not positive, a share to spread is not in [0, 1), or that of a
+                label is not in [0, 1].
         """
         weights, smoothing = self.weights, self.smoothing
         if weights is not None and not (len(weights) == num_images and np.isfinite(weights).all() and min(weights) > 0):
             raise ValueError(f"weights must be {num_images} positive finite numbers, one for each training image")
         if smoothing is not None and not (len(smoothing) == num_images and ((smoothing >= 0) & (smoothing < 1)).all()):
             raise ValueError(f"smoothing must be {num_images} numbers in [0, 1), one for each training image")
+        if self.own_share is None and self.other_ids is None:
+            return
+        share, others = (np.zeros(0) if array is None else array for array in (self.own_share, self.other_ids))
+        if not (len(share) == len(others) == num_images and ((share >= 0) & (share <= 1)).all()):
+            raise ValueError(
+                f"own_share and other_ids must be {num_images} numbers in [0, 1] and class ids, one for each image"
+            )
 
 
 PLAIN = Treatment()

@@ -26,7 +26,7 @@ from flowerti.cluster.image_sets import classifier_backbone, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.cluster.trial_arrays import WeightedPool, gather, read_pools
 from flowerti.cluster.trials import TrialToRun, train_trials
-from flowerti.config.replication import ReplicationConfig
+from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import techniques_for
 from flowerti.data.dataset import SPLITS
 from flowerti.data.draws import TrainingDraws
@@ -44,7 +44,7 @@ from flowerti.tables.sources import SOURCES
 
 def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Progress) -> SweepTable:
     """Run all arms on validation, choose the ratio there, and confirm it once on test; see `sweep.protocol`."""
-    sets, left_out = complete_sets(sets, study.experiment.replication)
+    sets, left_out = complete_sets(sets, study.experiment)
     for class_name, source in left_out:
         progress.info(f"{class_name}: not all its learnings have images of source {source}; the sweep leaves it out")
     draws = study.training_draws([s.class_name for s in selection.selected])
@@ -66,7 +66,7 @@ def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Pr
     return table
 
 
-def complete_sets(sets: Sequence[ImageSet], config: ReplicationConfig) -> tuple[list[ImageSet], list[tuple[str, str]]]:
+def complete_sets(sets: Sequence[ImageSet], experiment: Experiment) -> tuple[list[ImageSet], list[tuple[str, str]]]:
     """The sets that the sweep can train with, and those (class, source) of which it lacks a learning.
 
     A repetition in which a class had no images would compare other classes than the rest of them.
@@ -75,7 +75,7 @@ def complete_sets(sets: Sequence[ImageSet], config: ReplicationConfig) -> tuple[
     lacking = [
         (class_name, source)
         for (class_name, source), num in found.items()
-        if num < (config.num_learnings_in_all if SOURCES[source].is_per_learning and SOURCES[source].is_arm else 1)
+        if num < len(experiment.learnings_of(source))
     ]
     return [images for images in sets if (images.class_name, images.source) not in lacking], lacking
 

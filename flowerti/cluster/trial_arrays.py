@@ -29,10 +29,10 @@ from flowerti.cluster.image_sets import (
     through_base,
 )
 from flowerti.data.draws import TrainingDraws
-from flowerti.data.shards import read_weights
+from flowerti.data.shards import read_labels, read_weights
 from flowerti.study import Study
 from flowerti.sweep.rounds import TrialPlan
-from flowerti.sweep.trial_data import PoolKey, TrialData, check_ratios, check_trial_data
+from flowerti.sweep.trial_data import PoolKey, SharedLabels, TrialData, check_ratios, check_trial_data
 
 _NUM_READERS = 16
 """Number of threads that read weights: a small request to an object store has a latency of tens of milliseconds."""
@@ -87,6 +87,7 @@ class _TrialInputs:
     """Of the same images as `train`; none where no arm uses them."""
     augmented_round_trips: list[ClassifierInput]
     weights: dict[PoolKey, Float64[np.ndarray, " num"]]
+    labels: dict[PoolKey, SharedLabels]
     train_ids: np.ndarray
     num_classes: int
     num_parts: int
@@ -110,6 +111,7 @@ class _TrialInputs:
             augmented_synthetic={pool: images.read(self.run) for pool, images in self.augmented_synthetic.items()},
             num_classes=self.num_classes,
             weights=self.weights,
+            labels=self.labels,
             num_parts=self.num_parts,
             draws=self.draws,
         )
@@ -154,6 +156,7 @@ def _inputs(
     augmenting = {plan.arm.source for plan in plans if plan.arm.is_augmented and is_head}
     augmented_pools = [pool for pool in pools if pool.images.source in augmenting]
     more = [synthetic_set(study, pool.images, "augmented") for pool in augmented_pools]
+    relabelled = {plan.arm.source for plan in plans if plan.arm.labels != "own"}
     through = {plan.arm.is_augmented and is_head for plan in plans if plan.arm.round_trips != "none"}
     trips = [through_base(study, one) for one in (train if False in through else [])]
     augmented_trips = [through_base(study, one) for one in (augmented if True in through else [])]
@@ -170,12 +173,22 @@ def _inputs(
         round_trips=list(islice(found, len(trips))),
         augmented_round_trips=list(islice(found, len(augmented_trips))),
         weights={pool.pool: pool.weights for pool in pools if (pool.weights != 1).any()},
+        labels=_labels(study, [pool for pool in pools if pool.images.source in relabelled]),
         train_ids=np.concatenate([class_ids(study, "train"), spare_ids]),
         num_classes=len(study.dataset.class_names),
         num_parts=study.experiment.replication.num_pools,
         draws=draws.rows,
         plans=list(plans),
     )
+
+
+def _labels(study: Study, pools: Sequence[WeightedPool]) -> dict[PoolKey, SharedLabels]:
+    found, names = {}, study.dataset.class_names
+    for pool in pools:
+        share, classes = read_labels(study.run, pool.images.files)
+        ids = np.array([names.index(name) for name in classes], dtype=np.int64)
+        found[pool.pool] = SharedLabels(own_share=share, source_ids=ids)
+    return found
 
 
 def _training_sets(study: Study, draws: TrainingDraws, views: str) -> list[FeatureSet]:

@@ -84,7 +84,8 @@ class Experiment:
         The first one stands also for a source that has the same images for every learning.
         """
         row = SOURCES[source]
-        return range(self.replication.num_learnings_in_all if row.is_per_learning and row.is_arm else 1)
+        is_trained = row.is_arm or self.sweep.trains_with(source)
+        return range(self.replication.num_learnings_in_all if row.is_per_learning and is_trained else 1)
 
     @property
     def num_sets_per_class(self) -> int:

@@ -84,8 +84,8 @@ class SweepConfig:
             fits = arm.is_control or (arm.control in ARMS and ARMS[arm.control].treatment == arm.treatment)
             problem = f"names {arm.name}, whose control {arm.control!r} is no arm that treats images as it does"
             require(fits, "sweep.extra_arms", problem)
-            problem = f"names {arm.name} without {arm.reference}, which it is held against: name both"
-            require(arm.reference in ("", *self.extra_arms), "sweep.extra_arms", problem)
+            problem = f"names {arm.name} without {arm.held_against}, which it is held against: name both"
+            require(arm.held_against in ("", *self.extra_arms), "sweep.extra_arms", problem)
 
     def check_sources(self, sources: tuple[str, ...]) -> None:
         """Refuse extra arms whose images are not drawn.
@@ -99,6 +99,10 @@ class SweepConfig:
         for arm in (ARMS[name] for name in self.extra_arms):
             problem = f"names {arm.name}, which needs {arm.pool!r} in sampling.sources"
             require(not arm.pool or arm.pool in sources, "sweep.extra_arms", problem)
+
+    def trains_with(self, source: str) -> bool:
+        """Whether images of a source are trained with in an extra arm, if not in one of its own."""
+        return any(ARMS[name].source == source for name in self.extra_arms)
 
     @property
     def judged_mass(self) -> Mass:

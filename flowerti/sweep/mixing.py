@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Float64, Int64, Num
 from flowerti.artifacts.identity import num_synthetic, seed_for
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep.rounds import TrialPlan
-from flowerti.sweep.trial_data import PoolKey, TrialData
+from flowerti.sweep.trial_data import PoolKey, SharedLabels, TrialData
 from flowerti.tables.arms import Arm
 
 
@@ -28,6 +28,10 @@ class Mixture:
     """Loss weight of each image; None where all are 1."""
     smoothing: Float32[np.ndarray, " num"] | None
     """Share of each image's target that is spread over all classes; None where all are 0."""
+    own_share: Float32[np.ndarray, " num"] | None = None
+    """Share of each image's target that is its class's; None where all are 1."""
+    other_ids: Int64[np.ndarray, " num"] | None = None
+    """The class that has the rest; None like `own_share`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +41,8 @@ class _Part:
     inputs: Num[np.ndarray, "num *shape"]
     class_ids: Int64[np.ndarray, " num"]
     weights: Float64[np.ndarray, " num"]
+    labels: SharedLabels | None = None
+    """Where they are not those of `class_ids` alone."""
 
 
 def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) -> Mixture:
@@ -64,15 +70,18 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
             parts.append(_repeated(real, real_ids, class_id, plan.ratio, shuffle))
         else:
             order = _chosen(data, plan, class_id, pool, shuffle)
-            parts.append(_synthetic(data, pool, order, class_id, config.synthetic_weight, real, arm.is_augmented))
+            parts.append(_synthetic(data, pool, order, class_id, config.synthetic_weight, real, arm))
     parts += _round_trips(data, arm, rows, parts, config)
     weights = np.concatenate([part.weights for part in parts]).astype(np.float32)
+    own_share, other_ids = _labels(parts)
     return Mixture(
         inputs=np.concatenate([part.inputs for part in parts]),
         class_ids=np.concatenate([part.class_ids for part in parts]),
         num_real=len(real),
         weights=None if (weights == 1).all() else weights,
         smoothing=_smoothing(len(real), len(weights), 0.0 if arm.is_free else config.synthetic_smoothing),
+        own_share=own_share,
+        other_ids=other_ids,
     )
 
 
@@ -101,15 +110,37 @@ def _synthetic(
     class_id: int,
     weight: float,
     real: Num[np.ndarray, "_ *rest"],
-    is_augmented: bool,
+    arm: Arm,
 ) -> _Part:
-    own, pools = data.weights.get(pool), data.augmented_synthetic if is_augmented else data.synthetic
+    own, pools = data.weights.get(pool), data.augmented_synthetic if arm.is_augmented else data.synthetic
     return _Part(
         inputs=_with_views_of(real, pools.get(pool, data.synthetic[pool])[order]),
         class_ids=np.full(len(order), class_id, dtype=np.int64),
         # loss weight = the arm's weight of all synthetic images x curation's weight of this one
         weights=weight * (np.ones(len(order)) if own is None else own[order]),
+        labels=_labels_of(data, arm, pool, order),
     )
+
+
+def _labels_of(data: TrialData, arm: Arm, pool: PoolKey, order: Int64[np.ndarray, " chosen"]) -> SharedLabels | None:
+    if arm.labels == "own":
+        return None
+    if pool not in data.labels:
+        raise ValueError(f"arm {arm.name}: the labels of its images are missing: read them first")
+    found = data.labels[pool]
+    share = found.own_share[order] if arm.labels == "shared" else np.zeros(len(order))
+    return SharedLabels(own_share=share, source_ids=found.source_ids[order])
+
+
+def _labels(parts: list[_Part]) -> tuple[Float32[np.ndarray, " num"] | None, Int64[np.ndarray, " num"] | None]:
+    """Share of its class and class of the rest for each image of all parts; None where no label is shared."""
+    if all(part.labels is None for part in parts):
+        return None, None
+    found = [
+        part.labels or SharedLabels(own_share=np.ones(len(part.class_ids)), source_ids=part.class_ids) for part in parts
+    ]
+    shares = np.concatenate([one.own_share for one in found]).astype(np.float32)
+    return shares, np.concatenate([one.source_ids for one in found])
 
 
 def _repeated(

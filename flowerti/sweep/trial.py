@@ -88,6 +88,8 @@ def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
         num_counted=images.num_real,
         weights=images.weights,
         smoothing=images.smoothing,
+        own_share=images.own_share,
+        other_ids=images.other_ids,
         num_drawn=images.num_real if arm.replaces else None,
         replace_probability=plan.ratio if arm.replaces else 0.0,
     )

@@ -26,6 +26,16 @@ class PoolKey(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SharedLabels:
+    """Labels of images that were drawn from another class's."""
+
+    own_share: Float64[np.ndarray, " made"]
+    """Share of the label that is the pool's class's, in [0, 1]."""
+    source_ids: Int64[np.ndarray, " made"]
+    """The class that has the rest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialData:
     """Arrays that all trials share: features [num, views, dim] or, for full fine-tuning, images [num, h, w, 3]."""
 
@@ -41,6 +51,8 @@ class TrialData:
     """Strongly augmented views of the same synthetic images, for arms that augment; empty like `augmented`."""
     weights: dict[PoolKey, Float64[np.ndarray, " made"]] = field(default_factory=dict)
     """Non-negative curation weights of the images of a pool; pools without an entry have weight 1 throughout."""
+    labels: dict[PoolKey, SharedLabels] = field(default_factory=dict)
+    """Of pools whose images an arm labels otherwise than with their class."""
     num_parts: int = 1
     """Parts that the images of a pool are divided into; a repetition uses one of them."""
     round_trips: np.ndarray | None = None

@@ -15,7 +15,7 @@ Mass = Literal["fixed", "added"]
 """Whether a class keeps its share of the training images, or gets more of them."""
 _NAME = re.compile(r"[A-Za-z0-9_+-]+")
 """Names are parts of file names."""
-_LATER = ("round_trips", "reference")
+_LATER = ("round_trips", "labels", "held_against")
 """Fields that came after trials had keys: what was trained before them keeps its key."""
 
 
@@ -50,7 +50,10 @@ class Arm:
     """In which classes real images give way, at the same probability, to their own round trips through the base's
     autoencoder: in none, in those without images of the source, or in all. A look of drawn images then says nothing
     about the class."""
-    reference: str = ""
+    labels: Literal["own", "shared", "source"] = "own"
+    """Of its images, drawn from another class's: their class's, as whose they come in; shared with that class as the
+    images say; or that class's alone."""
+    held_against: str = ""
     """The arm of the same treatment that its images must beat, where that is no row of `ARMS` that others find by
     themselves (see `reference_of`); empty for that one."""
     is_standing: bool = False
@@ -72,6 +75,9 @@ class Arm:
             "level 'probability' and replaces go together": self.replaces != (self.level == "probability"),
             "replaces and donor 'next' need a source": (
                 not self.source and ((self.replaces and self.round_trips != "all") or self.donor == "next")
+            ),
+            "labels of another class need a source between classes": (
+                self.labels != "own" and self.source in SOURCES and SOURCES[self.source].mode != "inter_class"
             ),
             "round trips take the place of real images, in all classes or beside a source": (
                 self.round_trips != "none" and (not self.replaces or (self.round_trips == "all") == bool(self.pool))
@@ -112,8 +118,8 @@ class Arm:
         return bool(self.source) and self.donor == "own" and SOURCES[self.source].is_name
 
     def as_trained(self) -> "Arm":
-        """The arm without the fields that do not affect a training: label, control, reference and `is_standing`."""
-        return replace(self, label="", control="", reference="", is_standing=False)
+        """The arm without what no training depends on: label, control, what it is held against, `is_standing`."""
+        return replace(self, label="", control="", held_against="", is_standing=False)
 
     def key_fields(self) -> dict[str, Any]:
         """What the key of a trial holds: the fields that affect a training, later ones where they are used."""

@@ -127,17 +127,18 @@ def reference_of(arms: Iterable[Arm], arm: Arm) -> Arm | None:
     """
     if not arm.source:
         return None
-    if arm.reference or arm.replaces:
-        return next((other for other in arms if other.name == (arm.reference or arm.control)), None)
+    if arm.held_against or arm.replaces:
+        return next((other for other in arms if other.name == (arm.held_against or arm.control)), None)
     found = [other for other in arms if other.repeats]
     return max(found, key=lambda other: (other.control == arm.control, other.repeats == arm.source), default=None)
 
 
 def _add_special_arms() -> None:
     """Arms that only run where they are named, on top of every control."""
-    judged = SOURCES[judged_source()]
+    judged, between = SOURCES[judged_source()], [source for source in SOURCES if source.mode == "inter_class"]
     for control in [arm for arm in ARMS if arm.is_control]:
-        for arm in round_trip_arms(control, judged):
+        arms = [round_trip_arms(control, judged), *(inter_class_arms(control, source) for source in between)]
+        for arm in (arm for pair in arms for arm in pair):
             ARMS.add(arm)
 
 
@@ -150,16 +151,25 @@ def round_trip_arms(control: Arm, source: Source) -> list[Arm]:
     everywhere = _on(control, "round_trip_all", "round trips instead of real in all classes")
     everywhere = replace(everywhere, level="probability", replaces=True, round_trips="all")
     beside = replaced_on(control, source)
-    name = f"{source.name}_round_trip_rest"
+    named = _on(control, f"{source.name}_round_trip_rest", f"{source.label} instead of real, round trips in the rest")
+    beside = replace(beside, name=named.name, label=named.label, round_trips="others", held_against=everywhere.name)
+    return [everywhere, beside]
+
+
+def inter_class_arms(control: Arm, source: Source) -> list[Arm]:
+    """Images drawn between classes, labelled as the class they were drawn from; and the same with a shared label.
+
+    The second must beat the first: only the label differs.
+
+    Source: Diff-Mix (Wang et al. 2024, arXiv 2403.19600) for the shared label.
+    """
+    images = replaced_on(control, source)
+    as_source = _on(control, f"{source.name}_source_label", f"{source.label}, labelled as these")
+    as_source = replace(images, name=as_source.name, label=as_source.label, labels="source")
+    shared = _on(control, f"{source.name}_shared_label", f"{source.label}, label shared with these")
     return [
-        everywhere,
-        replace(
-            beside,
-            name=stacked_name(control.name, name) if control.name != BASELINE.name else name,
-            label=f"{beside.label}, round trips in all other classes",
-            round_trips="others",
-            reference=everywhere.name,
-        ),
+        as_source,
+        replace(images, name=shared.name, label=shared.label, labels="shared", held_against=as_source.name),
     ]
 
 

@@ -148,7 +148,7 @@ def test_a_sweep_trains_with_what_the_filters_keep_and_leaves_out_a_class_withou
     assert found is not None
     assert found.left_out == [(WEAK[1], "token")]
     assert found.rows[0].num_kept >= 3
-    assert found.judges[0].accuracy > 0.5
+    assert found.judges[0].accuracy > 0.25, "of fourteen classes"
     said = [event.text for event in heard if isinstance(event, Info)]
     assert said[0] == f"filtering {2 * POOL_SIZE} images by top_share, top_k"
     assert f"{WEAK[1]}: 0 of {POOL_SIZE} images of source token are kept, too few for every learning" in said[2]

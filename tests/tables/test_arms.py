@@ -11,6 +11,7 @@ from flowerti.tables.arms import (
     BASELINE,
     Arm,
     arm_of,
+    inter_class_arms,
     judged_arm,
     reference_of,
     replaced_on,
@@ -28,7 +29,7 @@ def test_every_row_keeps_what_it_says_of_its_control():
         assert ARMS[arm.control].treatment == arm.treatment
         assert not arm.pool or arm.pool in SOURCES
         assert arm.is_control == (arm.level == "none")
-        assert not arm.reference or ARMS[arm.reference].treatment == arm.treatment
+        assert not arm.held_against or ARMS[arm.held_against].treatment == arm.treatment
     balancing = ("balanced", "balanced_softmax")
     combined = [f"{name}_augmented" for name in balancing]
     assert [arm.name for arm in ARMS if arm.is_control] == ["real", *balancing, "augmented", *combined]
@@ -93,7 +94,7 @@ def test_arms_from_before_keep_the_keys_of_their_trials():
     assert {arm: key_of(arm.key_fields(), [0.5]) for arm in expected} == expected
     later = ARMS["balanced+token_round_trip_rest"]
     assert later.key_fields()["round_trips"] == "others"
-    assert "reference" not in later.key_fields()
+    assert "held_against" not in later.key_fields()
 
 
 def test_what_a_look_of_drawn_images_cannot_explain_is_held_against_round_trips_everywhere():
@@ -108,6 +109,20 @@ def test_what_a_look_of_drawn_images_cannot_explain_is_held_against_round_trips_
         assert reference_of([control, beside], beside) is None, "not its control, which has no round trips"
         assert reference_of(ARMS, everywhere) is None
         assert not everywhere.is_free and not everywhere.is_control and not everywhere.is_standing
+
+
+def test_a_shared_label_is_held_against_the_same_images_with_the_other_classes_label():
+    source = SOURCES["token_inter_class"]
+    for control in (arm for arm in ARMS if arm.is_control):
+        as_source, shared = inter_class_arms(control, source)
+        assert [ARMS[arm.name] for arm in (as_source, shared)] == [as_source, shared]
+        assert (as_source.labels, shared.labels) == ("source", "shared")
+        assert reference_of(ARMS, shared) == as_source
+        assert reference_of(ARMS, as_source) == control
+        for arm in (as_source, shared):
+            assert (arm.mass, arm.source, arm.control) == ("fixed", source.name, control.name)
+            assert arm.treatment == control.treatment
+    assert not source.is_arm, "none with a whole label"
 
 
 def test_an_arm_travels_without_its_table():
@@ -129,6 +144,7 @@ def test_an_arm_travels_without_its_table():
         ({"source": "raw", "level": "ratio", "replaces": True}, "level 'probability' and replaces go together"),
         ({"repeats": "raw", "level": "probability", "replaces": True}, "need a source"),
         ({"repeats": "raw", "level": "ratio", "donor": "next"}, "need a source"),
+        ({"source": "raw", "level": "ratio", "labels": "shared"}, "labels of another class need a source between"),
         ({"source": "raw", "level": "ratio", "round_trips": "others"}, "round trips take the place"),
         ({"level": "probability", "replaces": True, "round_trips": "others"}, "level must be 'none' where"),
         (
