@@ -12,6 +12,7 @@ import numpy as np
 from flowerti.artifacts.identity import of_learning, slug
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.classifier.small_network import new_network
 from flowerti.cluster.features import (
     ALIGNED_THUMBNAILS,
     THUMBNAILS,
@@ -24,6 +25,7 @@ from flowerti.data.access import read_images
 from flowerti.data.dataset import Split
 from flowerti.data.draws import TrainingDraws
 from flowerti.data.shards import addresses_of
+from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.features.files import StoredFeatures
 from flowerti.study import Study
 
@@ -49,9 +51,18 @@ def weights_sha256(choice: BackboneChoice) -> str:
     """Hash of a network's weights; empty for pixels, which have none."""
     if choice in (THUMBNAILS, ALIGNED_THUMBNAILS) or choice.name == "pixels":
         return ""
-    from flowerti.features.backbones import load_backbone
-
     return load_backbone(choice.name, choice.weights, choice.input_size_px).weights_sha256
+
+
+def load_for_training(choice: BackboneChoice, mode: str, device: str) -> Backbone | None:
+    """The network that is trained as a whole, on a device; None for a linear head on stored features."""
+    if mode == "head":
+        return None
+    size_px = choice.input_size_px
+    is_new = mode == "scratch"
+    backbone = new_network(size_px) if is_new else load_backbone(choice.name, choice.weights, size_px)
+    backbone.module.to(device)
+    return backbone
 
 
 def real_set(study: Study, split: Split, views: str = "plain") -> FeatureSet:

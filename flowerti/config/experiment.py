@@ -73,7 +73,7 @@ class Experiment:
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2**31)")
         shared, classifier = self.cluster.num_workers_per_classifier, self.classifier
         name = "cluster.num_workers_per_classifier"
-        require(shared == 1 or classifier.mode == "full", name, "needs classifier.mode 'full'")
+        require(shared == 1 or classifier.mode != "head", name, "needs classifier.mode 'full' or 'scratch'")
         fits = classifier.batch_size % shared == 0
         require(fits, name, f"must divide classifier.batch_size, which is {classifier.batch_size}")
         self.sweep.check_sources(self.sampling.sources)
