@@ -83,6 +83,9 @@ class Treatment:
     """Sample only from the first `num_drawn` images; the others are used as replacements. None for all."""
     replace_probability: float = 0.0
     """Probability that a drawn image is replaced by an image of its class beyond num_drawn."""
+    first_share: float = 0.0
+    """Share of the steps, from the first on, in which classes are drawn equally often: those that have images beyond
+    num_drawn from these alone."""
 
     def check(self, num_images: int) -> None:
         """Reject weights, smoothing and labels that do not match a training set.
@@ -137,6 +140,7 @@ def draw_batches(train: LabelledInputs, run: TrainingRun, treatment: Treatment) 
     flips = torch.randint(2, shape, generator=generator)
     probability = treatment.replace_probability
     images = replace_draws(images, train.class_ids, treatment.num_drawn, probability, run.seed)
+    images = begin_balanced(images, train.class_ids, treatment.num_drawn, treatment.first_share, run.seed)
     return Draws(images=images, views=views, flips=flips)
 
 
@@ -193,6 +197,36 @@ def replace_draws(
         # image number floor(u m) of the m replacements of the class, u ~ U[0, 1)
         replaced[chosen] = pool[(places[chosen] * len(pool)).long()]
     return replaced
+
+
+def begin_balanced(
+    images: Int64[Tensor, "steps batch"],
+    class_ids: Int64[np.ndarray, " num"],
+    num_drawn: int | None,
+    share: float,
+    seed: int,
+) -> Int64[Tensor, "steps batch"]:
+    """Draw the first steps anew, classes equally often: images beyond `num_drawn`, and others of classes without any.
+
+    The draws of later steps are not affected, so arms remain paired in their second stage.
+
+    Source: FFR (Qraitem et al. 2023, arXiv 2308.04553), for the two stages.
+
+    Args:
+        images: drawn images.
+        class_ids: class of every image.
+        num_drawn: images before those that the first stage prefers; None for all.
+        share: of the steps, in [0, 1]; round(share * steps) are the first stage.
+        seed: seed of the training.
+    """
+    num_steps = round(share * len(images))
+    if num_steps == 0:
+        return images
+    preferred = np.arange(len(class_ids)) >= (len(class_ids) if num_drawn is None else num_drawn)
+    rows = np.flatnonzero(preferred | ~np.isin(class_ids, class_ids[preferred]))
+    generator = torch.Generator().manual_seed(seed_for(seed, "", "begin_balanced", 0))
+    first = _balanced_order(class_ids[rows], num_steps * images.shape[1], generator)
+    return torch.cat([torch.from_numpy(rows)[first].reshape(num_steps, -1), images[num_steps:]])
 
 
 def mix_batch(

@@ -17,7 +17,8 @@ class SweepConfig:
     """How synthetic images are mixed in: "fixed", each in place of a real one, so that a class keeps its share of the
     batches; "added" to the real ones, which raises it. With both, the recommendation is about the fixed one."""
     replace_probabilities: tuple[float, ...] = (0.3, 0.6)
-    """At fixed mass: probabilities, in (0, 1], with which a weak class's real images give way to synthetic ones."""
+    """At fixed mass: probabilities, in (0, 1], with which a weak class's real images give way to synthetic ones. Of
+    arms with two stages: shares of the steps that are the first."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """Added: synthetic images of a weak class as multiples of its real count."""
     free_arms: tuple[str, ...] = ("real", "balanced", "balanced_softmax", "augmented")
@@ -80,7 +81,8 @@ class SweepConfig:
             require(arm.is_control, "sweep.free_arms", f"names {arm.name}, which is no control: try sweep.extra_arms")
         for arm in (ARMS[name] for name in self.extra_arms):
             problem = f"names {arm.name}, which runs at sweep.replace_probabilities: give some"
-            require(arm.level != "probability" or bool(self.replace_probabilities), "sweep.extra_arms", problem)
+            has_levels = arm.level in ("none", "ratio") or bool(self.replace_probabilities)
+            require(has_levels, "sweep.extra_arms", problem)
             fits = arm.is_control or (arm.control in ARMS and ARMS[arm.control].treatment == arm.treatment)
             problem = f"names {arm.name}, whose control {arm.control!r} is no arm that treats images as it does"
             require(fits, "sweep.extra_arms", problem)

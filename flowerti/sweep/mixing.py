@@ -50,9 +50,9 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
 
     Args:
         data: all arrays.
-        plan: the arm and its level (synthetic images as a multiple of a class's real ones, or a probability, for
-            which whole pools are included), and the repetition, which determines training images, learning, part of the
-            pool, and the selected synthetic images.
+        plan: the arm and its level (synthetic images as a multiple of a class's real ones; or a probability or share,
+            for which whole pools are included), and the repetition, which determines training images, learning, part of
+            the pool, and the selected synthetic images.
         config: loss weight of synthetic images, on top of their own (real ones have 1), and the share of their targets
             that is spread over all classes (real images keep theirs, also where they are repeated).
         run_seed: seed of the run.
@@ -97,10 +97,10 @@ def _real_inputs(data: TrialData, arm: Arm) -> np.ndarray:
 def _chosen(
     data: TrialData, plan: TrialPlan, class_id: int, pool: PoolKey, shuffle: np.random.Generator
 ) -> Int64[np.ndarray, " chosen"]:
-    """Indices into a pool: a prefix of a permutation of the kept images; all of them if they replace real ones."""
+    """Indices into a pool: a prefix of a permutation of the kept images; all of them unless the level is a ratio."""
     kept = data.kept(pool, plan.repetition.pool)
     order = kept[shuffle.permutation(len(kept))]
-    return order if plan.arm.replaces else order[: data.num_added(class_id, pool, plan.ratio, plan.repetition)]
+    return order if plan.arm.level != "ratio" else order[: data.num_added(class_id, pool, plan.ratio, plan.repetition)]
 
 
 def _synthetic(

@@ -90,8 +90,9 @@ def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
         smoothing=images.smoothing,
         own_share=images.own_share,
         other_ids=images.other_ids,
-        num_drawn=images.num_real if arm.replaces else None,
+        num_drawn=images.num_real if arm.replaces or arm.begins_balanced else None,
         replace_probability=plan.ratio if arm.replaces else 0.0,
+        first_share=plan.ratio if arm.begins_balanced else 0.0,
     )
 
 

@@ -149,6 +149,6 @@ def check_ratios(data: TrialData, plans: Sequence[TrialPlan]) -> None:
         if plan.arm.pool and not pools:
             learning = plan.repetition.learning
             raise ValueError(f"trial {plan.name}: no class has images of learning {learning}: draw them")
-        if plan.arm.source and not plan.arm.replaces:
+        if plan.arm.source and plan.arm.level == "ratio":
             for class_id, pool in pools:
                 data.num_added(class_id, pool, plan.ratio, plan.repetition)

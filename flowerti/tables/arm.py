@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from flowerti.tables.sources import SOURCES
 
-Level = Literal["none", "ratio", "probability"]
+Level = Literal["none", "ratio", "probability", "share"]
 Mass = Literal["fixed", "added"]
 """Whether a class keeps its share of the training images, or gets more of them."""
 _NAME = re.compile(r"[A-Za-z0-9_+-]+")
 """Names are parts of file names."""
-_LATER = ("round_trips", "labels", "held_against")
+_LATER = ("round_trips", "begins_balanced", "labels", "held_against")
 """Fields that came after trials had keys: what was trained before them keeps its key."""
 
 
@@ -29,8 +29,8 @@ class Arm:
     source: str = ""
     """Whose synthetic images it trains with; empty for none."""
     level: Level = "none"
-    """Meaning of its level: none (it runs once, at 0), synthetic images as a multiple of a class's real ones, or the
-    probability that a real image is replaced by a synthetic one."""
+    """Meaning of its level: none (it runs once, at 0), synthetic images as a multiple of a class's real ones, the
+    probability that a real image is replaced by a synthetic one, or the share of steps that are its first stage."""
     control: str = "real"
     """The arm without synthetic images that treats the real ones in the same way."""
     is_balanced: bool = False
@@ -50,6 +50,9 @@ class Arm:
     """In which classes real images give way, at the same probability, to their own round trips through the base's
     autoencoder: in none, in those without images of the source, or in all. A look of drawn images then says nothing
     about the class."""
+    begins_balanced: bool = False
+    """Whether it has a first stage, a share of its steps, in which classes are drawn equally often: those that have
+    images of the source from these alone, the others from their real ones. The rest of the steps is its control's."""
     labels: Literal["own", "shared", "source"] = "own"
     """Of its images, drawn from another class's: their class's, as whose they come in; shared with that class as the
     images say; or that class's alone."""
@@ -70,7 +73,11 @@ class Arm:
             "its name must be letters, digits, _, + and -": not _NAME.fullmatch(self.name),
             "it has both a source and repeats": bool(self.source and self.repeats),
             "level must be 'none' where it has neither source nor repeats, and only there": (
-                (bool(self.pool) or self.round_trips == "all") == (self.level == "none")
+                (bool(self.pool) or self.round_trips == "all" or self.begins_balanced) == (self.level == "none")
+            ),
+            "level 'share' and begins_balanced go together": self.begins_balanced != (self.level == "share"),
+            "begins_balanced and Balanced Softmax correct for the counts of classes twice": (
+                self.begins_balanced and self.has_balanced_softmax
             ),
             "level 'probability' and replaces go together": self.replaces != (self.level == "probability"),
             "replaces and donor 'next' need a source": (
@@ -94,8 +101,8 @@ class Arm:
 
     @property
     def mass(self) -> Mass | None:
-        """How its images are mixed in; None for an arm without levels."""
-        return None if self.level == "none" else "fixed" if self.replaces else "added"
+        """How its images are mixed in; None for an arm without levels, or with stages."""
+        return None if self.level in ("none", "share") else "fixed" if self.replaces else "added"
 
     @property
     def is_free(self) -> bool:

@@ -138,6 +138,7 @@ def _add_special_arms() -> None:
     judged, between = SOURCES[judged_source()], [source for source in SOURCES if source.mode == "inter_class"]
     for control in [arm for arm in ARMS if arm.is_control]:
         arms = [round_trip_arms(control, judged), *(inter_class_arms(control, source) for source in between)]
+        arms += [] if control.has_balanced_softmax else [two_stage_arms(control, judged)]
         for arm in (arm for pair in arms for arm in pair):
             ARMS.add(arm)
 
@@ -171,6 +172,19 @@ def inter_class_arms(control: Arm, source: Source) -> list[Arm]:
         as_source,
         replace(images, name=shared.name, label=shared.label, labels="shared", held_against=as_source.name),
     ]
+
+
+def two_stage_arms(control: Arm, source: Source) -> list[Arm]:
+    """Balanced classes first, then real images as under a control: with real images alone, and with a source's.
+
+    The second must beat the first: both make as many steps in either stage.
+
+    Source: FFR (Qraitem et al. 2023, arXiv 2308.04553), which trains on balanced synthetic images before real ones.
+    """
+    real = replace(_on(control, "balanced_first", "balanced classes first"), level="share", begins_balanced=True)
+    drawn = _on(control, f"{source.name}_first", f"balanced classes with {source.label} first")
+    drawn = replace(drawn, source=source.name, level="share", begins_balanced=True, held_against=real.name)
+    return [real, drawn]
 
 
 _add_special_arms()

@@ -45,6 +45,10 @@ def test_rows_of_a_plugin_can_be_asked_for():
         ({"mixing": ("fixed",), "replace_probabilities": ()}, "sweep.replace_probabilities is empty: name some"),
         ({"extra_arms": ("lost",)}, "whose control 'nowhere' is no arm that treats images as it does"),
         (
+            {"extra_arms": ("token_first", "balanced_first"), "replace_probabilities": ()},
+            "sweep.extra_arms names token_first, which runs at sweep.replace_probabilities: give some",
+        ),
+        (
             {"extra_arms": ("token_round_trip_rest",)},
             "names token_round_trip_rest without round_trip_all, which it is held against: name both",
         ),

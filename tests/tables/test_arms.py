@@ -19,6 +19,7 @@ from flowerti.tables.arms import (
     shuffled_on,
     source_arms,
     stacked,
+    two_stage_arms,
 )
 from flowerti.tables.sources import SOURCES
 
@@ -125,6 +126,18 @@ def test_a_shared_label_is_held_against_the_same_images_with_the_other_classes_l
     assert not source.is_arm, "none with a whole label"
 
 
+def test_two_stages_with_drawn_images_are_held_against_two_stages_with_real_ones():
+    for control in (arm for arm in ARMS if arm.is_control and not arm.has_balanced_softmax):
+        real, drawn = two_stage_arms(control, SOURCES["token"])
+        assert [ARMS[arm.name] for arm in (real, drawn)] == [real, drawn]
+        assert {real.level, drawn.level} == {"share"}
+        assert (real.mass, drawn.mass) == (None, None), "classes have other shares in each stage"
+        assert reference_of(ARMS, drawn) == real
+        assert (real.is_free, drawn.is_free, real.is_control) == (True, False, False)
+        assert real.treatment == drawn.treatment == control.treatment
+    assert "balanced_softmax+token_first" not in ARMS
+
+
 def test_an_arm_travels_without_its_table():
     arm = Arm(name="nowhere", label="in no table", source="unheard_of", level="ratio")
     assert pickle.loads(pickle.dumps(arm)) == arm
@@ -144,6 +157,10 @@ def test_an_arm_travels_without_its_table():
         ({"source": "raw", "level": "ratio", "replaces": True}, "level 'probability' and replaces go together"),
         ({"repeats": "raw", "level": "probability", "replaces": True}, "need a source"),
         ({"repeats": "raw", "level": "ratio", "donor": "next"}, "need a source"),
+        ({"source": "raw", "level": "share"}, "level 'share' and begins_balanced go together"),
+        ({"source": "raw", "level": "ratio", "begins_balanced": True}, "level 'share' and begins_balanced"),
+        ({"level": "share", "begins_balanced": True, "has_balanced_softmax": True}, "correct for the counts"),
+        ({"begins_balanced": True}, "level must be 'none' where"),
         ({"source": "raw", "level": "ratio", "labels": "shared"}, "labels of another class need a source between"),
         ({"source": "raw", "level": "ratio", "round_trips": "others"}, "round trips take the place"),
         ({"level": "probability", "replaces": True, "round_trips": "others"}, "level must be 'none' where"),
