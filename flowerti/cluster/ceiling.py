@@ -95,7 +95,10 @@ def _find(study: Study, rehearsal: Rehearsal, train_ids: Int64[np.ndarray, " num
         found: list[list[Trial]] = ray.get(tasks)
         return [found[place % len(parts)][place // len(parts)] for place in range(len(plans))]
 
-    question = ceiling_question(experiment.sweep, rehearsal, study.dataset.class_names, experiment.seed)
+    # controls that change features are the sweep's alone
+    free_arms = tuple(name for name in experiment.sweep.free_arms if not ARMS[name].features)
+    sweep = replace(experiment.sweep, free_arms=free_arms)
+    question = ceiling_question(sweep, rehearsal, study.dataset.class_names, experiment.seed)
     return find_ceiling(rehearsal, question, class_ids(study, "validation"), experiment.ceiling, train)
 
 

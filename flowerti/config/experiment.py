@@ -77,6 +77,7 @@ class Experiment:
         fits = classifier.batch_size % shared == 0
         require(fits, name, f"must divide classifier.batch_size, which is {classifier.batch_size}")
         self.sweep.check_sources(self.sampling.sources)
+        self.sweep.check_mode(classifier.mode)
 
     def learnings_of(self, source: str) -> range:
         """The learnings that images of a source are drawn from: all of them where the sweep trains with the images.

@@ -102,6 +102,20 @@ class SweepConfig:
             problem = f"names {arm.name}, which needs {arm.pool!r} in sampling.sources"
             require(not arm.pool or arm.pool in sources, "sweep.extra_arms", problem)
 
+    def check_mode(self, mode: str) -> None:
+        """Refuse arms that change features where none are frozen.
+
+        Args:
+            mode: of the classifier.
+
+        Raises:
+            ValueError: an arm needs mode "head"; names it.
+        """
+        for field_name in ("free_arms", "extra_arms"):
+            for name in getattr(self, field_name):
+                problem = f"names {name}, which changes frozen features: it needs classifier.mode 'head', not {mode!r}"
+                require(mode == "head" or not ARMS[name].features, f"sweep.{field_name}", problem)
+
     def trains_with(self, source: str) -> bool:
         """Whether images of a source are trained with in an extra arm, if not in one of its own."""
         return any(ARMS[name].source == source for name in self.extra_arms)

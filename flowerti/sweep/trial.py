@@ -55,7 +55,7 @@ def run_trial(
         split=plan.split,
         predictions=logits.argmax(axis=1).tolist(),
         num_steps=num_steps,
-        num_synthetic=len(images.class_ids) - images.num_real if plan.arm.source else 0,
+        num_synthetic=len(images.class_ids) - images.num_drawn if plan.arm.source else 0,
         learning_rate_factor=plan.learning_rate_factor,
     )
 
@@ -90,7 +90,7 @@ def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
         smoothing=images.smoothing,
         own_share=images.own_share,
         other_ids=images.other_ids,
-        num_drawn=images.num_real if arm.replaces or arm.begins_balanced else None,
+        num_drawn=images.num_drawn if arm.replaces or arm.begins_balanced else None,
         replace_probability=plan.ratio if arm.replaces else 0.0,
         first_share=plan.ratio if arm.begins_balanced else 0.0,
     )

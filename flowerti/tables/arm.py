@@ -15,7 +15,7 @@ Mass = Literal["fixed", "added"]
 """Whether a class keeps its share of the training images, or gets more of them."""
 _NAME = re.compile(r"[A-Za-z0-9_+-]+")
 """Names are parts of file names."""
-_LATER = ("round_trips", "begins_balanced", "labels", "held_against")
+_LATER = ("features", "round_trips", "begins_balanced", "labels", "held_against")
 """Fields that came after trials had keys: what was trained before them keeps its key."""
 
 
@@ -39,6 +39,9 @@ class Arm:
     """Whether the loss is Balanced Softmax (Ren et al. 2020)."""
     is_augmented: bool = False
     """Whether training images are strongly augmented."""
+    features: Literal["", "gaussian", "perturbed"] = ""
+    """What is done to frozen features: nothing; more are drawn from Gaussians of the classes, up to as many in each; or
+    all get random noise, and are mixed within their class."""
     donor: Literal["own", "next"] = "own"
     """Whose images of the source a weak class gets: its own, or those of the next weak class (a negative control)."""
     repeats: str = ""
@@ -115,9 +118,9 @@ class Arm:
         return self.level == "none"
 
     @property
-    def treatment(self) -> tuple[bool, bool, bool]:
+    def treatment(self) -> tuple[bool, bool, bool, str]:
         """The treatment of the real images, which must be that of its control."""
-        return self.is_balanced, self.has_balanced_softmax, self.is_augmented
+        return self.is_balanced, self.has_balanced_softmax, self.is_augmented, self.features
 
     @property
     def is_plain_prompt(self) -> bool:

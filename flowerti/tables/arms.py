@@ -38,6 +38,22 @@ ARMS: Table[Arm] = Table(
             has_balanced_softmax=True,
             is_augmented=True,
         ),
+        Arm(name="class_gaussians", label="class Gaussians", control="class_gaussians", features="gaussian"),
+        Arm(name="feature_noise", label="noise on features", control="feature_noise", features="perturbed"),
+        Arm(
+            name="balanced_feature_noise",
+            label="balanced sampling and noise on features",
+            control="balanced_feature_noise",
+            is_balanced=True,
+            features="perturbed",
+        ),
+        Arm(
+            name="balanced_softmax_feature_noise",
+            label="balanced softmax and noise on features",
+            control="balanced_softmax_feature_noise",
+            has_balanced_softmax=True,
+            features="perturbed",
+        ),
         Arm(name="repeated", label="own images repeated", level="ratio", repeats="token", is_standing=True),
         Arm(
             name="shuffled_token",
@@ -134,9 +150,9 @@ def reference_of(arms: Iterable[Arm], arm: Arm) -> Arm | None:
 
 
 def _add_special_arms() -> None:
-    """Arms that only run where they are named, on top of every control."""
+    """Arms that only run where they are named, on top of every control that leaves features as they are."""
     judged, between = SOURCES[judged_source()], [source for source in SOURCES if source.mode == "inter_class"]
-    for control in [arm for arm in ARMS if arm.is_control]:
+    for control in [arm for arm in ARMS if arm.is_control and not arm.features]:
         arms = [round_trip_arms(control, judged), *(inter_class_arms(control, source) for source in between)]
         arms += [] if control.has_balanced_softmax else [two_stage_arms(control, judged)]
         for arm in (arm for pair in arms for arm in pair):

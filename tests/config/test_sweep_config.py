@@ -64,3 +64,17 @@ def test_an_extra_arm_needs_its_source():
     tokens = dataclasses.replace(demo().sampling, sources=("token",))
     with pytest.raises(ValueError, match=r"sweep\.extra_arms names raw_balanced, which needs 'raw'"):
         dataclasses.replace(demo(), sampling=tokens, sweep=SweepConfig(extra_arms=("raw_balanced",)))
+
+
+@pytest.mark.parametrize("mode", ["full", "scratch"])
+def test_rivals_in_feature_space_need_frozen_features(mode: str):
+    classifier = dataclasses.replace(demo().classifier, mode=mode)
+    for field in ("free_arms", "extra_arms"):
+        names = ("real", "class_gaussians") if field == "free_arms" else ("class_gaussians",)
+        sweep = SweepConfig(**{field: names})
+        dataclasses.replace(demo(), sweep=sweep)
+        problem = (
+            rf"^sweep\.{field} names class_gaussians, which changes frozen features: it needs classifier\.mode 'head'"
+        )
+        with pytest.raises(ValueError, match=problem):
+            dataclasses.replace(demo(), sweep=sweep, classifier=classifier)

@@ -33,7 +33,12 @@ def test_every_row_keeps_what_it_says_of_its_control():
         assert not arm.held_against or ARMS[arm.held_against].treatment == arm.treatment
     balancing = ("balanced", "balanced_softmax")
     combined = [f"{name}_augmented" for name in balancing]
-    assert [arm.name for arm in ARMS if arm.is_control] == ["real", *balancing, "augmented", *combined]
+    in_features = ["class_gaussians", "feature_noise", *(f"{name}_feature_noise" for name in balancing)]
+    names = ["real", *balancing, "augmented", *combined, *in_features]
+    assert [arm.name for arm in ARMS if arm.is_control] == names
+    for balanced, both in zip(balancing, in_features[2:], strict=True):
+        expected = [a or b for a, b in zip(ARMS[balanced].treatment, ARMS["feature_noise"].treatment, strict=True)]
+        assert list(ARMS[both].treatment) == expected
     for name, (balanced, augmented) in zip(combined, ((name, "augmented") for name in balancing), strict=True):
         both = [a or b for a, b in zip(ARMS[balanced].treatment, ARMS[augmented].treatment, strict=True)]
         assert list(ARMS[name].treatment) == both
@@ -99,7 +104,7 @@ def test_arms_from_before_keep_the_keys_of_their_trials():
 
 
 def test_what_a_look_of_drawn_images_cannot_explain_is_held_against_round_trips_everywhere():
-    for control in (arm for arm in ARMS if arm.is_control):
+    for control in (arm for arm in ARMS if arm.is_control and not arm.features):
         everywhere, beside = round_trip_arms(control, SOURCES["token"])
         assert [ARMS[arm.name] for arm in (everywhere, beside)] == [everywhere, beside]
         assert (everywhere.mass, beside.mass) == ("fixed", "fixed")
@@ -114,7 +119,7 @@ def test_what_a_look_of_drawn_images_cannot_explain_is_held_against_round_trips_
 
 def test_a_shared_label_is_held_against_the_same_images_with_the_other_classes_label():
     source = SOURCES["token_inter_class"]
-    for control in (arm for arm in ARMS if arm.is_control):
+    for control in (arm for arm in ARMS if arm.is_control and not arm.features):
         as_source, shared = inter_class_arms(control, source)
         assert [ARMS[arm.name] for arm in (as_source, shared)] == [as_source, shared]
         assert (as_source.labels, shared.labels) == ("source", "shared")
@@ -127,7 +132,7 @@ def test_a_shared_label_is_held_against_the_same_images_with_the_other_classes_l
 
 
 def test_two_stages_with_drawn_images_are_held_against_two_stages_with_real_ones():
-    for control in (arm for arm in ARMS if arm.is_control and not arm.has_balanced_softmax):
+    for control in (a for a in ARMS if a.is_control and not a.has_balanced_softmax and not a.features):
         real, drawn = two_stage_arms(control, SOURCES["token"])
         assert [ARMS[arm.name] for arm in (real, drawn)] == [real, drawn]
         assert {real.level, drawn.level} == {"share"}
