@@ -75,7 +75,7 @@ class World:
         At fixed mass: the baseline, the free controls, and the judged images on top of each of them.
         """
         if self.mass == "fixed":
-            controls = [arm for arm in ARMS if arm.is_control]
+            controls = [arm for arm in ARMS if arm.is_control and not arm.features]
             on_top = [Cell(judged_arm("fixed", control), p) for control in controls for p in self.ratios]
             return [*(Cell(control, 0.0) for control in controls), *on_top]
         both = [Cell(arm, ratio) for arm in (judged_arm(), ARMS["repeated"]) for ratio in self.ratios]

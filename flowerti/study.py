@@ -130,6 +130,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     ).of(listed)
     _check_selection(experiment, found.dataset, found.seen)
     _check_draws(experiment, found.dataset, found.spare)
+    experiment.filters.check(len(found.dataset.class_names))
     write_config(run, experiment)
     artifacts.save()
     return Study(
@@ -250,7 +251,9 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
     """
     largest, num_parts = max(experiment.sweep.ratios), experiment.replication.num_pools
     for class_name, num_real in num_train.items():
-        needed = num_synthetic(largest, num_real) * num_parts
+        wanted = num_synthetic(largest, num_real)
+        # filters of which it is known beforehand how many images they leave
+        needed = (experiment.filters.num_to_draw(wanted) if "added" in experiment.sweep.mixing else wanted) * num_parts
         in_parts = f" in {num_parts} pools" if num_parts > 1 else ""
         if needed > experiment.sampling.num_per_class:
             raise ValueError(

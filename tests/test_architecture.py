@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"artifacts", "base_files"},
     {"data", "features", "diffusion", "demo", "stage_clock", "status"},
     {"personalization", "classifier"},
-    {"generation", "scoring", "sweep", "ceiling", "study"},
+    {"generation", "scoring", "curation", "sweep", "ceiling", "study"},
     {"cluster", "detection", "plan", "report"},
     {"pipeline", "measured_times"},
     {"cli"},

@@ -75,22 +75,37 @@ class Treatment:
     smoothing: Float32[np.ndarray, " num"] | None = None
     """Share of each image's target that is spread evenly over all classes, in [0, 1), before the label smoothing that
     all images get; None for nothing."""
+    own_share: Float32[np.ndarray, " num"] | None = None
+    """Share of each image's target that is its class's, in [0, 1], before any smoothing; None for all of it."""
+    other_ids: Int64[np.ndarray, " num"] | None = None
+    """The class that has the rest; there with `own_share`."""
     num_drawn: int | None = None
     """Sample only from the first `num_drawn` images; the others are used as replacements. None for all."""
     replace_probability: float = 0.0
     """Probability that a drawn image is replaced by an image of its class beyond num_drawn."""
+    first_share: float = 0.0
+    """Share of the steps, from the first on, in which classes are drawn equally often: those that have images beyond
+    num_drawn from these alone."""
 
     def check(self, num_images: int) -> None:
-        """Reject weights and smoothing that do not match a training set.
+        """Reject weights, smoothing and labels that do not match a training set.
 
         Raises:
-            ValueError: a length differs, a weight is not positive, or a share to spread is not in [0, 1).
+            ValueError: a length differs, a weight is not positive, a share to spread is not in [0, 1), or that of a
+                label is not in [0, 1].
         """
         weights, smoothing = self.weights, self.smoothing
         if weights is not None and not (len(weights) == num_images and np.isfinite(weights).all() and min(weights) > 0):
             raise ValueError(f"weights must be {num_images} positive finite numbers, one for each training image")
         if smoothing is not None and not (len(smoothing) == num_images and ((smoothing >= 0) & (smoothing < 1)).all()):
             raise ValueError(f"smoothing must be {num_images} numbers in [0, 1), one for each training image")
+        if self.own_share is None and self.other_ids is None:
+            return
+        share, others = (np.zeros(0) if array is None else array for array in (self.own_share, self.other_ids))
+        if not (len(share) == len(others) == num_images and ((share >= 0) & (share <= 1)).all()):
+            raise ValueError(
+                f"own_share and other_ids must be {num_images} numbers in [0, 1] and class ids, one for each image"
+            )
 
 
 PLAIN = Treatment()
@@ -125,6 +140,7 @@ def draw_batches(train: LabelledInputs, run: TrainingRun, treatment: Treatment) 
     flips = torch.randint(2, shape, generator=generator)
     probability = treatment.replace_probability
     images = replace_draws(images, train.class_ids, treatment.num_drawn, probability, run.seed)
+    images = begin_balanced(images, train.class_ids, treatment.num_drawn, treatment.first_share, run.seed)
     return Draws(images=images, views=views, flips=flips)
 
 
@@ -181,6 +197,36 @@ def replace_draws(
         # image number floor(u m) of the m replacements of the class, u ~ U[0, 1)
         replaced[chosen] = pool[(places[chosen] * len(pool)).long()]
     return replaced
+
+
+def begin_balanced(
+    images: Int64[Tensor, "steps batch"],
+    class_ids: Int64[np.ndarray, " num"],
+    num_drawn: int | None,
+    share: float,
+    seed: int,
+) -> Int64[Tensor, "steps batch"]:
+    """Draw the first steps anew, classes equally often: images beyond `num_drawn`, and others of classes without any.
+
+    The draws of later steps are not affected, so arms remain paired in their second stage.
+
+    Source: FFR (Qraitem et al. 2023, arXiv 2308.04553), for the two stages.
+
+    Args:
+        images: drawn images.
+        class_ids: class of every image.
+        num_drawn: images before those that the first stage prefers; None for all.
+        share: of the steps, in [0, 1]; round(share * steps) are the first stage.
+        seed: seed of the training.
+    """
+    num_steps = round(share * len(images))
+    if num_steps == 0:
+        return images
+    preferred = np.arange(len(class_ids)) >= (len(class_ids) if num_drawn is None else num_drawn)
+    rows = np.flatnonzero(preferred | ~np.isin(class_ids, class_ids[preferred]))
+    generator = torch.Generator().manual_seed(seed_for(seed, "", "begin_balanced", 0))
+    first = _balanced_order(class_ids[rows], num_steps * images.shape[1], generator)
+    return torch.cat([torch.from_numpy(rows)[first].reshape(num_steps, -1), images[num_steps:]])
 
 
 def mix_batch(

@@ -17,6 +17,7 @@ from flowerti.artifacts.identity import seed_for
 from flowerti.classifier.batch_loss import BatchLoss
 from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.classifier.batches import PLAIN, Draws, LabelledInputs, TrainingRun, Treatment, draw_batches, mix_batch
+from flowerti.classifier.small_network import redrawn
 from flowerti.classifier.training import Head, detached, new_head, steps_per_epoch, take_steps
 from flowerti.features.backbones import Backbone
 from flowerti.features.extraction import augment, preprocess
@@ -46,6 +47,11 @@ class FineTuned:
         with torch.inference_mode():
             rows = [network(preprocess(self.backbone, batch)).float().cpu().numpy() for batch in batches]
         return np.concatenate([np.zeros((0, width), np.float32), *rows])
+
+
+def start_of(backbone: Backbone, mode: str, seed: int) -> Backbone:
+    """Where a training of a whole network starts: at the backbone, or in mode "scratch" at random weights."""
+    return redrawn(backbone, seed_for(seed, "", "scratch/start", 0)) if mode == "scratch" else backbone
 
 
 def fine_tune(

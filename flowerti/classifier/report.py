@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from flowerti.artifacts.records import ClassScore, EpochScore
 from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.classifier.batches import LabelledInputs, TrainingRun
-from flowerti.classifier.fine_tuning import FineTuned, fine_tune
+from flowerti.classifier.fine_tuning import FineTuned, fine_tune, start_of
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
 from flowerti.features.backbones import Backbone
@@ -97,19 +97,19 @@ def train_with_curves(
     """Train for config.num_epochs and evaluate both splits after each epoch.
 
     Args:
-        train: features [num, views, dim] in mode "head", images [num, height, width, 3] in mode "full".
+        train: features [num, views, dim] in mode "head", images [num, height, width, 3] in others.
         validation: as train; only the first view is evaluated.
         config: mode and training settings.
         seed: seed of all draws.
-        backbone: pretrained network in mode "full".
-        share: this process's share of every batch in mode "full"; only rank 0 evaluates the splits.
+        backbone: the network in other modes than "head"; in mode "scratch" its weights are drawn anew.
+        share: this process's share of every batch in these modes; only rank 0 evaluates the splits.
 
     Returns:
         The model after the last epoch, and (from the first process only) losses (cross-entropy without smoothing, in
         nats) and accuracies, both taken on all inputs after the epoch, so that the two splits can be compared.
 
     Raises:
-        ValueError: mode "full" without a backbone; and as `fit_head` and `fine_tune`.
+        ValueError: another mode than "head" without a backbone; and as `fit_head` and `fine_tune`.
     """
     curves: list[EpochScore] = []
 
@@ -121,7 +121,8 @@ def train_with_curves(
     if config.mode == "head":
         return fit_head(train, run, on_epoch=look), curves
     if backbone is None:
-        raise ValueError("classifier.mode is 'full': give the backbone to start from")
+        raise ValueError(f"classifier.mode is {config.mode!r}: give the backbone to start from")
+    backbone = start_of(backbone, config.mode, seed)
     return fine_tune(backbone, train, run, on_epoch=look if share.rank == 0 else None, share=share), curves
 
 

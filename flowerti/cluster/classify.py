@@ -23,13 +23,13 @@ from flowerti.cluster.image_sets import (
     ClassifierInput,
     classifier_backbone,
     classifier_inputs,
+    load_for_training,
     real_set,
     weights_sha256,
 )
 from flowerti.cluster.session import connect, device_of, notes_place
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig
 from flowerti.data.dataset import Split
-from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.progress import Progress
 from flowerti.study import Study
 
@@ -134,14 +134,14 @@ def _train_on_worker(training: _ClassifierTraining, share: BatchShare, device: s
     """Train the classifier; the process of rank 0 writes the report."""
     torch.set_num_threads(training.num_threads)
     train, validation = training.read()
-    backbone = _load_for_tuning(training, device)
+    backbone = load_for_training(training.backbone, training.config.mode, device)
     model, curves = train_with_curves(train, validation, training.config, training.seed, backbone, share)
     if share.rank > 0:
         return
     scores = score(training.class_names, validation.class_ids, logits_of(model, validation.inputs))
     report = ClassifierReport(
-        backbone=training.backbone.name,
-        weights_sha256=weights_sha256(training.backbone),
+        backbone=backbone.name if backbone else training.backbone.name,
+        weights_sha256=backbone.weights_sha256 if backbone else weights_sha256(training.backbone),
         accuracy=scores.accuracy,
         macro_f1=scores.macro_f1,
         curves=curves,
@@ -149,16 +149,6 @@ def _train_on_worker(training: _ClassifierTraining, share: BatchShare, device: s
         confusion=scores.confusion,
     )
     training.run.save(layout.CLASSIFIER_REPORT, report, training.key)
-
-
-def _load_for_tuning(training: _ClassifierTraining, device: str) -> Backbone | None:
-    """The backbone for full fine-tuning; None for a linear head on stored features."""
-    if training.config.mode != "full":
-        return None
-    choice = training.backbone
-    backbone = load_backbone(choice.name, choice.weights, choice.input_size_px)
-    backbone.module.to(device)
-    return backbone
 
 
 def inputs_of(study: Study, splits: list[Split]) -> list[ClassifierInput]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from jaxtyping import Float32, UInt8
 from ray.data import ActorPoolStrategy
 
 from flowerti.artifacts import layout
@@ -49,6 +50,15 @@ THUMBNAILS = BackboneChoice(name="thumbnails", weights="", input_size_px=THUMBNA
 ALIGNED_THUMBNAILS = BackboneChoice(name="aligned_thumbnails", weights="", input_size_px=ALIGNED_PX)
 """No network either: other pixels, for the detection of copies."""
 _PIXELS = {THUMBNAILS: thumbnails, ALIGNED_THUMBNAILS: aligned_thumbnails}
+
+
+def whole_pixels(image_size_px: int) -> BackboneChoice:
+    """No network: the images themselves, where one that is trained as a whole needs what is dear to make again."""
+    return BackboneChoice(name="pixels", weights="", input_size_px=image_size_px)
+
+
+def _flat(images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num values"]:
+    return images.reshape(len(images), -1).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +99,8 @@ class FeatureWorker:
         self._base = load_base(resolve_folder(base) or verify_base(base), base.dtype, device) if base else None
         if backbone in _PIXELS:
             self._features = _PIXELS[backbone]
+        elif backbone.name == "pixels":
+            self._features = _flat
         else:
             loaded = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
             loaded.module.to(device)

@@ -12,11 +12,20 @@ import numpy as np
 from flowerti.artifacts.identity import of_learning, slug
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.features import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice, FeatureSet, compute_features
+from flowerti.classifier.small_network import new_network
+from flowerti.cluster.features import (
+    ALIGNED_THUMBNAILS,
+    THUMBNAILS,
+    BackboneChoice,
+    FeatureSet,
+    compute_features,
+    whole_pixels,
+)
 from flowerti.data.access import read_images
 from flowerti.data.dataset import Split
 from flowerti.data.draws import TrainingDraws
 from flowerti.data.shards import addresses_of
+from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.features.files import StoredFeatures
 from flowerti.study import Study
 
@@ -39,12 +48,21 @@ def scoring_backbones(study: Study) -> list[BackboneChoice]:
 
 @functools.lru_cache(maxsize=4)
 def weights_sha256(choice: BackboneChoice) -> str:
-    """Hash of a network's weights; empty for thumbnails, which have none."""
-    if choice in (THUMBNAILS, ALIGNED_THUMBNAILS):
+    """Hash of a network's weights; empty for pixels, which have none."""
+    if choice in (THUMBNAILS, ALIGNED_THUMBNAILS) or choice.name == "pixels":
         return ""
-    from flowerti.features.backbones import load_backbone
-
     return load_backbone(choice.name, choice.weights, choice.input_size_px).weights_sha256
+
+
+def load_for_training(choice: BackboneChoice, mode: str, device: str) -> Backbone | None:
+    """The network that is trained as a whole, on a device; None for a linear head on stored features."""
+    if mode == "head":
+        return None
+    size_px = choice.input_size_px
+    is_new = mode == "scratch"
+    backbone = new_network(size_px) if is_new else load_backbone(choice.name, choice.weights, size_px)
+    backbone.module.to(device)
+    return backbone
 
 
 def real_set(study: Study, split: Split, views: str = "plain") -> FeatureSet:
@@ -70,6 +88,12 @@ def spare_set(study: Study, draws: TrainingDraws, views: str) -> FeatureSet:
     )
 
 
+def through_base(study: Study, images: FeatureSet) -> FeatureSet:
+    """The same views of the same real images after they went through the base's autoencoder."""
+    name = images.name.replace("real.", "round_trips.", 1)
+    return replace(images, name=name, base_sha256=study.base_sha256)
+
+
 def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
     """The synthetic images of one class, source and learning, in the order of their index."""
     name = of_learning(f"synthetic.{slug(images.class_name)}.{images.source}", images.learning, separator=".")
@@ -91,19 +115,42 @@ class ClassifierInput:
     features: StoredFeatures | None
     addresses: tuple[str, ...]
     image_size_px: int
+    is_pixels: bool = False
+    """Whether the features are the images themselves."""
 
     def read(self, run: RunDirectory) -> np.ndarray:
         """Features [num, views, dim], or images [num, height, width, 3]."""
-        if self.features is not None:
-            return self.features.read(run)
-        return read_images(self.addresses, self.image_size_px, run)
+        if self.features is None:
+            return read_images(self.addresses, self.image_size_px, run)
+        found = self.features.read(run)
+        if not self.is_pixels:
+            return found
+        return found[:, 0].reshape(-1, self.image_size_px, self.image_size_px, 3).astype(np.uint8)
 
 
 def classifier_inputs(study: Study, sets: list[FeatureSet]) -> list[ClassifierInput]:
     """The inputs for some sets of images; features that are missing are computed."""
     size_px = study.experiment.data.image_size_px
-    if study.experiment.classifier.mode == "full":
-        return [ClassifierInput(features=None, addresses=tuple(s.addresses), image_size_px=size_px) for s in sets]
-    backbone = classifier_backbone(study)
-    found = compute_features(sets, backbone, weights_sha256(backbone), study.run, study.experiment.cluster)
-    return [ClassifierInput(features=found[s.name], addresses=(), image_size_px=size_px) for s in sets]
+    if study.experiment.classifier.mode == "head":
+        found = _computed(study, sets, classifier_backbone(study))
+        return [ClassifierInput(features=one, addresses=(), image_size_px=size_px) for one in found]
+    # a network that is trained as a whole reads images where they are, but for those that no file holds
+    through = [
+        replace(one, name=f"{one.name.rpartition('.')[0]}.plain", views="plain") for one in sets if one.base_sha256
+    ]
+    made = iter(_computed(study, through, whole_pixels(size_px)))
+    return [
+        ClassifierInput(features=next(made), addresses=(), image_size_px=size_px, is_pixels=True)
+        if one.base_sha256
+        else ClassifierInput(features=None, addresses=tuple(one.addresses), image_size_px=size_px)
+        for one in sets
+    ]
+
+
+def _computed(study: Study, sets: list[FeatureSet], backbone: BackboneChoice) -> list[StoredFeatures]:
+    if not sets:
+        return []
+    experiment = study.experiment
+    base = experiment.base if any(one.base_sha256 for one in sets) else None
+    found = compute_features(sets, backbone, weights_sha256(backbone), study.run, experiment.cluster, base)
+    return [found[one.name] for one in sets]

@@ -21,11 +21,12 @@ from flowerti.artifacts.locked_protocol import open_test, state_intent
 from flowerti.artifacts.records import ImageSet, Selection, SweepTable, Timing, Trial
 from flowerti.artifacts.sweep import SweepCosts, SweepIntent
 from flowerti.cluster.classify import class_ids
+from flowerti.cluster.curate import curate
 from flowerti.cluster.image_sets import classifier_backbone, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.cluster.trial_arrays import WeightedPool, gather, read_pools
 from flowerti.cluster.trials import TrialToRun, train_trials
-from flowerti.config.replication import ReplicationConfig
+from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import techniques_for
 from flowerti.data.dataset import SPLITS
 from flowerti.data.draws import TrainingDraws
@@ -43,14 +44,16 @@ from flowerti.tables.sources import SOURCES
 
 def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Progress) -> SweepTable:
     """Run all arms on validation, choose the ratio there, and confirm it once on test; see `sweep.protocol`."""
-    sets, left_out = complete_sets(sets, study.experiment.replication)
+    sets, left_out = complete_sets(sets, study.experiment)
     for class_name, source in left_out:
         progress.info(f"{class_name}: not all its learnings have images of source {source}; the sweep leaves it out")
-    question, pools = _question(study, selection, sets), read_pools(study, sets)
+    draws = study.training_draws([s.class_name for s in selection.selected])
+    curation = curate(study, sets, draws, progress)
+    sets = [one for one in sets if (one.class_name, one.source) not in (curation.left_out if curation else ())]
+    question, pools = _question(study, selection, sets), read_pools(study, sets, curation)
     changed = state_intent(study.run, _plan(study, question, pools))
     if changed:
         progress.info(f"the plan differs from the one that was written down before: {', '.join(changed)}")
-    draws = study.training_draws([s.class_name for s in selection.selected])
     trainer = _Trainer(study=study, pools=pools, draws=draws, progress=progress)
     table = run_sweep(question, lambda split: class_ids(study, split), trainer.train)
     study.run.save(layout.SWEEP_TABLE, table, key_of(table))
@@ -63,7 +66,7 @@ def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Pr
     return table
 
 
-def complete_sets(sets: Sequence[ImageSet], config: ReplicationConfig) -> tuple[list[ImageSet], list[tuple[str, str]]]:
+def complete_sets(sets: Sequence[ImageSet], experiment: Experiment) -> tuple[list[ImageSet], list[tuple[str, str]]]:
     """The sets that the sweep can train with, and those (class, source) of which it lacks a learning.
 
     A repetition in which a class had no images would compare other classes than the rest of them.
@@ -72,7 +75,7 @@ def complete_sets(sets: Sequence[ImageSet], config: ReplicationConfig) -> tuple[
     lacking = [
         (class_name, source)
         for (class_name, source), num in found.items()
-        if num < (config.num_learnings_in_all if SOURCES[source].is_per_learning and SOURCES[source].is_arm else 1)
+        if num < len(experiment.learnings_of(source))
     ]
     return [images for images in sets if (images.class_name, images.source) not in lacking], lacking
 
@@ -154,7 +157,7 @@ class _Trainer:
         own = repetition.learning if arm.pool and SOURCES[arm.pool].is_per_learning else 0
         pools = [pool for pool in self.pools if (pool.images.source, pool.images.learning) == (arm.pool, own)]
         return key_of(
-            arm.as_trained(),
+            arm.key_fields(),
             [plan.ratio, repetition.index, plan.split, plan.learning_rate_factor],
             [pool.key if arm.source else pool.images.class_name for pool in pools],
             self._mixed(plan),
@@ -170,10 +173,11 @@ class _Trainer:
     def _mixed(self, plan: TrialPlan) -> list[Any]:
         """What the mixture of an arm with images depends on."""
         config, num_parts = self.study.experiment.sweep, self.study.experiment.replication.num_pools
-        if not plan.arm.source:
+        if plan.arm.is_free:
             return []
-        mixed = [config.synthetic_weight, config.synthetic_smoothing, plan.repetition.pool, num_parts]
-        return [*mixed, "augmented"] if plan.arm.is_augmented else mixed
+        mixed: list[Any] = [config.synthetic_weight, config.synthetic_smoothing, plan.repetition.pool, num_parts]
+        mixed += ["augmented"] if plan.arm.is_augmented else []
+        return [*mixed, self.study.base_sha256] if plan.arm.round_trips != "none" else mixed
 
 
 def _complete(trials: dict[TrialPlan, Trial | None], failures: list[str]) -> list[Trial]:

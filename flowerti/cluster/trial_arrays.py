@@ -14,17 +14,25 @@ import numpy as np
 import ray
 from jaxtyping import Float64, Int64
 
+from flowerti.artifacts.curation import Curation
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import FeatureSet
-from flowerti.cluster.image_sets import ClassifierInput, classifier_inputs, real_set, spare_set, synthetic_set
+from flowerti.cluster.image_sets import (
+    ClassifierInput,
+    classifier_inputs,
+    real_set,
+    spare_set,
+    synthetic_set,
+    through_base,
+)
 from flowerti.data.draws import TrainingDraws
-from flowerti.data.shards import read_weights
+from flowerti.data.shards import read_labels, read_weights
 from flowerti.study import Study
 from flowerti.sweep.rounds import TrialPlan
-from flowerti.sweep.trial_data import PoolKey, TrialData, check_ratios, check_trial_data
+from flowerti.sweep.trial_data import PoolKey, SharedLabels, TrialData, check_ratios, check_trial_data
 
 _NUM_READERS = 16
 """Number of threads that read weights: a small request to an object store has a latency of tens of milliseconds."""
@@ -41,8 +49,8 @@ class WeightedPool:
     """Hash of the inputs of the images and of their weights."""
 
 
-def read_pools(study: Study, sets: Sequence[ImageSet]) -> list[WeightedPool]:
-    """All pools with their weights; reads one column of each shard, once per run.
+def read_pools(study: Study, sets: Sequence[ImageSet], curation: Curation | None = None) -> list[WeightedPool]:
+    """All pools with their weights: those in the shards, times what the filters gave; reads one column of each shard.
 
     Raises:
         ValueError: a shard is damaged; names it.
@@ -50,6 +58,9 @@ def read_pools(study: Study, sets: Sequence[ImageSet]) -> list[WeightedPool]:
     names = study.dataset.class_names
     with ThreadPoolExecutor(_NUM_READERS) as readers:
         weights = list(readers.map(lambda images: read_weights(study.run, images.files), sets))
+    if curation is not None:
+        found = [np.array(curation.weights_of(s.class_name, s.source, s.learning)) for s in sets]
+        weights = [own * given for own, given in zip(weights, found, strict=True)]
     return [
         WeightedPool(
             pool=PoolKey(names.index(images.class_name), images.source, images.learning),
@@ -72,7 +83,11 @@ class _TrialInputs:
     augmented: list[ClassifierInput]
     synthetic: dict[PoolKey, ClassifierInput]
     augmented_synthetic: dict[PoolKey, ClassifierInput]
+    round_trips: list[ClassifierInput]
+    """Of the same images as `train`; none where no arm uses them."""
+    augmented_round_trips: list[ClassifierInput]
     weights: dict[PoolKey, Float64[np.ndarray, " num"]]
+    labels: dict[PoolKey, SharedLabels]
     train_ids: np.ndarray
     num_classes: int
     num_parts: int
@@ -86,14 +101,17 @@ class _TrialInputs:
             ValueError: an array is invalid, or a ratio requires more images than there are.
         """
         data = TrialData(
-            train=_together(self.train, self.run),
+            train=_read(self.train, self.run),
             train_ids=self.train_ids,
-            augmented=_together(self.augmented, self.run) if self.augmented else None,
+            augmented=_together(self.augmented, self.run),
+            round_trips=_together(self.round_trips, self.run),
+            augmented_round_trips=_together(self.augmented_round_trips, self.run),
             evaluation=self.evaluation.read(self.run),
             synthetic={pool: images.read(self.run) for pool, images in self.synthetic.items()},
             augmented_synthetic={pool: images.read(self.run) for pool, images in self.augmented_synthetic.items()},
             num_classes=self.num_classes,
             weights=self.weights,
+            labels=self.labels,
             num_parts=self.num_parts,
             draws=self.draws,
         )
@@ -102,7 +120,11 @@ class _TrialInputs:
         return data
 
 
-def _together(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray:
+def _together(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray | None:
+    return _read(inputs, run) if inputs else None
+
+
+def _read(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray:
     return np.concatenate([one.read(run) for one in inputs]) if len(inputs) > 1 else inputs[0].read(run)
 
 
@@ -134,7 +156,12 @@ def _inputs(
     augmenting = {plan.arm.source for plan in plans if plan.arm.is_augmented and is_head}
     augmented_pools = [pool for pool in pools if pool.images.source in augmenting]
     more = [synthetic_set(study, pool.images, "augmented") for pool in augmented_pools]
-    found = iter(classifier_inputs(study, [*train, *augmented, real_set(study, split), *synthetic, *more]))
+    relabelled = {plan.arm.source for plan in plans if plan.arm.labels != "own"}
+    through = {plan.arm.is_augmented and is_head for plan in plans if plan.arm.round_trips != "none"}
+    trips = [through_base(study, one) for one in (train if False in through else [])]
+    augmented_trips = [through_base(study, one) for one in (augmented if True in through else [])]
+    wanted = [*train, *augmented, real_set(study, split), *synthetic, *more, *trips, *augmented_trips]
+    found = iter(classifier_inputs(study, wanted))
     spare_ids = np.array([record.class_id for record in draws.spare], dtype=np.int64)
     return _TrialInputs(
         run=study.run,
@@ -143,13 +170,25 @@ def _inputs(
         evaluation=next(found),
         synthetic={pool.pool: next(found) for pool in pools},
         augmented_synthetic={pool.pool: next(found) for pool in augmented_pools},
+        round_trips=list(islice(found, len(trips))),
+        augmented_round_trips=list(islice(found, len(augmented_trips))),
         weights={pool.pool: pool.weights for pool in pools if (pool.weights != 1).any()},
+        labels=_labels(study, [pool for pool in pools if pool.images.source in relabelled]),
         train_ids=np.concatenate([class_ids(study, "train"), spare_ids]),
         num_classes=len(study.dataset.class_names),
         num_parts=study.experiment.replication.num_pools,
         draws=draws.rows,
         plans=list(plans),
     )
+
+
+def _labels(study: Study, pools: Sequence[WeightedPool]) -> dict[PoolKey, SharedLabels]:
+    found, names = {}, study.dataset.class_names
+    for pool in pools:
+        share, classes = read_labels(study.run, pool.images.files)
+        ids = np.array([names.index(name) for name in classes], dtype=np.int64)
+        found[pool.pool] = SharedLabels(own_share=share, source_ids=ids)
+    return found
 
 
 def _training_sets(study: Study, draws: TrainingDraws, views: str) -> list[FeatureSet]:

@@ -17,10 +17,9 @@ from ray import tune
 from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import BackboneChoice
-from flowerti.cluster.image_sets import classifier_backbone
+from flowerti.cluster.image_sets import classifier_backbone, load_for_training
 from flowerti.cluster.session import device_of, notes_place
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig, SweepConfig
-from flowerti.features.backbones import load_backbone
 from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.rounds import TrialPlan
@@ -53,7 +52,7 @@ class _Setting:
     run_seed: int
     num_threads: int
     device: str
-    """Device for full fine-tuning, "cpu" or "cuda"; linear heads on features are always trained on the CPU."""
+    """Device for whole networks, "cpu" or "cuda"; linear heads on features are always trained on the CPU."""
 
 
 def train_trials(study: Study, data: ray.ObjectRef, trials: list[TrialToRun], progress: Progress) -> list[str]:
@@ -96,10 +95,7 @@ def _train_point(point: dict[str, int], data: list[ray.ObjectRef], setting: _Set
     torch.set_num_threads(setting.num_threads)
     shared: TrialData = ray.get(data[0])
     trial, choice = setting.trials[point["point"]], setting.backbone
-    is_full = setting.classifier.mode == "full"
-    backbone = load_backbone(choice.name, choice.weights, choice.input_size_px) if is_full else None
-    if backbone is not None:
-        backbone.module.to(setting.device)
+    backbone = load_for_training(choice, setting.classifier.mode, setting.device)
     outcome = run_trial(shared, trial.plan, setting.classifier, setting.run_seed, backbone, setting.sweep)
     setting.run.save(layout.trial(trial.plan.name), outcome, trial.key)
     tune.report({"num_steps": outcome.num_steps})

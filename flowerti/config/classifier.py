@@ -21,8 +21,8 @@ class ClassifierConfig:
     """Local weights file of the backbone; empty for the package's or torchvision's own ImageNet weights."""
     input_size_px: int = 128
     """Side of the square that the backbone sees, in pixels."""
-    mode: Literal["head", "full"] = "head"
-    """Train a linear head on the frozen backbone, or fine-tune everything."""
+    mode: Literal["head", "full", "scratch"] = "head"
+    """Train a linear head on the frozen backbone, fine-tune all of it, or train a small network from random weights."""
     num_epochs: int = 5
     """Passes over the real training images; fixes the number of optimiser steps for every arm of the sweep."""
     batch_size: int = 32
@@ -36,15 +36,17 @@ class ClassifierConfig:
     num_views: int = 4
     """Random views of each training image for the augmented arm of the sweep."""
     rand_augment: bool = False
-    """Full fine-tuning only: random crops and RandAugment on every image."""
+    """Not for a head alone: random crops and RandAugment on every image."""
     batch_mixing: Literal["none", "mixup", "cutmix"] = "none"
-    """Full fine-tuning only: mix each image and its target with another one of the batch."""
+    """Not for a head alone: mix each image and its target with another one of the batch."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         check_kinds(self, "classifier.")
         for name, is_off in (("rand_augment", not self.rand_augment), ("batch_mixing", self.batch_mixing == "none")):
-            require(self.mode == "full" or is_off, f"classifier.{name}", "needs classifier.mode 'full'")
+            require(self.mode != "head" or is_off, f"classifier.{name}", "needs classifier.mode 'full' or 'scratch'")
+        fits = self.mode != "scratch" or self.input_size_px >= 16
+        require(fits, "classifier.input_size_px", "must be at least 16 with classifier.mode 'scratch'")
         for name in ("input_size_px", "num_epochs", "batch_size", "num_views"):
             require(getattr(self, name) >= 1, f"classifier.{name}", "must be at least 1")
         require(self.learning_rate > 0, "classifier.learning_rate", "must be positive")

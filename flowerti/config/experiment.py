@@ -22,6 +22,7 @@ from flowerti.config.cross_attention import CrossAttentionConfig as CrossAttenti
 from flowerti.config.data import DataConfig as DataConfig
 from flowerti.config.data import ImbalanceConfig as ImbalanceConfig
 from flowerti.config.dreambooth import DreamboothConfig as DreamboothConfig
+from flowerti.config.filters import FiltersConfig as FiltersConfig
 from flowerti.config.lora import LoraConfig as LoraConfig
 from flowerti.config.prior import PriorConfig as PriorConfig
 from flowerti.config.replication import ReplicationConfig as ReplicationConfig
@@ -53,6 +54,7 @@ class Experiment:
     """Settings of each technique by its name; those that are not given have the defaults of `config.techniques`. On the
     command line they stand without this prefix, as in --lora.rank."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    filters: FiltersConfig = field(default_factory=FiltersConfig)
     replication: ReplicationConfig = field(default_factory=ReplicationConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
@@ -71,10 +73,11 @@ class Experiment:
         require(0 <= self.seed < 2**31, "seed", "must lie in [0, 2**31)")
         shared, classifier = self.cluster.num_workers_per_classifier, self.classifier
         name = "cluster.num_workers_per_classifier"
-        require(shared == 1 or classifier.mode == "full", name, "needs classifier.mode 'full'")
+        require(shared == 1 or classifier.mode != "head", name, "needs classifier.mode 'full' or 'scratch'")
         fits = classifier.batch_size % shared == 0
         require(fits, name, f"must divide classifier.batch_size, which is {classifier.batch_size}")
         self.sweep.check_sources(self.sampling.sources)
+        self.sweep.check_mode(classifier.mode)
 
     def learnings_of(self, source: str) -> range:
         """The learnings that images of a source are drawn from: all of them where the sweep trains with the images.
@@ -82,7 +85,8 @@ class Experiment:
         The first one stands also for a source that has the same images for every learning.
         """
         row = SOURCES[source]
-        return range(self.replication.num_learnings_in_all if row.is_per_learning and row.is_arm else 1)
+        is_trained = row.is_arm or self.sweep.trains_with(source)
+        return range(self.replication.num_learnings_in_all if row.is_per_learning and is_trained else 1)
 
     @property
     def has_rehearsal(self) -> bool:

@@ -17,7 +17,8 @@ class SweepConfig:
     """How synthetic images are mixed in: "fixed", each in place of a real one, so that a class keeps its share of the
     batches; "added" to the real ones, which raises it. With both, the recommendation is about the fixed one."""
     replace_probabilities: tuple[float, ...] = (0.3, 0.6)
-    """At fixed mass: probabilities, in (0, 1], with which a weak class's real images give way to synthetic ones."""
+    """At fixed mass: probabilities, in (0, 1], with which a weak class's real images give way to synthetic ones. Of
+    arms with two stages: shares of the steps that are the first."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """Added: synthetic images of a weak class as multiples of its real count."""
     free_arms: tuple[str, ...] = (
@@ -87,10 +88,13 @@ class SweepConfig:
             require(arm.is_control, "sweep.free_arms", f"names {arm.name}, which is no control: try sweep.extra_arms")
         for arm in (ARMS[name] for name in self.extra_arms):
             problem = f"names {arm.name}, which runs at sweep.replace_probabilities: give some"
-            require(arm.level != "probability" or bool(self.replace_probabilities), "sweep.extra_arms", problem)
+            has_levels = arm.level in ("none", "ratio") or bool(self.replace_probabilities)
+            require(has_levels, "sweep.extra_arms", problem)
             fits = arm.is_control or (arm.control in ARMS and ARMS[arm.control].treatment == arm.treatment)
             problem = f"names {arm.name}, whose control {arm.control!r} is no arm that treats images as it does"
             require(fits, "sweep.extra_arms", problem)
+            problem = f"names {arm.name} without {arm.held_against}, which it is held against: name both"
+            require(arm.held_against in ("", *self.extra_arms), "sweep.extra_arms", problem)
 
     def check_sources(self, sources: tuple[str, ...]) -> None:
         """Refuse extra arms whose images are not drawn.
@@ -104,6 +108,24 @@ class SweepConfig:
         for arm in (ARMS[name] for name in self.extra_arms):
             problem = f"names {arm.name}, which needs {arm.pool!r} in sampling.sources"
             require(not arm.pool or arm.pool in sources, "sweep.extra_arms", problem)
+
+    def check_mode(self, mode: str) -> None:
+        """Refuse arms that change features where none are frozen.
+
+        Args:
+            mode: of the classifier.
+
+        Raises:
+            ValueError: an arm needs mode "head"; names it.
+        """
+        for field_name in ("free_arms", "extra_arms"):
+            for name in getattr(self, field_name):
+                problem = f"names {name}, which changes frozen features: it needs classifier.mode 'head', not {mode!r}"
+                require(mode == "head" or not ARMS[name].features, f"sweep.{field_name}", problem)
+
+    def trains_with(self, source: str) -> bool:
+        """Whether images of a source are trained with in an extra arm, if not in one of its own."""
+        return any(ARMS[name].source == source for name in self.extra_arms)
 
     @property
     def judged_mass(self) -> Mass:

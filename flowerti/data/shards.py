@@ -99,16 +99,34 @@ def read_rows(run: RunDirectory, name: str) -> list[dict[str, Any]]:
 
 def read_weights(run: RunDirectory, names: list[str]) -> Float64[np.ndarray, " num"]:
     """The curation weights of all images of some shards, in order; 1 where an image has none."""
-    weights = []
+    (weights,) = _read_columns(run, names, ["weight"])
+    return np.array([1.0 if weight is None else weight for weight in weights], dtype=np.float64)
+
+
+def read_labels(run: RunDirectory, names: list[str]) -> tuple[Float64[np.ndarray, " num"], list[str]]:
+    """The share of the label that is the image's class's, and the class that has the rest, of all images in order.
+
+    Raises:
+        ValueError: a shard is damaged, or an image was drawn from no other class's; names the first shard.
+    """
+    shares, classes = _read_columns(run, names, ["label_share", "source_class"])
+    if any(share is None or name is None for share, name in zip(shares, classes, strict=True)):
+        raise ValueError(f"{run.uri}/{names[0]}: its images are drawn from no other class: name another source")
+    return np.array(shares, dtype=np.float64), classes
+
+
+def _read_columns(run: RunDirectory, names: list[str], columns: list[str]) -> list[list[Any]]:
+    found: list[list[Any]] = [[] for _ in columns]
     for name in names:
         try:
-            # only the column's bytes are fetched, not the images
+            # only the columns' bytes are fetched, not the images
             with run.filesystem.open_input_file(run.path(name)) as stream:
-                column = pq.read_table(stream, columns=["weight"]).column("weight")
+                table = pq.read_table(stream, columns=columns)
         except pa.ArrowInvalid as error:
             raise _damaged(run, name, error) from error
-        weights += column.to_pylist()
-    return np.array([1.0 if weight is None else weight for weight in weights], dtype=np.float64)
+        for values, column in zip(found, columns, strict=True):
+            values += table.column(column).to_pylist()
+    return found
 
 
 def synthetic_address(name: str, row: int) -> str:

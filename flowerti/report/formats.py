@@ -52,7 +52,12 @@ def decimals(values: Sequence[float | None], num_digits: int = 3) -> int:
 
 
 def level(kind: str, number: float) -> str:
-    """The level of an arm: a probability as "p 0.3", a ratio with a multiplication sign; a dash for an arm without."""
+    """The level of an arm; a dash for an arm without.
+
+    A probability is "p 0.3", a share of steps "first 0.3", and a ratio has a multiplication sign.
+    """
     if kind == "none" or number == 0:
         return _NOT_MEASURED
+    if kind == "share":
+        return f"first {number:g}"
     return f"p {number:g}" if kind == "probability" else f"{number:g}\N{MULTIPLICATION SIGN}"

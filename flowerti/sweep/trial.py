@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import Trial
 from flowerti.classifier.batches import LabelledInputs, TrainingRun, Treatment
-from flowerti.classifier.fine_tuning import FineTuned, fine_tune
+from flowerti.classifier.fine_tuning import FineTuned, fine_tune, start_of
 from flowerti.classifier.training import Head, fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig, SweepConfig
 from flowerti.features.backbones import Backbone
@@ -30,7 +30,7 @@ def run_trial(
     backbone: Backbone | None,
     sweep: SweepConfig,
 ) -> Trial:
-    """Train and predict; `backbone` is needed for full fine-tuning only.
+    """Train and predict; `backbone` is needed for whole networks only.
 
     Raises:
         ValueError: the ratio requires more synthetic images than there are (says how many to generate), or the training
@@ -55,7 +55,7 @@ def run_trial(
         split=plan.split,
         predictions=logits.argmax(axis=1).tolist(),
         num_steps=num_steps,
-        num_synthetic=len(images.class_ids) - images.num_real if plan.arm.source else 0,
+        num_synthetic=len(images.class_ids) - images.num_drawn if plan.arm.source else 0,
         learning_rate_factor=plan.learning_rate_factor,
     )
 
@@ -77,7 +77,7 @@ def _train(
     if plan.arm.is_augmented:
         run = replace(run, config=replace(config, rand_augment=True))
     assert backbone is not None
-    return fine_tune(backbone, train, run, treatment)
+    return fine_tune(start_of(backbone, config.mode, seed), train, run, treatment)
 
 
 def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
@@ -88,8 +88,11 @@ def _treatment(images: Mixture, plan: TrialPlan) -> Treatment:
         num_counted=images.num_real,
         weights=images.weights,
         smoothing=images.smoothing,
-        num_drawn=images.num_real if arm.replaces else None,
+        own_share=images.own_share,
+        other_ids=images.other_ids,
+        num_drawn=images.num_drawn if arm.replaces or arm.begins_balanced else None,
         replace_probability=plan.ratio if arm.replaces else 0.0,
+        first_share=plan.ratio if arm.begins_balanced else 0.0,
     )
 
 

@@ -26,6 +26,16 @@ class PoolKey(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SharedLabels:
+    """Labels of images that were drawn from another class's."""
+
+    own_share: Float64[np.ndarray, " made"]
+    """Share of the label that is the pool's class's, in [0, 1]."""
+    source_ids: Int64[np.ndarray, " made"]
+    """The class that has the rest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialData:
     """Arrays that all trials share: features [num, views, dim] or, for full fine-tuning, images [num, h, w, 3]."""
 
@@ -41,8 +51,14 @@ class TrialData:
     """Strongly augmented views of the same synthetic images, for arms that augment; empty like `augmented`."""
     weights: dict[PoolKey, Float64[np.ndarray, " made"]] = field(default_factory=dict)
     """Non-negative curation weights of the images of a pool; pools without an entry have weight 1 throughout."""
+    labels: dict[PoolKey, SharedLabels] = field(default_factory=dict)
+    """Of pools whose images an arm labels otherwise than with their class."""
     num_parts: int = 1
     """Parts that the images of a pool are divided into; a repetition uses one of them."""
+    round_trips: np.ndarray | None = None
+    """The training images after the base's autoencoder, row by row; None if no arm uses them."""
+    augmented_round_trips: np.ndarray | None = None
+    """Strongly augmented views of these; None like `augmented`."""
     draws: tuple[Int64[np.ndarray, " drawn"], ...] = ()
     """Rows of `train` in each draw of the training images; empty where there is one draw, of all rows."""
 
@@ -100,8 +116,12 @@ def check_trial_data(data: TrialData) -> None:
     arrays = {"training": data.train, "evaluation": data.evaluation}
     arrays |= {_name_of(pool): array for pool, array in data.synthetic.items()}
     arrays |= {f"augmented {_name_of(pool)}": array for pool, array in data.augmented_synthetic.items()}
-    if data.augmented is not None:
-        arrays["augmented"] = data.augmented
+    of_training = {
+        "augmented": data.augmented,
+        "round trips": data.round_trips,
+        "augmented round trips": data.augmented_round_trips,
+    }
+    arrays |= {name: array for name, array in of_training.items() if array is not None}
     for name, array in arrays.items():
         if len(array) == 0:
             raise ValueError(f"images {name!r}: there are none: draw some, or leave out the arm")
@@ -129,6 +149,6 @@ def check_ratios(data: TrialData, plans: Sequence[TrialPlan]) -> None:
         if plan.arm.pool and not pools:
             learning = plan.repetition.learning
             raise ValueError(f"trial {plan.name}: no class has images of learning {learning}: draw them")
-        if plan.arm.source and not plan.arm.replaces:
+        if plan.arm.source and plan.arm.level == "ratio":
             for class_id, pool in pools:
                 data.num_added(class_id, pool, plan.ratio, plan.repetition)

@@ -6,105 +6,13 @@ that have a name of their own; those of single sources, alone or on top of a con
 This module does not know how anything is trained, nor which arms a run wants.
 """
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
+from flowerti.tables.arm import Arm as Arm
+from flowerti.tables.arm import Mass as Mass
 from flowerti.tables.sources import SOURCES, Source, judged_source
 from flowerti.tables.table import Table
-
-Level = Literal["none", "ratio", "probability"]
-Mass = Literal["fixed", "added"]
-"""Whether a class keeps its share of the training images, or gets more of them."""
-_NAME = re.compile(r"[A-Za-z0-9_+-]+")
-"""Names are parts of file names."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Arm:
-    """One way to train the classifier."""
-
-    name: str
-    label: str
-    """In plain words, as the report has it."""
-    source: str = ""
-    """Whose synthetic images it trains with; empty for none."""
-    level: Level = "none"
-    """Meaning of its level: none (it runs once, at 0), synthetic images as a multiple of a class's real ones, or the
-    probability that a real image is replaced by a synthetic one."""
-    control: str = "real"
-    """The arm without synthetic images that treats the real ones in the same way."""
-    is_balanced: bool = False
-    """Whether classes are drawn equally often."""
-    has_balanced_softmax: bool = False
-    """Whether the loss is Balanced Softmax (Ren et al. 2020)."""
-    is_augmented: bool = False
-    """Whether training images are strongly augmented."""
-    donor: Literal["own", "next"] = "own"
-    """Whose images of the source a weak class gets: its own, or those of the next weak class (a negative control)."""
-    repeats: str = ""
-    """A source; a weak class that has images of it gets as many of its own real images instead. Empty for none. More
-    images of a class, even wrong ones, raise its share, and that alone can raise its F1."""
-    replaces: bool = False
-    """Whether synthetic images take the place of real ones instead of being added."""
-    is_standing: bool = False
-    """Whether every sweep that adds images has it run where its source has some (a negative control unless it is turned
-    off); others are run where the sweep's config names them."""
-
-    def __post_init__(self) -> None:
-        """Reject an inconsistent arm.
-
-        Raises:
-            ValueError: the name is unfit for a file, or fields contradict each other; says which.
-        """
-        problems = {
-            "its name must be letters, digits, _, + and -": not _NAME.fullmatch(self.name),
-            "it has both a source and repeats": bool(self.source and self.repeats),
-            "level must be 'none' where it has neither source nor repeats, and only there": (
-                bool(self.pool) == (self.level == "none")
-            ),
-            "level 'probability' and replaces go together": self.replaces != (self.level == "probability"),
-            "replaces and donor 'next' need a source": not self.source and (self.replaces or self.donor == "next"),
-        }
-        for problem, is_there in problems.items():
-            if is_there:
-                raise ValueError(f"arm {self.name!r}: {problem}")
-
-    @property
-    def pool(self) -> str:
-        """The source whose images determine the classes of the arm and the maximum number of images; empty for none."""
-        return self.source or self.repeats
-
-    @property
-    def mass(self) -> Mass | None:
-        """How its images are mixed in; None for an arm without levels."""
-        return None if self.level == "none" else "fixed" if self.replaces else "added"
-
-    @property
-    def is_free(self) -> bool:
-        """Whether it costs no synthetic image."""
-        return not self.source
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it trains on real images only, so that synthetic ones can be added to it."""
-        return self.level == "none"
-
-    @property
-    def treatment(self) -> tuple[bool, bool, bool]:
-        """The treatment of the real images, which must be that of its control."""
-        return self.is_balanced, self.has_balanced_softmax, self.is_augmented
-
-    @property
-    def is_plain_prompt(self) -> bool:
-        """Whether its images, each shown under its own class, need no more than a name."""
-        return bool(self.source) and self.donor == "own" and SOURCES[self.source].is_name
-
-    def as_trained(self) -> "Arm":
-        """The arm without the fields that do not affect a training: label, control and `is_standing`."""
-        return replace(self, label="", control="", is_standing=False)
-
 
 BASELINE = Arm(name="real", label="real only")
 """The reference of every gain."""
@@ -129,6 +37,22 @@ ARMS: Table[Arm] = Table(
             control="balanced_softmax_augmented",
             has_balanced_softmax=True,
             is_augmented=True,
+        ),
+        Arm(name="class_gaussians", label="class Gaussians", control="class_gaussians", features="gaussian"),
+        Arm(name="feature_noise", label="noise on features", control="feature_noise", features="perturbed"),
+        Arm(
+            name="balanced_feature_noise",
+            label="balanced sampling and noise on features",
+            control="balanced_feature_noise",
+            is_balanced=True,
+            features="perturbed",
+        ),
+        Arm(
+            name="balanced_softmax_feature_noise",
+            label="balanced softmax and noise on features",
+            control="balanced_softmax_feature_noise",
+            has_balanced_softmax=True,
+            features="perturbed",
         ),
         Arm(name="repeated", label="own images repeated", level="ratio", repeats="token", is_standing=True),
         Arm(
@@ -211,15 +135,72 @@ def judged_arm(mass: Mass = "added", control: Arm = BASELINE) -> Arm:
 def reference_of(arms: Iterable[Arm], arm: Arm) -> Arm | None:
     """The arm that shows each class as often, treats it likewise and has none of its images: what they must beat.
 
-    For an arm at fixed mass it is its control. For one that adds images it is the arm that repeats real ones as often
-    at the same ratio; if there are several, that of the same treatment, then that of the same source.
+    An arm may name it. For an arm at fixed mass it is its control. For one that adds images it is the arm that repeats
+    real ones as often at the same ratio; if there are several, that of the same treatment, then of the same source.
 
     Returns:
         None where there is none, or where this arm has no images of another kind.
     """
     if not arm.source:
         return None
-    if arm.replaces:
-        return next((other for other in arms if other.name == arm.control), None)
+    if arm.held_against or arm.replaces:
+        return next((other for other in arms if other.name == (arm.held_against or arm.control)), None)
     found = [other for other in arms if other.repeats]
     return max(found, key=lambda other: (other.control == arm.control, other.repeats == arm.source), default=None)
+
+
+def _add_special_arms() -> None:
+    """Arms that only run where they are named, on top of every control that leaves features as they are."""
+    judged, between = SOURCES[judged_source()], [source for source in SOURCES if source.mode == "inter_class"]
+    for control in [arm for arm in ARMS if arm.is_control and not arm.features]:
+        arms = [round_trip_arms(control, judged), *(inter_class_arms(control, source) for source in between)]
+        arms += [] if control.has_balanced_softmax else [two_stage_arms(control, judged)]
+        for arm in (arm for pair in arms for arm in pair):
+            ARMS.add(arm)
+
+
+def round_trip_arms(control: Arm, source: Source) -> list[Arm]:
+    """Images of a source in the weak classes and round trips in all others; and what they must beat, those in all.
+
+    Between the two only the weak classes' images differ, and in both every class has as many that came out of the
+    base, so that whatever all of these have in common, such as its blur, tells no class apart.
+    """
+    everywhere = _on(control, "round_trip_all", "round trips instead of real in all classes")
+    everywhere = replace(everywhere, level="probability", replaces=True, round_trips="all")
+    beside = replaced_on(control, source)
+    named = _on(control, f"{source.name}_round_trip_rest", f"{source.label} instead of real, round trips in the rest")
+    beside = replace(beside, name=named.name, label=named.label, round_trips="others", held_against=everywhere.name)
+    return [everywhere, beside]
+
+
+def inter_class_arms(control: Arm, source: Source) -> list[Arm]:
+    """Images drawn between classes, labelled as the class they were drawn from; and the same with a shared label.
+
+    The second must beat the first: only the label differs.
+
+    Source: Diff-Mix (Wang et al. 2024, arXiv 2403.19600) for the shared label.
+    """
+    images = replaced_on(control, source)
+    as_source = _on(control, f"{source.name}_source_label", f"{source.label}, labelled as these")
+    as_source = replace(images, name=as_source.name, label=as_source.label, labels="source")
+    shared = _on(control, f"{source.name}_shared_label", f"{source.label}, label shared with these")
+    return [
+        as_source,
+        replace(images, name=shared.name, label=shared.label, labels="shared", held_against=as_source.name),
+    ]
+
+
+def two_stage_arms(control: Arm, source: Source) -> list[Arm]:
+    """Balanced classes first, then real images as under a control: with real images alone, and with a source's.
+
+    The second must beat the first: both make as many steps in either stage.
+
+    Source: FFR (Qraitem et al. 2023, arXiv 2308.04553), which trains on balanced synthetic images before real ones.
+    """
+    real = replace(_on(control, "balanced_first", "balanced classes first"), level="share", begins_balanced=True)
+    drawn = _on(control, f"{source.name}_first", f"balanced classes with {source.label} first")
+    drawn = replace(drawn, source=source.name, level="share", begins_balanced=True, held_against=real.name)
+    return [real, drawn]
+
+
+_add_special_arms()

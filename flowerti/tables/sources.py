@@ -170,7 +170,7 @@ SOURCES: Table[Source] = Table(
             technique="textual_inversion",
             mode="inter_class",
             rivals=("token",),
-            # the classifier does not know shares of a label yet, and a whole label would be wrong
+            # a whole label would be wrong: arms of its own share it (`tables.arms.inter_class_arms`)
             is_arm=False,
         ),
         Source(

@@ -89,3 +89,52 @@ def test_the_loss_of_a_mixed_target_is_the_mixture_of_losses() -> None:
     parts = [loss.of_targets(logits[i : i + 1], torch.tensor([t]), ids[i : i + 1]) for i in range(2) for t in (0, 1)]
     assert float(sum(one_by_one)) == pytest.approx(float(0.3 * parts[0] + 0.7 * (parts[1] + parts[2]) + 0.3 * parts[3]))
     assert float(own) != pytest.approx(float(other))
+
+
+@pytest.mark.parametrize("smoothing", [None, 0.3])
+def test_a_shared_label_is_the_sum_of_the_losses_of_both_classes(smoothing: float | None) -> None:
+    """Cross-entropy is linear in the target: l CE(own) + (1 - l) CE(other)."""
+    rng = np.random.default_rng(4)
+    logits, image_ids = (
+        torch.from_numpy(rng.normal(size=(6, 4)).astype(np.float32)),
+        torch.tensor([0, 61, 73, 65, 2, 70]),
+    )
+    share = rng.uniform(0, 1, len(LONG_TAIL)).astype(np.float32)
+    share[[0, 61]] = 0, 1
+    others = (LONG_TAIL + 1 + rng.integers(3, size=len(LONG_TAIL))) % 4
+    spread = None if smoothing is None else np.full(len(LONG_TAIL), smoothing, np.float32)
+    shared = Treatment(own_share=share, other_ids=others, smoothing=spread, balanced_softmax=True)
+    alone = Treatment(smoothing=spread, balanced_softmax=True)
+    found = BatchLoss(labelled(LONG_TAIL), 0.1, shared, torch.device("cpu"))
+    own = BatchLoss(labelled(LONG_TAIL), 0.1, alone, torch.device("cpu"))
+    counts = np.bincount(LONG_TAIL)
+    for i, image in enumerate(image_ids.tolist()):
+        one, image_id = logits[i : i + 1], image_ids[i : i + 1]
+        log_p = special.log_softmax(one.numpy().astype(float) + np.log(counts), axis=1)[0]
+        targets = [0.9 * np.eye(4)[c] + 0.1 / 4 for c in (LONG_TAIL[image], others[image])]
+        if smoothing is not None:
+            targets = [0.9 * (0.7 * np.eye(4)[c] + 0.3 / 4) + 0.1 / 4 for c in (LONG_TAIL[image], others[image])]
+        ce = [-(target * log_p).sum() for target in targets]
+        assert float(own(one, image_id)) == pytest.approx(ce[0], rel=1e-5)
+        assert float(found(one, image_id)) == pytest.approx(share[image] * ce[0] + (1 - share[image]) * ce[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("share", "others", "message"),
+    [
+        (np.full(74, 1.1, np.float32), np.zeros(74, np.int64), "own_share and other_ids must be 74 numbers"),
+        (np.ones(73, np.float32), np.zeros(73, np.int64), "own_share and other_ids must be 74 numbers"),
+        (np.ones(74, np.float32), None, "own_share and other_ids must be 74 numbers"),
+        (None, np.zeros(74, np.int64), "own_share and other_ids must be 74 numbers"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(share: np.ndarray, others: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Treatment(own_share=share, other_ids=others).check(74)
+    Treatment(own_share=np.ones(74, np.float32), other_ids=np.zeros(74, np.int64)).check(74)
+
+
+def test_a_label_is_shared_with_a_class_that_is_there() -> None:
+    shared = Treatment(own_share=np.ones(74, np.float32), other_ids=np.full(74, 4))
+    with pytest.raises(ValueError, match=r"other_ids must lie in \[0, 4\), but span 4 to 4"):
+        BatchLoss(labelled(LONG_TAIL), 0.0, shared, torch.device("cpu"))

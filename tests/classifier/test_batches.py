@@ -10,6 +10,7 @@ from flowerti.classifier.batches import (
     LabelledInputs,
     TrainingRun,
     Treatment,
+    begin_balanced,
     draw_batches,
     mix_batch,
     replace_draws,
@@ -130,3 +131,32 @@ def test_targets_are_mixed_in_the_shares_of_the_pixels(how: str) -> None:
     torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
     assert ((targets > 0).sum(dim=1) == 2).all()
+
+
+def test_the_first_steps_draw_classes_equally_and_prefer_what_is_beyond_the_real_ones() -> None:
+    """Class 2 has four images beyond the first 74; the others have none."""
+    class_ids = np.concatenate([np.repeat(np.arange(3), [60, 12, 2]), np.full(4, 2)])
+    before = torch.from_numpy(np.random.default_rng(0).integers(74, size=(50, 60)))
+    found = begin_balanced(before, class_ids, 74, 0.4, 9)
+    assert torch.equal(found[20:], before[20:]), "what comes after is the control's"
+    first = found[:20].flatten().numpy()
+    shares = np.bincount(class_ids[first]) / len(first)
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.05)
+    assert set(first[class_ids[first] == 2].tolist()) == {74, 75, 76, 77}
+    assert set(first[class_ids[first] == 1].tolist()) == set(range(60, 72))
+    assert torch.equal(found, begin_balanced(before, class_ids, 74, 0.4, 9))
+    assert not torch.equal(found, begin_balanced(before, class_ids, 74, 0.4, 8))
+
+
+@pytest.mark.parametrize(("share", "num_changed"), [(0.0, 0), (0.5, 5), (1.0, 10), (0.04, 0)])
+def test_a_share_of_the_steps_comes_first(share: float, num_changed: int) -> None:
+    class_ids, before = np.repeat(np.arange(2), [30, 10]), torch.zeros((10, 40), dtype=torch.int64)
+    found = begin_balanced(before, class_ids, None, share, 0)
+    assert (found != 0).any(dim=1).tolist() == [True] * num_changed + [False] * (10 - num_changed)
+    treatment = Treatment(first_share=share)
+    train = LabelledInputs(inputs=np.zeros((40, 1, 2), np.float32), class_ids=class_ids, num_classes=2)
+    run = TrainingRun(config=ClassifierConfig(batch_size=40), seed=0, num_steps=10)
+    plain, staged = draw_batches(train, run, Treatment()), draw_batches(train, run, treatment)
+    differs = (plain.images != staged.images).any(dim=1)
+    assert differs.tolist() == [True] * num_changed + [False] * (10 - num_changed)
+    assert torch.equal(plain.views, staged.views) and torch.equal(plain.flips, staged.flips)

@@ -28,6 +28,7 @@ def test_augmentations_of_images_need_images():
         with pytest.raises(ValueError, match=r"^classifier\.\w+ needs classifier.mode 'full'"):
             config.ClassifierConfig(**changes)
         assert config.ClassifierConfig(mode="full", **changes).mode == "full"
+        assert config.ClassifierConfig(mode="scratch", **changes).mode == "scratch"
 
 
 def test_only_what_can_be_shared_is_shared():

@@ -87,6 +87,11 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sampling.label_exponent": [0.0, -1.0, math.nan],
     "sampling.token_noise": [-0.1, math.nan, math.inf],
     "sampling.contexts": [(), ("a flower",), ("a {}", "{} {}"), ("a {} {",)],
+    "filters.keep": [("top_share", "top_share"), ("hard",), ("clip",)],
+    "filters.share": [0.0, 1.0, math.nan],
+    "filters.top_k": [0],
+    "filters.num_folds": [1],
+    "filters.far_share": [0.0, 1.0, math.nan],
     "scoring.extractors": [(), ("clip", "clip")],
     "scoring.weights": [("a.pth", "b.pth")],
     "scoring.input_sizes_px": [(0,), (), (64, 128)],
@@ -133,7 +138,7 @@ def test_every_field_with_a_range_is_in_the_table():
     ranged = {name for name, f in all_fields().items() if getattr(f.type, "__name__", "") not in free}
     assert ranged <= set(OUT_OF_RANGE)
     assert set(OUT_OF_RANGE) <= set(all_fields())
-    assert len(STAGES) == 11
+    assert len(STAGES) == 12
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in OUT_OF_RANGE.items() for v in values])

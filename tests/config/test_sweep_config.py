@@ -25,6 +25,7 @@ def test_rows_of_a_plugin_can_be_asked_for():
     )
     dataclasses.replace(demo(), sweep=config)
     SweepConfig(extra_arms=("slow", "repeated"))
+    SweepConfig(extra_arms=("balanced+token_round_trip_rest", "balanced+round_trip_all"))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,14 @@ def test_rows_of_a_plugin_can_be_asked_for():
         ),
         ({"mixing": ("fixed",), "replace_probabilities": ()}, "sweep.replace_probabilities is empty: name some"),
         ({"extra_arms": ("lost",)}, "whose control 'nowhere' is no arm that treats images as it does"),
+        (
+            {"extra_arms": ("token_first", "balanced_first"), "replace_probabilities": ()},
+            "sweep.extra_arms names token_first, which runs at sweep.replace_probabilities: give some",
+        ),
+        (
+            {"extra_arms": ("token_round_trip_rest",)},
+            "names token_round_trip_rest without round_trip_all, which it is held against: name both",
+        ),
         ({"extra_arms": ("unlike",)}, "whose control 'real' is no arm that treats images as it does"),
     ],
 )
@@ -55,3 +64,17 @@ def test_an_extra_arm_needs_its_source():
     tokens = dataclasses.replace(demo().sampling, sources=("token",))
     with pytest.raises(ValueError, match=r"sweep\.extra_arms names raw_balanced, which needs 'raw'"):
         dataclasses.replace(demo(), sampling=tokens, sweep=SweepConfig(extra_arms=("raw_balanced",)))
+
+
+@pytest.mark.parametrize("mode", ["full", "scratch"])
+def test_rivals_in_feature_space_need_frozen_features(mode: str):
+    classifier = dataclasses.replace(demo().classifier, mode=mode)
+    for field in ("free_arms", "extra_arms"):
+        names = ("real", "class_gaussians") if field == "free_arms" else ("class_gaussians",)
+        sweep = SweepConfig(**{field: names})
+        dataclasses.replace(demo(), sweep=sweep)
+        problem = (
+            rf"^sweep\.{field} names class_gaussians, which changes frozen features: it needs classifier\.mode 'head'"
+        )
+        with pytest.raises(ValueError, match=problem):
+            dataclasses.replace(demo(), sweep=sweep, classifier=classifier)

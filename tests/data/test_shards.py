@@ -13,6 +13,7 @@ from flowerti.artifacts.identity import seed_for, slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.shards import (
     addresses_of,
+    read_labels,
     read_rows,
     read_shard_key,
     read_synthetic,
@@ -86,6 +87,18 @@ def test_weights_come_in_the_order_of_the_shards(run: RunDirectory):
     run.write_bytes("synthetic/a.parquet", b"no parquet")
     with pytest.raises(ValueError, match=r"synthetic/a\.parquet is damaged"):
         read_weights(run, ["synthetic/a.parquet"])
+
+
+def test_labels_come_with_the_class_that_has_the_rest(run: RunDirectory):
+    given = [{"label_share": 0.25, "source_class": "rose"}, {"source_class": "lily"}, {"label_share": 0.0}]
+    write_shard(run, "synthetic/a.parquet", [row(0, **given[0]), row(1, **given[1])], "k")
+    write_shard(run, "synthetic/b.parquet", [row(2, **given[0])], "k")
+    share, classes = read_labels(run, ["synthetic/b.parquet", "synthetic/a.parquet"])
+    assert share.tolist() == [0.25, 0.25, 1.0]
+    assert classes == ["rose", "rose", "lily"]
+    write_shard(run, "synthetic/c.parquet", [row(3, **given[2])], "k")
+    with pytest.raises(ValueError, match=r"synthetic/c\.parquet: its images are drawn from no other class"):
+        read_labels(run, ["synthetic/c.parquet"])
 
 
 def test_the_largest_seed_fits(run: RunDirectory):

@@ -4,18 +4,22 @@ import pickle
 
 import pytest
 
+from flowerti.artifacts.identity import key_of
 from flowerti.tables import arms
 from flowerti.tables.arms import (
     ARMS,
     BASELINE,
     Arm,
     arm_of,
+    inter_class_arms,
     judged_arm,
     reference_of,
     replaced_on,
+    round_trip_arms,
     shuffled_on,
     source_arms,
     stacked,
+    two_stage_arms,
 )
 from flowerti.tables.sources import SOURCES
 
@@ -26,9 +30,15 @@ def test_every_row_keeps_what_it_says_of_its_control():
         assert ARMS[arm.control].treatment == arm.treatment
         assert not arm.pool or arm.pool in SOURCES
         assert arm.is_control == (arm.level == "none")
+        assert not arm.held_against or ARMS[arm.held_against].treatment == arm.treatment
     balancing = ("balanced", "balanced_softmax")
     combined = [f"{name}_augmented" for name in balancing]
-    assert [arm.name for arm in ARMS if arm.is_control] == ["real", *balancing, "augmented", *combined]
+    in_features = ["class_gaussians", "feature_noise", *(f"{name}_feature_noise" for name in balancing)]
+    names = ["real", *balancing, "augmented", *combined, *in_features]
+    assert [arm.name for arm in ARMS if arm.is_control] == names
+    for balanced, both in zip(balancing, in_features[2:], strict=True):
+        expected = [a or b for a, b in zip(ARMS[balanced].treatment, ARMS["feature_noise"].treatment, strict=True)]
+        assert list(ARMS[both].treatment) == expected
     for name, (balanced, augmented) in zip(combined, ((name, "augmented") for name in balancing), strict=True):
         both = [a or b for a, b in zip(ARMS[balanced].treatment, ARMS[augmented].treatment, strict=True)]
         assert list(ARMS[name].treatment) == both
@@ -78,6 +88,61 @@ def test_what_no_training_depends_on_can_be_left_out():
     assert arm.as_trained() != Arm(name="a", label="", source="raw", level="ratio", donor="next").as_trained()
 
 
+def test_arms_from_before_keep_the_keys_of_their_trials():
+    """Written down before arms had further fields."""
+    expected = {
+        BASELINE: "75917fa537cda7e1d5ca43341858fad342b0aaf181e75e446cf8548836882053",
+        ARMS["repeated"]: "2d7510043d0d8e9eaca77527140bdc0ae8582feaa17f0c38a70cc6fdf6b1c0a5",
+        replaced_on(
+            ARMS["balanced"], SOURCES["token"]
+        ): "339782248e5b2c209689b88b65a1ba6b0ad0384fabc50a82cb7f3b2927145473",
+    }
+    assert {arm: key_of(arm.key_fields(), [0.5]) for arm in expected} == expected
+    later = ARMS["balanced+token_round_trip_rest"]
+    assert later.key_fields()["round_trips"] == "others"
+    assert "held_against" not in later.key_fields()
+
+
+def test_what_a_look_of_drawn_images_cannot_explain_is_held_against_round_trips_everywhere():
+    for control in (arm for arm in ARMS if arm.is_control and not arm.features):
+        everywhere, beside = round_trip_arms(control, SOURCES["token"])
+        assert [ARMS[arm.name] for arm in (everywhere, beside)] == [everywhere, beside]
+        assert (everywhere.mass, beside.mass) == ("fixed", "fixed")
+        assert (everywhere.control, everywhere.treatment) == (control.name, control.treatment)
+        assert (beside.control, beside.treatment) == (control.name, control.treatment)
+        assert (everywhere.source, beside.source) == ("", "token")
+        assert reference_of(ARMS, beside) == everywhere
+        assert reference_of([control, beside], beside) is None, "not its control, which has no round trips"
+        assert reference_of(ARMS, everywhere) is None
+        assert not everywhere.is_free and not everywhere.is_control and not everywhere.is_standing
+
+
+def test_a_shared_label_is_held_against_the_same_images_with_the_other_classes_label():
+    source = SOURCES["token_inter_class"]
+    for control in (arm for arm in ARMS if arm.is_control and not arm.features):
+        as_source, shared = inter_class_arms(control, source)
+        assert [ARMS[arm.name] for arm in (as_source, shared)] == [as_source, shared]
+        assert (as_source.labels, shared.labels) == ("source", "shared")
+        assert reference_of(ARMS, shared) == as_source
+        assert reference_of(ARMS, as_source) == control
+        for arm in (as_source, shared):
+            assert (arm.mass, arm.source, arm.control) == ("fixed", source.name, control.name)
+            assert arm.treatment == control.treatment
+    assert not source.is_arm, "none with a whole label"
+
+
+def test_two_stages_with_drawn_images_are_held_against_two_stages_with_real_ones():
+    for control in (a for a in ARMS if a.is_control and not a.has_balanced_softmax and not a.features):
+        real, drawn = two_stage_arms(control, SOURCES["token"])
+        assert [ARMS[arm.name] for arm in (real, drawn)] == [real, drawn]
+        assert {real.level, drawn.level} == {"share"}
+        assert (real.mass, drawn.mass) == (None, None), "classes have other shares in each stage"
+        assert reference_of(ARMS, drawn) == real
+        assert (real.is_free, drawn.is_free, real.is_control) == (True, False, False)
+        assert real.treatment == drawn.treatment == control.treatment
+    assert "balanced_softmax+token_first" not in ARMS
+
+
 def test_an_arm_travels_without_its_table():
     arm = Arm(name="nowhere", label="in no table", source="unheard_of", level="ratio")
     assert pickle.loads(pickle.dumps(arm)) == arm
@@ -97,6 +162,17 @@ def test_an_arm_travels_without_its_table():
         ({"source": "raw", "level": "ratio", "replaces": True}, "level 'probability' and replaces go together"),
         ({"repeats": "raw", "level": "probability", "replaces": True}, "need a source"),
         ({"repeats": "raw", "level": "ratio", "donor": "next"}, "need a source"),
+        ({"source": "raw", "level": "share"}, "level 'share' and begins_balanced go together"),
+        ({"source": "raw", "level": "ratio", "begins_balanced": True}, "level 'share' and begins_balanced"),
+        ({"level": "share", "begins_balanced": True, "has_balanced_softmax": True}, "correct for the counts"),
+        ({"begins_balanced": True}, "level must be 'none' where"),
+        ({"source": "raw", "level": "ratio", "labels": "shared"}, "labels of another class need a source between"),
+        ({"source": "raw", "level": "ratio", "round_trips": "others"}, "round trips take the place"),
+        ({"level": "probability", "replaces": True, "round_trips": "others"}, "level must be 'none' where"),
+        (
+            {"source": "raw", "level": "probability", "replaces": True, "round_trips": "all"},
+            "round trips take the place",
+        ),
     ],
 )
 def test_an_arm_that_contradicts_itself_is_refused(fields: dict, problem: str):

@@ -1,0 +1,1 @@
+"""Which drawn images the sweep trains with: filters that look at real training images only."""

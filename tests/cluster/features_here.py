@@ -1,0 +1,32 @@
+"""Features computed in this process in place of Ray's workers."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.cluster import features
+from flowerti.cluster.features import BackboneChoice, FeatureWorker
+from flowerti.config.experiment import BaseConfig, ClusterConfig
+
+
+def compute_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have missing features computed in this process; returns the sets that are, as they come."""
+    computed: list[str] = []
+
+    def run(
+        chunks: list[dict[str, Any]],
+        backbone: BackboneChoice,
+        directory: RunDirectory,
+        cluster: ClusterConfig,
+        base: BaseConfig | None,
+    ) -> None:
+        computed.extend(dict.fromkeys(chunk["set"] for chunk in chunks))
+        worker = FeatureWorker(backbone, directory, 1, "cpu", base)
+        worker({"chunk": np.array([json.dumps(chunk) for chunk in chunks])})
+
+    monkeypatch.setattr(features, "_run", run)
+    monkeypatch.setattr(features, "connect", lambda cluster: None)
+    return computed
