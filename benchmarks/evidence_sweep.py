@@ -18,7 +18,12 @@ from flowerti.sweep.rounds import Cell, arms_of
 from flowerti.sweep.statistics import SweepAnalysis
 from flowerti.tables.arms import ARMS, BASELINE, Arm, judged_arm
 
-CONFIG = SweepConfig(num_bootstrap=300, max_rest_drop=1.0)
+CONFIG = SweepConfig(
+    mixing=("added",),
+    free_arms=("real", "balanced", "balanced_softmax", "augmented"),
+    num_bootstrap=300,
+    max_rest_drop=1.0,
+)
 """The other classes' loss stops no ratio here: what is asked is how often the two gains alone are believed."""
 
 

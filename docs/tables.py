@@ -72,6 +72,30 @@ def contrasts(run: str) -> str:
     return _markdown(("arm", "against", "difference in the weak classes' F1 (95 % interval)", "answer"), rows)
 
 
+def ceiling(run: str) -> str:
+    """What unseen real images and round trips change in the rehearsal classes."""
+    found = _summary(run)["ceiling"]
+    rows = [
+        [
+            row["label"],
+            str(row["num_more"] or ""),
+            _decimals(row["f1"]),
+            "" if row["kind"] == "real" else _ends(row, "gain"),
+        ]
+        for row in found["rows"]
+    ]
+    return _markdown(("arm", "images more", "F1", "change against its control (95 % interval)"), rows)
+
+
+def worth(run: str) -> str:
+    """What the images of each arm are worth in real ones, on test."""
+    rows = []
+    for row in _where(_summary(run)["worth"], split="test"):
+        told = [f"over {row['most']}" if row[name] is None else f"{row[name]:.1f}" for name in _WORTH]
+        rows.append([_arm(run, row["arm"], row["level"]), _ends(row, "gain"), f"{told[0]} ({told[1]} to {told[2]})"])
+    return _markdown(("arm", "change against its control", "worth in real images (95 % interval)"), rows)
+
+
 def says(run: str) -> str:
     """What the run itself recommends, word for word."""
     return f"> {_summary(run)['recommendation']}"
@@ -121,6 +145,7 @@ def race() -> str:
 
 
 _KERNEL_ON_TEST = {"metric": "kernel", "reference": "test"}
+_WORTH = ("worth", "worth_low", "worth_high")
 _TUNED = "_best_flags_lr_0.005"
 _FIRST = "time_to_target_from_first_reach"
 
@@ -145,7 +170,13 @@ def _classes(run: str) -> list[str]:
 
 def _arm(run: str, arm: str, ratio: float) -> str:
     label = next(row["label"] for row in _summary(run)["arms"] if row["name"] == arm)
-    return f"{label}, {ratio:g}×" if ratio else label
+    return f"{label}, {_level(run, arm, ratio)}" if ratio else label
+
+
+def _level(run: str, arm: str, ratio: float) -> str:
+    """As many images for each real one, or the probability that one takes a real one's place."""
+    replaces = next(row["replaces"] for row in _summary(run)["arms"] if row["name"] == arm)
+    return f"p {ratio:g}" if replaces else f"{ratio:g}×"
 
 
 def _where(rows: Iterable[Row], **values: Any) -> list[Row]:
@@ -157,14 +188,14 @@ def _where(rows: Iterable[Row], **values: Any) -> list[Row]:
 def _glance(run: str, what: str) -> list[str]:
     summary = _summary(run)
     tested = {row["arm"]: row for row in _where(summary["sweep"], split="test")}
-    token, control = tested[_judged(run)], summary["best_control"]
+    token, control = tested[summary["judged_arm"]], summary["best_control"]
     compared = _where(summary["comparisons"], closer=_judged(run), than="raw", **_KERNEL_ON_TEST)
     surely = [row for row in compared if row["low"] is not None and row["low"] > 0]
     seen = _where(summary["recognition"], source=_judged(run))
     return [
         f"[{what}](results/{run}/summary.json)",
         _decimals(tested["real"]["weak_f1"]),
-        f"{_change(token)} at {token['ratio']:g}×",
+        f"{_change(token)} at {_level(run, token['arm'], token['ratio'])}",
         f"{_arm(run, control, 0)} {_change(tested[control])}" if control != "real" else "none",
         f"{len(surely)} of {len(compared)} classes",
         f"{sum(row['num_recognised'] for row in seen)} of {sum(row['num_pictures'] for row in seen)}",
@@ -187,6 +218,10 @@ def _interval(row: Row) -> str:
     return f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
 
 
+def _ends(row: Row, value: str) -> str:
+    return f"{row[value]:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+
+
 def _decimals(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.2f}"
 
@@ -202,6 +237,6 @@ def _markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {"results": results, "adapters": adapters, "race": race}
-_OF_A_RUN = (distances, nearer, arms, contrasts, says, study)
+_OF_A_RUN = (distances, nearer, arms, contrasts, ceiling, worth, says, study)
 for _run in RUNS:
     TABLES |= {f"{_run}.{kind.__name__}": partial(kind, _run) for kind in _OF_A_RUN}

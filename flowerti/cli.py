@@ -86,8 +86,7 @@ def run(arguments: list[str], *, address: str | None = None, until: str | None =
     from flowerti.progress import console
 
     listen, last = console(), values.until or until or "report"
-    run_experiment(experiment, run_directory, [listen], last)
-    if last == "report" and run_directory.exists(layout.SUMMARY):
+    if run_experiment(experiment, run_directory, [listen], last) == "report":
         summary = json.loads(run_directory.read_bytes(layout.SUMMARY))
         done = Progress("done", [listen])
         done.info(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")

@@ -9,10 +9,10 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.ceiling import Ceiling
+from flowerti.artifacts.ceiling import Ceiling, WorthRow
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import count_openings, read_protocol
-from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection
+from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection, SweepTable
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import Scores
 from flowerti.artifacts.sweep import SweepCosts
@@ -21,6 +21,7 @@ from flowerti.config.experiment import Experiment
 from flowerti.progress import Listener, Progress
 from flowerti.stage_clock import StageClock
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
+from flowerti.tables import Table
 
 STAGES = ("classify", "select", "ceiling", "personalize", "sample", "score", "sweep", "confirm", "report")
 """In the order in which they run."""
@@ -28,10 +29,13 @@ STAGES = ("classify", "select", "ceiling", "personalize", "sample", "score", "sw
 
 def run_experiment(
     experiment: Experiment, run: RunDirectory, listeners: Sequence[Listener] = (), until: str = "report"
-) -> None:
+) -> str:
     """Run all stages that are missing, up to `until`; how it ended is left in result.json.
 
     It ends with the ceiling where that was asked and shows that no more is to be had than the run could detect.
+
+    Returns:
+        The stage that it ended with.
 
     Raises:
         ValueError: something about the input is wrong; nothing costly was done. Whatever ends a later stage is raised
@@ -52,20 +56,24 @@ def run_experiment(
                 if stage == until or reason:
                     until = stage
                     break
+            if reason:
+                clock.tell(f"the run ends here: {reason}")
     except Exception as error:
         _write_result(run, {"state": "failed", "stage": clock.last, "reason": f"{type(error).__name__}: {error}"})
         raise
     finally:
         close()
     _write_result(run, {"state": "done", "stage": until, "reason": reason})
+    return until
 
 
 def _out_of_sight(study: Study) -> str:
     """Why nothing should be learnt, as far as the ceiling knows; empty where some gain is in sight, or tried anyway."""
     from flowerti.ceiling.answers import is_out_of_sight, told
 
-    found = study.run.load(layout.CEILING, Ceiling) if study.experiment.ceiling.num_classes else None
-    return " ".join(told(found)) if found and is_out_of_sight(found) and not study.experiment.ceiling.goes_on else ""
+    is_asked = study.experiment.has_rehearsal and not study.experiment.ceiling.goes_on
+    found = study.run.load(layout.CEILING, Ceiling) if is_asked else None
+    return f"{' '.join(told(found))} Go on anyway with --ceiling.goes-on." if found and is_out_of_sight(found) else ""
 
 
 def _write_result(run: RunDirectory, result: dict[str, str]) -> None:
@@ -78,6 +86,8 @@ class _Drawn:
 
     classifier: ClassifierReport
     selection: Selection
+    ceiling: Ceiling | None
+    """None where it was not asked."""
     learned: list[Learned]
     sets: list[ImageSet]
 
@@ -101,14 +111,14 @@ def _up_to_images(study: Study, clock: StageClock) -> Generator[str, None, _Draw
         selection = choose(study, classifier, progress)
     yield "select"
     with clock.stage("ceiling") as progress:
-        ceiling(study, selection, classifier, progress)
+        rehearsed = ceiling(study, selection, classifier, progress)
     yield "ceiling"
     learned = personalize(study, selection, lambda technique: clock.stage(f"personalize.{technique}"))
     yield "personalize"
     with clock.stage("sample") as progress:
         sets = sample(study, selection, learned, progress)
     yield "sample"
-    return _Drawn(classifier=classifier, selection=selection, learned=learned, sets=sets)
+    return _Drawn(classifier=classifier, selection=selection, ceiling=rehearsed, learned=learned, sets=sets)
 
 
 def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[str]:
@@ -124,6 +134,7 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
     yield "score"
     with clock.stage("sweep") as progress:
         table = sweep(study, drawn.selection, sets, progress)
+        worth = worth_of_images(study, drawn, table, progress)
     yield "sweep"
     with clock.stage("confirm") as progress:
         scores = joined(scores, score(study, sets, "test", progress))
@@ -141,6 +152,8 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
             sets=[images for images in sets if not images.learning],
             scores=scores,
             sweep=table,
+            ceiling=drawn.ceiling,
+            worth=worth,
             test_openings=count_openings(study.run),
             plan_changes=read_protocol(study.run).plan_changes,
             arm_costs=(study.run.load(layout.SWEEP_COSTS, SweepCosts) or SweepCosts(arms=[])).arms,
@@ -149,6 +162,21 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
         )
         publish(study, found)
     yield "report"
+
+
+def worth_of_images(study: Study, drawn: _Drawn, table: SweepTable, progress: Progress) -> list[WorthRow]:
+    """What the images of each arm on top of the best control are worth in real ones; nothing without a rehearsal."""
+    from flowerti.ceiling.worth import worth_rows
+    from flowerti.cluster.ceiling import curve_on
+
+    if drawn.ceiling is None:
+        return []
+    curve = curve_on(study, drawn.selection, drawn.classifier, table.best_control, progress)
+    sizes: dict[str, list[int]] = {}
+    for images in drawn.sets:
+        sizes.setdefault(images.source, []).append(images.num_images)
+    num_images = {source: round(sum(found) / len(found)) for source, found in sizes.items()}
+    return worth_rows(curve, table.rows, Table("arm of this sweep", table.arms), num_images)
 
 
 def choose(study: Study, report: ClassifierReport, progress: Progress) -> Selection:

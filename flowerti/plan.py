@@ -128,7 +128,7 @@ def _work(asked: Request, times: StepTimes, techniques: list[Technique]) -> Iter
     num_scored = asked.num_classes * len(sampling.sources)
     yield _Work(stage="classify", what=f"{experiment.data.kind} data, {experiment.classifier.backbone}")
     yield _Work(stage="select", what=f"rule {experiment.selection.rule}")
-    if experiment.ceiling.num_classes:
+    if experiment.has_rehearsal:
         yield _Work(stage="ceiling", what=f"{experiment.ceiling.num_classes} rehearsal classes")
     for technique in techniques:
         yield _learning(asked, technique, times.learning_step[technique.name])

@@ -41,7 +41,7 @@ def read_status(run: RunDirectory) -> list[StageState]:
     return [
         _of_file(run, "classify", layout.CLASSIFIER_REPORT),
         StageState(stage="select", state="done" if selection else "waiting", detail=", ".join(names)),
-        *([_of_file(run, "ceiling", layout.CEILING)] if experiment.ceiling.num_classes else []),
+        *([_of_file(run, "ceiling", layout.CEILING)] if experiment.has_rehearsal else []),
         *[_learned(run, experiment, technique.name, *subject) for technique in techniques for subject in subjects],
         _sample(run, experiment, names),
         _of_file(run, "score", layout.scores("validation")),

@@ -196,6 +196,8 @@ def _check_disk(run: RunDirectory, num_learnt_bytes: int = 0) -> None:
 def _check_selection(experiment: Experiment, dataset: Dataset, seen: SeenImages | None = None) -> None:
     for name in experiment.selection.class_names:
         check_class_name(dataset, "selection.class_names", name)
+    for name in experiment.ceiling.class_names:
+        check_class_name(dataset, "ceiling.class_names", name)
     selection = experiment.selection
     num_selected = len(selection.class_names) if selection.rule == "fixed" else selection.num_classes
     if num_selected >= len(dataset.class_names):
@@ -212,10 +214,10 @@ def _check_selection(experiment: Experiment, dataset: Dataset, seen: SeenImages 
 def _check_draws(experiment: Experiment, dataset: Dataset, spare: SpareImages) -> None:
     """Reject draws of training images where no class, or a fixed weak one, has others to draw."""
     num_draws, selection = experiment.replication.num_draws, experiment.selection
-    if num_draws > 1 and experiment.imbalance.factor == 1:
+    if num_draws > 1 and not experiment.imbalance.leaves_out:
         raise ValueError(
-            f"replication.num_draws: {num_draws} draws of training images need some that imbalance.factor leaves out: "
-            "set it to 1, or cut the classes down"
+            f"replication.num_draws: {num_draws} draws of training images need some that imbalance.factor or "
+            "imbalance.minority_images leave out: set it to 1, or cut the classes down"
         )
     if selection.rule == "fixed":
         check_spare(spare, num_draws, {name: len(dataset.of("train", name)) for name in selection.class_names})

@@ -176,7 +176,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, RunDirec
 
     asked: list[tuple[Experiment, RunDirectory]] = []
 
-    def run_experiment(experiment: Experiment, run: RunDirectory, listeners: list[Listener], until: str) -> None:
+    def run_experiment(experiment: Experiment, run: RunDirectory, listeners: list[Listener], until: str) -> str:
         asked.append((experiment, run))
         progress = Progress("classify", listeners)
         if experiment.seed == 13:
@@ -185,6 +185,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, RunDirec
         progress.info(f"ends after {until}")
         if until == "report":
             run.write_bytes("summary.json", b'{"recommended_ratio": 0.5, "recommendation": "because it helps"}')
+        return until
 
     monkeypatch.setattr(flowerti.pipeline, "run_experiment", run_experiment)
     return asked
@@ -230,7 +231,8 @@ def test_status_prints_a_line_for_every_stage(tmp_path: Path, capsys: pytest.Cap
     assert cli.main(["status", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [
-        ["waiting", stage] for stage in ("classify", "select", "sample", "score", "sweep", "confirm", "report")
+        ["waiting", stage]
+        for stage in ("classify", "select", "ceiling", "sample", "score", "sweep", "confirm", "report")
     ]
 
 

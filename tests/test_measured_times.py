@@ -70,10 +70,10 @@ def test_the_command_prints_a_line_a_stage(tmp_path: Path, capsys: pytest.Captur
     assert main([*asked, "--from-run", str(tmp_path), "--seconds-per-trial", "7"]) == 0
     *rows, detects = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert detects[0] == "Detects:"
-    stages = ["classify", "select", f"personalize.{TOKENS}", "sample", "score", "sweep", "confirm", "report"]
+    stages = ["classify", "select", "ceiling", f"personalize.{TOKENS}", "sample", "score", "sweep", "confirm", "report"]
     assert [row[0] for row in rows] == ["stage", *stages, "all"]
     # a time that is given comes before the measured one: the sweep's hours, one worker start included
-    assert float(rows[6][2]) == pytest.approx((NUM_TRIALS * 7 + 4 * 15) / 3600, rel=0.2)
+    assert float(rows[7][2]) == pytest.approx((NUM_TRIALS * 7 + 4 * 15) / 3600, rel=0.2)
 
 
 def test_the_plan_takes_the_settings_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -56,10 +56,10 @@ def test_no_schedule_is_worse_than_grahams_bound_on_the_best_one():
 
 
 def test_there_is_a_row_for_each_stage_and_technique():
-    stages = ["classify", "select", TOKENS, "sample", "score", "sweep", "confirm", "report"]
+    stages = ["classify", "select", "ceiling", TOKENS, "sample", "score", "sweep", "confirm", "report"]
     assert list(planned(flowers102())) == stages
     sampling = replace(flowers102().sampling, sources=("token", "lora"))
-    assert list(planned(replace(flowers102(), sampling=sampling))) == [*stages[:3], ADAPTERS, *stages[3:]]
+    assert list(planned(replace(flowers102(), sampling=sampling))) == [*stages[:4], ADAPTERS, *stages[4:]]
 
 
 def test_each_stage_costs_what_its_steps_do():
@@ -91,7 +91,9 @@ def test_rows_say_what_they_work_on():
     assert rows["sample"].what == "raw, alternative_name, token"
     assert "herbarium" in rows["classify"].what
     assert {"frechet", "kernel"} <= set(rows["score"].what.split(", "))
-    assert {"real", "balanced", "token", "repeated", "shuffled_token"} <= set(rows["sweep"].what.split(", "))
+    assert {"real", "balanced", "<best control>+token_replace", "<best control>+shuffled_token_replace"} <= set(
+        rows["sweep"].what.split(", ")
+    )
 
 
 def test_groups_of_classes_share_the_workers_as_single_ones_do():

@@ -4,6 +4,12 @@ This module does not know how anything is computed.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["real", "unseen_real", "unseen_round_trip", "round_trip", "round_trip_all"]
+"""What a trial has besides the kept images. Nothing; unseen images of the rehearsal classes; in place of the kept ones
+round trips of unseen images through the base's autoencoder, which is what a perfect generator behind it could draw;
+round trips of the kept ones themselves; these in all classes, so that their look says nothing about the class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,6 +18,7 @@ class CeilingRow:
 
     arm: str
     label: str
+    kind: Kind
     control: str
     num_more: int
     """Unseen real images that each rehearsal class has more; 0 for none."""
@@ -32,6 +39,8 @@ class Ceiling:
     num_draws: int
     control: str
     """The free control with the highest F1, which the other arms build on."""
+    control_label: str
+    """In plain words."""
     rows: list[CeilingRow]
     headroom: float
     """Gain over the control of the largest number of unseen real images that was tried."""
@@ -40,6 +49,28 @@ class Ceiling:
     num_headroom: int
     """That number of images."""
     detectable_effect: float
-    """The smallest true gain that the rehearsal finds four times in five."""
+    """The smallest true gain that the run finds four times in five, from its validation images of the weak classes."""
     learning_rate_factors: dict[str, float]
     """By control."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorthRow:
+    """What the images of an arm gain, in unseen real images of each class that gain as much in the rehearsal."""
+
+    split: str
+    arm: str
+    level: float
+    control: str
+    """Under which both gains are taken."""
+    num_images: int
+    """Synthetic images of a weak class that the arm may use, the mean over the classes."""
+    gain: float
+    low: float
+    high: float
+    worth: float | None
+    """None where more than the most that were tried."""
+    worth_low: float | None
+    worth_high: float | None
+    most: int
+    """The most that were tried."""

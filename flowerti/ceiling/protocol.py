@@ -4,15 +4,15 @@ Training is passed in as a function. This module does not know about Ray, files,
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64
 
-from flowerti.artifacts.ceiling import Ceiling, CeilingRow
+from flowerti.artifacts.ceiling import Ceiling, CeilingRow, Kind
 from flowerti.artifacts.records import Trial
 from flowerti.ceiling.rehearsal import Rehearsal
-from flowerti.ceiling.trials import RehearsalPlan, arm_of, control_plans, plans_on
+from flowerti.ceiling.trials import LABELS, RehearsalPlan, arm_of, control_plans, curve_plans, round_trip_plans
 from flowerti.config.experiment import CeilingConfig, ReplicationConfig, SweepConfig
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.recommendation import best_control
@@ -23,6 +23,23 @@ from flowerti.tables.arms import ARMS, Arm
 
 Train = Callable[[list[RehearsalPlan]], list[Trial]]
 """Runs trials, in their order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rehearsed:
+    """What the trials of a rehearsal share."""
+
+    rehearsal: Rehearsal
+    question: SweepQuestion
+    """From `ceiling_question`."""
+    true_ids: Int64[np.ndarray, " num"]
+    """True class of each validation image."""
+    train: Train
+    """For trials without round trips."""
+    train_with_round_trips: Callable[[Arm], Train]
+    """The same with round trips, in the views that the control wants; nothing is drawn before the control is known."""
+    detectable_effect: float
+    """The smallest gain of the weak classes that the run could find."""
 
 
 def ceiling_question(
@@ -40,86 +57,97 @@ def ceiling_question(
     )
 
 
-def find_ceiling(
-    rehearsal: Rehearsal,
-    question: SweepQuestion,
-    true_ids: Int64[np.ndarray, " num"],
-    config: CeilingConfig,
-    train: Train,
-) -> Ceiling:
-    """Run all trials of the rehearsal.
+def find_ceiling(rehearsed: Rehearsed, config: CeilingConfig) -> Ceiling:
+    """Run all controls, and on top of the best one unseen images and round trips.
 
     Args:
-        rehearsal: classes and draws.
-        question: from `ceiling_question`.
-        true_ids: true class of each validation image.
+        rehearsed: classes, draws and how they are trained.
         config: the probability of round trips.
-        train: runs trials.
     """
+    question, rehearsal = rehearsed.question, rehearsed.rehearsal
     controls = [ARMS[name] for name in question.config.free_arms]
-    factors = _tune(controls, question, true_ids, train)
-    draws = range(len(rehearsal.orders))
-    plans = [plan for c in controls for plan in control_plans([c], draws, factors[c.name])]
-    trials = train(plans)
+    factors = _tune(controls, rehearsed)
+    trials = _controls(controls, rehearsed, factors)
     cells = [Cell(control, 0.0) for control in controls]
-    first = SweepAnalysis(trials, arms_of(cells), true_ids, question)
+    first = SweepAnalysis(trials, arms_of(cells), rehearsed.true_ids, question)
     control = best_control(first.rows(), first.arms, question.config)
-    more = plans_on(control, rehearsal, config.round_trip_probability, factors[control.name])
-    on_top = list(dict.fromkeys(plan.cell for plan in more))
-    analysis = SweepAnalysis([*trials, *train(more)], arms_of([*cells, *on_top]), true_ids, question)
-    return _ceiling(rehearsal, question, analysis, control, on_top, factors)
+    factor = factors[control.name]
+    trials += rehearsed.train(curve_plans(control, rehearsal, factor))
+    trips = round_trip_plans(control, rehearsal, config.round_trip_probability, factor)
+    trials += rehearsed.train_with_round_trips(control)(trips)
+    return _ceiling(rehearsed, control, trials, factors)
 
 
-def _tune(
-    controls: Sequence[Arm], question: SweepQuestion, true_ids: Int64[np.ndarray, " num"], train: Train
-) -> dict[str, float]:
+def find_curve(rehearsed: Rehearsed, control: Arm) -> Ceiling:
+    """Unseen images alone, on top of a control that is given."""
+    controls = list(dict.fromkeys([ARMS["real"], control]))
+    factors = _tune(controls, rehearsed)
+    trials = _controls(controls, rehearsed, factors)
+    more = rehearsed.train(curve_plans(control, rehearsed.rehearsal, factors[control.name]))
+    return _ceiling(rehearsed, control, [*trials, *more], factors)
+
+
+def _tune(controls: Sequence[Arm], rehearsed: Rehearsed) -> dict[str, float]:
     """The factor of the learning rate for each control: the best in the first draw."""
-    grid = question.config.learning_rate_factors
+    grid = rehearsed.question.config.learning_rate_factors
     if len(grid) == 1:
         return {control.name: grid[0] for control in controls}
-    tried = train([plan for factor in grid for plan in control_plans(controls, [0], factor)])
-    return choose_factors(tried, true_ids, question)
+    tried = rehearsed.train([plan for factor in grid for plan in control_plans(controls, [0], factor)])
+    return choose_factors(tried, rehearsed.true_ids, rehearsed.question)
 
 
-def _ceiling(
-    rehearsal: Rehearsal,
-    question: SweepQuestion,
-    analysis: SweepAnalysis,
-    control: Arm,
-    on_top: Sequence[Cell],
-    factors: dict[str, float],
-) -> Ceiling:
-    rows = [_row(analysis, Cell(ARMS[name], 0.0), Cell(ARMS[name], 0.0)) for name in question.config.free_arms]
-    rows += [_row(analysis, cell, Cell(control, 0.0)) for cell in on_top]
-    most = Cell(arm_of(control, "unseen_real"), float(rehearsal.num_more[-1]))
-    headroom = analysis.contrast(most, Cell(control, 0.0))
+def _controls(controls: Sequence[Arm], rehearsed: Rehearsed, factors: dict[str, float]) -> list[Trial]:
+    draws = range(len(rehearsed.rehearsal.orders))
+    return rehearsed.train([plan for c in controls for plan in control_plans([c], draws, factors[c.name])])
+
+
+def _ceiling(rehearsed: Rehearsed, control: Arm, trials: list[Trial], factors: dict[str, float]) -> Ceiling:
+    rehearsal, question = rehearsed.rehearsal, rehearsed.question
+    kinds = {arm_of(control, kind).name: arm_of(control, kind) for kind in LABELS}
+    places = dict.fromkeys((trial.arm, trial.ratio) for trial in trials)
+    cells = [Cell(kinds.get(arm) or ARMS[arm], ratio) for arm, ratio in places]
+    analysis = SweepAnalysis(trials, arms_of(cells), rehearsed.true_ids, question)
+    headroom = analysis.contrast(
+        Cell(arm_of(control, "unseen_real"), float(rehearsal.num_more[-1])), Cell(control, 0.0)
+    )
     return Ceiling(
         class_names=[question.class_names[class_id] for class_id in rehearsal.class_ids],
         num_kept=rehearsal.num_kept,
         num_draws=len(rehearsal.orders),
         control=control.name,
-        rows=rows,
+        control_label=control.label,
+        rows=[_row(analysis, cell, control) for cell in cells],
         headroom=headroom.difference,
         headroom_low=headroom.low,
         headroom_high=headroom.high,
         num_headroom=rehearsal.num_more[-1],
-        detectable_effect=headroom.detectable_effect,
+        detectable_effect=rehearsed.detectable_effect,
         learning_rate_factors=factors,
     )
 
 
-def _row(analysis: SweepAnalysis, cell: Cell, control: Cell) -> CeilingRow:
+def _row(analysis: SweepAnalysis, cell: Cell, best: Arm) -> CeilingRow:
+    """A control against itself, anything else against the control that it is on top of."""
+    kind = _kind(cell.arm, best)
     row = CeilingRow(
         arm=cell.arm.name,
         label=cell.arm.label,
-        control=control.arm.name,
-        num_more=int(cell.ratio) if cell.arm.level == "ratio" else 0,
+        kind=kind,
+        control=cell.arm.control,
+        num_more=int(cell.ratio) if kind == "unseen_real" else 0,
         f1=analysis.weak_f1(cell),
         gain=0.0,
         low=0.0,
         high=0.0,
     )
-    if cell == control:
+    if kind == "real":
         return row
-    found = analysis.contrast(cell, control)
+    found = analysis.contrast(cell, Cell(best, 0.0))
     return replace(row, gain=found.difference, low=found.low, high=found.high)
+
+
+def _kind(arm: Arm, best: Arm) -> Kind:
+    for kind in LABELS:
+        if kind != "real" and arm == arm_of(best, kind):
+            return kind
+    return "real"

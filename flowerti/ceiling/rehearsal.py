@@ -11,9 +11,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from flowerti.artifacts.identity import seed_for
+from flowerti.config.ceiling import CeilingConfig
 
 MIN_KEPT = 2
 """Images that a rehearsal class keeps at least."""
+ENOUGH_SPARE = 20
+"""Unseen images with which a class is as good for a rehearsal as one with more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,40 +37,53 @@ class Rehearsal:
         kept = [self.orders[draw][class_id][: self.num_kept + num_more] for class_id in self.class_ids]
         return np.sort(np.concatenate([others, *kept]))
 
+    def unseen(self, draw: int) -> Int64[np.ndarray, " rows"]:
+        """Rows of the most unseen images that are tried in a draw."""
+        some = slice(self.num_kept, self.num_kept + self.num_more[-1])
+        return np.sort(np.concatenate([self.orders[draw][class_id][some] for class_id in self.class_ids]))
+
 
 def choose_rehearsal(
     train_ids: Int64[np.ndarray, " num"],
     f1: Mapping[int, float],
     weak_ids: Sequence[int],
-    num_classes: int,
-) -> tuple[tuple[int, ...], int]:
+    config: CeilingConfig,
+    class_names: Sequence[str],
+) -> tuple[tuple[int, ...], int] | None:
     """The rehearsal classes, and how many images each keeps: as many as a weak class has, but at most half its own.
 
-    Of the classes that are not weak those with the most spare images come first, and among equals those with the
-    highest F1, whose images are the least mistaken for others'.
+    Of the classes that are not weak those with enough images to spare come first, and among these the ones with the
+    lowest F1: what is easily told from all others is recognised from few images already, and gains nothing from more.
 
     Args:
         train_ids: class of each training image.
         f1: validation F1 of each class.
         weak_ids: the weak classes.
-        num_classes: rehearsal classes, at least 1.
+        config: the rehearsal classes by name, or how many at most.
+        class_names: of all classes, by id.
+
+    Returns:
+        None where no class has images to spare.
 
     Raises:
-        ValueError: too few classes have images to spare; says how many have.
+        ValueError: a class that is named is weak or has no images to spare; names it.
     """
     counts = np.bincount(train_ids)
     num_weak_images = round(float(np.mean([counts[class_id] for class_id in weak_ids])))
     spare = {
-        class_id: int(counts[class_id]) - min(num_weak_images, int(counts[class_id]) // 2)
+        class_id: min(ENOUGH_SPARE, int(counts[class_id]) - min(num_weak_images, int(counts[class_id]) // 2))
         for class_id in f1
         if class_id not in weak_ids and counts[class_id] >= 2 * MIN_KEPT
     }
-    if len(spare) < num_classes:
-        raise ValueError(
-            f"ceiling.num_classes: {len(spare)} classes that are not weak have {2 * MIN_KEPT} training images or more, "
-            f"not {num_classes}: ask for fewer, or for none with 0"
-        )
-    chosen = sorted(sorted(spare, key=lambda one: (-spare[one], -f1[one], one))[:num_classes])
+    named = [class_names.index(name) for name in config.class_names]
+    for class_id in named:
+        if class_id not in spare:
+            reason = "is weak itself" if class_id in weak_ids else f"has fewer than {2 * MIN_KEPT} training images"
+            raise ValueError(f"ceiling.class_names: {class_names[class_id]!r} {reason}: name another class, or none")
+    by_rule = sorted(spare, key=lambda one: (-spare[one], f1[one], one))[: config.num_classes]
+    chosen = sorted(named or by_rule)
+    if not chosen:
+        return None
     return tuple(chosen), max(MIN_KEPT, min(num_weak_images, *(int(counts[one]) // 2 for one in chosen)))
 
 

@@ -6,29 +6,29 @@ This module does not know where features come from, nor what the trials are comp
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from flowerti.artifacts.ceiling import Kind
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.records import Trial
 from flowerti.ceiling.rehearsal import Rehearsal
 from flowerti.classifier.batches import LabelledInputs, TrainingRun, Treatment
 from flowerti.classifier.training import fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
+from flowerti.sweep.feature_rivals import with_features
 from flowerti.sweep.rounds import Cell
 from flowerti.tables.arms import Arm, stacked_name
 
-Kind = Literal["real", "unseen_real", "round_trip", "round_trip_all"]
-"""What a trial has besides the kept images: nothing; unseen images of the rehearsal classes; round trips of the kept
-ones in their place; the same in all classes, so that a look of the autoencoder says nothing about the class."""
 LABELS: dict[Kind, str] = {
     "real": "real images",
     "unseen_real": "unseen real images more",
+    "unseen_round_trip": "round trips of unseen images instead of real",
     "round_trip": "round trips instead of real",
     "round_trip_all": "round trips in all classes",
 }
+_WITHOUT_ROUND_TRIPS: tuple[Kind, ...] = ("real", "unseen_real")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +41,9 @@ class RehearsalData:
     augmented: Float32[np.ndarray, "num some dim"] | None
     """Strongly augmented views of the training images; None where no control augments."""
     round_trip_rows: Int64[np.ndarray, " some_rows"]
-    """Training images that went through the autoencoder, in rising order."""
-    round_trip: Float32[np.ndarray, "some_rows views dim"]
-    augmented_round_trip: Float32[np.ndarray, "some_rows some dim"] | None
+    """Training images that went through the autoencoder, in rising order; empty where no trial needs them."""
+    round_trip: Float32[np.ndarray, "some_rows any_views dim"] | None
+    """In as many views as the images that the control trains on; None where no trial needs them."""
     evaluation: Float32[np.ndarray, "held_out 1 dim"]
     num_classes: int
 
@@ -69,7 +69,7 @@ def arm_of(control: Arm, kind: Kind) -> Arm:
     """The control itself, or on top of it what a kind of trial adds or replaces."""
     if kind == "real":
         return control
-    replaces = kind != "unseen_real"
+    replaces = kind not in _WITHOUT_ROUND_TRIPS
     return replace(
         control,
         name=stacked_name(control.name, kind),
@@ -88,18 +88,20 @@ def train_trial(data: RehearsalData, plan: RehearsalPlan, config: ClassifierConf
         ValueError: the training diverged; names the trial.
     """
     rows, kept = _rows(data, plan)
-    inputs, ids = [_real(data, plan)[rows]], [data.train_ids[rows]]
-    if plan.kind.startswith("round_trip"):
+    parts = [(_real(data, plan)[rows], data.train_ids[rows])]
+    if plan.kind not in _WITHOUT_ROUND_TRIPS:
         places = _round_trips(data, plan, rows)
-        trips = data.augmented_round_trip if plan.control.is_augmented else data.round_trip
-        assert trips is not None
-        inputs, ids = [*inputs, trips[places]], [*ids, data.train_ids[data.round_trip_rows[places]]]
+        assert data.round_trip is not None
+        parts.append((data.round_trip[places], data.train_ids[data.round_trip_rows[places]]))
+    seed = seed_for(run_seed, "", "ceiling/trial", plan.draw)
+    parts, num_drawn = with_features(plan.control.features, parts, seed)
+    inputs, ids = zip(*parts, strict=True)
     # as many steps for every number of images
     num_steps = config.num_epochs * steps_per_epoch(kept, config.batch_size)
     config = replace(config, learning_rate=config.learning_rate * plan.learning_rate_factor)
     train = LabelledInputs(inputs=np.concatenate(inputs), class_ids=np.concatenate(ids), num_classes=data.num_classes)
-    run = TrainingRun(config=config, seed=seed_for(run_seed, "", "ceiling/trial", plan.draw), num_steps=num_steps)
-    logits = fit_head(train, run, _treatment(plan, len(rows))).logits(data.evaluation[:, 0])
+    run = TrainingRun(config=config, seed=seed, num_steps=num_steps)
+    logits = fit_head(train, run, _treatment(plan, len(rows), num_drawn)).logits(data.evaluation[:, 0])
     if not np.isfinite(logits).all():
         raise ValueError(f"ceiling, {plan.cell.arm.name}: logits are NaN or infinite: lower classifier.learning_rate")
     return Trial(
@@ -132,20 +134,23 @@ def _real(data: RehearsalData, plan: RehearsalPlan) -> np.ndarray:
 def _round_trips(
     data: RehearsalData, plan: RehearsalPlan, rows: Int64[np.ndarray, " rows"]
 ) -> Int64[np.ndarray, " places"]:
-    """Places of the round trips that may take a real image's place: those of images that are trained on."""
+    """Places of the round trips that may take a real image's place: of those trained on, or of the unseen ones."""
+    rehearsal = data.rehearsal
+    if plan.kind == "unseen_round_trip":
+        return np.flatnonzero(np.isin(data.round_trip_rows, rehearsal.unseen(plan.draw)))
     is_there = np.isin(data.round_trip_rows, rows)
     if plan.kind == "round_trip":
-        is_there &= np.isin(data.train_ids[data.round_trip_rows], data.rehearsal.class_ids)
+        is_there &= np.isin(data.train_ids[data.round_trip_rows], rehearsal.class_ids)
     return np.flatnonzero(is_there)
 
 
-def _treatment(plan: RehearsalPlan, num_real: int) -> Treatment:
-    control, replaces = plan.control, plan.kind.startswith("round_trip")
+def _treatment(plan: RehearsalPlan, num_real: int, num_drawn: int) -> Treatment:
+    control, replaces = plan.control, plan.kind not in _WITHOUT_ROUND_TRIPS
     return Treatment(
         balanced=control.is_balanced,
         balanced_softmax=control.has_balanced_softmax,
         num_counted=num_real,
-        num_drawn=num_real if replaces else None,
+        num_drawn=num_drawn if replaces else None,
         replace_probability=plan.level if replaces else 0.0,
     )
 
@@ -159,13 +164,17 @@ def control_plans(controls: Sequence[Arm], draws: Sequence[int], factor: float) 
     ]
 
 
-def plans_on(control: Arm, rehearsal: Rehearsal, round_trip_probability: float, factor: float) -> list[RehearsalPlan]:
-    """What is tried on top of the best control, in every draw."""
-    levels: list[tuple[Kind, float]] = [
-        *(("unseen_real", float(num)) for num in rehearsal.num_more),
-        ("round_trip", round_trip_probability),
-        ("round_trip_all", round_trip_probability),
-    ]
+def curve_plans(control: Arm, rehearsal: Rehearsal, factor: float) -> list[RehearsalPlan]:
+    """Every number of unseen images on top of a control, in every draw."""
+    return _on(control, rehearsal, factor, [("unseen_real", float(num)) for num in rehearsal.num_more])
+
+
+def round_trip_plans(control: Arm, rehearsal: Rehearsal, probability: float, factor: float) -> list[RehearsalPlan]:
+    """Every kind of round trips on top of a control, in every draw."""
+    return _on(control, rehearsal, factor, [(kind, probability) for kind in LABELS if kind not in _WITHOUT_ROUND_TRIPS])
+
+
+def _on(control: Arm, rehearsal: Rehearsal, factor: float, levels: Sequence[tuple[Kind, float]]) -> list[RehearsalPlan]:
     return [
         RehearsalPlan(control=control, kind=kind, draw=draw, level=level, learning_rate_factor=factor)
         for kind, level in levels

@@ -1,16 +1,21 @@
 """What an image is worth: how many unseen real images would gain as much.
 
 The rehearsal says what n more real images of a class gain; read backwards, that curve says which n gains as much as
-something else does. This module knows nothing about images, classes or how a gain was measured.
+something else does. This module knows nothing about images or how a gain was measured.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 from scipy import optimize
+
+from flowerti.artifacts.ceiling import Ceiling, WorthRow
+from flowerti.artifacts.records import SweepRow
+from flowerti.tables import Table
+from flowerti.tables.arms import Arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,3 +90,43 @@ def _number_at(numbers: Float64[np.ndarray, " points"], gains: Float64[np.ndarra
     below, above = gains[place - 1], gains[place]
     share = (gain - below) / (above - below)
     return float(numbers[place - 1] + share * (numbers[place] - numbers[place - 1]))
+
+
+def worth_rows(
+    rehearsed: Ceiling, rows: Sequence[SweepRow], arms: Table[Arm], num_images: Mapping[str, int]
+) -> list[WorthRow]:
+    """What the images of each arm are worth whose gain is one over the control of the rehearsal's curve.
+
+    These are the arms at fixed mass: a class's share of the batches, which added images raise, is worth something by
+    itself.
+
+    Args:
+        rehearsed: the rehearsal on top of the control that the arms build on.
+        rows: rows of the sweep, of both splits.
+        arms: what the rows' arms are.
+        num_images: synthetic images of a weak class, by source.
+    """
+    points = [row for row in rehearsed.rows if row.kind == "unseen_real"]
+    gains = [Gain(value=row.gain, low=row.low, high=row.high) for row in points]
+    curve = curve_of([row.num_more for row in points], gains)
+    wanted = [row for row in rows if arms[row.arm].replaces and arms[row.arm].control == rehearsed.control]
+    return [_worth_row(row, arms[row.arm], curve, num_images) for row in wanted]
+
+
+def _worth_row(row: SweepRow, arm: Arm, curve: Curve, num_images: Mapping[str, int]) -> WorthRow:
+    worth = worth_of(curve, Gain(value=row.content_gain, low=row.content_gain_low, high=row.content_gain_high))
+    told = [number if math.isfinite(number) else None for number in (worth.value, worth.low, worth.high)]
+    return WorthRow(
+        split=row.split,
+        arm=arm.name,
+        level=row.ratio,
+        control=arm.control,
+        num_images=num_images.get(arm.source, 0),
+        gain=row.content_gain,
+        low=row.content_gain_low,
+        high=row.content_gain_high,
+        worth=told[0],
+        worth_low=told[1],
+        worth_high=told[2],
+        most=int(curve.num_more[-1]),
+    )

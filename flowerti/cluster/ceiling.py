@@ -4,6 +4,7 @@ It needs no image that was drawn, so it runs before anything is learnt. What is 
 `flowerti.ceiling`.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ClassifierReport, Selection, Trial
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.ceiling.answers import told
-from flowerti.ceiling.protocol import ceiling_question, find_ceiling
+from flowerti.ceiling.protocol import Rehearsed, Train, ceiling_question, find_ceiling, find_curve
 from flowerti.ceiling.rehearsal import Rehearsal, choose_rehearsal, draw_rehearsal
 from flowerti.ceiling.trials import RehearsalData, RehearsalPlan, train_trial
 from flowerti.cluster.classify import class_ids
@@ -30,44 +31,94 @@ from flowerti.config.experiment import ClassifierConfig
 from flowerti.features.files import StoredFeatures
 from flowerti.progress import Progress
 from flowerti.study import Study
-from flowerti.tables.arms import ARMS
+from flowerti.sweep.power import FEW, detectable_gain
+from flowerti.tables.arms import ARMS, Arm
 
-_MOST_ROUND_TRIPS = 20
+_NO_ROWS = np.zeros(0, dtype=np.int64)
+_MOST_ROUND_TRIPS = 10
 """Images of a class that is not rehearsed that go through the autoencoder."""
 
 
 def ceiling(study: Study, selection: Selection, report: ClassifierReport, progress: Progress) -> Ceiling | None:
-    """What unseen real images and round trips change in rehearsal classes; None where it is not asked.
+    """What unseen real images and round trips change in rehearsal classes; None where it is not asked, or cannot be.
 
     Raises:
-        ValueError: too few classes have images to spare, or a training diverged.
+        ValueError: a class that is named has no images to spare, or a training diverged.
     """
-    config = study.experiment.ceiling
-    if config.num_classes == 0:
+    if not study.experiment.has_rehearsal:
         return None
-    names, train_ids = study.dataset.class_names, class_ids(study, "train")
-    weak_ids = [names.index(chosen.class_name) for chosen in selection.selected]
-    f1 = {names.index(score.class_name): score.f1 for score in report.classes}
-    chosen = choose_rehearsal(train_ids, f1, weak_ids, config.num_classes)
-    rehearsal = draw_rehearsal(train_ids, chosen, config.num_more, config.num_draws, study.experiment.seed)
-    key = _key(study, rehearsal)
+    about = _about(study, selection, report)
+    if isinstance(about, str):
+        progress.info(f"there is no rehearsal: {about}")
+        return None
+    key = _key(study, about)
     found = study.run.load(layout.CEILING, Ceiling, key)
     if found is None:
         progress.did_work()
-        progress.info(f"rehearsing with {', '.join(names[class_id] for class_id in rehearsal.class_ids)}")
+        names = [study.dataset.class_names[class_id] for class_id in about.rehearsal.class_ids]
+        progress.info(f"rehearsing with {', '.join(names)}")
         connect(study.experiment.cluster)
-        found = _find(study, rehearsal, train_ids)
+        found = find_ceiling(_rehearsed(study, about), study.experiment.ceiling)
         study.run.save(layout.CEILING, found, key)
         for sentence in told(found):
             progress.info(sentence)
     return found
 
 
-def _key(study: Study, rehearsal: Rehearsal) -> str:
-    experiment, sweep = study.experiment, study.experiment.sweep
+def curve_on(study: Study, selection: Selection, report: ClassifierReport, control: str, progress: Progress) -> Ceiling:
+    """The rehearsal's curve on top of the control that the sweep chose: the ceiling itself where it is the same one.
+
+    Raises:
+        ValueError: as `ceiling`.
+    """
+    found = ceiling(study, selection, report, progress)
+    assert found is not None, "there is no rehearsal"
+    if found.control == control:
+        return found
+    about = _about(study, selection, report)
+    assert not isinstance(about, str), "there is no rehearsal"
+    key = key_of(_key(study, about), control)
+    other = study.run.load(layout.CEILING_CURVE, Ceiling, key)
+    if other is None:
+        progress.did_work()
+        progress.info(f"what unseen real images are worth on top of {control}")
+        connect(study.experiment.cluster)
+        other = find_curve(_rehearsed(study, about), ARMS[control])
+        study.run.save(layout.CEILING_CURVE, other, key)
+    return other
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _About:
+    """What a rehearsal is about."""
+
+    rehearsal: Rehearsal
+    train_ids: Int64[np.ndarray, " num"]
+    detectable_effect: float
+
+
+def _about(study: Study, selection: Selection, report: ClassifierReport) -> _About | str:
+    """What the rehearsal is about, or why there is none."""
+    experiment, names, train_ids = study.experiment, study.dataset.class_names, class_ids(study, "train")
+    weak_ids = [names.index(chosen.class_name) for chosen in selection.selected]
+    f1 = {names.index(score.class_name): score.f1 for score in report.classes}
+    config = experiment.ceiling
+    chosen = choose_rehearsal(train_ids, f1, weak_ids, config, names)
+    if chosen is None:
+        return "no class that is not weak has images to spare"
+    num_validation = np.bincount(class_ids(study, "validation"))[weak_ids]
+    return _About(
+        rehearsal=draw_rehearsal(train_ids, chosen, config.num_more, config.num_draws, experiment.seed),
+        train_ids=train_ids,
+        detectable_effect=detectable_gain(len(weak_ids), round(float(num_validation.mean())), FEW),
+    )
+
+
+def _key(study: Study, about: _About) -> str:
+    experiment, sweep, rehearsal = study.experiment, study.experiment.sweep, about.rehearsal
     return key_of(
-        [rehearsal.class_ids, rehearsal.num_kept, rehearsal.num_more],
-        experiment.ceiling,
+        [rehearsal.class_ids, rehearsal.num_kept, rehearsal.num_more, about.detectable_effect],
+        dataclasses.replace(experiment.ceiling, goes_on=False),
         [sweep.free_arms, sweep.learning_rate_factors, sweep.max_rest_drop, sweep.num_bootstrap],
         sweep.equivalence_margin,
         experiment.classifier,
@@ -77,29 +128,6 @@ def _key(study: Study, rehearsal: Rehearsal) -> str:
         experiment.data.image_size_px,
         experiment.seed,
     )
-
-
-def _find(study: Study, rehearsal: Rehearsal, train_ids: Int64[np.ndarray, " num"]) -> Ceiling:
-    experiment, cluster = study.experiment, study.experiment.cluster
-    read = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
-    data = read.remote(_inputs_of(study, rehearsal, train_ids))
-    run = ray.remote(_train_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
-
-    def train(plans: list[RehearsalPlan]) -> list[Trial]:
-        # workers take turns, so that each has as many trials of each kind
-        parts = [plans[place :: cluster.num_workers] for place in range(cluster.num_workers)]
-        tasks: Any = [
-            run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
-            for part in parts
-        ]
-        found: list[list[Trial]] = ray.get(tasks)
-        return [found[place % len(parts)][place // len(parts)] for place in range(len(plans))]
-
-    # controls that change features are the sweep's alone
-    free_arms = tuple(name for name in experiment.sweep.free_arms if not ARMS[name].features)
-    sweep = replace(experiment.sweep, free_arms=free_arms)
-    question = ceiling_question(sweep, rehearsal, study.dataset.class_names, experiment.seed)
-    return find_ceiling(rehearsal, question, class_ids(study, "validation"), experiment.ceiling, train)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,33 +143,75 @@ class _Inputs:
     num_classes: int
 
 
-def _inputs_of(study: Study, rehearsal: Rehearsal, train_ids: Int64[np.ndarray, " num"]) -> _Inputs:
-    rows = _round_trip_rows(rehearsal, train_ids)
-    has_augmented = any(ARMS[name].is_augmented for name in study.experiment.sweep.free_arms)
-    sets = {
-        "train": real_set(study, "train", "mirrored"),
-        "evaluation": real_set(study, "validation"),
-        "round_trip": _through_base(study, real_set(study, "train", "mirrored"), rows),
-    }
-    if has_augmented:
+def _rehearsed(study: Study, about: _About) -> Rehearsed:
+    experiment, known = study.experiment, _real_sets(study)
+    plain = _trainer(study, _inputs_of(study, about, known, _NO_ROWS))
+
+    def with_round_trips(control: Arm) -> Train:
+        rows = _round_trip_rows(about)
+        seen = known["augmented" if control.is_augmented else "train"]
+        sets = known | {"round_trip": _through_base(study, seen, rows)}
+        return _trainer(study, _inputs_of(study, about, sets, rows))
+
+    return Rehearsed(
+        rehearsal=about.rehearsal,
+        question=ceiling_question(experiment.sweep, about.rehearsal, study.dataset.class_names, experiment.seed),
+        true_ids=class_ids(study, "validation"),
+        train=plain,
+        train_with_round_trips=with_round_trips,
+        detectable_effect=about.detectable_effect,
+    )
+
+
+def _trainer(study: Study, inputs: _Inputs) -> Train:
+    """Runs trials in Ray tasks, on arrays that a task reads once."""
+    experiment, cluster = study.experiment, study.experiment.cluster
+    read = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
+    data = read.remote(inputs)
+    run = ray.remote(_train_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
+
+    def train(plans: list[RehearsalPlan]) -> list[Trial]:
+        # workers take turns, so that each has as many trials of each kind
+        parts = [plans[place :: cluster.num_workers] for place in range(cluster.num_workers)]
+        tasks: Any = [
+            run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
+            for part in parts
+        ]
+        found: list[list[Trial]] = ray.get(tasks)
+        return [found[place % len(parts)][place // len(parts)] for place in range(len(plans))]
+
+    return train
+
+
+def _real_sets(study: Study) -> dict[str, FeatureSet]:
+    """Real images, by field of `RehearsalData`."""
+    sets = {"train": real_set(study, "train", "mirrored"), "evaluation": real_set(study, "validation")}
+    if any(ARMS[name].is_augmented for name in study.experiment.sweep.free_arms):
         sets["augmented"] = real_set(study, "train", "augmented")
-        sets["augmented_round_trip"] = _through_base(study, sets["augmented"], rows)
+    return sets
+
+
+def _inputs_of(
+    study: Study, about: _About, sets: dict[str, FeatureSet], round_trip_rows: Int64[np.ndarray, " rows"]
+) -> _Inputs:
     backbone = classifier_backbone(study)
     sha256, cluster = weights_sha256(backbone), study.experiment.cluster
     found = compute_features(list(sets.values()), backbone, sha256, study.run, cluster, study.experiment.base)
     return _Inputs(
         run=study.run,
-        rehearsal=rehearsal,
-        train_ids=train_ids,
-        round_trip_rows=rows,
+        rehearsal=about.rehearsal,
+        train_ids=about.train_ids,
+        round_trip_rows=round_trip_rows,
         features={field: found[one.name] for field, one in sets.items()},
         num_classes=len(study.dataset.class_names),
     )
 
 
-def _round_trip_rows(rehearsal: Rehearsal, train_ids: Int64[np.ndarray, " num"]) -> Int64[np.ndarray, " rows"]:
-    """The training images that go through the autoencoder: those that a draw keeps, and some of the other classes."""
-    kept = [order[class_id][: rehearsal.num_kept] for order in rehearsal.orders for class_id in rehearsal.class_ids]
+def _round_trip_rows(about: _About) -> Int64[np.ndarray, " rows"]:
+    """The training images that go through the autoencoder: those that a draw uses, and some of the other classes."""
+    rehearsal, train_ids = about.rehearsal, about.train_ids
+    num = rehearsal.num_kept + rehearsal.num_more[-1]
+    kept = [order[class_id][:num] for order in rehearsal.orders for class_id in rehearsal.class_ids]
     others = [class_id for class_id in np.unique(train_ids) if class_id not in rehearsal.class_ids]
     kept += [np.flatnonzero(train_ids == class_id)[:_MOST_ROUND_TRIPS] for class_id in others]
     return np.unique(np.concatenate(kept))
@@ -165,7 +235,7 @@ def _read_on_worker(inputs: _Inputs) -> RehearsalData:
         train_ids=inputs.train_ids,
         round_trip_rows=inputs.round_trip_rows,
         num_classes=inputs.num_classes,
-        **{"augmented": None, "augmented_round_trip": None, **arrays},
+        **{"augmented": None, "round_trip": None, **arrays},
     )
 
 

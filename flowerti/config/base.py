@@ -26,7 +26,8 @@ class BaseConfig:
     channels_last: bool = False
     """Lay the U-Net out with channels last while a token is learnt: for GPUs, slower on CPUs."""
     compile: bool = False
-    """Compile the U-Net's repeated blocks while a token is learnt: costs a minute, pays on GPUs."""
+    """Compile the U-Net's repeated blocks, to learn tokens and to draw where nothing changes the U-Net from class to
+    class: costs a minute for each shape of a batch, pays on GPUs."""
 
     def __post_init__(self) -> None:
         """Check that a model is named."""

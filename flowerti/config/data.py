@@ -64,6 +64,8 @@ class ImbalanceConfig:
     """Training images of the last class of the exponential tail as a share of the first one's, in (0, 1]."""
     minority_classes: tuple[str, ...] = ()
     """Classes that are put at the end of the tail, so that they are the few-shot ones."""
+    minority_images: int = 0
+    """Training images that each of these classes keeps instead; 0 leaves their number to the tail."""
     resplit: bool = False
     """Pool all splits and re-split them, class by class, by the shares below."""
     validation_share: float = 0.2
@@ -80,9 +82,18 @@ class ImbalanceConfig:
         for name in ("minority_classes", "positive_classes"):
             names = getattr(self, name)
             require(len(set(names)) == len(names), f"imbalance.{name}", "names a class twice")
-        needless = bool(self.minority_classes) and self.factor == 1
-        require(not needless, "imbalance.minority_classes", "need a long tail: set imbalance.factor below 1")
+        needless = bool(self.minority_classes) and not self.leaves_out
+        problem = "need a long tail or a number: set imbalance.factor below 1, or imbalance.minority_images"
+        require(not needless, "imbalance.minority_classes", problem)
+        require(self.minority_images >= 0, "imbalance.minority_images", "must not be negative")
+        fits = self.minority_images == 0 or bool(self.minority_classes)
+        require(fits, "imbalance.minority_images", "need imbalance.minority_classes: name the classes to cut down")
         for name in ("validation_share", "test_share"):
             require(0 < getattr(self, name) < 1, f"imbalance.{name}", "must lie in (0, 1)")
         held_out = self.validation_share + self.test_share
         require(held_out < 1, "imbalance.test_share", "and validation_share leave nothing to train on: lower one")
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether training images are left out."""
+        return self.factor < 1 or self.minority_images > 0

@@ -89,6 +89,11 @@ class Experiment:
         return range(self.replication.num_learnings_in_all if row.is_per_learning and is_trained else 1)
 
     @property
+    def has_rehearsal(self) -> bool:
+        """Whether the ceiling is asked for, and the classifier one that the rehearsal can train."""
+        return self.ceiling.num_classes > 0 and self.classifier.mode == "head"
+
+    @property
     def num_sets_per_class(self) -> int:
         """Sets of images of a class that has words for every source, over all learnings."""
         return sum(len(self.learnings_of(source)) for source in self.sampling.sources)

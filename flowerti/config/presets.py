@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from flowerti.config.experiment import (
     BaseConfig,
+    CeilingConfig,
     ClassifierConfig,
     ClusterConfig,
     CrossAttentionConfig,
@@ -21,6 +22,7 @@ from flowerti.config.experiment import (
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
+    SweepConfig,
     TextLoraConfig,
     TextualInversionConfig,
 )
@@ -30,6 +32,9 @@ STUDY_CLASSES = ("azalea", "sword lily", "canna lily")
 
 _SMALL_BASE = ClusterConfig(classes_per_actor=8)
 """A base of a few million parameters: eight learnings in one batch fit in a gigabyte."""
+
+_ADDED = SweepConfig(mixing=("added",), free_arms=("real", "balanced", "balanced_softmax", "augmented"))
+"""As the kept runs on flowers were made: images are added, and a control does one thing."""
 
 _SMALL_PRIOR = PriorConfig(noun="flower", num_images=16, num_inference_steps=10, guidance_scale=1.5)
 """What a small base draws in half a minute."""
@@ -56,6 +61,8 @@ def demo() -> Experiment:
             guidance_scale=1.5,
             sources=("raw", "alternative_name", "token"),
         ),
+        sweep=SweepConfig(max_concurrent_trials=2),
+        ceiling=CeilingConfig(goes_on=True),
         cluster=_SMALL_BASE,
     )
 
@@ -76,6 +83,8 @@ def flowers102_64() -> Experiment:
             "text_lora": TextLoraConfig(learning_rate=1e-2),
         },
         sampling=SamplingConfig(num_per_class=64),
+        sweep=_ADDED,
+        ceiling=CeilingConfig(num_classes=0),
         cluster=_SMALL_BASE,
     )
 

@@ -13,7 +13,7 @@ from flowerti.tables.arms import ARMS, BASELINE, Mass
 class SweepConfig:
     """The experiment that decides how many synthetic images to use."""
 
-    mixing: tuple[Mass, ...] = ("added",)
+    mixing: tuple[Mass, ...] = ("fixed",)
     """How synthetic images are mixed in: "fixed", each in place of a real one, so that a class keeps its share of the
     batches; "added" to the real ones, which raises it. With both, the recommendation is about the fixed one."""
     replace_probabilities: tuple[float, ...] = (0.3, 0.6)
@@ -21,7 +21,14 @@ class SweepConfig:
     arms with two stages: shares of the steps that are the first."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """Added: synthetic images of a weak class as multiples of its real count."""
-    free_arms: tuple[str, ...] = ("real", "balanced", "balanced_softmax", "augmented")
+    free_arms: tuple[str, ...] = (
+        "real",
+        "balanced",
+        "balanced_softmax",
+        "augmented",
+        "balanced_augmented",
+        "balanced_softmax_augmented",
+    )
     """Controls without synthetic images (rows of `tables.arms`); real is the baseline."""
     extra_arms: tuple[str, ...] = ()
     """Further rows of `tables.arms` to run, each at its own level: once, at all ratios, or at the probabilities."""

@@ -47,7 +47,7 @@ def spare_records(
         seed: run seed.
         alike: as for `imbalance.imbalanced`.
     """
-    uncut = imbalanced(listed, replace(config, factor=1.0, minority_classes=()), seed, alike)
+    uncut = imbalanced(listed, replace(config, factor=1.0, minority_classes=(), minority_images=0), seed, alike)
     has = {record.id for record in kept.records}
     return {
         name: sorted((r for r in uncut.of("train", name) if r.id not in has), key=lambda record: record.id)
@@ -66,7 +66,7 @@ def check_spare(spare: SpareImages, num_draws: int, num_train: Mapping[str, int]
         if num_spare < num:
             raise ValueError(
                 f"replication.num_draws: {num_draws} draws of class {name!r} need {num} training images besides its "
-                f"{num}, and imbalance.factor leaves out {num_spare}: set it to 1"
+                f"{num}, and the imbalance leaves out {num_spare}: set it to 1"
             )
 
 

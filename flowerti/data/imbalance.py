@@ -35,20 +35,21 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequ
 
     Args:
         dataset: all images.
-        config: settings of re-split, long tail and binary task.
+        config: settings of re-split, long tail, minority classes and binary task.
         seed: run seed.
         alike: ids of images that a re-split must keep on one side, from `duplicate_groups.duplicate_groups`.
 
     Raises:
-        ValueError: a named class does not exist, or a split would be left without a class; names it.
+        ValueError: a named class does not exist or has too few images, or a split would be left without a class;
+            names it.
     """
     for field, names in (("minority_classes", config.minority_classes), ("positive_classes", config.positive_classes)):
         for name in names:
             check_class_name(dataset, f"imbalance.{field}", name)
     if config.resplit:
         dataset = _resplit(dataset, config, seed, alike)
-    if config.factor < 1:
-        dataset = _long_tail(dataset, config, seed)
+    if config.leaves_out:
+        dataset = _cut_down(dataset, config, seed)
     if config.positive_classes:
         dataset = _binary(dataset, config.positive_classes)
     check_counts(dataset)
@@ -108,11 +109,18 @@ def _resplit(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequen
     return Dataset(dataset.class_names, records)
 
 
-def _long_tail(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
+def _cut_down(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
     names = dataset.class_names
     pools = [_of_class(dataset, class_id, "train") for class_id in range(len(names))]
     minority = [names.index(name) for name in config.minority_classes]
     sizes = tail_sizes([len(pool) for pool in pools], config.factor, minority)
+    for i in minority if config.minority_images else ():
+        if len(pools[i]) < config.minority_images:
+            raise ValueError(
+                f"imbalance.minority_images: class {names[i]!r} has {len(pools[i])} training images, not "
+                f"{config.minority_images}: ask for fewer"
+            )
+        sizes[i] = config.minority_images
     kept: set[str] = set()
     for name, pool, size in zip(names, pools, sizes, strict=True):
         # a smaller factor keeps a subset of the images of a larger one

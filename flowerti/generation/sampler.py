@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.base_files import resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, SamplingConfig
+from flowerti.config.techniques import techniques_for
 from flowerti.data.access import read_images
 from flowerti.data.shards import read_shard_key, write_shard
 from flowerti.diffusion import Base, load_base
@@ -26,6 +27,7 @@ from flowerti.generation.shard_plan import ShardTask
 from flowerti.generation.text_to_image import draw_images
 from flowerti.personalization.encoding import encode_empty_prompt, encode_prompts
 from flowerti.personalization.store import applied
+from flowerti.personalization.technique import implementation_of
 from flowerti.tables.sources import SOURCES, Source
 
 Images = UInt8[np.ndarray, "num height width 3"]
@@ -41,7 +43,9 @@ class Sampler:
         torch.set_num_threads(num_threads)
         self._config, self._run = config, run
         folder = resolve_folder(base) or verify_base(base)
-        self._base = load_base(folder, base.dtype, device)
+        # hooks that change from class to class would be compiled in
+        can_compile = all(implementation_of(used).can_compile for used in techniques_for(config.sources))
+        self._base = load_base(folder, base.dtype, device, compile_unet=base.compile and can_compile)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ray Data's interface: maps tasks, as JSON in the column `task`, to the names of the written shards."""

@@ -3,8 +3,9 @@
 This module knows nothing about what a report says or looks like.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from flowerti.artifacts.ceiling import Ceiling, WorthRow
 from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import (
     Census,
@@ -48,6 +49,10 @@ class Findings:
     base_sha256: str = ""
     seen: SeenImages | None = None
     """Which images the base was trained on; None where it is not known."""
+    ceiling: Ceiling | None = None
+    """None where it was not asked."""
+    worth: list[WorthRow] = field(default_factory=list)
+    """Of the arms on top of the best control; empty without a ceiling."""
 
     @property
     def first_learned(self) -> list[Learned]:

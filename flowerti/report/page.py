@@ -15,6 +15,7 @@ import jinja2
 from flowerti.artifacts.records import Census, ClassifierReport
 from flowerti.report import formats, names, repetition_sentences, score_tables
 from flowerti.report.base_sentences import spoilt_weak_classes, what_the_base_has_seen
+from flowerti.report.ceiling_sentences import told_ceiling, told_worth
 from flowerti.report.headline import evidence, headline
 
 _MAX_STRIPS = 24
@@ -67,6 +68,8 @@ def render_html(
         basis=repetition_sentences.basis(summary),
         caution=repetition_sentences.caution(summary),
         spoilt=spoilt_weak_classes(summary),
+        ceiling_told=told_ceiling(summary),
+        worth_told=told_worth(summary),
     )
 
 
@@ -75,7 +78,7 @@ def _labels(summary: Mapping[str, Any]) -> dict[str, Any]:
     arms = {row["name"]: row["label"] for row in summary["arms"]}
     levels = {row["name"]: row["level"] for row in summary["arms"]}
     (judged,) = (row for row in summary["sources"] if row["is_judged"])
-    judged_arm = next((row["arm"] for row in summary["contrasts"] if row["primary"]), judged["name"])
+    judged_arm = summary["judged_arm"]
     return {
         "judged": judged["name"],
         "judged_arm": judged_arm,

@@ -80,20 +80,30 @@ def _record(found: Findings) -> Summary:
         sets=found.sets,
         **of_scores,
         scoring_notes=scores.notes,
-        sweep=sweep.rows,
-        best_control=sweep.best_control,
-        sweep_warnings=sweep.warnings,
-        class_ratios=sweep.class_ratios,
-        contrasts=sweep.contrasts,
-        learning_rate_factors=sweep.learning_rate_factors,
-        replication=sweep.replication,
-        sweep_classes=sweep.classes,
-        sweep_groups=sweep.groups,
+        **_of_sweep(sweep),
         arm_costs=found.arm_costs,
+        ceiling=found.ceiling,
+        worth=found.worth,
         failures=failures(found.learned, sweep),
         left_out=left_out(found),
         timings=found.timings,
     )
+
+
+def _of_sweep(sweep: SweepTable) -> dict[str, Any]:
+    """The sweep's rows and what they rest on; what to do with them stands apart."""
+    return {
+        "sweep": sweep.rows,
+        "judged_arm": sweep.judged_arm,
+        "best_control": sweep.best_control,
+        "sweep_warnings": sweep.warnings,
+        "class_ratios": sweep.class_ratios,
+        "contrasts": sweep.contrasts,
+        "learning_rate_factors": sweep.learning_rate_factors,
+        "replication": sweep.replication,
+        "sweep_classes": sweep.classes,
+        "sweep_groups": sweep.groups,
+    }
 
 
 def _named(found: Findings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ This module computes nothing.
 from dataclasses import dataclass
 from typing import Any
 
+from flowerti.artifacts.ceiling import Ceiling, WorthRow
 from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import (
     ConceptNeighbour,
@@ -54,7 +55,7 @@ from flowerti.report.summary_rows import (
 )
 from flowerti.tables.arms import Arm
 
-FORMAT = "flowerti-summary-5"
+FORMAT = "flowerti-summary-6"
 PUBLISHED_NAMES = {
     "num_images": "num_pictures",
     "floor_num_images": "floor_num_pictures",
@@ -130,6 +131,8 @@ class Summary:
     scoring_notes: list[str]
     """What scoring could not compute, and why."""
     sweep: list[SweepRow]
+    judged_arm: str
+    """The arm that the recommendation is about."""
     best_control: str
     """The arm without synthetic images that does best on validation."""
     sweep_warnings: list[str]
@@ -143,6 +146,10 @@ class Summary:
     sweep_classes: list[SweepClassRow]
     sweep_groups: list[SweepGroupRow]
     arm_costs: list[ArmCost]
+    ceiling: Ceiling | None
+    """What unseen real images and round trips change in rehearsal classes; null where it was not asked."""
+    worth: list[WorthRow]
+    """What the images of each arm on top of the best control are worth, in real ones."""
     failures: list[Failure]
     """What was tried and failed."""
     left_out: list[str]

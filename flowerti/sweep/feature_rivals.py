@@ -4,11 +4,14 @@ Both cost no image and no base, so what is drawn must beat them. They need featu
 not know about arms, images or how a classifier is trained.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 from scipy.linalg import helmert
+
+from flowerti.artifacts.identity import seed_for
 
 NUM_VIEWS = 8
 """Perturbed views of each image."""
@@ -149,3 +152,33 @@ def _partners(class_ids: Int64[np.ndarray, " num"], rng: np.random.Generator) ->
         members = np.flatnonzero(class_ids == class_id)
         chosen[members] = rng.choice(members, len(members))
     return chosen
+
+
+Part = tuple[Float32[np.ndarray, "_ _ _"], Int64[np.ndarray, "_"]]
+"""Features of some images and their classes."""
+
+
+def with_features(
+    kind: Literal["", "gaussian", "perturbed"], parts: Sequence[Part], seed: int
+) -> tuple[list[Part], int]:
+    """A training set as an arm changes its features (see `tables.arm.Arm.features`).
+
+    Args:
+        kind: what is done.
+        parts: real images, then others.
+        seed: of all draws.
+
+    Returns:
+        The parts, drawn features right behind the real ones; and how many images these two are.
+    """
+    (real, ids), *others = parts
+    if kind == "gaussian":
+        found, drawn_ids = gaussian_features(real, ids, seed)
+        drawn: Part = (np.repeat(found, real.shape[1], axis=1), drawn_ids)
+        return [parts[0], drawn, *others], len(ids) + len(drawn_ids)
+    if kind == "perturbed":
+        bounds = bounds_of(real)
+        seeds = [seed_for(seed, "", "sweep/features/part", i) for i in range(len(parts))]
+        noisy: list[Part] = [(perturbed_features(x, y, bounds, s), y) for (x, y), s in zip(parts, seeds, strict=True)]
+        return noisy, len(ids)
+    return list(parts), len(ids)

@@ -114,4 +114,5 @@ def _config_of(settings: dict[str, Any]) -> SweepConfig:
     known = {field.name for field in dataclasses.fields(SweepConfig)}
     given: dict[str, Any] = {name: value for name, value in settings.items() if name in known}
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return SweepConfig(**given)
+    # before there was a choice images were added
+    return SweepConfig(**{"mixing": ("added",), **given})

@@ -66,6 +66,9 @@ CASES = {
     ),
     "evidence_copies": Case(benchmark="evidence_copies", options="--tiny --root=", ratios=set(), details={"herbarium"}),
     "base": Case(benchmark="base", options="--tiny", ratios=set(), details={"species", "num_images"}),
+    "ceiling": Case(
+        benchmark="ceiling", options="--tiny", ratios=set(), details={"told", "truth", "planted", "best_control"}
+    ),
     "inversion": INVERSION,
     "inversion-race": RACE,
     "scoring": Case(
@@ -128,7 +131,7 @@ CASES = {
         details={"preset", "exit_code", "seconds", "peak_memory_gib"},
     ),
 }
-WITHOUT_RAY = {"base", "sampling", "inversion", "inversion-race", "evidence", "evidence_nearer"}
+WITHOUT_RAY = {"base", "ceiling", "sampling", "inversion", "inversion-race", "evidence", "evidence_nearer"}
 SLOW = {name for name in CASES if name.startswith("cluster-")} - {"cluster-weights"}
 NO_RATIOS = {"same_numbers"}
 """Compares two run directories and times nothing."""

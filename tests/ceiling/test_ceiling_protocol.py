@@ -7,11 +7,12 @@ import pytest
 
 from flowerti.artifacts.ceiling import Ceiling
 from flowerti.artifacts.records import Trial
-from flowerti.ceiling.protocol import ceiling_question, find_ceiling
+from flowerti.ceiling.protocol import Rehearsed, ceiling_question, find_ceiling, find_curve
 from flowerti.ceiling.rehearsal import choose_rehearsal, draw_rehearsal
 from flowerti.ceiling.trials import RehearsalData, RehearsalPlan, train_trial
 from flowerti.ceiling.worth import Gain, curve_of, worth_of
 from flowerti.config.experiment import CeilingConfig, ClassifierConfig, SweepConfig
+from flowerti.tables.arms import ARMS
 
 NUM_CLASSES, DIM, WEAK = 6, 64, [0]
 COUNTS = [3, 60, 60, 60, 60, 60]
@@ -38,9 +39,10 @@ class World:
         return (self.centres[class_ids] + self.rng.normal(size=(len(class_ids), DIM))).astype(np.float32)[:, None]
 
 
-def ceiling_with(world: World, round_trip: np.ndarray) -> tuple[Ceiling, list[Trial]]:
-    """The rehearsal with these features as the training images' round trips."""
-    chosen = choose_rehearsal(world.train_ids, dict.fromkeys(range(NUM_CLASSES), 0.5), WEAK, CONFIG.num_classes)
+def rehearsed_with(world: World, round_trip: np.ndarray) -> tuple[Rehearsed, list[Trial]]:
+    """The rehearsal with these features as the training images' round trips, and the trials that it will have run."""
+    chosen = choose_rehearsal(world.train_ids, dict.fromkeys(range(NUM_CLASSES), 0.5), WEAK, CONFIG, "abcdef")
+    assert chosen is not None
     rehearsal = draw_rehearsal(world.train_ids, chosen, CONFIG.num_more, CONFIG.num_draws, run_seed=0)
     data = RehearsalData(
         rehearsal=rehearsal,
@@ -49,7 +51,6 @@ def ceiling_with(world: World, round_trip: np.ndarray) -> tuple[Ceiling, list[Tr
         augmented=None,
         round_trip_rows=np.arange(len(world.train_ids)),
         round_trip=round_trip,
-        augmented_round_trip=None,
         evaluation=world.evaluation,
         num_classes=NUM_CLASSES,
     )
@@ -60,7 +61,20 @@ def ceiling_with(world: World, round_trip: np.ndarray) -> tuple[Ceiling, list[Tr
         return run[-len(plans) :]
 
     question = ceiling_question(SWEEP, rehearsal, "abcdef", run_seed=0)
-    return find_ceiling(rehearsal, question, world.true_ids, CONFIG, train), run
+    rehearsed = Rehearsed(
+        rehearsal=rehearsal,
+        question=question,
+        true_ids=world.true_ids,
+        train=train,
+        train_with_round_trips=lambda control: train,
+        detectable_effect=0.1,
+    )
+    return rehearsed, run
+
+
+def ceiling_with(world: World, round_trip: np.ndarray) -> tuple[Ceiling, list[Trial]]:
+    rehearsed, run = rehearsed_with(world, round_trip)
+    return find_ceiling(rehearsed, CONFIG), run
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +121,26 @@ def test_round_trips_that_lose_nothing_change_nothing(found: tuple[World, Ceilin
     assert row.low <= 0 and abs(row.value) < 0.1
     (row,) = gains(found[1], "round_trip_all").values()
     assert row.low <= 0 and abs(row.value) < 0.1
+
+
+def test_a_perfect_generator_behind_a_lossless_autoencoder_draws_unseen_images(
+    found: tuple[World, Ceiling, list[Trial]],
+):
+    """In the place of kept images too they are worth some, and about as much as the same images added."""
+    _, ceiling, _ = found
+    of_real, (perfect,) = gains(ceiling, "unseen_real"), gains(ceiling, "unseen_round_trip").values()
+    assert perfect.low > 0
+    worth = worth_of(curve_of(list(of_real), list(of_real.values())), perfect)
+    assert worth.value > 3 and worth.low <= 27 <= worth.high
+
+
+def test_the_curve_on_top_of_the_chosen_control_is_that_of_the_ceiling(found: tuple[World, Ceiling, list[Trial]]):
+    world, ceiling, _ = found
+    curve = find_curve(rehearsed_with(world, world.train)[0], ARMS[ceiling.control])
+    assert gains(curve, "unseen_real") == gains(ceiling, "unseen_real")
+    assert {row.kind for row in curve.rows} == {"real", "unseen_real"}
+    other = find_curve(rehearsed_with(world, world.train)[0], ARMS["real"])
+    assert {row.control for row in other.rows} == {"real"} and other.rows[0].kind == "real"
 
 
 def test_another_class_s_images_as_round_trips_are_worth_nothing():

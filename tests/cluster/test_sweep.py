@@ -38,7 +38,13 @@ from flowerti.study import Study
 pytestmark = pytest.mark.ray
 WEAK = [species.name for species in SPECIES if species.rare][:2]
 POOL_SIZE = 6
-SWEEP = SweepConfig(ratios=(1.0, 2.0), num_bootstrap=100, learning_rate_factors=(1.0,))
+SWEEP = SweepConfig(
+    mixing=("added",),
+    ratios=(1.0, 2.0),
+    free_arms=("real", "balanced", "balanced_softmax", "augmented"),
+    num_bootstrap=100,
+    learning_rate_factors=(1.0,),
+)
 REPLICATION = ReplicationConfig(num_learnings=1, num_seeds=2)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from flowerti.config.experiment import (
     BaseConfig,
+    CeilingConfig,
     ClassifierConfig,
     ClusterConfig,
     DataConfig,
@@ -48,7 +49,14 @@ def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
         ),
         scoring=ScoringConfig(input_sizes_px=(64,), num_permutations=99, num_floor_splits=3),
         replication=ReplicationConfig(num_learnings=1, num_seeds=2),
-        sweep=SweepConfig(ratios=(3.0,), num_bootstrap=100, learning_rate_factors=(1.0,)),
+        sweep=SweepConfig(
+            mixing=("added",),
+            ratios=(3.0,),
+            free_arms=("real", "balanced", "balanced_softmax", "augmented"),
+            num_bootstrap=100,
+            learning_rate_factors=(1.0,),
+        ),
+        ceiling=CeilingConfig(num_classes=0),
         cluster=ClusterConfig(num_workers=num_workers),
     )
 

@@ -37,6 +37,12 @@ def test_spare_images_are_those_that_the_tail_left_out():
     assert [len(spare[name]) for name in "abc"] == [0, 40 - 13, 40 - 4]
 
 
+def test_what_a_number_leaves_out_of_minority_classes_is_spare():
+    config = ImbalanceConfig(minority_classes=("b",), minority_images=3)
+    spare = spare_records(listed(), imbalanced(listed(), config, 7), config, 7, ())
+    assert [len(spare[name]) for name in "abc"] == [0, 37, 0]
+
+
 def test_a_draw_has_as_many_images_and_the_first_is_the_split_itself():
     kept = imbalanced(listed(), TAIL, 7)
     own, spare = kept.of("train", "c"), spare_of(kept)["c"]

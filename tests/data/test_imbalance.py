@@ -82,6 +82,19 @@ def test_the_seed_chooses_and_a_smaller_factor_keeps_a_part():
     assert listing_key(first) != listing_key(other), "another choice is another data set to every later stage"
 
 
+def test_minority_classes_keep_a_number_and_the_others_all():
+    dataset = dataset_of({"a": 20, "b": 30, "c": 9})
+    config = ImbalanceConfig(minority_classes=("c", "a"), minority_images=5)
+    found = imbalanced(dataset, config, 0)
+    assert train_counts(found) == [5, 30, 5]
+    more = imbalanced(dataset, dataclasses.replace(config, minority_images=9), 0)
+    assert set(found.records) < set(more.records), "a larger number includes a smaller one's images"
+    both = imbalanced(dataset, dataclasses.replace(config, factor=0.1), 0)
+    assert train_counts(both) == [5, 30, 5], "the class at the head of the tail keeps all"
+    with pytest.raises(ValueError, match=r"^imbalance\.minority_images: class 'c' has 9 training images, not 10: ask"):
+        imbalanced(dataset, dataclasses.replace(config, minority_images=10), 0)
+
+
 def test_the_choice_does_not_depend_on_the_order_of_records():
     dataset = dataset_of({"a": 30, "b": 30})
     turned = Dataset(dataset.class_names, dataset.records[::-1])

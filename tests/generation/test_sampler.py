@@ -96,6 +96,28 @@ def test_a_shard_has_the_same_bytes_on_a_second_run(vivid_base, run, tmp_path):
     assert run.read_bytes(task.file) == other.read_bytes(task.file)
 
 
+@pytest.mark.parametrize(("sources", "is_compiled"), [(("raw", "token"), True), (("token", "lora"), False)])
+def test_the_u_net_is_compiled_where_it_stays_as_it_is(vivid_base, run, monkeypatch, sources, is_compiled):
+    seen = []
+    monkeypatch.setattr(sampler, "load_base", lambda *_, **options: seen.append(options))
+    base = BaseConfig(path=str(vivid_base), compile=True)
+    Sampler(base, dataclasses.replace(CONFIG, sources=sources), run, 1, "cuda")
+    assert seen == [{"compile_unet": is_compiled}]
+
+
+@pytest.mark.slow
+def test_a_compiled_u_net_draws_nearly_the_same_images(vivid_base, run, tmp_path):
+    (task,) = _tasks()
+    other = RunDirectory(str(tmp_path / "other"))
+    for name in run.names("concepts"):
+        other.write_bytes(name, run.read_bytes(name))
+    _sampler(vivid_base, run).write(task)
+    config = dataclasses.replace(CONFIG, sources=("raw", "token"))
+    Sampler(BaseConfig(path=str(vivid_base), compile=True), config, other, 1, "cpu").write(task)
+    plain, compiled = (_images_of(where, task.file).astype(int) for where in (run, other))
+    assert np.abs(plain - compiled).max() <= 2, "kernels round differently"
+
+
 def test_a_shard_that_is_there_is_not_drawn_again(vivid_base, run, monkeypatch):
     drawer = _sampler(vivid_base, run)
     (task,) = _tasks()

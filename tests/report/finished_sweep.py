@@ -128,6 +128,7 @@ def sweep(recommended_ratio=2.0, failures=()):
         recommendation=said,
         failures=list(failures),
         primary_contrast="Mean F1 of the weak classes on test, token minus real.",
+        judged_arm="token",
         best_control="balanced_softmax",
         arms=[*ARMS, *source_arms(), stacked(ARMS["balanced_softmax"], SOURCES["token"])],
         warnings=["Balanced softmax does as well without a single image."],

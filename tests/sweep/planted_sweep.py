@@ -11,7 +11,13 @@ from flowerti.sweep.trial import run_trial
 from flowerti.sweep.trial_data import PoolKey, TrialData
 
 CLASSIFIER = ClassifierConfig(num_epochs=6, batch_size=16, learning_rate=0.03)
-SWEEP = SweepConfig(ratios=(1.0, 4.0), num_bootstrap=400, free_arms=("real", "balanced"), learning_rate_factors=(1.0,))
+SWEEP = SweepConfig(
+    mixing=("added",),
+    ratios=(1.0, 4.0),
+    num_bootstrap=400,
+    free_arms=("real", "balanced"),
+    learning_rate_factors=(1.0,),
+)
 REPLICATION = ReplicationConfig(num_learnings=1, num_seeds=3)
 NUM_CLASSES, WEAK, DIM = 6, [4, 5], 24
 NUM_TRAIN = [40, 40, 40, 40, 4, 4]

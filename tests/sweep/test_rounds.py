@@ -16,7 +16,9 @@ from flowerti.sweep.rounds import Cell, TrialPlan, arms_of, count_trials, final_
 from flowerti.tables.arms import ARMS, BASELINE, Arm, judged_arm, reference_of, replaced_on, shuffled_on
 from flowerti.tables.sources import SOURCES
 
-CONFIG = SweepConfig(ratios=(2.0, 1.0), free_arms=("real", "balanced"), replace_probabilities=(0.5, 0.3))
+CONFIG = SweepConfig(
+    mixing=("added",), ratios=(2.0, 1.0), free_arms=("real", "balanced"), replace_probabilities=(0.5, 0.3)
+)
 BOTH = dataclasses.replace(CONFIG, mixing=("fixed", "added"))
 FIXED = dataclasses.replace(CONFIG, mixing=("fixed",))
 

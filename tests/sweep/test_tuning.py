@@ -76,6 +76,7 @@ def test_every_cell_is_tried_at_every_rate_once():
 def test_the_protocol_compares_arms_at_their_own_rates():
     world = World(0)
     config = SweepConfig(
+        mixing=("added",),
         ratios=(4.0,),
         num_bootstrap=100,
         free_arms=("real", "balanced"),
