@@ -61,8 +61,8 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
         run_seed: seed of the run.
 
     Raises:
-        ValueError: the ratio requires more images than there are (says how many to generate), or augmented features are
-            or changed features are missing.
+        ValueError: the ratio requires more images than there are (says how many to generate); augmented features, round
+            trips or labels are missing; or the arm changes features, and these are images.
     """
     arm, rows = plan.arm, data.rows(plan.repetition.draw)
     real, real_ids = _real_inputs(data, arm)[rows], data.train_ids[rows]
