@@ -17,6 +17,7 @@ from flowerti.ceiling.rehearsal import Rehearsal
 from flowerti.classifier.batches import LabelledInputs, TrainingRun, Treatment
 from flowerti.classifier.training import fit_head, steps_per_epoch
 from flowerti.config.experiment import ClassifierConfig
+from flowerti.sweep.feature_rivals import with_features
 from flowerti.sweep.rounds import Cell
 from flowerti.tables.arms import Arm, stacked_name
 
@@ -87,17 +88,20 @@ def train_trial(data: RehearsalData, plan: RehearsalPlan, config: ClassifierConf
         ValueError: the training diverged; names the trial.
     """
     rows, kept = _rows(data, plan)
-    inputs, ids = [_real(data, plan)[rows]], [data.train_ids[rows]]
+    parts = [(_real(data, plan)[rows], data.train_ids[rows])]
     if plan.kind not in _WITHOUT_ROUND_TRIPS:
         places = _round_trips(data, plan, rows)
         assert data.round_trip is not None
-        inputs, ids = [*inputs, data.round_trip[places]], [*ids, data.train_ids[data.round_trip_rows[places]]]
+        parts.append((data.round_trip[places], data.train_ids[data.round_trip_rows[places]]))
+    seed = seed_for(run_seed, "", "ceiling/trial", plan.draw)
+    parts, num_drawn = with_features(plan.control.features, parts, seed)
+    inputs, ids = zip(*parts, strict=True)
     # as many steps for every number of images
     num_steps = config.num_epochs * steps_per_epoch(kept, config.batch_size)
     config = replace(config, learning_rate=config.learning_rate * plan.learning_rate_factor)
     train = LabelledInputs(inputs=np.concatenate(inputs), class_ids=np.concatenate(ids), num_classes=data.num_classes)
-    run = TrainingRun(config=config, seed=seed_for(run_seed, "", "ceiling/trial", plan.draw), num_steps=num_steps)
-    logits = fit_head(train, run, _treatment(plan, len(rows))).logits(data.evaluation[:, 0])
+    run = TrainingRun(config=config, seed=seed, num_steps=num_steps)
+    logits = fit_head(train, run, _treatment(plan, len(rows), num_drawn)).logits(data.evaluation[:, 0])
     if not np.isfinite(logits).all():
         raise ValueError(f"ceiling, {plan.cell.arm.name}: logits are NaN or infinite: lower classifier.learning_rate")
     return Trial(
@@ -140,13 +144,13 @@ def _round_trips(
     return np.flatnonzero(is_there)
 
 
-def _treatment(plan: RehearsalPlan, num_real: int) -> Treatment:
+def _treatment(plan: RehearsalPlan, num_real: int, num_drawn: int) -> Treatment:
     control, replaces = plan.control, plan.kind not in _WITHOUT_ROUND_TRIPS
     return Treatment(
         balanced=control.is_balanced,
         balanced_softmax=control.has_balanced_softmax,
         num_counted=num_real,
-        num_drawn=num_real if replaces else None,
+        num_drawn=num_drawn if replaces else None,
         replace_probability=plan.level if replaces else 0.0,
     )
 

@@ -4,11 +4,14 @@ Both cost no image and no base, so what is drawn must beat them. They need featu
 not know about arms, images or how a classifier is trained.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 from scipy.linalg import helmert
+
+from flowerti.artifacts.identity import seed_for
 
 NUM_VIEWS = 8
 """Perturbed views of each image."""
@@ -17,10 +20,10 @@ CONTRAST, BRIGHTNESS = 0.2, 0.1
 
 
 class SharedCovariance(NamedTuple):
-    """The covariance share * scale * identity + (1 - share) * rows' rows / num, as it is never written out."""
+    """The covariance share * scale * identity + (1 - share) * root' root."""
 
-    rows: Float64[np.ndarray, "num dim"]
-    """Contrasts within the classes: of n images of a class n - 1 independent vectors without its mean."""
+    root: Float64[np.ndarray, "rank dim"]
+    """A root of the covariance as it was found."""
     share: float
     """Of the identity, in [0, 1]."""
     scale: float
@@ -28,10 +31,10 @@ class SharedCovariance(NamedTuple):
 
     def draw(self, num: int, rng: np.random.Generator) -> Float64[np.ndarray, "num dim"]:
         """Normal vectors of mean 0 with this covariance."""
-        num_rows, dim = self.rows.shape
-        # x = sqrt(l m) g + sqrt((1 - l) / n) Z' h with normal g and h has covariance l m I + (1 - l) Z'Z / n
+        rank, dim = self.root.shape
+        # x = sqrt(l m) g + sqrt(1 - l) R' h with normal g and h has covariance l m I + (1 - l) R'R
         of_identity = np.sqrt(self.share * self.scale) * rng.standard_normal((num, dim))
-        return of_identity + np.sqrt((1 - self.share) / num_rows) * rng.standard_normal((num, num_rows)) @ self.rows
+        return of_identity + np.sqrt(1 - self.share) * rng.standard_normal((num, rank)) @ self.root
 
 
 def shared_covariance(features: Float[np.ndarray, "num dim"], class_ids: Int64[np.ndarray, " num"]) -> SharedCovariance:
@@ -44,7 +47,7 @@ def shared_covariance(features: Float[np.ndarray, "num dim"], class_ids: Int64[n
         class_ids: class of each image.
 
     Raises:
-        ValueError: no class has two images.
+        ValueError: no class has two images, or all images of each class are the same.
     """
     vectors = features.astype(np.float64)
     own = [vectors[class_ids == class_id] for class_id in np.unique(class_ids)]
@@ -54,13 +57,20 @@ def shared_covariance(features: Float[np.ndarray, "num dim"], class_ids: Int64[n
     if num == 0:
         raise ValueError("class Gaussians: no class has two training images, so nothing tells how they vary")
     scale = float((rows**2).sum() / (num * dim))
-    # S = Z'Z / n and |S|^2 = |ZZ'|^2 / n^2, whichever of the two products is smaller
-    gram = rows @ rows.T if num < dim else rows.T @ rows
-    norm_of_s = float((gram**2).sum()) / num**2
+    if scale == 0:
+        raise ValueError("class Gaussians: the training images of each class are all the same")
+    # S = Z'Z / n, of which ZZ' / n has the same norm: whichever of the two is smaller
+    product = (rows @ rows.T if num < dim else rows.T @ rows) / num
+    norm_of_s = float((product**2).sum())
     # d^2 = |S - m I|^2 / p;  b^2 = sum_k |z_k z_k' - S|^2 / (n^2 p) = (sum_k |z_k|^4 / n - |S|^2) / (n p)
     distance = norm_of_s / dim - scale**2
     spread = (float(((rows**2).sum(axis=1) ** 2).mean()) - norm_of_s) / (num * dim)
-    return SharedCovariance(rows=rows, share=min(1.0, spread / distance) if distance > 0 else 1.0, scale=scale)
+    share = min(1.0, spread / distance) if distance > 0 else 1.0
+    if num < dim:
+        return SharedCovariance(root=rows / np.sqrt(num), share=share, scale=scale)
+    # features that never vary leave S singular: a hundred-millionth of the mean variance lets it be factored
+    root = np.linalg.cholesky(product + 1e-8 * scale * np.eye(dim)).T
+    return SharedCovariance(root=root, share=share, scale=scale)
 
 
 def gaussian_features(
@@ -149,3 +159,33 @@ def _partners(class_ids: Int64[np.ndarray, " num"], rng: np.random.Generator) ->
         members = np.flatnonzero(class_ids == class_id)
         chosen[members] = rng.choice(members, len(members))
     return chosen
+
+
+Part = tuple[Float32[np.ndarray, "_ _ _"], Int64[np.ndarray, "_"]]
+"""Features of some images and their classes."""
+
+
+def with_features(
+    kind: Literal["", "gaussian", "perturbed"], parts: Sequence[Part], seed: int
+) -> tuple[list[Part], int]:
+    """A training set as an arm changes its features (see `tables.arm.Arm.features`).
+
+    Args:
+        kind: what is done.
+        parts: real images, then others.
+        seed: of all draws.
+
+    Returns:
+        The parts, drawn features right behind the real ones; and how many images these two are.
+    """
+    (real, ids), *others = parts
+    if kind == "gaussian":
+        found, drawn_ids = gaussian_features(real, ids, seed)
+        drawn: Part = (np.repeat(found, real.shape[1], axis=1), drawn_ids)
+        return [parts[0], drawn, *others], len(ids) + len(drawn_ids)
+    if kind == "perturbed":
+        bounds = bounds_of(real)
+        seeds = [seed_for(seed, "", "sweep/features/part", i) for i in range(len(parts))]
+        noisy: list[Part] = [(perturbed_features(x, y, bounds, s), y) for (x, y), s in zip(parts, seeds, strict=True)]
+        return noisy, len(ids)
+    return list(parts), len(ids)

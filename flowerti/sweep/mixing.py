@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Float64, Int64, Num
 
 from flowerti.artifacts.identity import num_synthetic, seed_for
 from flowerti.config.experiment import SweepConfig
-from flowerti.sweep.feature_rivals import bounds_of, gaussian_features, perturbed_features
+from flowerti.sweep.feature_rivals import with_features
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial_data import PoolKey, SharedLabels, TrialData
 from flowerti.tables.arms import Arm
@@ -61,21 +61,21 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
         run_seed: seed of the run.
 
     Raises:
-        ValueError: the ratio requires more images than there are (says how many to generate), or augmented features are
-            or changed features are missing.
+        ValueError: the ratio requires more images than there are (says how many to generate); augmented features, round
+            trips or labels are missing; or the arm changes features, and these are images.
     """
     arm, rows = plan.arm, data.rows(plan.repetition.draw)
     real, real_ids = _real_inputs(data, arm)[rows], data.train_ids[rows]
-    seed = seed_for(run_seed, "", "sweep/features", plan.repetition.index)
-    given = [_Part(inputs=real, class_ids=real_ids, weights=np.ones(len(real))), *_gaussians(real, real_ids, arm, seed)]
+    first = _Part(inputs=real, class_ids=real_ids, weights=np.ones(len(real)))
     drawn = [
-        _of_pool(data, plan, class_id, pool, config, run_seed, given[0])
+        _of_pool(data, plan, class_id, pool, config, run_seed, first)
         for class_id, pool in data.pools_of(arm, plan.repetition.learning)
     ]
-    parts = _perturbed([*given, *drawn, *_round_trips(data, arm, rows, drawn, config, real)], arm, seed)
+    seed = seed_for(run_seed, "", "sweep/features", plan.repetition.index)
+    everything = [first, *drawn, *_round_trips(data, arm, rows, drawn, config, real)]
+    parts, num_drawn = _changed_features(everything, arm, seed)
     weights = np.concatenate([part.weights for part in parts]).astype(np.float32)
     own_share, other_ids = _labels(parts)
-    num_drawn = sum(len(part.class_ids) for part in given)
     return Mixture(
         inputs=np.concatenate([part.inputs for part in parts]),
         class_ids=np.concatenate([part.class_ids for part in parts]),
@@ -88,32 +88,18 @@ def mix(data: TrialData, plan: TrialPlan, config: SweepConfig, run_seed: int) ->
     )
 
 
-def _gaussians(
-    real: Num[np.ndarray, "num *shape"], real_ids: Int64[np.ndarray, " num"], arm: Arm, seed: int
-) -> list[_Part]:
-    """Features drawn beside the real ones, for an arm that has some."""
-    if arm.features and real.ndim != 3:
+def _changed_features(parts: list[_Part], arm: Arm, seed: int) -> tuple[list[_Part], int]:
+    """The parts with their features as the arm changes them, and how many images come before the synthetic ones."""
+    real, *others = parts
+    if not arm.features:
+        return parts, len(real.class_ids)
+    if real.inputs.ndim != 3:
         raise ValueError(f"arm {arm.name}: changes frozen features, and these are images: use classifier.mode 'head'")
-    if arm.features != "gaussian":
-        return []
-    found, ids = gaussian_features(real, real_ids, seed)
-    return [_Part(inputs=_with_views_of(real, found), class_ids=ids, weights=np.ones(len(ids)))]
-
-
-def _perturbed(parts: list[_Part], arm: Arm, seed: int) -> list[_Part]:
-    """The parts with noise on all their features, if the arm has some; on drawn images as on real ones."""
-    if arm.features != "perturbed":
-        return parts
-    bounds = bounds_of(parts[0].inputs)
-    return [
-        replace(
-            part,
-            inputs=perturbed_features(
-                part.inputs, part.class_ids, bounds, seed_for(seed, "", "sweep/features/part", i)
-            ),
-        )
-        for i, part in enumerate(parts)
-    ]
+    found, num_drawn = with_features(arm.features, [(part.inputs, part.class_ids) for part in parts], seed)
+    if len(found) > len(parts):
+        inputs, ids = found[1]
+        parts = [real, _Part(inputs=inputs, class_ids=ids, weights=np.ones(len(ids))), *others]
+    return [replace(part, inputs=inputs) for part, (inputs, _) in zip(parts, found, strict=True)], num_drawn
 
 
 def _of_pool(

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from flowerti.artifacts.records import ImageSet
 from flowerti.config.filters import FiltersConfig
+from flowerti.curation.curate import curate_set
 from flowerti.curation.rules import MIN_WEIGHT, Evidence, rule_of
-from flowerti.tables.filters import FILTERS
+from flowerti.tables.filters import FILTERS, Filter
 
 RNG = np.random.default_rng(0)
 OWN = np.array([0.5, 0.1, 0.9, 0.5, 0.0])
@@ -72,6 +74,18 @@ def test_an_image_as_near_as_real_ones_are_stays():
 @pytest.mark.parametrize("name", FILTERS.names)
 def test_every_weight_lies_between_0_and_1(name: str):
     assert all(0 <= weight <= 1 for weight in weights(name))
+
+
+def every_second(found: Evidence, config: FiltersConfig) -> np.ndarray:
+    return np.arange(len(found.similarities)) % 2.0
+
+
+def test_a_row_of_a_plugin_is_a_filter(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(FILTERS, "_rows", dict(FILTERS._rows))
+    FILTERS.add(Filter(name="second", label="every second one", implementation=f"{__name__}:every_second"))
+    config = FiltersConfig(keep=("second", "top_share"), share=0.5)
+    images = ImageSet(class_name="b", source="raw", prompt="", num_images=5, files=[], key="k")
+    assert curate_set(images, evidence(), config, 1).weights == [0, 0, 0, 1, 0]
 
 
 def test_code_that_is_not_there_is_named():

@@ -41,7 +41,7 @@ def test_it_is_a_schema_and_keeps_every_earlier_key():
         ("distances", "floor_num_pictures", {"type": "integer", "minimum": 0}),
         ("distances", "p_value", {"type": ["number", "null"], "minimum": 0, "maximum": 1}),
         ("verdicts", "verdict", {"enum": ["token", "better_name_is_enough", "class_name_is_enough", "undecided"]}),
-        ("arms", "level", {"enum": ["none", "ratio", "probability"]}),
+        ("arms", "level", {"enum": ["none", "ratio", "probability", "share"]}),
         ("contrasts", "primary", {"type": "boolean"}),
         ("matrix", "values", {"type": "array", "items": {"type": ["number", "null"]}}),
         ("sets", "files", {"type": "array", "items": {"type": "string"}}),

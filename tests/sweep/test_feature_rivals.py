@@ -54,7 +54,7 @@ def test_the_covariance_is_that_of_ledoit_and_wolf(num_each: int, dim: int):
     rows = contrasts(features.astype(float), ids)
     share, whole = ledoit_wolf_by_hand(rows)
     assert found.share == pytest.approx(share, rel=1e-6)
-    written_out = found.share * found.scale * np.eye(dim) + (1 - found.share) * found.rows.T @ found.rows / len(rows)
+    written_out = found.share * found.scale * np.eye(dim) + (1 - found.share) * found.root.T @ found.root
     np.testing.assert_allclose(written_out, whole, rtol=1e-6, atol=1e-9)
 
 
@@ -64,9 +64,20 @@ def test_many_images_show_the_planted_covariance_and_few_the_identity():
     features = RNG.multivariate_normal(np.zeros(3), planted, len(ids)) + 10 * ids[:, None]
     found = shared_covariance(features, ids)
     assert found.share < 0.01
-    np.testing.assert_allclose(found.rows.T @ found.rows / (len(ids) - 5), planted, atol=0.1)
+    np.testing.assert_allclose(found.root.T @ found.root, planted, atol=0.1)
     few = shared_covariance(RNG.normal(size=(8, 100)), np.repeat(np.arange(4), 2))
     assert few.share > 0.7
+
+
+def test_features_that_never_vary_are_drawn_as_they_are():
+    features, ids = RNG.normal(size=(60, 4)), np.repeat(np.arange(3), 20)
+    features[:, 2] = 7
+    found = shared_covariance(features, ids)
+    assert found.root.shape == (4, 4)
+    spread = found._replace(share=0.0).draw(1000, np.random.default_rng(0)).std(axis=0)
+    assert spread[2] < 1e-3 < 0.5 < spread[[0, 1, 3]].min()
+    with pytest.raises(ValueError, match="the training images of each class are all the same"):
+        shared_covariance(np.ones((6, 4)), np.repeat(np.arange(3), 2))
 
 
 def test_drawn_vectors_have_the_covariance():
