@@ -10,17 +10,18 @@ import dataclasses
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.ceiling_world import Asked, World, world_of
 from benchmarks.paired import print_result
 from flowerti.artifacts.ceiling import Ceiling, CeilingRow
 from flowerti.ceiling.protocol import Rehearsed, Train, ceiling_question, find_ceiling, find_curve
@@ -30,21 +31,11 @@ from flowerti.ceiling.worth import Curve, Gain, curve_of, worth_of
 from flowerti.classifier.batches import LabelledInputs, TrainingRun
 from flowerti.classifier.report import score
 from flowerti.classifier.training import fit_head, steps_per_epoch
-from flowerti.config.data import DataConfig, ImbalanceConfig
-from flowerti.config.experiment import CeilingConfig, Experiment
-from flowerti.config.presets import demo, flowers102_64
-from flowerti.data.access import list_records, read_images
-from flowerti.data.dataset import Dataset
-from flowerti.data.imbalance import imbalanced
-from flowerti.diffusion import load_base
-from flowerti.features.backbones import Backbone, load_backbone
-from flowerti.features.extraction import augment, extract
-from flowerti.generation.image_to_image import round_trips
+from flowerti.config.experiment import CeilingConfig
 from flowerti.sweep.rounds import Cell, arms_of
 from flowerti.sweep.statistics import SweepAnalysis
 from flowerti.tables.arms import ARMS
 
-_BATCH = 64
 _PROBABILITIES = (0.3, 0.6)
 """With which planted images take the place of kept ones."""
 
@@ -53,53 +44,26 @@ _PROBABILITIES = (0.3, 0.6)
 class Options:
     """Compares the rehearsal with the truth."""
 
-    world: Literal["demo", "flowers"] = "demo"
-    """The drawn herbarium, or Oxford 102 at 64 px, all splits pooled and cut anew."""
-    root: str = "../shared/data/flowers102-64"
-    """Folder of the flowers."""
-    base: str = ""
-    """Folder of the base; empty for that of the preset."""
-    num_kept: int = 8
-    """Training images of each weak class."""
+    asked: Annotated[Asked, tyro.conf.arg(name="")] = field(default_factory=Asked)
+    """Which images."""
     num_draws: int = 8
     """Draws of the kept images."""
-    seed: int = 0
-    """Run seed."""
-    tiny: bool = False
-    """As little as has every part of the answer; its numbers mean nothing."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class World:
-    """Features of all images, and who is weak."""
-
-    experiment: Experiment
-    class_names: tuple[str, ...]
-    weak_ids: list[int]
-    train_ids: Int64[np.ndarray, " num"]
-    """The weak classes have more training images here than in a run."""
-    train: Float32[np.ndarray, "num 2 dim"]
-    augmented: Float32[np.ndarray, "num views dim"]
-    tripped: Float32[np.ndarray, "num 2 dim"]
-    """The same through the base's autoencoder."""
-    augmented_tripped: Float32[np.ndarray, "num views dim"]
-    true_ids: Int64[np.ndarray, " held_out"]
-    evaluation: Float32[np.ndarray, "held_out 1 dim"]
 
 
 def main() -> None:
     """Measure and print."""
     options = tyro.cli(Options)
+    asked = options.asked
     torch.set_num_threads(1)
-    world = world_of(options)
-    num_more = (1, 2) if options.tiny else (1, 2, 5, 10, 20)
-    config = CeilingConfig(num_draws=2 if options.tiny else options.num_draws, num_more=num_more)
-    rows = rows_of_a_run(world, options.num_kept)
+    world = world_of(asked)
+    num_more = (1, 2) if asked.tiny else (1, 2, 5, 10, 20)
+    config = CeilingConfig(num_draws=2 if asked.tiny else options.num_draws, num_more=num_more)
+    rows = rows_of_a_run(world, asked.num_kept)
     rehearsal = rehearsal_of_a_run(world, rows, config)
     told = find_ceiling(rehearsed_with(world, rehearsal, rows, (world.tripped, world.augmented_tripped)), config)
-    truth, of_weak = truth_of(world, options.num_kept, config, told.control)
+    truth, of_weak = truth_of(world, asked.num_kept, config, told.control)
     details = {
-        "world": options.world,
+        "world": asked.world,
         "num_kept": [told.num_kept, truth.num_kept],
         "rehearsal_classes": told.class_names,
         "weak_classes": truth.class_names,
@@ -111,67 +75,6 @@ def main() -> None:
         "planted": planted(world, rehearsal, told, rows),
     }
     print_result("ceiling", {}, details)
-
-
-def world_of(options: Options) -> World:
-    """Read and look at all images."""
-    experiment, dataset, weak = _demo(options) if options.world == "demo" else _flowers(options)
-    size, names = experiment.data.image_size_px, dataset.class_names
-    train = [record for record in dataset.records if record.split == "train"]
-    held_out = [record for record in dataset.records if record.split == "validation"]
-    config = experiment.classifier
-    backbone = load_backbone(config.backbone, config.weights, config.input_size_px)
-    folder = options.base or str(Path("flowerti/demo/base") if options.world == "demo" else experiment.base.path)
-    base = load_base(Path(folder), "float32", "cpu")
-    images = read_images([record.address for record in train], size)
-    batches = range(0, len(images), _BATCH)
-    through = np.concatenate([round_trips(base, images[i : i + _BATCH]) for i in batches])
-    evaluation = read_images([record.address for record in held_out], size)
-    num_views = 1 if options.tiny else config.num_views
-    return World(
-        experiment=experiment,
-        class_names=names,
-        weak_ids=sorted(names.index(name) for name in weak),
-        train_ids=np.array([record.class_id for record in train]),
-        train=_mirrored(backbone, images),
-        augmented=_augmented(backbone, images, num_views),
-        tripped=_mirrored(backbone, through),
-        augmented_tripped=_augmented(backbone, through, num_views),
-        true_ids=np.array([record.class_id for record in held_out]),
-        evaluation=_features(backbone, evaluation)[:, None],
-    )
-
-
-def _demo(options: Options) -> tuple[Experiment, Dataset, list[str]]:
-    from flowerti.data.sources.herbarium.species import SPECIES
-
-    experiment = demo()
-    few = {"num_train_common": 12, "num_validation": 4} if options.tiny else {}
-    num_rare = options.num_kept + (2 if options.tiny else 28)
-    data = dataclasses.replace(experiment.data, num_train_rare=num_rare, **few)
-    return experiment, list_records(data, options.seed), [species.name for species in SPECIES if species.rare]
-
-
-def _flowers(options: Options) -> tuple[Experiment, Dataset, list[str]]:
-    experiment = flowers102_64()
-    listed = list_records(DataConfig(kind="flowers102", root=options.root), options.seed)
-    cut = imbalanced(listed, ImbalanceConfig(resplit=True), options.seed, [])
-    return experiment, cut, list(experiment.selection.class_names)
-
-
-def _features(backbone: Backbone, images: UInt8[np.ndarray, "num h w 3"]) -> Float32[np.ndarray, "num dim"]:
-    return np.concatenate([extract(backbone, images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
-
-
-def _mirrored(backbone: Backbone, images: UInt8[np.ndarray, "num h w 3"]) -> Float32[np.ndarray, "num 2 dim"]:
-    return np.stack([_features(backbone, images), _features(backbone, images[:, :, ::-1])], axis=1)
-
-
-def _augmented(
-    backbone: Backbone, images: UInt8[np.ndarray, "num h w 3"], num_views: int
-) -> Float32[np.ndarray, "num views dim"]:
-    views = augment(images, num_views, seed=0)
-    return np.stack([_features(backbone, views[:, view]) for view in range(num_views)], axis=1)
 
 
 def rows_of_a_run(world: World, num_kept: int) -> Int64[np.ndarray, " rows"]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.ceiling import Ceiling, WorthRow
+from flowerti.artifacts.curation import Curation
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import count_openings, read_protocol
 from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection, SweepTable
@@ -153,6 +154,7 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
             scores=scores,
             sweep=table,
             ceiling=drawn.ceiling,
+            curation=study.run.load(layout.CURATION, Curation) if study.experiment.filters.keep else None,
             worth=worth,
             test_openings=count_openings(study.run),
             plan_changes=read_protocol(study.run).plan_changes,
@@ -169,9 +171,9 @@ def worth_of_images(study: Study, drawn: _Drawn, table: SweepTable, progress: Pr
     from flowerti.ceiling.worth import worth_rows
     from flowerti.cluster.ceiling import curve_on
 
-    if drawn.ceiling is None:
-        return []
     curve = curve_on(study, drawn.selection, drawn.classifier, table.best_control, progress)
+    if curve is None:
+        return []
     sizes: dict[str, list[int]] = {}
     for images in drawn.sets:
         sizes.setdefault(images.source, []).append(images.num_images)

@@ -65,15 +65,19 @@ def ceiling(study: Study, selection: Selection, report: ClassifierReport, progre
     return found
 
 
-def curve_on(study: Study, selection: Selection, report: ClassifierReport, control: str, progress: Progress) -> Ceiling:
+def curve_on(
+    study: Study, selection: Selection, report: ClassifierReport, control: str, progress: Progress
+) -> Ceiling | None:
     """The rehearsal's curve on top of the control that the sweep chose: the ceiling itself where it is the same one.
+
+    Returns:
+        None without a rehearsal.
 
     Raises:
         ValueError: as `ceiling`.
     """
     found = ceiling(study, selection, report, progress)
-    assert found is not None, "there is no rehearsal"
-    if found.control == control:
+    if found is None or found.control == control:
         return found
     about = _about(study, selection, report)
     assert not isinstance(about, str), "there is no rehearsal"

@@ -6,6 +6,7 @@ This module knows nothing about what a report says or looks like.
 from dataclasses import dataclass, field
 
 from flowerti.artifacts.ceiling import Ceiling, WorthRow
+from flowerti.artifacts.curation import Curation
 from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import (
     Census,
@@ -51,6 +52,8 @@ class Findings:
     """Which images the base was trained on; None where it is not known."""
     ceiling: Ceiling | None = None
     """None where it was not asked."""
+    curation: Curation | None = None
+    """What the filters kept; None where none was asked for."""
     worth: list[WorthRow] = field(default_factory=list)
     """Of the arms on top of the best control; empty without a ceiling."""
 

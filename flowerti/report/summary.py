@@ -80,6 +80,8 @@ def _record(found: Findings) -> Summary:
         sets=found.sets,
         **of_scores,
         scoring_notes=scores.notes,
+        filters=found.curation.rows if found.curation else [],
+        filter_judges=found.curation.judges if found.curation else [],
         **_of_sweep(sweep),
         arm_costs=found.arm_costs,
         ceiling=found.ceiling,

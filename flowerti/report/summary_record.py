@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowerti.artifacts.ceiling import Ceiling, WorthRow
+from flowerti.artifacts.curation import AcceptanceRow, Judge
 from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import (
     ConceptNeighbour,
@@ -130,6 +131,10 @@ class Summary:
     near_duplicates: list[NearDuplicate]
     scoring_notes: list[str]
     """What scoring could not compute, and why."""
+    filters: list[AcceptanceRow]
+    """What the filters kept of each class and source; empty where none was asked for."""
+    filter_judges: list[Judge]
+    """How good the classifiers are that some filters ask."""
     sweep: list[SweepRow]
     judged_arm: str
     """The arm that the recommendation is about."""
