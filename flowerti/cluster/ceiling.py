@@ -71,7 +71,7 @@ def curve_on(
     """The rehearsal's curve on top of the control that the sweep chose: the ceiling itself where it is the same one.
 
     Returns:
-        None without a rehearsal, and where that control is none that it can train.
+        None without a rehearsal.
 
     Raises:
         ValueError: as `ceiling`.
@@ -79,9 +79,6 @@ def curve_on(
     found = ceiling(study, selection, report, progress)
     if found is None or found.control == control:
         return found
-    if ARMS[control].features:
-        progress.info(f"what images are worth on top of {control} is not known: the rehearsal changes no features")
-        return None
     about = _about(study, selection, report)
     assert not isinstance(about, str), "there is no rehearsal"
     key = key_of(_key(study, about), control)
@@ -160,12 +157,9 @@ def _rehearsed(study: Study, about: _About) -> Rehearsed:
         sets = known | {"round_trip": _through_base(study, seen, rows)}
         return _trainer(study, _inputs_of(study, about, sets, rows))
 
-    # controls that change features are the sweep's alone
-    free_arms = tuple(name for name in experiment.sweep.free_arms if not ARMS[name].features)
-    sweep = dataclasses.replace(experiment.sweep, free_arms=free_arms)
     return Rehearsed(
         rehearsal=about.rehearsal,
-        question=ceiling_question(sweep, about.rehearsal, study.dataset.class_names, experiment.seed),
+        question=ceiling_question(experiment.sweep, about.rehearsal, study.dataset.class_names, experiment.seed),
         true_ids=class_ids(study, "validation"),
         train=plain,
         train_with_round_trips=with_round_trips,
