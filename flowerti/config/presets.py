@@ -49,7 +49,7 @@ def demo() -> Experiment:
         classifier=ClassifierConfig(num_epochs=20),
         selection=SelectionConfig(rule="blend", num_classes=3),
         techniques={
-            "textual_inversion": TextualInversionConfig(num_steps=100),
+            "textual_inversion": TextualInversionConfig(num_steps=100, batch_size=8),
             "lora": LoraConfig(num_steps=100, learning_rate=1e-2),
             "cross_attention": CrossAttentionConfig(num_steps=100, learning_rate=1e-3),
             "dreambooth": DreamboothConfig(num_steps=100, learning_rate=1e-4, prior=_SMALL_PRIOR),

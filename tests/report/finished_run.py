@@ -25,7 +25,7 @@ from flowerti.artifacts.records import (
     Selection,
     Timing,
 )
-from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SelectionConfig
+from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SelectionConfig, SweepConfig
 from flowerti.report import Findings, build_summary, render_html, validate_summary
 
 HOSTILE = ('<script>alert("x")</script>', "\"><img src='http://evil.example/x.png' onerror=1>", "a & b's {{ 7*7 }}")
@@ -37,6 +37,7 @@ def experiment(**data):
         data=DataConfig(kind="herbarium", **data),
         base=BaseConfig(path="demo"),
         selection=SelectionConfig(rule="blend", num_classes=3),
+        sweep=SweepConfig(mixing=("added",), free_arms=("real", "balanced", "balanced_softmax", "augmented")),
     )
 
 
