@@ -4,17 +4,28 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from small_study import SELECTION, census_of, image_file, personalize_in, study_in, with_learnings
-from test_fan_out import _short
+from small_study import SELECTION, Learning, census_of, image_file, personalize_in, study_in, with_learnings
+from test_fan_out import _Ray, _short
 
 from flowerti.artifacts.records import Learned, Selection
+from flowerti.cluster import fan_out
 from flowerti.cluster import personalize as stage
-from flowerti.cluster.personalize import plan_joint_task
+from flowerti.cluster.personalize import personalize, plan_joint_task, spec_of
 from flowerti.cluster.sample import plan_sets
-from flowerti.config.experiment import SamplingConfig
+from flowerti.config.experiment import (
+    BaseConfig,
+    ReplicationConfig,
+    SamplingConfig,
+    SharedLoraConfig,
+    TextualInversionConfig,
+    to_json,
+)
 from flowerti.config.techniques import TECHNIQUES
 from flowerti.data.dataset import Record
+from flowerti.generation.sampler import Sampler
+from flowerti.personalization.worker import Worker
 from flowerti.progress import Progress
+from flowerti.status import StageState, read_status
 from flowerti.study import Study
 
 SHARED = TECHNIQUES["shared_lora"]
@@ -118,6 +129,46 @@ def test_each_learning_has_a_result_of_its_own_tokens(monkeypatch, study):
     first = plan_joint_task(with_learnings(study, num_learnings=1), SHARED, {"a": [], "b": []})
     second = plan_joint_task(study, SHARED, {"a": [], "b": []}, 1)
     assert second == dataclasses.replace(first, key=second.key, learning=1) and second.key != first.key
+
+
+def test_workers_learn_what_the_stage_plans_and_images_are_drawn_from_it(monkeypatch, study, make_tiny_base):
+    """With real workers and a real sampler in this process, up to the images of two learnings."""
+    schedule = {"num_steps": 4, "batch_size": 2, "num_eval_latents": 4, "eval_every_steps": 2}
+    experiment = dataclasses.replace(
+        study.experiment,
+        base=BaseConfig(path=str(make_tiny_base(text_gain=8.0))),
+        data=dataclasses.replace(study.experiment.data, image_size_px=32),
+        replication=ReplicationConfig(num_learnings=2),
+        techniques={
+            "textual_inversion": TextualInversionConfig(num_vectors=2, **schedule),
+            "shared_lora": SharedLoraConfig(rank=2, learning_rate=0.05, **schedule),
+        },
+        sampling=SamplingConfig(sources=("token", "shared_lora"), num_per_class=2, batch_size=2, num_inference_steps=2),
+    )
+    study = dataclasses.replace(study, experiment=experiment)
+    names = ("textual_inversion", "shared_lora")
+    workers = {name: Worker(*spec_of(study, TECHNIQUES[name]).arguments, 1, "cpu") for name in names}
+    monkeypatch.setattr(fan_out, "ray", _Ray(lambda group: workers[group[0].technique].learn_together(group)))
+    monkeypatch.setattr(stage, "connect", lambda config: None)
+    learned = personalize(study, SELECTION, Learning(study, ("", "")).progress_for)
+    assert [one.error for one in learned] == [""] * 8
+    assert [(_short(one), one.num_images) for one in _shared(learned)] == [("@all", 6), ("@all1", 6)]
+    sampler = Sampler(experiment.base, experiment.sampling, study.run, 1, "cpu")
+    files = [sampler.write(tasks[0]) for name in "abc" for tasks in plan_sets(study, name, learned)]
+    assert files == [
+        f"synthetic/{name}.{source}{learning}.000000.parquet"
+        for name in "abc"
+        for source in ("token", "shared_lora")
+        for learning in ("", ".learning-1")
+    ]
+    lines = {line.stage: line.state for line in _learned_lines(study)}
+    assert lines["shared_lora all classes"] == lines["shared_lora all classes (learning 1)"] == "done"
+
+
+def _learned_lines(study: Study) -> list[StageState]:
+    study.run.write_bytes("config.json", to_json(study.experiment).encode())
+    study.run.save("selection.json", SELECTION, "k")
+    return read_status(study.run)
 
 
 def test_it_is_announced_with_the_number_of_its_classes(study):
