@@ -4,10 +4,11 @@ This module needs neither torch nor Ray.
 """
 
 from flowerti.artifacts import layout
+from flowerti.artifacts.identity import subject_of
 from flowerti.artifacts.records import Learned, Selection, Timing
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config
-from flowerti.config.techniques import techniques_for
+from flowerti.config.techniques import Technique, techniques_for
 from flowerti.plan import StepTimes, num_trials
 
 
@@ -23,7 +24,7 @@ def measured_times(run: RunDirectory, actor_start_s: float) -> StepTimes:
     sampling, num_workers = experiment.sampling, experiment.cluster.num_workers
     techniques = techniques_for(sampling.sources)
     num_learnings = experiment.replication.num_learnings_in_all
-    learned = {technique.name: _learned(run, technique.name, num_learnings) for technique in techniques}
+    learned = {technique.name: _learned(run, technique, num_learnings) for technique in techniques}
     num_classes = max((len({record.class_name for record in records}) for records in learned.values()), default=0)
     num_drawn = num_classes * experiment.num_sets_per_class * sampling.num_per_class
     # scored are the images of a class's first learning
@@ -41,17 +42,15 @@ def measured_times(run: RunDirectory, actor_start_s: float) -> StepTimes:
     )
 
 
-def _learned(run: RunDirectory, technique: str, num_learnings: int) -> list[Learned]:
+def _learned(run: RunDirectory, technique: Technique, num_learnings: int) -> list[Learned]:
     """What a technique learnt, without what failed."""
     selection = run.load(layout.SELECTION, Selection) or Selection(selected=[], by_evidence=[])
-    files = [
-        layout.learned_record(selected.class_name, technique, learning)
-        for selected in selection.selected
-        for learning in range(num_learnings)
-    ]
+    # each once: of a joint technique all classes have the same
+    subjects = dict.fromkeys(subject_of(one.class_name, is_joint=technique.is_joint) for one in selection.selected)
+    files = [layout.learned_record(name, technique.name, k) for name in subjects for k in range(num_learnings)]
     found = [record for file in files if (record := run.load(file, Learned)) and record.num_steps]
     if not found:
-        raise ValueError(f"--from-run: {technique} learnt no class in {run.uri}: choose a finished run")
+        raise ValueError(f"--from-run: {technique.name} learnt no class in {run.uri}: choose a finished run")
     return found
 
 

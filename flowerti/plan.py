@@ -176,7 +176,8 @@ def _pools(experiment: Experiment, num_classes: int) -> dict[str, int]:
 
 
 def _learning(asked: Request, technique: Technique, step_s: float) -> _Work:
-    num_learnings = asked.num_classes * asked.experiment.replication.num_learnings_in_all
+    num_results = 1 if technique.is_joint else asked.num_classes
+    num_learnings = num_results * asked.experiment.replication.num_learnings_in_all
     most = asked.experiment.cluster.classes_per_actor if technique.shares_batches else 1
     size = group_size(most, num_learnings, asked.num_workers)
     groups = [min(size, num_learnings - begin) for begin in range(0, num_learnings, size)]

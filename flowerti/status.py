@@ -7,13 +7,13 @@ that by its keys. It needs neither torch nor Ray and starts nothing.
 from dataclasses import dataclass
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.identity import label_of
+from flowerti.artifacts.identity import label_of, subject_of
 from flowerti.artifacts.records import Learned, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import read_config
 from flowerti.artifacts.tensor_files import metadata_in
 from flowerti.config.experiment import Experiment
-from flowerti.config.techniques import techniques_for
+from flowerti.config.techniques import Technique, techniques_for, with_needs
 from flowerti.tables.sources import SOURCES
 
 
@@ -37,12 +37,12 @@ def read_status(run: RunDirectory) -> list[StageState]:
     selection = run.load(layout.SELECTION, Selection)
     names = [selected.class_name for selected in selection.selected] if selection else []
     techniques = techniques_for(experiment.sampling.sources)
-    subjects = [(name, k) for name in names for k in range(experiment.replication.num_learnings_in_all)]
+    subjects = [(t.name, *subject) for t in techniques for subject in _subjects(experiment, t, names)]
     return [
         _of_file(run, "classify", layout.CLASSIFIER_REPORT),
         StageState(stage="select", state="done" if selection else "waiting", detail=", ".join(names)),
         *([_of_file(run, "ceiling", layout.CEILING)] if experiment.has_rehearsal else []),
-        *[_learned(run, experiment, technique.name, *subject) for technique in techniques for subject in subjects],
+        *[_learned(run, experiment, *subject) for subject in subjects],
         _sample(run, experiment, names),
         _of_file(run, "score", layout.scores("validation")),
         _sweep(run),
@@ -53,6 +53,13 @@ def read_status(run: RunDirectory) -> list[StageState]:
 
 def _of_file(run: RunDirectory, stage: str, file: str) -> StageState:
     return StageState(stage=stage, state="done" if run.exists(file) else "waiting")
+
+
+def _subjects(experiment: Experiment, technique: Technique, names: list[str]) -> list[tuple[str, int]]:
+    """Under which names a technique's results lie, and of which learnings."""
+    # each once: of a joint technique all classes have the same
+    distinct = dict.fromkeys(subject_of(name, is_joint=technique.is_joint) for name in names)
+    return [(name, k) for name in distinct for k in range(experiment.replication.num_learnings_in_all)]
 
 
 def _learned(run: RunDirectory, experiment: Experiment, technique: str, class_name: str, learning: int) -> StageState:
@@ -92,24 +99,25 @@ def _num_sets(run: RunDirectory, experiment: Experiment, names: list[str], begun
     for name in names:
         of_sources = [_sets_of(experiment, name, source) for source in experiment.sampling.sources]
         known = [of_source for of_source in of_sources if not begun.isdisjoint(of_source)]
-        wanted |= {one for of_source in known for one, record in of_source.items() if not record or _has(run, record)}
+        wanted |= {one for of_source in known for one, needed in of_source.items() if _have(run, needed)}
         num_classes_to_come += not known
     return len(wanted) + num_classes_to_come
 
 
-def _sets_of(experiment: Experiment, class_name: str, source: str) -> dict[str, str]:
-    """What the shards of each learning's set are called, with the record of what must be learnt for it, if anything."""
-    technique = SOURCES[source].technique
+def _sets_of(experiment: Experiment, class_name: str, source: str) -> dict[str, list[str]]:
+    """What the shards of each learning's set are called, with the records of what must be learnt for it."""
+    needed = {t.name: subject_of(class_name, is_joint=t.is_joint) for t in with_needs(SOURCES[source].technique)}
     return {
-        layout.shards(class_name, source, learning): technique
-        and layout.learned_record(class_name, technique, learning)
+        layout.shards(class_name, source, learning): [
+            layout.learned_record(subject, technique, learning) for technique, subject in needed.items()
+        ]
         for learning in experiment.learnings_of(source)
     }
 
 
-def _has(run: RunDirectory, record: str) -> bool:
-    learned = run.load(record, Learned)
-    return learned is not None and not learned.error
+def _have(run: RunDirectory, records: list[str]) -> bool:
+    found = [run.load(record, Learned) for record in records]
+    return all(learned is not None and not learned.error for learned in found)
 
 
 def _sweep(run: RunDirectory) -> StageState:

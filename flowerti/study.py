@@ -18,7 +18,7 @@ from flowerti.artifacts.records import Census, SeenImages
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config, write_config
 from flowerti.config.experiment import Experiment
-from flowerti.config.techniques import techniques_for
+from flowerti.config.techniques import Technique, techniques_for
 from flowerti.data.access import list_records
 from flowerti.data.census import digest_of_class
 from flowerti.data.class_names import alternative_names, latin_names
@@ -277,15 +277,15 @@ def _check_techniques(experiment: Experiment, folder: Path, run: RunDirectory) -
             for class_name in experiment.selection.class_names:
                 prior.check_class(class_name, f"{technique.name}.prior")
         of_class = code.num_bytes(folder)
-        num_bytes += of_class * _num_copies(experiment, run, technique.name) if of_class else 0
+        num_bytes += of_class * _num_copies(experiment, run, technique) if of_class else 0
     _check_disk(run, num_bytes)
 
 
-def _num_copies(experiment: Experiment, run: RunDirectory, technique: str) -> int:
+def _num_copies(experiment: Experiment, run: RunDirectory, technique: Technique) -> int:
     """How often a technique's result would still be written: for each learning that is left, and in checkpoints."""
     selection = experiment.selection
-    num_classes = len(selection.class_names) or selection.num_classes
+    num_classes = 1 if technique.is_joint else len(selection.class_names) or selection.num_classes
     names = run.names(layout.CONCEPTS)
-    num_learnt = sum(name.endswith(f"/{technique}.json") for name in names)
+    num_learnt = sum(name.endswith(f"/{technique.name}.json") for name in names)
     num_left = max(0, num_classes * experiment.replication.num_learnings_in_all - num_learnt)
     return num_left + _NUM_TENSORS_OF_CHECKPOINT * min(num_left, experiment.cluster.num_workers)

@@ -53,6 +53,17 @@ def test_times_of_a_run_with_learnings_are_over_all_of_them(tmp_path: Path):
     assert times.scored_image == pytest.approx(2 * 12 / (2 * 3 * 40))
 
 
+def test_what_all_classes_share_is_counted_once(tmp_path: Path):
+    run = finished_run(tmp_path)
+    sampling = replace(ONCE.sampling, sources=("token", "shared_lora"))
+    run.write_bytes("config.json", to_json(replace(ONCE, sampling=sampling)).encode())
+    shared = Learned(class_name="@all", technique="shared_lora", classes=["a", "b"], num_steps=50, seconds=20.0)
+    run.save("concepts/@all/shared_lora.json", shared, "k")
+    times = measured_times(run, actor_start_s=12.0)
+    assert times.learning_step == {TOKENS: pytest.approx(90 / 600), "shared_lora": pytest.approx(20 / 50)}
+    assert times.drawn_image == pytest.approx(2 * 120 / (2 * 2 * 40)), "of two classes"
+
+
 @pytest.mark.parametrize("lost", ["config.json", "timings/sweep.json", "concepts"])
 def test_an_unfinished_run_gives_no_times(lost: str, tmp_path: Path):
     run = finished_run(tmp_path)

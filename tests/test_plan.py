@@ -109,6 +109,16 @@ def test_groups_of_classes_share_the_workers_as_single_ones_do():
     assert five[ADAPTERS] == one[ADAPTERS]
 
 
+def test_what_all_classes_share_is_learnt_once_for_each_learning():
+    sampling = replace(flowers102().sampling, sources=("token", "shared_lora"))
+    experiment = replace(flowers102(), sampling=sampling, replication=ReplicationConfig(num_learnings=3))
+    times = replace(TIMES, learning_step={**TIMES.learning_step, "shared_lora": 0.5})
+    rows = {row.stage: row for row in estimate(Request(experiment=experiment, num_classes=10, num_workers=1), times)}
+    shared = rows["personalize.shared_lora"]
+    assert (rows[TOKENS].num_tasks, shared.num_tasks) == (30, 3)
+    assert shared.wall_hours == pytest.approx((10 + 3 * 1200 * 0.5) / 3600)
+
+
 def test_every_learning_is_learnt_and_drawn_from():
     sampling = replace(flowers102().sampling, sources=("raw", "token", "lora"))
     single = once(replace(flowers102(), sampling=sampling))

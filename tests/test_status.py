@@ -71,6 +71,31 @@ def test_other_techniques_have_lines_where_a_source_asks_for_them(run: RunDirect
     }
 
 
+def test_what_all_classes_share_has_one_line_and_its_images_wait_for_token_and_adapter(run: RunDirectory):
+    sampling = replace(demo().sampling, sources=("token", "shared_lora"), num_per_class=4, batch_size=4)
+    asked = replace(demo(), sampling=sampling, replication=ReplicationConfig(num_learnings=2))
+    run.write_bytes("config.json", to_json(asked).encode())
+    assert not [stage for stage in states(run) if stage.startswith("shared_lora")], "no class is selected yet"
+    select(run)
+    tokens, joint = "textual_inversion", "shared_lora"
+    for folder, learning, name in [("", 0, NAMES[0]), ("", 0, NAMES[1]), ("learning-1/", 1, NAMES[0])]:
+        record = learned(tokens, name, learning=learning, num_steps=9)
+        run.save(f"concepts/{name.replace(' ', '_')}/{folder}{tokens}.json", record, "k")
+    run.save(f"concepts/azalea/learning-1/{tokens}.json", learned(tokens, "azalea", learning=1, error="nan"), "k")
+    run.save(f"concepts/@all/{joint}.json", learned(joint, "@all", num_steps=9, best_step=6), "k")
+    assert {stage: state for stage, state in states(run).items() if stage.startswith(joint)} == {
+        "shared_lora all classes": ("done", "best at step 6 of 9"),
+        "shared_lora all classes (learning 1)": ("waiting", ""),
+    }
+    run.save(f"concepts/@all/learning-1/{joint}.json", learned(joint, "@all", learning=1, num_steps=9), "k")
+    sets = ["sword_lily.token", "sword_lily.token.learning-1", "sword_lily.shared_lora"]
+    sets += ["sword_lily.shared_lora.learning-1", "azalea.token", "azalea.shared_lora", "canna_lily.token"]
+    for name in sets:
+        assert states(run)["sample"][0] != "done"
+        run.write_bytes(f"synthetic/{name}.000000.parquet", b"")
+    assert states(run)["sample"] == ("done", "7 shards of 7 sets"), "azalea has no second token"
+
+
 def test_a_damaged_checkpoint_is_named(run: RunDirectory):
     select(run)
     run.write_bytes("concepts/canna_lily/checkpoints/textual_inversion.safetensors", b"half a file")

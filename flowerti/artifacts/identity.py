@@ -10,6 +10,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+ALL_CLASSES = "@all"
+"""Stands for all weak classes where they are learnt together; no class may have this name, and no slug holds an @."""
 _MAX_SLUG_LENGTH = 80
 
 
@@ -36,7 +38,13 @@ def of_learning(name: str, learning: int, separator: str = "/") -> str:
 
 def label_of(class_name: str, learning: int) -> str:
     """What a learning of a class is called in messages: "azalea" for the first, "azalea (learning 1)" for the next."""
-    return f"{class_name} (learning {learning})" if learning else class_name
+    name = "all classes" if class_name == ALL_CLASSES else class_name
+    return f"{name} (learning {learning})" if learning else name
+
+
+def subject_of(class_name: str, *, is_joint: bool) -> str:
+    """Under which name a technique's result for a class is kept, if all classes are learnt together or each alone."""
+    return ALL_CLASSES if is_joint else class_name
 
 
 def key_fields(inputs: Any) -> dict[str, Any]:

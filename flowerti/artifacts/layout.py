@@ -3,7 +3,7 @@
 This module only builds names: it opens no file and does not know how anything is computed.
 """
 
-from flowerti.artifacts.identity import of_learning, slug
+from flowerti.artifacts.identity import ALL_CLASSES, of_learning, slug
 
 CONFIG = "config.json"
 CENSUS = "data.json"
@@ -44,8 +44,9 @@ TRIALS = "sweep/trials"
 
 
 def concept_folder(class_name: str, learning: int = 0) -> str:
-    """What was learnt for a class; each learning but the first has a folder of its own in it."""
-    return of_learning(f"{CONCEPTS}/{slug(class_name)}", learning)
+    """What was learnt for a class, or for all together; each learning but the first has a folder of its own in it."""
+    name = ALL_CLASSES if class_name == ALL_CLASSES else slug(class_name)
+    return of_learning(f"{CONCEPTS}/{name}", learning)
 
 
 def learned_record(class_name: str, technique: str, learning: int = 0) -> str:

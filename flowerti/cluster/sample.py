@@ -73,12 +73,12 @@ def _plan_set(
     report: ClassifierReport | None,
 ) -> list[ShardTask]:
     """The shards of one source and learning; none if the learning failed, or the source has no words for the class."""
-    own = [one for one in learned if (one.class_name, one.learning) == (class_name, learning) and not one.error]
+    own = [one for one in learned if one.is_of(class_name) and one.learning == learning and not one.error]
     words, inputs = _words_and_inputs(study, class_name, source, own)
     if not words:
         return []
     config = study.experiment.sampling
-    weak = frozenset(one.class_name for one in learned)
+    weak = frozenset(one.class_name for one in learned if not one.classes)
     donors = donors_of(study, report, class_name, weak) if source.mode == "inter_class" else []
     images, starts_sha256 = start_images(study, class_name, source, learning, donors)
     wanted = Wanted(

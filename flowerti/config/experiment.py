@@ -29,6 +29,7 @@ from flowerti.config.replication import ReplicationConfig as ReplicationConfig
 from flowerti.config.sampling import SamplingConfig as SamplingConfig
 from flowerti.config.schedule import ScheduleConfig as ScheduleConfig
 from flowerti.config.scoring import ScoringConfig as ScoringConfig
+from flowerti.config.shared_lora import SharedLoraConfig as SharedLoraConfig
 from flowerti.config.sweep import SweepConfig as SweepConfig
 from flowerti.config.techniques import TECHNIQUES
 from flowerti.config.text_lora import TextLoraConfig as TextLoraConfig

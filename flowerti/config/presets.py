@@ -22,6 +22,7 @@ from flowerti.config.experiment import (
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
+    SharedLoraConfig,
     SweepConfig,
     TextLoraConfig,
     TextualInversionConfig,
@@ -54,6 +55,7 @@ def demo() -> Experiment:
             "cross_attention": CrossAttentionConfig(num_steps=100, learning_rate=1e-3),
             "dreambooth": DreamboothConfig(num_steps=100, learning_rate=1e-4, prior=_SMALL_PRIOR),
             "text_lora": TextLoraConfig(num_steps=100, learning_rate=1e-2),
+            "shared_lora": SharedLoraConfig(num_steps=300, learning_rate=1e-2),
         },
         sampling=SamplingConfig(
             num_per_class=40,
@@ -81,6 +83,7 @@ def flowers102_64() -> Experiment:
             "cross_attention": CrossAttentionConfig(learning_rate=1e-3),
             "dreambooth": DreamboothConfig(num_steps=200, learning_rate=1e-4, prior=_SMALL_PRIOR),
             "text_lora": TextLoraConfig(learning_rate=1e-2),
+            "shared_lora": SharedLoraConfig(learning_rate=1e-2),
         },
         sampling=SamplingConfig(num_per_class=64),
         sweep=_ADDED,

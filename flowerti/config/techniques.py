@@ -11,6 +11,7 @@ from flowerti.config.cross_attention import CrossAttentionConfig
 from flowerti.config.dreambooth import DreamboothConfig
 from flowerti.config.lora import LoraConfig
 from flowerti.config.schedule import ScheduleConfig
+from flowerti.config.shared_lora import SharedLoraConfig
 from flowerti.config.text_lora import TextLoraConfig
 from flowerti.config.textual_inversion import TextualInversionConfig
 from flowerti.tables import Table
@@ -34,6 +35,8 @@ class Technique:
     shares_batches: bool = False
     """Whether several classes can be learnt in one batch; not where it needs another, which changes the base for a
     class alone."""
+    is_joint: bool = False
+    """Whether all weak classes are learnt together, in one result; it then stands on a token of each class."""
     seed_name: str = ""
     """Seed name of its start and its steps, by default its name."""
 
@@ -43,6 +46,8 @@ class Technique:
         require(self.config.section == self.name, f"technique {self.name!r}: section of its config", problem)
         is_alone = not (self.shares_batches and self.needs)
         require(is_alone, f"technique {self.name!r}: shares_batches", f"must be off, because it needs {self.needs!r}")
+        has_needs = bool(self.needs) or not self.is_joint
+        require(has_needs, f"technique {self.name!r}: needs", "must name what tells the classes apart: it is_joint")
 
     @property
     def seeds(self) -> str:
@@ -89,6 +94,15 @@ TECHNIQUES: Table[Technique] = Table(
             config=TextLoraConfig(),
             implementation="flowerti.personalization.text_lora.technique:TEXT_LORA",
             needs="textual_inversion",
+        ),
+        Technique(
+            name="shared_lora",
+            label="shared adapters",
+            config=SharedLoraConfig(),
+            # the same code, which sees one batch: whose images are in it is for the worker
+            implementation="flowerti.personalization.lora.technique:LORA",
+            needs="textual_inversion",
+            is_joint=True,
         ),
     ],
 )

@@ -9,6 +9,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Literal
 
+from flowerti.artifacts.identity import ALL_CLASSES
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -41,13 +43,16 @@ def check_counts(dataset: Dataset) -> None:
     """Reject an incomplete data set.
 
     Raises:
-        ValueError: fewer than 2 classes, a duplicate id, or a class without images in a split; names it.
+        ValueError: fewer than 2 classes, a duplicate id, a class without images in a split, or one with the name that
+            stands for all classes; names it.
     """
     twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]
     if twice:
         raise ValueError(f"data: image id {twice[0]!r} occurs twice ({len(twice)} such ids): list each image once")
     if len(dataset.class_names) < 2:
         raise ValueError(f"data: {len(dataset.class_names)} classes found: at least 2 are needed")
+    if ALL_CLASSES in dataset.class_names:
+        raise ValueError(f"data: class {ALL_CLASSES!r} has the name that stands for all classes: rename it")
     counts = count_by_split(dataset)
     for class_id, class_name in enumerate(dataset.class_names):
         for split in SPLITS:

@@ -21,15 +21,23 @@ from flowerti.prompts import TEMPLATES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedImages:
-    """Training data of a class: posterior moments of all views of the images, and tokenised captions."""
+    """Training data of a class, or of several together: posterior moments of all views of the images, and captions."""
 
     mean: Float[Tensor, "views channels h w"]
     std: Float[Tensor, "views channels h w"]
     captions: Int64[Tensor, "captions length"]
+    num_views: tuple[int, ...] = ()
+    """Views of each class where several are learnt together, class after class, as are their captions, equally many of
+    each; empty where all are of one class."""
     prior: "EncodedImages | None" = None
     """What else is learnt in every step so that it stays as it is; None for nothing."""
     prior_weight: float = 0.0
     """Weight of its loss."""
+
+    @property
+    def num_captions(self) -> int:
+        """Captions of a class."""
+        return len(self.captions) // (len(self.num_views) or 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +92,10 @@ def prepare(base: Base, images: UInt8[Tensor, "num height width 3"], noun: str, 
 
 
 def draw(data: EncodedImages, batch_size: int, num_timesteps: int, seed: int) -> Draw:
-    """Sample views, captions, noise and stratified timesteps: one in each of batch_size equal parts of the range."""
+    """Sample views, captions, noise and stratified timesteps: one in each of batch_size equal parts of the range.
+
+    Of classes that are learnt together each has its share of the batch, however many images it has.
+    """
     generator = torch.Generator().manual_seed(seed)
     own = _draw_from(data, batch_size, num_timesteps, generator)
     if data.prior is None:
@@ -97,8 +108,7 @@ def _draw_from(data: EncodedImages, batch_size: int, num_timesteps: int, generat
     shape = (batch_size, *data.mean.shape[1:])
     # one u in each stratum [k, k + 1), k = 0, ..., batch_size - 1, in random order
     strata = torch.randperm(batch_size, generator=generator) + torch.rand(batch_size, generator=generator)
-    views = torch.randint(len(data.mean), (batch_size,), generator=generator)
-    captions = torch.randint(len(data.captions), (batch_size,), generator=generator)
+    views, captions = _views_and_captions(data, batch_size, generator)
     device = data.mean.device
     return Draw(
         views=views.to(device),
@@ -108,6 +118,24 @@ def _draw_from(data: EncodedImages, batch_size: int, num_timesteps: int, generat
         posterior_noise=torch.randn(shape, generator=generator).to(data.mean),
         noise=torch.randn(shape, generator=generator).to(data.mean),
     )
+
+
+def _views_and_captions(
+    data: EncodedImages, batch_size: int, generator: torch.Generator
+) -> tuple[Int64[Tensor, "batch"], Int64[Tensor, "batch"]]:
+    """A view for each latent, and one of the captions of the view's class."""
+    if not data.num_views:
+        views = torch.randint(len(data.mean), (batch_size,), generator=generator)
+        return views, torch.randint(len(data.captions), (batch_size,), generator=generator)
+    # classes first, then views: synthetic images of all weak classes are wanted, so the loss is the mean of their own;
+    # weighted by images it would be that of the largest class, which needs them least. Systematic sampling (Madow 1949,
+    # Ann. Math. Stat. 20): each of K classes has batch_size / K latents, rounded up or down
+    sizes, num_classes = torch.tensor(data.num_views), len(data.num_views)
+    places = torch.randperm(batch_size, generator=generator) + torch.rand(1, generator=generator, dtype=torch.float64)
+    classes = (places * num_classes / batch_size).long().clamp(max=num_classes - 1)
+    within = (torch.rand(batch_size, generator=generator, dtype=torch.float64) * sizes[classes]).long()
+    captions = torch.randint(data.num_captions, (batch_size,), generator=generator)
+    return (sizes.cumsum(0) - sizes)[classes] + within, classes * data.num_captions + captions
 
 
 def prediction_losses(

@@ -81,6 +81,11 @@ def _renumber(ids: Int64[Tensor, "num length"], word_ids: list[int], first: int)
     return renumbered
 
 
+def with_rows_from(ids: Int64[Tensor, "num length"], vocabulary_size: int, offset: int) -> Int64[Tensor, "num length"]:
+    """Token ids whose learnt rows 0, 1, ... are numbered offset, offset + 1, ...; words stay."""
+    return torch.where(ids >= vocabulary_size, ids + offset, ids)
+
+
 def encode_text(
     base: Base, ids: Int64[Tensor, "num length"], rows: Float[Tensor, "vectors width"] | None = None
 ) -> TextStates:

@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from flowerti.artifacts.identity import key_fields, key_of, label_of
+from flowerti.artifacts.identity import key_fields, key_of, label_of, subject_of
 from flowerti.artifacts.layout import learned_file, learned_record
 from flowerti.artifacts.records import ConceptNeighbour, Learned
 from flowerti.artifacts.run_directory import RunDirectory
@@ -38,11 +39,23 @@ class Material:
 
 def key_for(technique: Technique, config: ScheduleConfig, base: BaseConfig, material: Material) -> str:
     """Key of a technique's result for a class; independent of the checkpoint interval."""
+    return key_of(technique.name, _settings(config), base.dtype, _inputs(material))
+
+
+def joint_key_for(technique: Technique, config: ScheduleConfig, base: BaseConfig, materials: Sequence[Material]) -> str:
+    """Key of a technique's result for classes that are learnt together, in their order; likewise independent."""
+    return key_of(technique.name, _settings(config), base.dtype, [_inputs(material) for material in materials])
+
+
+def _settings(config: ScheduleConfig) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     del settings["checkpoint_every_steps"]
+    return settings
+
+
+def _inputs(material: Material) -> dict[str, Any]:
     needed = [[learned.technique, learned.files] for learned in material.needed]
-    inputs = key_fields(material) | {"needed": needed}
-    return key_of(technique.name, settings, base.dtype, inputs)
+    return key_fields(material) | {"needed": needed}
 
 
 def load_learned(
@@ -108,7 +121,8 @@ def applied(base: Base, run: RunDirectory, class_name: str, technique: str, lear
         run: the run directory with the results.
         class_name: the class.
         technique: name of a row in `TECHNIQUES`; empty for none.
-        learning: which of the class's learnings; what the technique depends on is taken from the same one.
+        learning: which of the class's learnings; what the technique depends on is taken from the same one, as is what
+            all classes share.
 
     Yields:
         The base to encode prompts with.
@@ -118,7 +132,8 @@ def applied(base: Base, run: RunDirectory, class_name: str, technique: str, lear
     """
     with ExitStack() as stack:
         for needed in with_needs(technique):
-            content = require_learned(run, class_name, needed.name, learning)
+            subject = subject_of(class_name, is_joint=needed.is_joint)
+            content = require_learned(run, subject, needed.name, learning)
             base = stack.enter_context(implementation_of(needed).apply(base, content))
         yield base
 

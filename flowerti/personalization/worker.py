@@ -1,4 +1,4 @@
-"""Trains classes with a technique, from training images to checkpoints, files and the record.
+"""Trains classes, each or all together, with a technique, from training images to checkpoints, files and the record.
 
 `Worker` is the plain class that the cluster wraps into an actor. This module does not know about Ray, which techniques
 there are, or how the results are used.
@@ -6,7 +6,7 @@ there are, or how the results are used.
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -25,6 +25,7 @@ from flowerti.diffusion import Base, load_base
 from flowerti.personalization import checkpoints
 from flowerti.personalization.denoising import EncodedImages, prepare
 from flowerti.personalization.encoding import token_of
+from flowerti.personalization.joint import put_together, with_all_tokens, with_each_token
 from flowerti.personalization.prior import Priors
 from flowerti.personalization.store import applied, save_learned
 from flowerti.personalization.technique import Implementation, implementation_of
@@ -35,19 +36,40 @@ _PACKAGES = ("torch", "diffusers", "transformers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ClassImages:
+    """The training images of a class."""
+
+    class_name: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LearningTask:
-    """The input of a worker for one learning of a class."""
+    """The input of a worker for one learning of a class, or of all classes together."""
 
     technique: str
     class_name: str
-    addresses: tuple[str, ...]
-    """Training images."""
+    """`identity.ALL_CLASSES` where classes are learnt together."""
+    addresses: tuple[str, ...] = ()
+    """Training images of the one class."""
+    together: tuple[ClassImages, ...] = ()
+    """The classes that are learnt together, in their order; empty where it is one."""
     image_size_px: int
     run_seed: int
     key: str
     """Identity of its inputs: config, base, images, learning and the techniques that it depends on."""
     learning: int = 0
     """Which of the class's learnings."""
+
+    @property
+    def images(self) -> tuple[ClassImages, ...]:
+        """The training images by class."""
+        return self.together or (ClassImages(class_name=self.class_name, addresses=self.addresses),)
+
+    @property
+    def num_images(self) -> int:
+        """Training images of all its classes."""
+        return sum(len(one.addresses) for one in self.images)
 
     @property
     def subject(self) -> tuple[str, int]:
@@ -66,7 +88,13 @@ class LearningTask:
 
     def failed(self, reason: str) -> Learned:
         """The record of this learning if it failed."""
-        return Learned(class_name=self.class_name, technique=self.technique, learning=self.learning, error=reason)
+        return Learned(
+            class_name=self.class_name,
+            technique=self.technique,
+            learning=self.learning,
+            classes=[one.class_name for one in self.together],
+            error=reason,
+        )
 
 
 def last_point(run: RunDirectory, task: LearningTask) -> LossPoint | None:
@@ -130,16 +158,25 @@ class Worker:
             try:
                 first = tasks[0]
                 prior = self._prior_of(first)  # before anything is applied to the networks
-                needed = applied(self._base, self._run, first.class_name, self._technique.needs, first.learning)
-                base = stack.enter_context(needed)
+                base = stack.enter_context(self._with_needed(first))
             except (OSError, ValueError) as error:
                 return [task.failed(str(error)) for task in tasks]
             return self._learn_on(base, tasks, prior)
 
+    def _with_needed(self, task: LearningTask) -> AbstractContextManager[Base]:
+        if self._technique.is_joint:
+            return nullcontext(with_all_tokens(self._with_each_token(task)))
+        return applied(self._base, self._run, task.class_name, self._technique.needs, task.learning)
+
+    def _with_each_token(self, task: LearningTask) -> list[Base]:
+        names = [one.class_name for one in task.images]
+        return with_each_token(self._base, self._run, names, self._technique.needs, task.learning)
+
     def _prior_of(self, task: LearningTask) -> EncodedImages | None:
         prior = self._priors.config
         if prior is not None:
-            prior.check_class(task.class_name, f"{self._config.section}.prior")
+            for one in task.images:
+                prior.check_class(one.class_name, f"{self._config.section}.prior")
         return self._priors.of(self._base, task.run_seed, task.learning, task.image_size_px)
 
     def _learn_on(self, base: Base, tasks: list[LearningTask], prior: EncodedImages | None) -> list[Learned]:
@@ -161,10 +198,7 @@ class Worker:
         return [outcomes[task.subject] for task in tasks]
 
     def _prepare(self, base: Base, task: LearningTask, prior: EncodedImages | None) -> ClassTraining:
-        if not task.addresses:
-            raise ValueError(f"class {task.class_name!r} has no training image: it cannot be learnt")
-        images = torch.from_numpy(read_images(list(task.addresses), task.image_size_px))
-        data = self._priors.added_to(prepare(base, images, *self._noun(base, task)), prior)
+        data = self._priors.added_to(self._encoded(base, task), prior)
         state = checkpoints.load_from(self._run, task.checkpoint_file, task.key, str(base.device))
         if state is None:
             learnt = self._code.start(base, data, self._config, task.class_name, self._seed(task, "start"))
@@ -172,6 +206,16 @@ class Worker:
         return ClassTraining(
             class_name=task.class_name, run_seed=task.run_seed, data=data, state=state, learning=task.learning
         )
+
+    def _encoded(self, base: Base, task: LearningTask) -> EncodedImages:
+        if not self._technique.is_joint:
+            return _prepared(base, task.images[0], task.image_size_px, *self._noun(base, task))
+        with_tokens = self._with_each_token(task)
+        of_classes = [
+            _prepared(one, images, task.image_size_px, *self._noun(one, task))
+            for one, images in zip(with_tokens, task.images, strict=True)
+        ]
+        return put_together(with_tokens, of_classes)
 
     def _seed(self, task: LearningTask, purpose: str) -> int:
         name = f"{of_learning(self._technique.seeds, task.learning)}/{purpose}"
@@ -216,7 +260,7 @@ class Worker:
             num_parameters=state.best.numel(),
             base=self._origin.base.path,
             base_sha256=self._origin.base_sha256,
-            num_images=len(task.addresses),
+            num_images=task.num_images,
             num_steps=state.step,
             best_step=state.best_point.step,
             seed=self._seed(task, "step"),
@@ -225,6 +269,7 @@ class Worker:
             details=self._code.details(self._config) | {"bytes": sum(len(content) for content in files.values())},
             versions={name: version(name) for name in _PACKAGES},
             seconds=seconds,
+            classes=[one.class_name for one in task.together],
         )
         stored = save_learned(self._run, learned, files, task.key)
         self._run.delete(task.checkpoint_file)
@@ -232,3 +277,10 @@ class Worker:
 
     def _save_checkpoint(self, task: LearningTask, state: TrainState) -> None:
         self._run.write_bytes(task.checkpoint_file, checkpoints.to_bytes(state, task.key))
+
+
+def _prepared(base: Base, of_class: ClassImages, image_size_px: int, noun: str, num_vectors: int) -> EncodedImages:
+    if not of_class.addresses:
+        raise ValueError(f"class {of_class.class_name!r} has no training image: it cannot be learnt")
+    images = torch.from_numpy(read_images(list(of_class.addresses), image_size_px))
+    return prepare(base, images, noun, num_vectors)

@@ -42,8 +42,9 @@ def _untried(found: Findings) -> list[str]:
     """Classes for which a technique was not even begun, for want of what it needs."""
     notes = []
     for technique in techniques_for(found.experiment.sampling.sources):
-        tried = {one.class_name for one in found.first_learned if one.technique == technique.name}
-        untried = [s.class_name for s in found.selection.selected if s.class_name not in tried]
+        tried = [one for one in found.first_learned if one.technique == technique.name]
+        names = [selected.class_name for selected in found.selection.selected]
+        untried = [name for name in names if not any(one.is_of(name) for one in tried)]
         needed = f", which need {TECHNIQUES[technique.needs].label}," if technique.needs else ""
         if untried:
             notes.append(f"No {technique.label}{needed} were tried for: {', '.join(untried)}.")

@@ -214,6 +214,14 @@ SOURCES: Table[Source] = Table(
             technique="text_lora",
             rivals=("token",),
         ),
+        Source(
+            name="shared_lora",
+            label="token and shared adapter",
+            colour="#661100",
+            words=lambda names: names.token,
+            technique="shared_lora",
+            rivals=("token",),
+        ),
     ],
 )
 

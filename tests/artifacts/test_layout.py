@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 
 from flowerti.artifacts import layout
+from flowerti.artifacts.identity import ALL_CLASSES, slug
 from flowerti.artifacts.run_directory import RunDirectory
 
 CLASSES = ("rose", "Rose", "../../etc/passwd", "a.b", "a b", "a_b", "prince of wales feathers?", "café", "x" * 300)
@@ -54,6 +55,17 @@ def test_the_first_learning_lies_in_the_class_s_folder_and_the_others_in_one_of_
     assert layout.concept_folder("red lily") == "concepts/red_lily"
     assert layout.concept_folder("red lily", 3) == "concepts/red_lily/learning-3"
     assert layout.shards("red lily", "token", 3) == "synthetic/red_lily.token.learning-3"
+
+
+def test_what_all_classes_share_has_a_folder_that_no_class_can_have():
+    assert layout.concept_folder(ALL_CLASSES) == "concepts/@all"
+    assert (
+        layout.checkpoint(ALL_CLASSES, "shared_lora", 2)
+        == "concepts/@all/learning-2/checkpoints/shared_lora.safetensors"
+    )
+    alike = ("all", "@ all", " @all", "@all ", "@ALL", "%40all", "@all/", "@" * 300)
+    assert not [name for name in alike if layout.concept_folder(name).startswith("concepts/@")]
+    assert "@" not in "".join(slug(name) for name in (*CLASSES, *alike, ALL_CLASSES))
 
 
 def test_every_name_is_accepted_by_a_run_directory_and_unique(tmp_path: Path):

@@ -104,7 +104,8 @@ class Learning:
             class_name=task.class_name,
             technique=task.technique,
             learning=task.learning,
-            token=f"<{task.class_name}>",
+            token="" if task.together else f"<{task.class_name}>",
+            classes=[one.class_name for one in task.together],
         )
         content = f"{task.technique} {task.key}".encode()
         return save_learned(self._study.run, learned, {f"{task.technique}.bin": content}, task.key)

@@ -11,7 +11,8 @@ from flowerti.config.presets import PRESETS
 
 PARTS = (
     "base", "ceiling", "classifier", "cluster", "data", "schedule", "prior", "lora", "cross_attention", "dreambooth",
-    "text_lora", "textual_inversion", "techniques", "sampling", "filters", "replication", "scoring", "sweep",
+    "text_lora", "shared_lora", "textual_inversion", "techniques", "sampling", "filters", "replication", "scoring",
+    "sweep",
 )  # fmt: skip
 """Modules of settings, each before those that import it."""
 

@@ -41,6 +41,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "textual_inversion.start": ["flower", ""],
     "lora.rank": [0],
     "text_lora.rank": [0],
+    "shared_lora.rank": [0],
     "dreambooth.prior.noun": [" "],
     **{
         f"{technique}.prior.{name}": values
@@ -54,7 +55,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     },
     **{
         f"{technique}.{name}": values
-        for technique in ("textual_inversion", "lora", "cross_attention", "dreambooth", "text_lora")
+        for technique in ("textual_inversion", "lora", "cross_attention", "dreambooth", "text_lora", "shared_lora")
         for name, values in {
             "num_steps": [0],
             "batch_size": [0],

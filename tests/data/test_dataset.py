@@ -39,6 +39,11 @@ def test_one_class_is_no_classification():
         check_counts(Dataset(("azalea",), tuple(r for r in RECORDS if r.class_id == 0)))
 
 
+def test_the_name_that_stands_for_all_classes_is_refused():
+    with pytest.raises(ValueError, match=r"^data: class '@all' has the name that stands for all classes: rename it"):
+        check_counts(Dataset(("azalea", "@all"), RECORDS))
+
+
 def test_an_unknown_class_is_refused_with_what_is_spelt_like_it():
     check_class_name(DATASET, "x.y", "rose")
     with pytest.raises(ValueError, match=r"^x\.y: unknown class 'roze': did you mean rose\?"):

@@ -83,6 +83,7 @@ USED = {
     "token_inter_class": {"strengths", "label_exponent"},
     "token_noise": {"token_noise"},
     "token_prompts": {"contexts"},
+    "shared_lora": set(),
 }
 
 

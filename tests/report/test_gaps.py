@@ -6,6 +6,8 @@ from finished_run import adapter, census, concept, experiment, image_sets, run
 from finished_scores import FOURTEEN, class_names, scores
 from finished_sweep import sweep
 
+from flowerti.artifacts.identity import ALL_CLASSES
+from flowerti.artifacts.records import Learned
 from flowerti.config.experiment import SamplingConfig
 from flowerti.report.findings import Findings
 from flowerti.report.gaps import failures, left_out
@@ -62,6 +64,18 @@ def test_failures_come_from_tokens_adapters_and_trials():
         Failure(stage="personalize.lora", class_name=FOURTEEN[0], reason="damaged"),
         Failure(stage="sweep", class_name="", reason="token at 2: killed"),
     ]
+
+
+def test_what_all_classes_share_fails_once_and_says_which_classes_it_was_tried_for():
+    sampling = SamplingConfig(sources=("token", "shared_lora"))
+    shared = Learned(class_name=ALL_CLASSES, technique="shared_lora", classes=list(FOURTEEN[:2]), error="loss is NaN")
+    parts = run(experiment=dataclasses.replace(experiment(), sampling=sampling))
+    parts["learned"] = [*parts["learned"], shared]
+    assert failures(parts["learned"], sweep())[-1:] == [
+        Failure(stage="personalize.shared_lora", class_name="all classes", reason="loss is NaN")
+    ]
+    notes = missing_from(parts)
+    assert f"No shared adapters, which need tokens, were tried for: {FOURTEEN[2]}." in notes
 
 
 def test_classes_without_what_a_technique_needs_are_named():

@@ -64,9 +64,11 @@ def test_an_initializer_that_no_row_starts_from_is_not_looked_at(experiment: Exp
 def test_a_rank_that_no_layer_of_the_base_has_is_refused_where_adapters_are_asked_for(
     experiment: Experiment, run: RunDirectory
 ):
-    too_large = changed(experiment, "lora", rank=4096)
-    asked = changed(too_large, "sampling", sources=("token", "lora"))
-    assert refusal(asked, run).startswith("lora.rank: 4096 is more than ")
+    too_large = experiment
+    for name in ("lora", "shared_lora"):
+        too_large = changed(too_large, name, rank=4096)
+        asked = changed(too_large, "sampling", sources=("token", name))
+        assert refusal(asked, run).startswith(f"{name}.rank: 4096 is more than ")
     study.prepare(changed(too_large, "sampling", sources=("token",)), run)
     assert run.exists("config.json")
 

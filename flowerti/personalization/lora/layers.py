@@ -22,10 +22,10 @@ def unet_layers(unet: Any) -> Layers:
     }
 
 
-def check_rank(folder: Path, rank: int) -> None:
+def check_rank(folder: Path, rank: int, section: str) -> None:
     """Check a rank before the base in a folder is loaded, from the shapes in its files.
 
     Raises:
         ValueError: the U-Net has no attention, or the rank is larger than one of its layers.
     """
-    require_rank(smallest_sides(folder / "unet", _ENDS), rank, "lora")
+    require_rank(smallest_sides(folder / "unet", _ENDS), rank, section)

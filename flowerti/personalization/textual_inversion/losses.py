@@ -6,12 +6,12 @@ Rows of several classes are trained in one batch. This module does not know how 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from flowerti.diffusion import Base
 from flowerti.personalization.denoising import Draw, EncodedImages, prediction_losses
-from flowerti.personalization.encoding import encode_text
+from flowerti.personalization.encoding import encode_text, with_rows_from
 
 
 def denoising_losses(
@@ -31,7 +31,7 @@ def denoising_losses(
     # each class's captions contain the ids of the first rows: shift those of class i to its own rows
     ids = torch.cat(
         [
-            _with_rows_from(d.captions[c.captions], base.vocabulary_size, i * len(rows[0]))
+            with_rows_from(d.captions[c.captions], base.vocabulary_size, i * len(rows[0]))
             for i, (d, c) in enumerate(zip(data, chosen, strict=True))
         ]
     )
@@ -43,7 +43,3 @@ def denoising_loss(
 ) -> Float[Tensor, ""]:
     """The loss of one class alone."""
     return denoising_losses(base, [rows], [data], [chosen])[0]
-
-
-def _with_rows_from(ids: Int64[Tensor, "batch length"], first: int, offset: int) -> Int64[Tensor, "batch length"]:
-    return torch.where(ids >= first, ids + offset, ids)
