@@ -15,11 +15,10 @@ from torch import Tensor
 from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.progress import Progress
 from pretraining.networks import BaseNetworks, build_scheduler, tokenize
-from pretraining.optimization import AveragedWeights, descend, is_reported, rate_at, set_rate
-from pretraining.pretrain_state import PretrainState, load_state, save_state
+from pretraining.optimization import AveragedWeights, computing_in, descend, is_reported, rate_at, set_rate
+from pretraining.pretrain_state import PretrainState, keep_state, load_state
 from pretraining.recipe import PretrainConfig
 
-_CHECKPOINT_EVERY_STEPS = 250
 _WARMUP_STEPS = 200
 _SNR_LIMIT = 5.0
 
@@ -112,11 +111,12 @@ def train_denoiser(
     peak = config.rate * 0.5**cycle.number
     generator = torch.Generator().manual_seed(config.seed + 3 + 1000 * cycle.number)
     draw = _batches(config, base, data, generator)
-    state = _fresh_state(base, peak, config.text_share, generator)
+    state = _fresh_state(base, peak, config.text.share, generator)
     begin = load_state(cycle.checkpoint, state) if cycle.checkpoint else 0
     for step in range(begin, config.steps):
         set_rate(state.optimizer, peak * rate_at(step, config.steps, _WARMUP_STEPS))
-        loss = denoising_loss(base, draw().cut(part))
+        with computing_in(config.bfloat16):
+            loss = denoising_loss(base, draw().cut(part))
         descend(loss, state.optimizer, state.weights, part)
         state.averaged.update(step)
         if is_reported(step, config.steps):
@@ -143,9 +143,7 @@ def _keep(
     if step % max(1, config.steps // 6) == config.steps // 6 - 1 and step < config.steps - 1:
         with state.averaged.in_place():
             cycle.save(base)
-    is_due = step % _CHECKPOINT_EVERY_STEPS == _CHECKPOINT_EVERY_STEPS - 1
-    if cycle.checkpoint and part.rank == 0 and is_due:
-        save_state(cycle.checkpoint, step + 1, state)
+    keep_state(cycle.checkpoint, step, state, part)
 
 
 def _batches(

@@ -4,7 +4,8 @@ This module does not know about losses or the purpose of the networks.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of all parameter groups; one with a `share` gets this share of it."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("share", 1.0)
+
+
+def computing_in(bfloat16: bool) -> AbstractContextManager[Any]:
+    """Context in which matrix products and convolutions are computed in bfloat16, or in the precision of their inputs.
+
+    Its products are half as wide as those in float32, so a CPU that has them does twice as many at a time.
+    """
+    return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], part: BatchShare) -> None:
