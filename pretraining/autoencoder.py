@@ -15,10 +15,11 @@ from torch import Tensor
 
 from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.progress import Progress
+from pretraining.muon import Muon
 from pretraining.networks import build_vae
 from pretraining.optimization import AveragedWeights, computing_in, descend, is_reported, rate_at, set_rate
 from pretraining.pretrain_state import PretrainState, keep_state, load_state
-from pretraining.recipe import AutoencoderConfig, PretrainConfig
+from pretraining.recipe import PretrainConfig
 
 
 def to_unit(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
@@ -67,14 +68,14 @@ def train_autoencoder(
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed + 1)
     vae = build_vae(config.sizes)
-    if config.bfloat16:  # its convolutions are made for this layout
+    if config.stepping.bfloat16:  # its convolutions are made for this layout
         vae.to(memory_format=torch.channels_last)
-    state = _fresh_state(vae, config.vae, generator)
+    state = _fresh_state(vae, config, generator, part)
     begin = load_state(checkpoint, state) if checkpoint else 0
     draw = _batches(config, images, generator, part)
     for step in range(begin, config.vae.steps):
         set_rate(state.optimizer, config.vae.rate * rate_at(step, config.vae.steps, 50))
-        with computing_in(config.bfloat16):
+        with computing_in(config.stepping.bfloat16):
             loss = autoencoder_loss(vae, *draw(), config.vae.kl_weight)
         descend(loss, state.optimizer, state.weights, part)
         state.averaged.update(step)
@@ -88,14 +89,15 @@ def train_autoencoder(
     return vae
 
 
-def _fresh_state(vae: AutoencoderKL, config: AutoencoderConfig, generator: torch.Generator) -> PretrainState:
-    weights = list(vae.parameters())
-    return PretrainState(
-        weights=weights,
-        averaged=AveragedWeights(weights, config.decay),
-        optimizer=torch.optim.AdamW(weights, lr=config.rate, betas=(0.9, 0.98)),
-        generator=generator,
-    )
+def _fresh_state(
+    vae: AutoencoderKL, config: PretrainConfig, generator: torch.Generator, part: BatchShare
+) -> PretrainState:
+    weights, betas = list(vae.parameters()), (0.9, 0.98)
+    optimizer = torch.optim.AdamW(weights, lr=config.vae.rate, betas=betas)
+    if config.stepping.muon:
+        optimizer = Muon([{"params": weights, "muon": True}], config.vae.rate, betas, part, config.stepping.bfloat16)
+    averaged = AveragedWeights(weights, config.vae.decay)
+    return PretrainState(weights=weights, averaged=averaged, optimizer=optimizer, generator=generator)
 
 
 def _batches(
@@ -124,14 +126,19 @@ def encode_moments(vae: AutoencoderKL, images: np.ndarray) -> Float[Tensor, "n 2
     return torch.cat(moments)
 
 
-@torch.no_grad()
 def reconstruction_psnr(vae: Any, images: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of images through the autoencoder (posterior means)."""
+    # -10 log10(MSE), pixels in [0, 1]
+    return float(-10.0 * torch.log10(reconstruction_errors(vae, images).mean()))
+
+
+@torch.no_grad()
+def reconstruction_errors(vae: Any, images: np.ndarray) -> Float[Tensor, " n"]:
+    """Mean squared error of each image through the autoencoder (posterior means), pixels in [0, 1]."""
     errors = []
     for start in range(0, len(images), 64):
         batch = to_unit(torch.from_numpy(np.array(images[start : start + 64])))
         latent = vae.encode(batch).latent_dist.mean  # type: ignore[union-attr]
         restored = vae.decode(latent).sample.clamp(-1.0, 1.0)  # type: ignore[union-attr]
         errors.append((restored - batch).square().mean(dim=(1, 2, 3)) / 4.0)
-    # -10 log10(MSE), pixels in [0, 1]
-    return float(-10.0 * torch.log10(torch.cat(errors).mean()))
+    return torch.cat(errors)

@@ -30,6 +30,16 @@ class SharpeningConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SteppingConfig:
+    """How steps are computed; the defaults are the shipped base."""
+
+    bfloat16: bool = False
+    """Whether losses are computed in bfloat16, with weights in float32; slow where a CPU has no such instructions."""
+    muon: bool = False
+    """Whether matrices are stepped by Muon and all else by AdamW, or everything by AdamW."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AutoencoderConfig:
     """How the autoencoder is trained; the defaults are the shipped base."""
 
@@ -71,9 +81,8 @@ class PretrainConfig:
     """Share of training captions that are empty, for classifier-free guidance."""
     mirrored: bool = False
     """Whether each image is learnt from its mirror image as well; the list of what was seen names the images alone."""
-    bfloat16: bool = False
-    """Whether autoencoder and denoiser compute in bfloat16, with weights in float32; slow where a CPU has no such
-    instructions."""
+    stepping: SteppingConfig = field(default_factory=SteppingConfig)
+    """How autoencoder and denoiser take their steps."""
     vae: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     """How images become latents, and latents images."""
     text: TextConfig = field(default_factory=TextConfig)

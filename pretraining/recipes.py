@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from flowerti.config.data import DataConfig, ImbalanceConfig
 from pretraining.allowed_images import AllowedImages
 from pretraining.networks import NetworkSizes
-from pretraining.recipe import AutoencoderConfig, PretrainConfig, SharpeningConfig, TextConfig
+from pretraining.recipe import AutoencoderConfig, PretrainConfig, SharpeningConfig, SteppingConfig, TextConfig
 
 FLOWERS64_V2_HELD_OUT = (
     "azalea",
@@ -55,12 +55,15 @@ def flowers64_v2() -> Recipe:
         config=PretrainConfig(
             captions_per_image=8,
             mirrored=True,
-            bfloat16=True,
-            vae=AutoencoderConfig(steps=5_000, rate=2e-3, decay=0.998),
-            text=TextConfig(),
+            stepping=SteppingConfig(bfloat16=True, muon=True),
+            vae=AutoencoderConfig(steps=4_000, rate=4e-3, decay=0.998),
+            text=TextConfig(steps=400),
+            steps=1_600,
             num_cycles=1,
-            sharpening=SharpeningConfig(num_steps=600, num_generated=240),
-            sizes=NetworkSizes(vae_widths=(16, 32, 96), latent_channels=12, unet_widths=(64, 128, 192)),
+            rate=2e-3,
+            # an autoencoder of this precision needs none
+            sharpening=SharpeningConfig(num_steps=0, num_generated=0),
+            sizes=NetworkSizes(vae_widths=(16, 32, 96), latent_channels=12, unet_widths=(48, 96, 160)),
         ),
     )
 

@@ -9,7 +9,7 @@ from tiny_pretraining import CONFIG, SILENT, SIZES
 
 from pretraining import autoencoder
 from pretraining.autoencoder import autoencoder_loss, encode_moments, reconstruction_psnr, to_unit, train_autoencoder
-from pretraining.recipe import AutoencoderConfig, PretrainConfig
+from pretraining.recipe import AutoencoderConfig, PretrainConfig, SteppingConfig
 
 
 def test_unit_range():
@@ -89,7 +89,7 @@ def autoencoder_at_start(config: PretrainConfig) -> torch.Tensor:
 
 
 def test_bfloat16_learns_the_same_with_weights_in_float32(vae, examples):
-    half = train_autoencoder(replace(CONFIG, bfloat16=True), examples.images, SILENT)
+    half = train_autoencoder(replace(CONFIG, stepping=SteppingConfig(bfloat16=True)), examples.images, SILENT)
     assert {weight.dtype for weight in half.parameters()} == {torch.float32}
     assert not torch.equal(half.encoder.conv_in.weight, vae.encoder.conv_in.weight)
     found = reconstruction_psnr(half, examples.images)
