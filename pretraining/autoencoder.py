@@ -67,7 +67,7 @@ def train_autoencoder(
     """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed + 1)
-    vae = build_vae(config.sizes)
+    vae: Any = build_vae(config.sizes)
     if config.stepping.bfloat16:  # its convolutions are made for this layout
         vae.to(memory_format=torch.channels_last)
     state = _fresh_state(vae, config, generator, part)
