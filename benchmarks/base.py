@@ -35,7 +35,7 @@ from pretraining.trait_captions import NUMBER_WORDS
 
 _FIRST_SEED = 1_000_000
 """Images of the herbarium that neither the base nor a run sees."""
-_BATCH_SIZE = 20
+BATCH_SIZE = 20
 _SIZE_PX = 64
 
 
@@ -76,12 +76,12 @@ def of_species(base: Base, species: Species, num: int, options: Options) -> dict
     right = [words_for(species, rng) for _ in range(num)]
     sets = {
         "real": others,
-        "autoencoder": _restored(base, others),
+        "autoencoder": restored(base, others),
         "no_name": _drawn(base, ["flower"] * num, sampling),
         "right_words": _drawn(base, right, sampling),
     }
-    features = {name: _features(images) for name, images in sets.items()}
-    reference = _features(real)
+    features = {name: features_of(images) for name, images in sets.items()}
+    reference = features_of(real)
     nearer = compare_nearness(reference, features["right_words"], features["no_name"], 999, np.random.default_rng(0))
     distances = {name: round(kernel_distance(reference, of_set), 4) for name, of_set in features.items()}
     return {"distances": distances, "nearer_by": round(nearer.difference, 4), "p_value": nearer.p_value}
@@ -104,9 +104,10 @@ def _real(name: str, begin: int, num: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _restored(base: Base, images: np.ndarray) -> np.ndarray:
+def restored(base: Base, images: np.ndarray) -> np.ndarray:
+    """Images through the autoencoder alone."""
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    parts = [base.vae.decode(base.vae.encode(part).latent_dist.mean).sample for part in scaled.split(_BATCH_SIZE)]
+    parts = [base.vae.decode(base.vae.encode(part).latent_dist.mean).sample for part in scaled.split(BATCH_SIZE)]
     return _as_levels(torch.cat(parts))
 
 
@@ -124,9 +125,10 @@ def _drawn(base: Base, names: list[str], config: SamplingConfig) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _features(images: np.ndarray) -> np.ndarray:
+def features_of(images: np.ndarray) -> np.ndarray:
+    """Features on which the distances of this file are measured, a row for each image."""
     lite = load_backbone("efficientnet_lite0", "", 2 * _SIZE_PX)
-    parts = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
+    parts = [images[i : i + BATCH_SIZE] for i in range(0, len(images), BATCH_SIZE)]
     return np.concatenate([extract(lite, part) for part in parts])
 
 

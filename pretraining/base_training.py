@@ -60,7 +60,7 @@ class TrainingProcess:
 
 def train_base(process: TrainingProcess) -> None:
     """Train all parts from prepared examples; the first process writes the pipeline."""
-    config, examples = process.config, load_examples(process.work_dir)
+    config, examples = process.config, _examples(process)
     vae = _trained_autoencoder(process, examples)
     judged = examples.images[:_NUM_JUDGED]
     process.progress.metric("autoencoder/psnr_db", 0, reconstruction_psnr(vae, judged))
@@ -74,6 +74,15 @@ def train_base(process: TrainingProcess) -> None:
     process.save(base)
 
 
+def _examples(process: TrainingProcess) -> Examples:
+    """The prepared examples, and their mirror images where these are learnt from, with the same captions."""
+    found = load_examples(process.work_dir)
+    if not process.config.mirrored:
+        return found
+    images = np.concatenate([found.images, found.images[:, :, ::-1]])
+    return Examples(images=images, captions=[*found.captions, *found.captions])
+
+
 def _trained_autoencoder(process: TrainingProcess, examples: Examples) -> AutoencoderKL:
     """The trained autoencoder, from the work folder where it is already there."""
     folder = process.work_dir / "vae"
@@ -81,11 +90,13 @@ def _trained_autoencoder(process: TrainingProcess, examples: Examples) -> Autoen
     process.wait_for_all()  # all decide before the first one may write it
     if is_there:
         return AutoencoderKL.from_pretrained(folder).eval()
-    vae = train_autoencoder(process.config, examples.images, process.progress, process.part)
+    checkpoint = process.work_dir / "encoding.safetensors"
+    vae = train_autoencoder(process.config, examples.images, process.progress, process.part, checkpoint)
     if process.part.rank == 0:
         unfinished = process.work_dir / "vae.part"
         vae.save_pretrained(unfinished)
         os.replace(unfinished, folder)
+        checkpoint.unlink(missing_ok=True)
     return vae
 
 

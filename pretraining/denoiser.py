@@ -14,12 +14,12 @@ from torch import Tensor
 
 from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.progress import Progress
+from pretraining.muon import Muon
 from pretraining.networks import BaseNetworks, build_scheduler, tokenize
-from pretraining.optimization import AveragedWeights, descend, is_reported, rate_at, set_rate
-from pretraining.pretrain_state import PretrainState, load_state, save_state
+from pretraining.optimization import AveragedWeights, computing_in, descend, is_reported, rate_at, set_rate
+from pretraining.pretrain_state import PretrainState, keep_state, load_state
 from pretraining.recipe import PretrainConfig
 
-_CHECKPOINT_EVERY_STEPS = 250
 _WARMUP_STEPS = 200
 _SNR_LIMIT = 5.0
 
@@ -112,11 +112,12 @@ def train_denoiser(
     peak = config.rate * 0.5**cycle.number
     generator = torch.Generator().manual_seed(config.seed + 3 + 1000 * cycle.number)
     draw = _batches(config, base, data, generator)
-    state = _fresh_state(base, peak, config.text_share, generator)
+    state = _fresh_state(config, base, generator, part)
     begin = load_state(cycle.checkpoint, state) if cycle.checkpoint else 0
     for step in range(begin, config.steps):
         set_rate(state.optimizer, peak * rate_at(step, config.steps, _WARMUP_STEPS))
-        loss = denoising_loss(base, draw().cut(part))
+        with computing_in(config.stepping.bfloat16):
+            loss = denoising_loss(base, draw().cut(part))
         descend(loss, state.optimizer, state.weights, part)
         state.averaged.update(step)
         if is_reported(step, config.steps):
@@ -126,12 +127,17 @@ def train_denoiser(
     base.unet.eval().to(memory_format=torch.contiguous_format)
 
 
-def _fresh_state(base: BaseNetworks, peak: float, text_share: float, generator: torch.Generator) -> PretrainState:
+def _fresh_state(
+    config: PretrainConfig, base: BaseNetworks, generator: torch.Generator, part: BatchShare
+) -> PretrainState:
     of_unet, of_text = list(base.unet.parameters()), list(base.text_encoder.parameters())
-    weights = [*of_unet, *of_text]
+    weights, betas = [*of_unet, *of_text], (0.9, 0.99)
     averaged = AveragedWeights(weights, 0.997)
-    groups = [{"params": of_unet}, {"params": of_text, "share": text_share}]
-    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    groups = [{"params": of_unet, "muon": True}, {"params": of_text, "share": config.text.share}]
+    if config.stepping.muon:
+        optimizer = Muon(groups, config.rate, betas, part, config.stepping.bfloat16)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=betas, weight_decay=0.01, fused=True)
     base.unet.train().to(memory_format=torch.channels_last)  # an eighth faster on a CPU
     return PretrainState(weights=weights, averaged=averaged, optimizer=optimizer, generator=generator)
 
@@ -143,9 +149,7 @@ def _keep(
     if step % max(1, config.steps // 6) == config.steps // 6 - 1 and step < config.steps - 1:
         with state.averaged.in_place():
             cycle.save(base)
-    is_due = step % _CHECKPOINT_EVERY_STEPS == _CHECKPOINT_EVERY_STEPS - 1
-    if cycle.checkpoint and part.rank == 0 and is_due:
-        save_state(cycle.checkpoint, step + 1, state)
+    keep_state(cycle.checkpoint, step, state, part)
 
 
 def _batches(

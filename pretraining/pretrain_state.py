@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from flowerti.classifier.batch_share import BatchShare
 from pretraining.optimization import AveragedWeights
 
+CHECKPOINT_EVERY_STEPS = 250
 _OF_OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -29,6 +31,13 @@ class PretrainState:
     """An AdamW of the same weights."""
     generator: torch.Generator
     """Generator of the batches."""
+
+
+def keep_state(path: Path | None, step: int, state: PretrainState, part: BatchShare) -> None:
+    """Write the checkpoint after every 250th step, in the first process; not where there is no file for it."""
+    is_due = step % CHECKPOINT_EVERY_STEPS == CHECKPOINT_EVERY_STEPS - 1
+    if path and part.rank == 0 and is_due:
+        save_state(path, step + 1, state)
 
 
 def save_state(path: Path, next_step: int, state: PretrainState) -> None:

@@ -7,8 +7,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,21 +20,12 @@ from flowerti.progress import Event, Listener, Metric, Progress
 from flowerti.tables import plugins_environment
 from pretraining.allowed_images import AllowedImages
 from pretraining.examples import Block, Examples
+from pretraining.folders import Folders
 from pretraining.prepared import prepare_examples
 from pretraining.recipe import PretrainConfig
 
 _BIG_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Folders:
-    """Where a base is made."""
-
-    output_dir: Path
-    """The pipeline's folder; replaced in whole, a few times on the way and at the end."""
-    work_dir: Path
-    """Local folder for what is finished; pass the same one to go on after an interruption."""
 
 
 def pretrain(config: PretrainConfig, allowed: AllowedImages, folders: Folders, num_workers: int) -> None:

@@ -30,6 +30,46 @@ class SharpeningConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SteppingConfig:
+    """How steps are computed; the defaults are the shipped base."""
+
+    bfloat16: bool = False
+    """Whether losses are computed in bfloat16, with weights in float32; slow where a CPU has no such instructions."""
+    muon: bool = False
+    """Whether matrices are stepped by Muon and all else by AdamW, or everything by AdamW."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutoencoderConfig:
+    """How the autoencoder is trained; the defaults are the shipped base."""
+
+    steps: int = 4_000
+    """Optimiser steps."""
+    batch: int = 8
+    """Images a step, over all processes."""
+    rate: float = 1.2e-3
+    """Peak learning rate."""
+    kl_weight: float = 1e-6
+    """Weight of the latents' divergence from a normal distribution; a higher one makes them smoother and less exact."""
+    decay: float = 0.0
+    """Decay of the averaged weights, which are those that are kept; 0 keeps the last ones."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextConfig:
+    """How the text encoder is trained; the defaults are the shipped base."""
+
+    steps: int = 800
+    """Optimiser steps before there is a denoiser."""
+    batch: int = 128
+    """Captions a step."""
+    rate: float = 1e-3
+    """Peak learning rate."""
+    share: float = 0.25
+    """Share of the denoiser's learning rate at which it learns on with the denoiser."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainConfig:
     """How the base is made; the defaults are the shipped base."""
 
@@ -39,20 +79,14 @@ class PretrainConfig:
     """Captions sampled for each image; one of them is taken at each step."""
     empty_share: float = 0.1
     """Share of training captions that are empty, for classifier-free guidance."""
-    vae_steps: int = 4_000
-    """Steps of the autoencoder."""
-    vae_batch: int = 8
-    """Images a step of the autoencoder."""
-    vae_rate: float = 1.2e-3
-    """Peak learning rate of the autoencoder."""
-    text_steps: int = 800
-    """Steps of the text encoder before there is a denoiser."""
-    text_batch: int = 128
-    """Captions a step of the text encoder."""
-    text_rate: float = 1e-3
-    """Peak learning rate of the text encoder."""
-    text_share: float = 0.25
-    """Share of the denoiser's learning rate at which the text encoder learns on with it."""
+    mirrored: bool = False
+    """Whether each image is learnt from its mirror image as well; the list of what was seen names the images alone."""
+    stepping: SteppingConfig = field(default_factory=SteppingConfig)
+    """How autoencoder and denoiser take their steps."""
+    vae: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    """How images become latents, and latents images."""
+    text: TextConfig = field(default_factory=TextConfig)
+    """How captions are understood."""
     steps: int = 5_000
     """Steps of the denoiser in each cycle."""
     num_cycles: int = 2

@@ -119,7 +119,7 @@ def train_text(
 ) -> None:
     """Train the text encoder in place against features of the images."""
     training = TextTraining(
-        num_steps=config.text_steps, batch=config.text_batch, rate=config.text_rate, seed=config.seed + 4
+        num_steps=config.text.steps, batch=config.text.batch, rate=config.text.rate, seed=config.seed + 4
     )
     standardised = (features - features.mean(dim=0)) / (features.std(dim=0) + 1e-6)
     train_text_encoder(base.text_encoder, tokenize(base, captions), standardised, training, progress)

@@ -69,6 +69,14 @@ CASES = {
     "ceiling": Case(
         benchmark="ceiling", options="--tiny", ratios=set(), details={"told", "truth", "planted", "best_control"}
     ),
+    "labelled_base": Case(
+        benchmark="labelled_base",
+        options="--base {base} --data.kind herbarium --data.root= --imbalance.no-resplit --held-out-classes velmora "
+        "--data.num-train-common 2 --data.num-train-rare 2 --data.num-validation 4 --data.num-test 4 --num-images 4 "
+        "--quick --classes daisy poppy",
+        ratios=set(),
+        details={"reconstruction", "classes", "num_images", "guidance_scale"},
+    ),
     "inversion": INVERSION,
     "inversion-race": RACE,
     "scoring": Case(
@@ -131,7 +139,16 @@ CASES = {
         details={"preset", "exit_code", "seconds", "peak_memory_gib"},
     ),
 }
-WITHOUT_RAY = {"base", "ceiling", "sampling", "inversion", "inversion-race", "evidence", "evidence_nearer"}
+WITHOUT_RAY = {
+    "base",
+    "ceiling",
+    "labelled_base",
+    "sampling",
+    "inversion",
+    "inversion-race",
+    "evidence",
+    "evidence_nearer",
+}
 SLOW = {name for name in CASES if name.startswith("cluster-")} - {"cluster-weights"}
 NO_RATIOS = {"same_numbers"}
 """Compares two run directories and times nothing."""

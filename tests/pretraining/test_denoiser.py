@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from tiny_pretraining import CONFIG, SILENT, SIZES
 
 from flowerti.classifier.batch_share import BatchShare
-from pretraining import denoiser
+from pretraining import pretrain_state
 from pretraining.autoencoder import encode_moments
 from pretraining.denoiser import Batch, CaptionedLatents, Cycle, denoising_loss, draw_timesteps, train_denoiser
 from pretraining.examples import Examples
@@ -138,7 +138,7 @@ class Killed(Exception):
 
 
 def test_a_stopped_cycle_goes_on_as_if_it_had_not_stopped(vae, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr(denoiser, "_CHECKPOINT_EVERY_STEPS", 5)
+    monkeypatch.setattr(pretrain_state, "CHECKPOINT_EVERY_STEPS", 5)
     latents, checkpoint = latents_of(vae, examples), tmp_path / "checkpoint.safetensors"
 
     def weights(save, file=None):

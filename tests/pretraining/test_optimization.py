@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flowerti.classifier.batch_share import WHOLE_BATCH
-from pretraining.optimization import AveragedWeights, descend, rate_at
+from pretraining.optimization import AveragedWeights, computing_in, descend, rate_at
 
 
 def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth():
@@ -33,3 +33,11 @@ def test_averages_are_those_of_the_weights_seen_and_stand_in_for_them():
     assert weight.item() == 4.0
     averaged.swap()
     assert weight.item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_products_are_computed_in_bfloat16_where_that_is_asked_for():
+    ones = torch.ones(2, 2)
+    for wanted, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        with computing_in(wanted):
+            assert (ones @ ones).dtype == dtype
+    assert (ones @ ones).dtype == torch.float32

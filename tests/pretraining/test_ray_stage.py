@@ -19,10 +19,10 @@ from pretraining.training_images import training_images_json
 
 ROOT = Path(__file__).parents[2]
 TINY = (
-    "--config.vae-steps 3 --config.steps 3 --config.batch 4 "
+    "--config.vae.steps 3 --config.steps 3 --config.batch 4 "
     "--config.sizes.vae-widths 16 16 16 16 --config.sizes.latent-channels 4 --config.sizes.unet-widths 16 16 16 "
     "--config.sizes.text-width 16 --config.sizes.text-layers 1 --config.sizes.sample-px 32 --num-workers 2 "
-    "--config.text-steps 3 --config.num-cycles 2 --config.sharpening.num-steps 6 --config.sharpening.num-generated 4 "
+    "--config.text.steps 3 --config.num-cycles 2 --config.sharpening.num-steps 6 --config.sharpening.num-generated 4 "
     "--config.sharpening.adversarial-from 2 --config.sharpening.generated-from 4"
 ).split()
 

@@ -2,7 +2,7 @@
 
 from flowerti.progress import Progress
 from pretraining.networks import NetworkSizes
-from pretraining.recipe import PretrainConfig
+from pretraining.recipe import AutoencoderConfig, PretrainConfig
 
 SIZES = NetworkSizes(
     vae_widths=(16, 16, 16, 16),
@@ -12,7 +12,7 @@ SIZES = NetworkSizes(
     text_layers=1,
     sample_px=32,
 )
-CONFIG = PretrainConfig(num_images=48, vae_steps=40, vae_rate=3e-3, steps=12, batch=4, sizes=SIZES)
+CONFIG = PretrainConfig(num_images=48, vae=AutoencoderConfig(steps=40, rate=3e-3), steps=12, batch=4, sizes=SIZES)
 SILENT = Progress()
 """Reported to, and heard by nobody."""
 CLASSES = ("azalea", "red rose", "rose")
