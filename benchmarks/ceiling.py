@@ -56,8 +56,9 @@ def main() -> None:
     asked = options.asked
     torch.set_num_threads(1)
     world = world_of(asked)
-    num_more = (1, 2) if asked.tiny else (1, 2, 5, 10, 20)
-    config = CeilingConfig(num_draws=2 if asked.tiny else options.num_draws, num_more=num_more)
+    num_more = (1, 2) if asked.tiny else (5, 20) if asked.quick else (1, 2, 5, 10, 20)
+    num_draws = 2 if asked.tiny else 4 if asked.quick else options.num_draws
+    config = CeilingConfig(num_draws=num_draws, num_more=num_more)
     rows = rows_of_a_run(world, asked.num_kept)
     rehearsal = rehearsal_of_a_run(world, rows, config)
     told = find_ceiling(rehearsed_with(world, rehearsal, rows, (world.tripped, world.augmented_tripped)), config)

@@ -42,6 +42,8 @@ class Asked:
     """Training images of each weak class."""
     seed: int = 0
     """Run seed."""
+    quick: bool = False
+    """Fewer draws and numbers of images."""
     tiny: bool = False
     """As little as has every part of the answer; its numbers mean nothing."""
 

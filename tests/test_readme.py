@@ -21,8 +21,8 @@ MADE_BY = {"make demo": "demo", "make test": "test"}
 
 def commands(page: Path) -> list[str]:
     """The lines of the page's blocks without a language, continued ones joined and comments left out."""
-    blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = "".join(content for language, content in blocks if not language).replace("\\\n", " ").splitlines()
     return [" ".join(line.split("  #")[0].split()) for line in lines if line.strip()]
 
 

@@ -118,6 +118,6 @@ def test_starts_differ_by_seed_and_a_rank_must_fit(base, tiny_base):
     refusal = rf"^lora\.rank: {smallest + 1} is more than .* {smallest}$"
     with pytest.raises(ValueError, match=refusal):
         start_adapter(unet_layers(base.unet), smallest + 1, 0, "lora")
-    check_rank(tiny_base, smallest)
+    check_rank(tiny_base, smallest, "lora")
     with pytest.raises(ValueError, match=refusal):
-        check_rank(tiny_base, smallest + 1)
+        check_rank(tiny_base, smallest + 1, "lora")
