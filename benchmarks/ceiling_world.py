@@ -17,11 +17,11 @@ from flowerti.config.experiment import Experiment
 from flowerti.config.presets import demo, flowers102_64
 from flowerti.data.access import list_records, read_images
 from flowerti.data.dataset import Dataset
-from flowerti.data.imbalance import imbalanced
 from flowerti.diffusion import load_base
 from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.features.extraction import augment, extract
 from flowerti.generation.image_to_image import round_trips
+from pretraining.allowed_images import AllowedImages, list_allowed
 
 _BATCH = 64
 
@@ -107,8 +107,13 @@ def _demo(asked: Asked) -> tuple[Experiment, Dataset, list[str]]:
 
 def _flowers(asked: Asked) -> tuple[Experiment, Dataset, list[str]]:
     experiment = flowers102_64()
-    listed = list_records(DataConfig(kind="flowers102", root=asked.root), asked.seed)
-    cut = imbalanced(listed, ImbalanceConfig(resplit=True), asked.seed, [])
+    # the cut of a run, with alike images on one side, for which bases are made
+    images = AllowedImages(
+        data=DataConfig(kind="flowers102", root=asked.root),
+        imbalance=ImbalanceConfig(resplit=True),
+        split_seed=asked.seed,
+    )
+    cut = list_allowed(images).dataset
     return experiment, cut, list(asked.weak or experiment.selection.class_names)
 
 

@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 def results() -> str:
     """The README's table: every run at a glance."""
-    of_sweep = ("weak-class F1, real only", "with token images", "best free control")
+    of_sweep = ("weak-class F1, real only", "best free control changes it by", "token images change it by")
     of_scores = ("token nearer than class name", "token images recognised")
     rows = [_glance(name, what) for name, what in RUNS.items()]
     return _markdown(("run", *of_sweep, *of_scores, "ratio"), rows)
@@ -195,12 +195,21 @@ def _glance(run: str, what: str) -> list[str]:
     return [
         f"[{what}](results/{run}/summary.json)",
         _decimals(tested["real"]["weak_f1"]),
-        f"{_change(token)} at {_level(run, token['arm'], token['ratio'])}",
         f"{_arm(run, control, 0)} {_change(tested[control])}" if control != "real" else "none",
+        _of_images(run, token),
         f"{len(surely)} of {len(compared)} classes",
         f"{sum(row['num_recognised'] for row in seen)} of {sum(row['num_pictures'] for row in seen)}",
         f"{summary['recommended_ratio']:g}",
     ]
+
+
+def _of_images(run: str, row: Row) -> str:
+    """What images change in the training that they are mixed into."""
+    arm = next(arm for arm in _summary(run)["arms"] if arm["name"] == row["arm"])
+    of = "content_gain" if arm["replaces"] else "weak_gain"
+    told = f"{row[of]:+.2f} ({row[of + '_low']:+.2f} to {row[of + '_high']:+.2f})"
+    on = arm["control"] if arm["replaces"] else "real"
+    return f"{told} at {_level(run, row['arm'], row['ratio'])} on {_arm(run, on, 0)}"
 
 
 def _recognised(run: str, class_name: str, source: str) -> str:

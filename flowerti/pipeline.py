@@ -7,6 +7,7 @@ does not know how a stage works; Ray is reached only through `flowerti.cluster`.
 import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.ceiling import Ceiling, WorthRow
@@ -52,10 +53,9 @@ def run_experiment(
     clock, reason = StageClock(run, experiment.cluster, listeners), ""
     try:
         with waits_told(experiment.cluster, clock.tell):
-            for stage in _stages(study, clock):
-                reason = _out_of_sight(study) if stage == "ceiling" else ""
-                if stage == until or reason:
-                    until = stage
+            for done in _stages(study, clock):
+                if done.stage == until or done.ends_because:
+                    until, reason = done
                     break
             if reason:
                 clock.tell(f"the run ends here: {reason}")
@@ -68,13 +68,13 @@ def run_experiment(
     return until
 
 
-def _out_of_sight(study: Study) -> str:
+def _out_of_sight(study: Study, found: Ceiling | None) -> str:
     """Why nothing should be learnt, as far as the ceiling knows; empty where some gain is in sight, or tried anyway."""
     from flowerti.ceiling.answers import is_out_of_sight, told
 
-    is_asked = study.experiment.has_rehearsal and not study.experiment.ceiling.goes_on
-    found = study.run.load(layout.CEILING, Ceiling) if is_asked else None
-    return f"{' '.join(told(found))} Go on anyway with --ceiling.goes-on." if found and is_out_of_sight(found) else ""
+    if found is None or study.experiment.ceiling.goes_on or not is_out_of_sight(found):
+        return ""
+    return f"{' '.join(told(found))} Go on anyway with --ceiling.goes-on."
 
 
 def _write_result(run: RunDirectory, result: dict[str, str]) -> None:
@@ -93,13 +93,21 @@ class _Drawn:
     sets: list[ImageSet]
 
 
-def _stages(study: Study, clock: StageClock) -> Iterator[str]:
-    """Do one stage after the other, and yield the name of each when it is done."""
+class _Done(NamedTuple):
+    """A stage that is done."""
+
+    stage: str
+    ends_because: str = ""
+    """Why nothing should be done after it; empty for going on."""
+
+
+def _stages(study: Study, clock: StageClock) -> Iterator[_Done]:
+    """Do one stage after the other, and yield each when it is done."""
     drawn = yield from _up_to_images(study, clock)
     yield from _up_to_report(study, clock, drawn)
 
 
-def _up_to_images(study: Study, clock: StageClock) -> Generator[str, None, _Drawn]:
+def _up_to_images(study: Study, clock: StageClock) -> Generator[_Done, None, _Drawn]:
     from flowerti.cluster.ceiling import ceiling
     from flowerti.cluster.classify import classify
     from flowerti.cluster.personalize import personalize
@@ -107,22 +115,22 @@ def _up_to_images(study: Study, clock: StageClock) -> Generator[str, None, _Draw
 
     with clock.stage("classify") as progress:
         classifier = classify(study, progress)
-    yield "classify"
+    yield _Done("classify")
     with clock.stage("select") as progress:
         selection = choose(study, classifier, progress)
-    yield "select"
+    yield _Done("select")
     with clock.stage("ceiling") as progress:
         rehearsed = ceiling(study, selection, classifier, progress)
-    yield "ceiling"
+    yield _Done("ceiling", _out_of_sight(study, rehearsed))
     learned = personalize(study, selection, lambda technique: clock.stage(f"personalize.{technique}"))
-    yield "personalize"
+    yield _Done("personalize")
     with clock.stage("sample") as progress:
         sets = sample(study, selection, learned, progress)
-    yield "sample"
+    yield _Done("sample")
     return _Drawn(classifier=classifier, selection=selection, ceiling=rehearsed, learned=learned, sets=sets)
 
 
-def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[str]:
+def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[_Done]:
     from flowerti.cluster.score import score
     from flowerti.cluster.sweep import sweep
     from flowerti.personalization.store import neighbours_among
@@ -132,14 +140,14 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
     sets = drawn.sets
     with clock.stage("score") as progress:
         scores = score(study, sets, "validation", progress)
-    yield "score"
+    yield _Done("score")
     with clock.stage("sweep") as progress:
         table = sweep(study, drawn.selection, sets, progress)
-        worth = worth_of_images(study, drawn, table, progress)
-    yield "sweep"
+        worth = _worth_of_images(study, drawn, table, progress)
+    yield _Done("sweep")
     with clock.stage("confirm") as progress:
         scores = joined(scores, score(study, sets, "test", progress))
-    yield "confirm"
+    yield _Done("confirm")
     with clock.stage("report"):
         found = Findings(
             experiment=study.experiment,
@@ -163,17 +171,19 @@ def _up_to_report(study: Study, clock: StageClock, drawn: _Drawn) -> Iterator[st
             versions=versions(),
         )
         publish(study, found)
-    yield "report"
+    yield _Done("report")
 
 
-def worth_of_images(study: Study, drawn: _Drawn, table: SweepTable, progress: Progress) -> list[WorthRow]:
+def _worth_of_images(study: Study, drawn: _Drawn, table: SweepTable, progress: Progress) -> list[WorthRow]:
     """What the images of each arm on top of the best control are worth in real ones; nothing without a rehearsal."""
     from flowerti.ceiling.worth import worth_rows
     from flowerti.cluster.ceiling import curve_on
 
-    curve = curve_on(study, drawn.selection, drawn.classifier, table.best_control, progress)
-    if curve is None:
+    if drawn.ceiling is None:
         return []
+    curve = drawn.ceiling
+    if curve.control != table.best_control:
+        curve = curve_on(study, drawn.selection, drawn.classifier, table.best_control, progress)
     sizes: dict[str, list[int]] = {}
     for images in drawn.sets:
         sizes.setdefault(images.source, []).append(images.num_images)

@@ -6,7 +6,7 @@ It needs no image that was drawn, so it runs before anything is learnt. What is 
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from flowerti.ceiling.rehearsal import Rehearsal, choose_rehearsal, draw_rehears
 from flowerti.ceiling.trials import RehearsalData, RehearsalPlan, train_trial
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import FeatureSet, compute_features
-from flowerti.cluster.image_sets import classifier_backbone, real_set, weights_sha256
+from flowerti.cluster.image_sets import classifier_backbone, real_set, through_base, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.config.experiment import ClassifierConfig
 from flowerti.features.files import StoredFeatures
@@ -65,31 +65,23 @@ def ceiling(study: Study, selection: Selection, report: ClassifierReport, progre
     return found
 
 
-def curve_on(
-    study: Study, selection: Selection, report: ClassifierReport, control: str, progress: Progress
-) -> Ceiling | None:
-    """The rehearsal's curve on top of the control that the sweep chose: the ceiling itself where it is the same one.
-
-    Returns:
-        None without a rehearsal.
+def curve_on(study: Study, selection: Selection, report: ClassifierReport, control: str, progress: Progress) -> Ceiling:
+    """The curve of unseen images, in a run with a rehearsal, on top of another control than the rehearsal's best.
 
     Raises:
         ValueError: as `ceiling`.
     """
-    found = ceiling(study, selection, report, progress)
-    if found is None or found.control == control:
-        return found
     about = _about(study, selection, report)
     assert not isinstance(about, str), "there is no rehearsal"
     key = key_of(_key(study, about), control)
-    other = study.run.load(layout.CEILING_CURVE, Ceiling, key)
-    if other is None:
+    found = study.run.load(layout.CEILING_CURVE, Ceiling, key)
+    if found is None:
         progress.did_work()
         progress.info(f"what unseen real images are worth on top of {control}")
         connect(study.experiment.cluster)
-        other = find_curve(_rehearsed(study, about), ARMS[control])
-        study.run.save(layout.CEILING_CURVE, other, key)
-    return other
+        found = find_curve(_rehearsed(study, about), ARMS[control])
+        study.run.save(layout.CEILING_CURVE, found, key)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +146,7 @@ def _rehearsed(study: Study, about: _About) -> Rehearsed:
     def with_round_trips(control: Arm) -> Train:
         rows = _round_trip_rows(about)
         seen = known["augmented" if control.is_augmented else "train"]
-        sets = known | {"round_trip": _through_base(study, seen, rows)}
+        sets = known | {"round_trip": through_base(study, seen, rows)}
         return _trainer(study, _inputs_of(study, about, sets, rows))
 
     return Rehearsed(
@@ -219,17 +211,6 @@ def _round_trip_rows(about: _About) -> Int64[np.ndarray, " rows"]:
     others = [class_id for class_id in np.unique(train_ids) if class_id not in rehearsal.class_ids]
     kept += [np.flatnonzero(train_ids == class_id)[:_MOST_ROUND_TRIPS] for class_id in others]
     return np.unique(np.concatenate(kept))
-
-
-def _through_base(study: Study, images: FeatureSet, rows: Int64[np.ndarray, " rows"]) -> FeatureSet:
-    """The same views of some images after they went through the base's autoencoder."""
-    return replace(
-        images,
-        name=images.name.replace("real.", "round_trip.", 1),
-        addresses=[images.addresses[row] for row in rows],
-        content_key=key_of(images.content_key, rows.tolist()),
-        base_sha256=study.base_sha256,
-    )
 
 
 def _read_on_worker(inputs: _Inputs) -> RehearsalData:

@@ -8,8 +8,9 @@ import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Int64
 
-from flowerti.artifacts.identity import of_learning, slug
+from flowerti.artifacts.identity import key_of, of_learning, slug
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.classifier.small_network import new_network
@@ -88,10 +89,15 @@ def spare_set(study: Study, draws: TrainingDraws, views: str) -> FeatureSet:
     )
 
 
-def through_base(study: Study, images: FeatureSet) -> FeatureSet:
-    """The same views of the same real images after they went through the base's autoencoder."""
-    name = images.name.replace("real.", "round_trips.", 1)
-    return replace(images, name=name, base_sha256=study.base_sha256)
+def through_base(study: Study, images: FeatureSet, rows: Int64[np.ndarray, " rows"] | None = None) -> FeatureSet:
+    """The same views of real images, of all or of some rows, after they went through the base's autoencoder."""
+    # under names of their own: features of a name are deleted when others are computed under it
+    prefix = "round_trips." if rows is None else "some_round_trips."
+    found = replace(images, name=images.name.replace("real.", prefix, 1), base_sha256=study.base_sha256)
+    if rows is None:
+        return found
+    content_key = key_of(images.content_key, rows.tolist())
+    return replace(found, addresses=[images.addresses[row] for row in rows], content_key=content_key)
 
 
 def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:

@@ -79,9 +79,12 @@ def _labels(summary: Mapping[str, Any]) -> dict[str, Any]:
     levels = {row["name"]: row["level"] for row in summary["arms"]}
     (judged,) = (row for row in summary["sources"] if row["is_judged"])
     judged_arm = summary["judged_arm"]
+    controls = {row["name"]: row["control"] for row in summary["arms"] if row["replaces"]}
     return {
         "judged": judged["name"],
         "judged_arm": judged_arm,
+        # what its images must change: the control that they are mixed into, or real images alone
+        "judged_without": controls.get(judged_arm, "real"),
         "judged_level": "probability" if levels.get(judged_arm) == "probability" else "ratio",
         "level_of": lambda arm, number: formats.level(levels.get(arm, "ratio"), number),
         "sources": {row["name"]: row["label"] for row in summary["sources"]},

@@ -48,7 +48,7 @@ def test_the_ceiling_is_found_before_anything_is_learnt(tiny_base: Path, tmp_pat
     assert said[-len(told(found)) :] == told(found)
     assert not run.names("concepts")
 
-    (file,) = [name for name in run.names("features") if "/round_trip.train.mirrored/" in name]
+    (file,) = [name for name in run.names("features") if "/some_round_trips.train.mirrored/" in name]
     features = StoredFeatures(files=(file,)).read(run)
     base = load_base(tiny_base, "float32", "cpu")
     records = [record for record in list_records(experiment.data, experiment.seed).records if record.split == "train"]

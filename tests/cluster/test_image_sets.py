@@ -84,3 +84,13 @@ def test_another_base_makes_other_round_trips(tiny_base: Path, tmp_path: Path):
     keys = {found.key(backbone, "w") for found in (images, one, two)}
     assert len(keys) == 3
     assert one.name == "round_trips.train.mirrored"
+
+
+def test_some_round_trips_do_not_take_the_place_of_all(tiny_base: Path, tmp_path: Path):
+    """Features under one name are deleted when others are computed: all of them have another."""
+    study = study_with(tiny_base, tmp_path, "head")
+    images = real_set(study, "train", "mirrored")
+    some, others = (through_base(study, images, np.array(rows)) for rows in ([0, 3], [0, 4]))
+    assert some.addresses == [images.addresses[0], images.addresses[3]]
+    assert some.name != through_base(study, images).name
+    assert some.content_key != others.content_key

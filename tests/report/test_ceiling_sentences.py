@@ -57,6 +57,14 @@ def test_the_first_screen_says_what_is_to_be_had_and_what_an_image_is_worth():
     assert text.count("are worth 3.2 real ones (0.2 to more than 5), on test.") == 1, "at the level that is shown"
 
 
+def test_images_at_fixed_mass_are_shown_beside_their_control():
+    """Beside real images alone the control's own gain would count as theirs."""
+    text = " ".join(assert_self_contained(page(asked())).text.split()).split("Weak classes")[0]
+    (control,) = (row for row in asked()["sweep"].rows if (row.split, row.arm) == ("test", "balanced_softmax"))
+    told = f"{control.weak_f1:.3f} → 0.490 balanced softmax → balanced softmax and learnt token instead of real, p 0.3"
+    assert f"weak-class F1 on test {told}" in text
+
+
 def test_the_section_holds_every_row_with_its_interval():
     found = section(page(asked()), "ceiling")
     assert "fern, moss" in found and "8 images each, in 8 draws" in found
