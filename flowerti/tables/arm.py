@@ -87,7 +87,8 @@ class Arm:
                 not self.source and ((self.replaces and self.round_trips != "all") or self.donor == "next")
             ),
             "labels of another class need a source between classes": (
-                self.labels != "own" and self.source in SOURCES and SOURCES[self.source].mode != "inter_class"
+                self.labels != "own"
+                and any(row.name == self.source and row.mode != "inter_class" for row in SOURCES.so_far)
             ),
             "round trips take the place of real images, in all classes or beside a source": (
                 self.round_trips != "none" and (not self.replaces or (self.round_trips == "all") == bool(self.pool))

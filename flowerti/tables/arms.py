@@ -151,8 +151,9 @@ def reference_of(arms: Iterable[Arm], arm: Arm) -> Arm | None:
 
 def _add_special_arms() -> None:
     """Arms that only run where they are named, on top of every control that leaves features as they are."""
-    judged, between = SOURCES[judged_source()], [source for source in SOURCES if source.mode == "inter_class"]
-    for control in [arm for arm in ARMS if arm.is_control and not arm.features]:
+    (judged,) = (source for source in SOURCES.so_far if source.is_judged)
+    between = [source for source in SOURCES.so_far if source.mode == "inter_class"]
+    for control in [arm for arm in ARMS.so_far if arm.is_control and not arm.features]:
         arms = [round_trip_arms(control, judged), *(inter_class_arms(control, source) for source in between)]
         arms += [] if control.has_balanced_softmax else [two_stage_arms(control, judged)]
         for arm in (arm for pair in arms for arm in pair):

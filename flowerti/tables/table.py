@@ -43,6 +43,14 @@ class Table(Generic[Row]):
         self._rows[row.name] = row
         return row
 
+    @property
+    def so_far(self) -> tuple[Row, ...]:
+        """The rows added until now, without asking plugins: for modules that are still being imported.
+
+        A plugin imports the package itself, which it cannot while one of the package's modules waits for it.
+        """
+        return tuple(self._rows.values())
+
     def __getitem__(self, name: str) -> Row:
         """The row of that name.
 

@@ -74,6 +74,28 @@ def test_another_process_calls_the_plugin_when_it_first_asks_a_table(plugin: str
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
 
 
+def test_every_module_of_settings_can_be_the_first_that_a_worker_imports(tmp_path: Path):
+    """A table asked while the package's modules are being imported would call a plugin too early."""
+    lines = ["from flowerti.config.experiment import to_json, Experiment", "def register(): pass"]
+    (tmp_path / "imports_us.py").write_text("\n".join(lines))
+    script = """
+import importlib, pkgutil, sys
+names = [m.name for p in ("tables", "config") for m in pkgutil.iter_modules(["flowerti/" + p], f"flowerti.{p}.")]
+for name in names:
+    for old in [o for o in sys.modules if o.split(".")[0] in ("flowerti", "imports_us")]:
+        del sys.modules[old]
+    importlib.import_module(name)
+    importlib.import_module("flowerti.tables").Table("kind").names
+    assert "imports_us" in sys.modules, name
+print(len(names))
+"""
+    path = f"{tmp_path}{os.pathsep}{os.getcwd()}"
+    environment = os.environ | {"FLOWERTI_PLUGINS": "imports_us:register", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 20
+
+
 @pytest.mark.parametrize(
     "name", ["os:abort", "made_here:calls", "made_here", "json:register", "no_such_module:register"]
 )
