@@ -5,7 +5,7 @@ Plain functions for one process. This module does not know about Ray, how images
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -114,10 +114,12 @@ def train_denoiser(
     draw = _batches(config, base, data, generator)
     state = _fresh_state(config, base, generator, part)
     begin = load_state(cycle.checkpoint, state) if cycle.checkpoint else 0
+    # shares its weights with the base, which itself stays as it can be copied and saved
+    computed = replace(base, unet=torch.compile(base.unet)) if config.stepping.compiled else base
     for step in range(begin, config.steps):
         set_rate(state.optimizer, peak * rate_at(step, config.steps, _WARMUP_STEPS))
         with computing_in(config.stepping.bfloat16):
-            loss = denoising_loss(base, draw().cut(part))
+            loss = denoising_loss(computed, draw().cut(part))
         descend(loss, state.optimizer, state.weights, part)
         state.averaged.update(step)
         if is_reported(step, config.steps):

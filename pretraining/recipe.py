@@ -37,6 +37,8 @@ class SteppingConfig:
     """Whether losses are computed in bfloat16, with weights in float32; slow where a CPU has no such instructions."""
     muon: bool = False
     """Whether matrices are stepped by Muon and all else by AdamW, or everything by AdamW."""
+    compiled: bool = False
+    """Whether the denoiser is compiled for its training: minutes at the start of each process, then more a second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

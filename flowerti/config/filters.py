@@ -22,7 +22,7 @@ class FiltersConfig:
     keep: tuple[str, ...] = ()
     """Filters (rows of `tables.filters`); an image's weight is the product of theirs. Empty for every image, at 1."""
     share: float = 0.5
-    """top_share: the share of each pool that stays, in (0, 1)."""
+    """top_share and hard_share: the share of each pool that stays, in (0, 1)."""
     top_k: int = 10
     """top_k: among how many classes an image's own must be; fewer than there are classes."""
     num_folds: int = 5
@@ -41,6 +41,8 @@ class FiltersConfig:
         require(len(set(self.keep)) == len(self.keep), "filters.keep", "names a filter twice")
         require(0 < self.share < 1, "filters.share", "must lie in (0, 1)")
         require(0 < self.far_share < 1, "filters.far_share", "must lie in (0, 1)")
+        both = "top_share" in self.keep and "hard_share" in self.keep
+        require(not both, "filters.keep", "names top_share and hard_share, which keep opposite ends of a pool")
         require(self.top_k >= 1, "filters.top_k", "must be at least 1")
         require(self.num_folds >= 2, "filters.num_folds", "must be at least 2")
         has_clip = bool(self.clip) or not self.needs_clip
@@ -73,7 +75,7 @@ class FiltersConfig:
     def max_kept(self, num_drawn: int) -> int:
         """The most images of a pool of `num_drawn` that can be kept, whatever they show."""
         kept = [num_drawn]
-        kept += [math.ceil(self.share * num_drawn)] if "top_share" in self.keep else []
+        kept += [math.ceil(self.share * num_drawn)] if {"top_share", "hard_share"} & set(self.keep) else []
         kept += [num_drawn - math.floor(self.far_share * num_drawn)] if "no_outliers" in self.keep else []
         return min(kept)
 

@@ -61,6 +61,18 @@ def top_share(evidence: Evidence, config: FiltersConfig) -> Float64[np.ndarray, 
     return _of_rows(order[: math.ceil(config.share * len(order))], len(order))
 
 
+def hard_share(evidence: Evidence, config: FiltersConfig) -> Float64[np.ndarray, " num"]:
+    """Keep ceil(share * num) images, those with the lowest probability of their class; the first of equal ones.
+
+    What a classifier is still unsure of is what it can learn from; a failed image is also among them, so this goes with
+    `top_k` and the like.
+
+    Source: TADA (2025, arXiv 2505.21574), which draws anew the images that are learnt late.
+    """
+    order = np.argsort(evidence.own, kind="stable")
+    return _of_rows(order[: math.ceil(config.share * len(order))], len(order))
+
+
 def top_k(evidence: Evidence, config: FiltersConfig) -> Float64[np.ndarray, " num"]:
     """Keep images whose class is among the k most probable ones: fewer than k classes are more probable.
 

@@ -135,12 +135,17 @@ def _refusal(judged: _Judged, config: SweepConfig, arm: Arm, missing_reference: 
     if judged.harmless and missing_reference:
         return f"{level} {best.ratio:g} gains, but no trial of arm {missing_reference}, its control, came to its end"
     if judged.harmless:
-        without = f"{arm.control} without them does" if arm.replaces else "repeating the real images as often does"
+        without = f"{_without_content(arm)} does" if arm.replaces else "repeating the real images as often does"
         return f"{level} {best.ratio:g} gains, but not beyond what {without} ({best.content_gain:+.3f})"
     if judged.significant:
         lost = f"that the others lose no more than {config.max_rest_drop:g} (down to {best.rest_gain_low:+.3f})"
         return f"{level} {best.ratio:g} gains, but it is not shown {lost}"
     return f"no {level} gains beyond chance, the best being {best.ratio:g}"
+
+
+def _without_content(arm: Arm) -> str:
+    """What an arm at fixed mass must beat, in words."""
+    return f"arm {arm.held_against}" if arm.held_against else f"{arm.control} without the images"
 
 
 def recommend_classes(
@@ -192,7 +197,7 @@ def _class_ratio(judged: list[tuple[SweepClassRow, float]], harmless: set[float]
         return ClassRatio(class_name=best.class_name, ratio=best.ratio, reason=facts)
     problem = f"no {arm.level} gains beyond chance; the best"
     if significant:
-        without = f"{arm.control} without the images" if arm.replaces else "repeated real images"
+        without = _without_content(arm) if arm.replaces else "repeated real images"
         problem = f"the other classes may lose too much, or it is not shown to beat {without}"
     return ClassRatio(class_name=best.class_name, ratio=0.0, reason=f"{problem}: {facts}")
 
@@ -225,8 +230,8 @@ def tell_of_others(
 ) -> list[str]:
     """Apply the rule to other sources that require training: for information, not part of the recommendation.
 
-    Controls are omitted, and so are arms that mix images in otherwise or build on another control, whose gain would
-    include that of the control.
+    Controls are omitted, those with the labels of other classes among them, and so are arms that mix images in
+    otherwise or build on another control, whose gain would include that of the control.
     """
     run = {row.arm for row in validation_rows}
     return [
@@ -234,7 +239,10 @@ def tell_of_others(
         f"{recommend(validation_rows, arms, config, arm)[1]}"
         for arm in arms
         if (arm.mass, arm.donor, arm.control) == (judged.mass, "own", judged.control)
-        if arm.source not in ("", judged.source) and not arm.is_plain_prompt and arm.name in run
+        if arm.source not in ("", judged.source)
+        and not arm.is_plain_prompt
+        and arm.labels != "source"
+        and arm.name in run
     ]
 
 

@@ -35,6 +35,12 @@ FILTERS: Table[Filter] = Table(
             needs_judge=True,
         ),
         Filter(
+            name="hard_share",
+            label="the share with the lowest probability of their class",
+            implementation=f"{_RULES}:hard_share",
+            needs_judge=True,
+        ),
+        Filter(
             name="top_k",
             label="those whose class is among the classifier's first k",
             implementation=f"{_RULES}:top_k",

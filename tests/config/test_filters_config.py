@@ -33,6 +33,7 @@ def test_clip_is_refused_where_it_is_not(tmp_path: Path):
     [
         ((), 7, 7),
         (("top_share",), 7, 3),
+        (("hard_share",), 7, 3),
         (("no_outliers",), 7, 6),
         (("no_outliers",), 4, 4),
         (("top_share", "no_outliers"), 10, 4),

@@ -88,7 +88,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sampling.label_exponent": [0.0, -1.0, math.nan],
     "sampling.token_noise": [-0.1, math.nan, math.inf],
     "sampling.contexts": [(), ("a flower",), ("a {}", "{} {}"), ("a {} {",)],
-    "filters.keep": [("top_share", "top_share"), ("hard",), ("clip",)],
+    "filters.keep": [("top_share", "top_share"), ("hard",), ("clip",), ("top_share", "hard_share")],
     "filters.share": [0.0, 1.0, math.nan],
     "filters.top_k": [0],
     "filters.num_folds": [1],

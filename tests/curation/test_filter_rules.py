@@ -39,6 +39,8 @@ def weights(name: str, found: Evidence | None = None, **settings: Any) -> list[f
         ("top_share", {"share": 0.4}, [1, 0, 1, 0, 0]),
         ("top_share", {"share": 0.5}, [1, 0, 1, 1, 0]),
         ("top_share", {"share": 0.01}, [0, 0, 1, 0, 0]),
+        ("hard_share", {"share": 0.4}, [0, 1, 0, 0, 1]),
+        ("hard_share", {"share": 0.5}, [1, 1, 0, 0, 1]),
         ("top_k", {"top_k": 1}, [1, 0, 1, 1, 0]),
         ("top_k", {"top_k": 2}, [1, 0, 1, 1, 0]),
         ("confidence", {}, [0.5, 0.1, 0.9, 0.5, MIN_WEIGHT]),

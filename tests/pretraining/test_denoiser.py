@@ -1,5 +1,7 @@
 """Training the denoiser: closed forms, diffusers' own noise, parts against the whole, stopped against not stopped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -158,3 +160,20 @@ def test_a_stopped_cycle_goes_on_as_if_it_had_not_stopped(vae, examples, tmp_pat
     assert int(load_file(checkpoint)["next_step"]) == 5
     assert [p.name for p in tmp_path.iterdir()] == [checkpoint.name]
     assert torch.equal(weights(lambda rough: None, checkpoint), weights(lambda rough: None))
+
+
+@pytest.mark.slow
+def test_a_compiled_denoiser_learns_the_same(vae, examples):
+    def weights(compiled: bool) -> torch.Tensor:
+        base = start_base(SIZES, CONFIG.seed + 2, vae, examples.captions)
+        config = replace(CONFIG, stepping=replace(CONFIG.stepping, compiled=compiled))
+        train_denoiser(config, base, latents_of(vae, examples), Cycle(save=lambda rough: None), SILENT)
+        assert type(base.unet).__name__ == "UNet2DConditionModel", "the base can be saved as it is"
+        return torch.cat([p.detach().flatten() for p in base.unet.parameters()])
+
+    plain, compiled = weights(compiled=False), weights(compiled=True)
+    moved = plain - torch.cat(
+        [p.detach().flatten() for p in start_base(SIZES, CONFIG.seed + 2, vae, examples.captions).unet.parameters()]
+    )
+    # sums are taken in another order, and AdamW makes a full step of the smallest difference
+    assert float((compiled - plain).norm()) < 0.05 * float(moved.norm())

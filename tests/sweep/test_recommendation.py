@@ -10,7 +10,8 @@ from flowerti.artifacts.sweep import SweepClassRow, SweepContrast
 from flowerti.config.experiment import SweepConfig
 from flowerti.sweep import recommendation
 from flowerti.tables import Table
-from flowerti.tables.arms import ARMS, Arm, judged_arm, source_arms
+from flowerti.tables.arms import ARMS, Arm, judged_arm, replaced_on, source_arms
+from flowerti.tables.sources import SOURCES
 
 CONFIG = SweepConfig(num_bootstrap=100)
 
@@ -213,6 +214,18 @@ def test_the_rule_is_told_of_other_images_that_cost_more_than_a_name():
     assert recommendation.tell_of_others(rows[:1], planned(rows, arms=PLUGIN_ARMS), CONFIG, judged_arm()) == [], (
         "they were not run"
     )
+
+
+def test_images_between_classes_are_told_beside_what_they_must_beat_and_that_itself_is_no_offer():
+    """Only the shared label is told of; with the other class's labels the same images are its control."""
+    shared, as_source = "balanced+token_inter_class_shared_label", "balanced+token_inter_class_source_label"
+    judged = replaced_on(ARMS["balanced"], SOURCES["token"])
+    rows = [REAL, *(_made(arm, 0.6, 0.1, 0.001) for arm in (judged.name, shared, as_source))]
+    rows = [dataclasses.replace(row, content_gain_p=0.5) for row in rows]
+    arms = Table("arm of this sweep", [ARMS["real"], judged, ARMS[shared], ARMS[as_source]])
+    (told,) = recommendation.tell_of_others(rows, arms, CONFIG, judged)
+    assert told.startswith(f"The same rule for the images of arm {shared} ({ARMS[shared].label}): Use no synthetic")
+    assert f"but not beyond what arm {as_source} does" in told
 
 
 def test_an_arm_that_nobody_knows_is_refused():
