@@ -59,6 +59,8 @@ def run_experiment(
                     break
             if reason:
                 clock.tell(f"the run ends here: {reason}")
+                if run.exists(layout.PAGE):
+                    clock.tell(f"{layout.PAGE} is of an earlier run in this directory, which went on")
     except Exception as error:
         _write_result(run, {"state": "failed", "stage": clock.last, "reason": f"{type(error).__name__}: {error}"})
         raise
