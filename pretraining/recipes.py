@@ -7,26 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flowerti.config.data import DataConfig, ImbalanceConfig
+from flowerti.config.presets import UNSEEN_CLASSES
 from pretraining.allowed_images import AllowedImages
 from pretraining.networks import NetworkSizes
 from pretraining.recipe import AutoencoderConfig, PretrainConfig, SharpeningConfig, SteppingConfig, TextConfig
-
-FLOWERS64_V2_HELD_OUT = (
-    "azalea",
-    "sword lily",
-    "canna lily",
-    "ruby-lipped cattleya",
-    "monkshood",
-    "hippeastrum",
-    "daffodil",
-    "californian poppy",
-    "columbine",
-    "bee balm",
-    "ball moss",
-    "anthurium",
-)
-"""Classes that `flowers64-base-v2` never saw: the three of Kutsenko and Najafi (2024), and nine by
-`default_rng(0).choice(names, 9, replace=False)` from the sorted names of the other 99."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +34,7 @@ def flowers64_v2() -> Recipe:
         images=AllowedImages(
             data=DataConfig(kind="flowers102", root="../shared/data/flowers102-64"),
             imbalance=ImbalanceConfig(resplit=True),
-            held_out_classes=FLOWERS64_V2_HELD_OUT,
+            held_out_classes=UNSEEN_CLASSES,
         ),
         config=PretrainConfig(
             captions_per_image=8,

@@ -19,6 +19,7 @@ from flowerti.config.experiment import (
     ImbalanceConfig,
     LoraConfig,
     PriorConfig,
+    ReplicationConfig,
     SamplingConfig,
     ScoringConfig,
     SelectionConfig,
@@ -30,6 +31,21 @@ from flowerti.config.experiment import (
 
 STUDY_CLASSES = ("azalea", "sword lily", "canna lily")
 """The three classes that Kutsenko and Najafi (2024) selected."""
+
+UNSEEN_CLASSES = (
+    *STUDY_CLASSES,
+    "ruby-lipped cattleya",
+    "monkshood",
+    "hippeastrum",
+    "daffodil",
+    "californian poppy",
+    "columbine",
+    "bee balm",
+    "ball moss",
+    "anthurium",
+)
+"""Classes that `flowers64-base-v2` never saw: the study's three, and nine by
+`default_rng(0).choice(names, 9, replace=False)` from the sorted names of the other 99."""
 
 _SMALL_BASE = ClusterConfig(classes_per_actor=8)
 """A base of a few million parameters: eight learnings in one batch fit in a gigabyte."""
@@ -103,6 +119,30 @@ def flowers102_64_long_tail() -> Experiment:
     )
 
 
+def flowers102_64_few() -> Experiment:
+    """Oxford 102 at 64 px, cut anew: twelve classes that their base never saw, with eight training images each."""
+    official = flowers102_64()
+    return replace(
+        official,
+        name="flowers102_64_few",
+        base=BaseConfig(path="results/bases/flowers64-base-v2"),
+        imbalance=ImbalanceConfig(resplit=True, minority_classes=UNSEEN_CLASSES, minority_images=8),
+        classifier=replace(official.classifier, num_epochs=15),
+        selection=SelectionConfig(rule="fixed", class_names=UNSEEN_CLASSES),
+        replication=ReplicationConfig(num_draws=4, num_learnings=1),
+        techniques=official.techniques
+        | {"textual_inversion": TextualInversionConfig(num_vectors=2, num_steps=200, batch_size=8)},
+        sampling=SamplingConfig(
+            num_per_class=32,
+            guidance_scale=2.0,
+            strengths=(0.3, 0.5, 0.7),
+            sources=("raw", "token", "token_img2img", "shared_lora", "round_trip"),
+        ),
+        sweep=SweepConfig(max_concurrent_trials=2),
+        ceiling=CeilingConfig(),
+    )
+
+
 def flowers102() -> Experiment:
     """The study at full size: Oxford 102 downloaded by torchvision, Stable Diffusion 1.5, ResNet-50, Inception FID."""
     return Experiment(
@@ -123,6 +163,7 @@ PRESETS: dict[str, Callable[[], Experiment]] = {
     "demo": demo,
     "flowers102_64": flowers102_64,
     "flowers102_64_long_tail": flowers102_64_long_tail,
+    "flowers102_64_few": flowers102_64_few,
     "flowers102": flowers102,
 }
 

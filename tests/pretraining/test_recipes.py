@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowerti.config.presets import STUDY_CLASSES
+from flowerti.config.presets import STUDY_CLASSES, UNSEEN_CLASSES
 from flowerti.data.sources.flowers102_names import NAMES
 from pretraining.allowed_images import AllowedImages
 from pretraining.recipe import PretrainConfig
-from pretraining.recipes import FLOWERS64_V2_HELD_OUT, RECIPES, recipe
+from pretraining.recipes import RECIPES, recipe
 from ray_jobs.pretrain import read_options
 
 MADE = Path(__file__).parents[2] / "results" / "bases" / "flowers64-base-v2"
@@ -20,7 +20,7 @@ def test_the_held_out_classes_are_the_studys_and_nine_that_were_drawn():
     others = sorted(name for name in NAMES if name not in STUDY_CLASSES)
     assert len(others) == 99
     drawn = np.random.default_rng(0).choice(others, 9, replace=False).tolist()
-    assert FLOWERS64_V2_HELD_OUT == (*STUDY_CLASSES, *drawn)
+    assert UNSEEN_CLASSES == (*STUDY_CLASSES, *drawn)
 
 
 def test_the_embedded_base_is_the_defaults():
@@ -69,4 +69,4 @@ def test_the_kept_base_never_read_the_names_that_were_held_out():
     # words that no other class's name or description has
     words = ("azalea", "canna", "cattleya", "monkshood", "hippeastrum", "daffodil", "columbine", "anthurium")
     assert not [word for word in words if f"{word}</w>" in entries]
-    assert all(any(word in name for name in FLOWERS64_V2_HELD_OUT) for word in words)
+    assert all(any(word in name for name in UNSEEN_CLASSES) for word in words)
