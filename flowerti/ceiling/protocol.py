@@ -66,11 +66,11 @@ def find_ceiling(rehearsed: Rehearsed, config: CeilingConfig) -> Ceiling:
     """
     question, rehearsal = rehearsed.question, rehearsed.rehearsal
     controls = [ARMS[name] for name in question.config.free_arms]
-    factors = _tune(controls, rehearsed)
-    trials = _controls(controls, rehearsed, factors)
+    factors, first = _tune(controls, rehearsed)
+    trials = _controls(controls, rehearsed, factors, first)
     cells = [Cell(control, 0.0) for control in controls]
-    first = SweepAnalysis(trials, arms_of(cells), rehearsed.true_ids, question)
-    control = best_control(first.rows(), first.arms, question.config)
+    found = SweepAnalysis(trials, arms_of(cells), rehearsed.true_ids, question)
+    control = best_control(found.rows(), found.arms, question.config)
     factor = factors[control.name]
     trials += rehearsed.train(curve_plans(control, rehearsal, factor))
     trips = round_trip_plans(control, rehearsal, config.round_trip_probability, factor)
@@ -81,24 +81,37 @@ def find_ceiling(rehearsed: Rehearsed, config: CeilingConfig) -> Ceiling:
 def find_curve(rehearsed: Rehearsed, control: Arm) -> Ceiling:
     """Unseen images alone, on top of a control that is given."""
     controls = list(dict.fromkeys([ARMS["real"], control]))
-    factors = _tune(controls, rehearsed)
-    trials = _controls(controls, rehearsed, factors)
+    factors, first = _tune(controls, rehearsed)
+    trials = _controls(controls, rehearsed, factors, first)
     more = rehearsed.train(curve_plans(control, rehearsed.rehearsal, factors[control.name]))
     return _ceiling(rehearsed, control, [*trials, *more], factors)
 
 
-def _tune(controls: Sequence[Arm], rehearsed: Rehearsed) -> dict[str, float]:
-    """The factor of the learning rate for each control: the best in the first draw."""
+def _tune(controls: Sequence[Arm], rehearsed: Rehearsed) -> tuple[dict[str, float], dict[str, Trial]]:
+    """The factor of the learning rate for each control, the best in the first draw; and its trial of that draw."""
     grid = rehearsed.question.config.learning_rate_factors
     if len(grid) == 1:
-        return {control.name: grid[0] for control in controls}
-    tried = rehearsed.train([plan for factor in grid for plan in control_plans(controls, [0], factor)])
-    return choose_factors(tried, rehearsed.true_ids, rehearsed.question)
+        return {control.name: grid[0] for control in controls}, {}
+    plans = [plan for factor in grid for plan in control_plans(controls, [0], factor)]
+    tried = rehearsed.train(plans)
+    factors = choose_factors(tried, rehearsed.true_ids, rehearsed.question)
+    chosen = {
+        plan.control.name: trial
+        for plan, trial in zip(plans, tried, strict=True)
+        if plan.learning_rate_factor == factors[plan.control.name]
+    }
+    return factors, chosen
 
 
-def _controls(controls: Sequence[Arm], rehearsed: Rehearsed, factors: dict[str, float]) -> list[Trial]:
+def _controls(
+    controls: Sequence[Arm], rehearsed: Rehearsed, factors: dict[str, float], first: dict[str, Trial]
+) -> list[Trial]:
+    """All draws of each control; those that are there already, the `first` ones of some, are not trained again."""
     draws = range(len(rehearsed.rehearsal.orders))
-    return rehearsed.train([plan for c in controls for plan in control_plans([c], draws, factors[c.name])])
+    plans = [plan for c in controls for plan in control_plans([c], draws, factors[c.name])]
+    missing = [plan for plan in plans if plan.draw or plan.control.name not in first]
+    trained = dict(zip(missing, rehearsed.train(missing), strict=True))
+    return [trained[plan] if plan in trained else first[plan.control.name] for plan in plans]
 
 
 def _ceiling(rehearsed: Rehearsed, control: Arm, trials: list[Trial], factors: dict[str, float]) -> Ceiling:
