@@ -43,7 +43,7 @@ def flowers64_v2() -> Recipe:
             vae=AutoencoderConfig(steps=4_000, rate=4e-3, decay=0.998),
             text=TextConfig(steps=400),
             steps=1_600,
-            num_cycles=4,
+            num_cycles=2,
             rate=2e-3,
             # an autoencoder of this precision needs none
             sharpening=SharpeningConfig(num_steps=0, num_generated=0),

@@ -32,6 +32,7 @@ from flowerti.config.experiment import ClassifierConfig, ClusterConfig
 from flowerti.data.dataset import Split
 from flowerti.progress import Progress
 from flowerti.study import Study
+from flowerti.tables.arms import ARMS
 
 _SPLITS: list[Split] = ["train", "validation"]
 
@@ -92,7 +93,7 @@ def _training_of(study: Study, key: str) -> _ClassifierTraining:
         run=study.run,
         key=key,
         class_names=study.dataset.class_names,
-        inputs=inputs_of(study, _SPLITS),
+        inputs=_inputs(study),
         class_ids=[class_ids(study, split) for split in _SPLITS],
         config=experiment.classifier,
         seed=seed_for(experiment.seed, "", "classify", 0),
@@ -151,10 +152,14 @@ def _train_on_worker(training: _ClassifierTraining, share: BatchShare, device: s
     training.run.save(layout.CLASSIFIER_REPORT, report, training.key)
 
 
-def inputs_of(study: Study, splits: list[Split]) -> list[ClassifierInput]:
-    """Image sets of the classifier: the training split in plain and mirrored views, other splits in plain views."""
-    views = {split: "mirrored" if split == "train" else "plain" for split in splits}
-    return classifier_inputs(study, [real_set(study, split, views=views[split]) for split in splits])
+def _inputs(study: Study) -> list[ClassifierInput]:
+    """Inputs of the training split in plain and mirrored views, and of the validation split in plain ones."""
+    own = [real_set(study, "train", "mirrored"), real_set(study, "validation")]
+    experiment = study.experiment
+    wants_more = experiment.has_rehearsal and any(ARMS[name].is_augmented for name in experiment.sweep.free_arms)
+    # the stage after next wants these views: extracted along with the others they need no actors of their own
+    ahead = [real_set(study, "train", "augmented")] if wants_more else []
+    return classifier_inputs(study, [*own, *ahead])[: len(own)]
 
 
 def class_ids(study: Study, split: Split) -> Int64[np.ndarray, " num"]:

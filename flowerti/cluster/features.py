@@ -5,6 +5,7 @@ directory, so neither images nor features pass through the driver. Existing file
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -88,23 +89,32 @@ class FeatureSet:
         return key_of([*parts, *through], backbone.name, weights_sha256, backbone.input_size_px, seed)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extraction:
+    """Sets of images, and the network that they go through."""
+
+    backbone: BackboneChoice
+    weights_sha256: str
+    """Of the network."""
+    sets: tuple[FeatureSet, ...]
+    """Those of one extraction have one folder each, in which other files are deleted."""
+
+
 class FeatureWorker:
     """Reads a chunk of images, extracts their features and writes them into the run directory."""
 
     def __init__(
-        self, backbone: BackboneChoice, run: RunDirectory, num_threads: int, device: str, base: BaseConfig | None = None
+        self,
+        backbones: tuple[BackboneChoice, ...],
+        run: RunDirectory,
+        num_threads: int,
+        device: str,
+        base: BaseConfig | None = None,
     ) -> None:
-        """Load the backbone once, and the base if images go through its autoencoder; `device` is "cpu" or "cuda"."""
+        """Load each backbone once, and the base if images go through its autoencoder; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
         self._base = load_base(resolve_folder(base) or verify_base(base), base.dtype, device) if base else None
-        if backbone in _PIXELS:
-            self._features = _PIXELS[backbone]
-        elif backbone.name == "pixels":
-            self._features = _flat
-        else:
-            loaded = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
-            loaded.module.to(device)
-            self._features = partial(extract, loaded)
+        self._extractors = [_extractor(backbone, device) for backbone in backbones]
         self._run = run
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +132,8 @@ class FeatureWorker:
             assert self._base is not None
             images = round_trips(self._base, images)
         views = self._views(images, chunk, chunk["begin"] + begin)
-        return np.stack([self._features(views[:, i]) for i in range(views.shape[1])], axis=1)
+        features = self._extractors[chunk["backbone"]]
+        return np.stack([features(views[:, i]) for i in range(views.shape[1])], axis=1)
 
     @staticmethod
     def _views(images: np.ndarray, chunk: dict[str, Any], begin: int) -> np.ndarray:
@@ -134,6 +145,17 @@ class FeatureWorker:
         return images[:, None]
 
 
+def _extractor(backbone: BackboneChoice, device: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Images, a batch at a time -> their features."""
+    if backbone in _PIXELS:
+        return _PIXELS[backbone]
+    if backbone.name == "pixels":
+        return _flat
+    loaded = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
+    loaded.module.to(device)
+    return partial(extract, loaded)
+
+
 def compute_features(
     sets: list[FeatureSet],
     backbone: BackboneChoice,
@@ -142,47 +164,73 @@ def compute_features(
     cluster: ClusterConfig,
     base: BaseConfig | None = None,
 ) -> dict[str, StoredFeatures]:
-    """The feature files of every set, by its name; missing features are computed.
+    """The feature files of every set, by its name; missing features are computed. See `extract_together`."""
+    wanted = Extraction(backbone=backbone, weights_sha256=weights_sha256, sets=tuple(sets))
+    return extract_together([wanted], run, cluster, base)[0]
+
+
+def extract_together(
+    extractions: Sequence[Extraction], run: RunDirectory, cluster: ClusterConfig, base: BaseConfig | None = None
+) -> list[dict[str, StoredFeatures]]:
+    """The feature files of every set, by its name; missing features are computed, all by the same workers.
 
     Args:
-        sets: what is wanted; those of one call have one folder each, in which other files are deleted.
-        backbone: the network.
-        weights_sha256: of the network.
+        extractions: what is wanted, each set once for each backbone.
         run: where features are written.
         cluster: workers.
         base: for sets whose images go through its autoencoder first.
+
+    Returns:
+        For each extraction the files of its sets.
     """
-    root = layout.features(backbone.name, backbone.input_size_px)
-    chunks = {s.name: _chunks(s, f"{root}/{s.name}", s.key(backbone, weights_sha256)) for s in sets}
-    present = set(run.names(root))
-    missing = [chunk for of_set in chunks.values() for chunk in of_set if chunk["file"] not in present]
-    if missing:
+    roots = [layout.features(one.backbone.name, one.backbone.input_size_px) for one in extractions]
+    chunks = [_chunks_by_set(one, root) for one, root in zip(extractions, roots, strict=True)]
+    present = {root: set(run.names(root)) for root in roots}
+    missing: dict[BackboneChoice, list[dict[str, Any]]] = {}
+    for one, root, by_set in zip(extractions, roots, chunks, strict=True):
+        absent = [chunk for of_set in by_set.values() for chunk in of_set if chunk["file"] not in present[root]]
+        missing.setdefault(one.backbone, []).extend(absent)
+    if any(missing.values()):
         connect(cluster)
-        _run(missing, backbone, run, cluster, base)
-    wanted = {chunk["file"] for of_set in chunks.values() for chunk in of_set}
+        _run({backbone: absent for backbone, absent in missing.items() if absent}, run, cluster, base)
+    found = [
+        {name: StoredFeatures(files=tuple(chunk["file"] for chunk in of_set)) for name, of_set in by_set.items()}
+        for by_set in chunks
+    ]
+    for root, stored in zip(roots, found, strict=True):
+        _delete_others(run, {file for one in stored.values() for file in one.files}, present[root])
+    return found
+
+
+def _delete_others(run: RunDirectory, wanted: set[str], present: set[str]) -> None:
+    """Delete what was made from inputs that have changed since: other files in the folders of wanted ones."""
     folders = {file.rpartition("/")[0] for file in wanted}
-    for file in present:
-        # made from inputs that have changed since
-        if file not in wanted and file.rpartition("/")[0] in folders:
+    for file in present - wanted:
+        if file.rpartition("/")[0] in folders:
             run.delete(file)
-    return {name: StoredFeatures(files=tuple(chunk["file"] for chunk in of_set)) for name, of_set in chunks.items()}
 
 
 def _run(
-    chunks: list[dict[str, Any]],
-    backbone: BackboneChoice,
+    missing: dict[BackboneChoice, list[dict[str, Any]]],
     run: RunDirectory,
     cluster: ClusterConfig,
     base: BaseConfig | None,
 ) -> None:
-    rows = [{"chunk": json.dumps(chunk)} for chunk in chunks]
+    backbones = tuple(missing)
+    # a set may be wanted twice; its files are written once
+    chunks = {
+        chunk["file"]: chunk | {"backbone": place}
+        for place, backbone in enumerate(backbones)
+        for chunk in missing[backbone]
+    }
+    rows = [{"chunk": json.dumps(chunk)} for chunk in chunks.values()]
     # blocks small enough to occupy all workers, and large enough to amortise the overhead of a block
     num_blocks = max(1, min(len(rows), 4 * cluster.num_workers))
     written = (
         ray.data.from_items(rows, override_num_blocks=num_blocks)
         .map_batches(
             FeatureWorker,
-            fn_constructor_args=(backbone, run, cluster.num_threads_per_worker, device_of(cluster), base),
+            fn_constructor_args=(backbones, run, cluster.num_threads_per_worker, device_of(cluster), base),
             batch_size=1,
             compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows))),
             num_cpus=cluster.num_cpus_per_worker,
@@ -190,7 +238,11 @@ def _run(
         )
         .take_all()
     )
-    assert {row["file"] for row in written} == {chunk["file"] for chunk in chunks}, "Ray Data dropped a chunk"
+    assert {row["file"] for row in written} == set(chunks), "Ray Data dropped a chunk"
+
+
+def _chunks_by_set(wanted: Extraction, root: str) -> dict[str, list[dict[str, Any]]]:
+    return {s.name: _chunks(s, f"{root}/{s.name}", s.key(wanted.backbone, wanted.weights_sha256)) for s in wanted.sets}
 
 
 def _chunks(wanted: FeatureSet, folder: str, key: str) -> list[dict[str, Any]]:

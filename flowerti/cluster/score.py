@@ -6,7 +6,7 @@ tasks (`scoring.tasks`) read the features themselves and return only records.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -16,7 +16,14 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import open_test
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.scores import Extractor, Scores
-from flowerti.cluster.features import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice, compute_features
+from flowerti.cluster.features import (
+    ALIGNED_THUMBNAILS,
+    THUMBNAILS,
+    BackboneChoice,
+    Extraction,
+    FeatureSet,
+    extract_together,
+)
 from flowerti.cluster.image_sets import real_set, scoring_backbones, synthetic_set, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.data.dataset import SPLITS, Record, Split
@@ -86,16 +93,15 @@ def _compare(
     )
     if not sets:
         return replace(empty, notes=["No class has synthetic images: there is nothing to compare."])
-    stored = [_gather(study, sets, reference, backbone) for backbone in backbones]
-    pixels = _gather(study, sets, reference, ALIGNED_THUMBNAILS, train_views="plain")
+    known = _gather_all(study, sets, every_set, reference, backbones)
+    stored = known.of_backbones
     classes = [_ask(study, score_one_class, of_one, name) for of_one in stored for name in of_one.selected]
     matrices = [_ask(study, matrix_of, of_one) for of_one in stored]
-    learnings = _ask(study, learning_distances_of, stored[0], _every_learning(study, every_set, backbones[0]))
+    learnings = _ask(study, learning_distances_of, stored[0], known.learnings)
     recognition = _ask(study, recognition_of, stored[0])
-    copies = _ask(study, copies_of, stored[0], pixels, study.seen_ids)
+    copies = _ask(study, copies_of, stored[0], known.pixels, study.seen_ids)
     sensitivity = _ask(study, sensitivity_of, stored[0], study.experiment.data.image_size_px)
-    splits = _every_split(study, reference)
-    duplicates = _ask(study, duplicates_of, study.run, study.dataset.class_names, splits, study.census.duplicates)
+    duplicates = _ask(study, duplicates_of, study.run, study.dataset.class_names, known.splits, study.census.duplicates)
     _wait([*classes, *matrices, learnings, recognition, copies, sensitivity, duplicates], progress)
     by_class, rows_and_notes, recognised = ray.get(classes), ray.get(matrices), ray.get(recognition)
     comparisons = [comparison for found in by_class for comparison in found.comparisons]
@@ -130,14 +136,61 @@ def _wait(asked: list[ray.ObjectRef], progress: Progress) -> None:
             progress.advance(done, total, "questions")
 
 
+_Found = dict[str, StoredFeatures]
+"""Features by the name of their set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Gathered:
+    """Features that the questions are asked about."""
+
+    of_backbones: list[StoredSets]
+    pixels: StoredSets
+    """Aligned thumbnails."""
+    learnings: dict[LearningKey, StoredFeatures]
+    """Of sets with several learnings, on the first backbone."""
+    splits: list[tuple[StoredFeatures, tuple[Record, ...]]]
+    """Thumbnails of the splits in use."""
+
+
+def _gather_all(
+    study: Study, sets: list[ImageSet], every_set: list[ImageSet], reference: Split, backbones: list[BackboneChoice]
+) -> _Gathered:
+    """All features, computed by the same workers where they are missing."""
+    extractors = [*backbones, ALIGNED_THUMBNAILS]
+    every, splits = _every_learning(study, every_set), _every_split(study, reference)
+    wanted = [_extraction(extractor, _compared_sets(study, sets, reference, extractor)) for extractor in extractors]
+    wanted += [_extraction(backbones[0], list(every.values())), _extraction(THUMBNAILS, list(splits.values()))]
+    *compared, of_every, of_splits = extract_together(wanted, study.run, study.experiment.cluster)
+    *stored, pixels = [
+        _gather(study, sets, reference, extractor, found) for extractor, found in zip(extractors, compared, strict=True)
+    ]
+    return _Gathered(
+        of_backbones=stored,
+        pixels=pixels,
+        learnings={key: of_every[s.name] for key, s in every.items()},
+        splits=[(of_splits[s.name], tuple(study.records_of(split))) for split, s in splits.items()],
+    )
+
+
+def _extraction(backbone: BackboneChoice, sets: list[FeatureSet]) -> Extraction:
+    return Extraction(backbone=backbone, weights_sha256=weights_sha256(backbone), sets=tuple(sets))
+
+
+def _compared_sets(study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice) -> list[FeatureSet]:
+    """Training images, those of the reference, and the synthetic sets in their order."""
+    # copies are looked for in mirror images by whoever compares pixels
+    views = "plain" if backbone == ALIGNED_THUMBNAILS else "mirrored"
+    synthetic = [synthetic_set(study, images, "plain") for images in sets]
+    return [real_set(study, "train", views=views), real_set(study, reference), *synthetic]
+
+
 def _gather(
-    study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice, train_views: str = "mirrored"
+    study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice, found: _Found
 ) -> StoredSets:
     experiment = study.experiment
-    train, held_out = real_set(study, "train", views=train_views), real_set(study, reference)
-    synthetic = {(s.class_name, s.source): synthetic_set(study, s, "plain") for s in sets}
-    wanted = [train, held_out, *synthetic.values()]
-    found = compute_features(wanted, backbone, weights_sha256(backbone), study.run, experiment.cluster)
+    train, held_out, *rest = _compared_sets(study, sets, reference, backbone)
+    synthetic = {(images.class_name, images.source): s for images, s in zip(sets, rest, strict=True)}
     return StoredSets(
         run=study.run,
         extractor=backbone.name,
@@ -156,26 +209,20 @@ def _gather(
     )
 
 
-def _every_learning(study: Study, sets: list[ImageSet], backbone: BackboneChoice) -> dict[LearningKey, StoredFeatures]:
-    """Features of the sets of classes and sources that have several learnings."""
+def _every_learning(study: Study, sets: list[ImageSet]) -> dict[LearningKey, FeatureSet]:
+    """The sets of classes and sources that have several learnings."""
     num = Counter((images.class_name, images.source) for images in sets)
-    wanted = {
+    return {
         (s.class_name, s.source, s.learning): synthetic_set(study, s, "plain")
         for s in sets
         if num[s.class_name, s.source] > 1
     }
-    found = compute_features(
-        list(wanted.values()), backbone, weights_sha256(backbone), study.run, study.experiment.cluster
-    )
-    return {key: found[s.name] for key, s in wanted.items()}
 
 
-def _every_split(study: Study, reference: Split) -> list[tuple[StoredFeatures, tuple[Record, ...]]]:
-    """Thumbnails of the splits in use: the test split only if it is the reference."""
+def _every_split(study: Study, reference: Split) -> dict[Split, FeatureSet]:
+    """The splits in use: the test split only if it is the reference."""
     splits: list[Split] = [split for split in SPLITS if split != "test" or reference == "test"]
-    wanted = [real_set(study, split) for split in splits]
-    found = compute_features(wanted, THUMBNAILS, "", study.run, study.experiment.cluster)
-    return [(found[s.name], tuple(study.records_of(split))) for s, split in zip(wanted, splits, strict=True)]
+    return {split: real_set(study, split) for split in splits}
 
 
 def _ask(study: Study, question: Callable[..., Any], *inputs: Any) -> ray.ObjectRef:

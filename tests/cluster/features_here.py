@@ -17,15 +17,15 @@ def compute_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     computed: list[str] = []
 
     def run(
-        chunks: list[dict[str, Any]],
-        backbone: BackboneChoice,
+        missing: dict[BackboneChoice, list[dict[str, Any]]],
         directory: RunDirectory,
         cluster: ClusterConfig,
         base: BaseConfig | None,
     ) -> None:
-        computed.extend(dict.fromkeys(chunk["set"] for chunk in chunks))
-        worker = FeatureWorker(backbone, directory, 1, "cpu", base)
-        worker({"chunk": np.array([json.dumps(chunk) for chunk in chunks])})
+        worker = FeatureWorker(tuple(missing), directory, 1, "cpu", base)
+        for place, chunks in enumerate(missing.values()):
+            computed.extend(dict.fromkeys(chunk["set"] for chunk in chunks))
+            worker({"chunk": np.array([json.dumps(chunk | {"backbone": place}) for chunk in chunks])})
 
     monkeypatch.setattr(features, "_run", run)
     monkeypatch.setattr(features, "connect", lambda cluster: None)
