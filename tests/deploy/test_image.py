@@ -4,13 +4,16 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 from cluster_files import ROOT
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from deploy.image import extras_of, image_file_problems, is_ignored, read_instructions, read_stages, sources_of
+from deploy.pins import pins, requirements
 
 TEXT = (ROOT / "Dockerfile").read_text()
 IGNORE = (ROOT / ".dockerignore").read_text()
@@ -58,11 +61,35 @@ def test_a_mistake_is_told(old: str, new: str, told: str):
 def test_versions_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch):
     from deploy import image
 
-    pins = image.pins()
-    monkeypatch.setattr(image, "pins", lambda: {**pins, "ray": "2.55.0"})
+    known = pins()
+    monkeypatch.setattr(image, "pins", lambda: {**known, "ray": "2.55.0"})
     assert [text for text in image_file_problems(TEXT, IGNORE) if "ray 2.55.0 is not" in text]
-    monkeypatch.setattr(image, "pins", lambda: {name: version for name, version in pins.items() if name != "torch"})
+    monkeypatch.setattr(image, "pins", lambda: {name: version for name, version in known.items() if name != "torch"})
     assert image_file_problems(TEXT, IGNORE) == ["constraints.txt: torch is not pinned"]
+
+
+def needs_of(asked: Requirement) -> list[Requirement]:
+    """What an installed package asks for in its turn; nothing for what the image alone has."""
+    try:
+        lines = distribution(asked.name).requires or []
+    except PackageNotFoundError:
+        return []
+    extras = asked.extras or {""}
+    needs = [Requirement(line) for line in lines]
+    return [need for need in needs if not need.marker or any(need.marker.evaluate({"extra": e}) for e in extras)]
+
+
+def test_what_comes_along_is_pinned_as_well():
+    known, seen = pins(), set()
+    waiting = requirements(extras_of(STAGES[-1]))
+    while waiting:
+        asked = waiting.pop()
+        if str(asked) not in seen:
+            seen.add(str(asked))
+            waiting += needs_of(asked)
+    names = {canonicalize_name(Requirement(line).name) for line in seen}
+    assert len(names) > 100
+    assert names <= set(known)
 
 
 def test_continued_lines_and_comments():
