@@ -62,7 +62,7 @@ def main(names: list[str]) -> int:
     try:
         found = [(path, text) for path in paths for text in findings(path)]
     except (ValueError, OSError, yaml.YAMLError) as error:
-        print(error, file=sys.stderr)
+        print(" ".join(str(error).split()), file=sys.stderr)
         return 2
     for path, text in found:
         print(f"{path}: {text}")

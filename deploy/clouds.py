@@ -52,7 +52,7 @@ def aws_problems(config: Config) -> Iterator[str]:
             yield f"{name}/ImageId: {image} is no id of a machine image"
         if not node.get("SecurityGroupIds"):
             yield f"{name}/SecurityGroupIds: are missing, so Ray makes a group that lets the whole internet try ssh"
-        disk = sum(device["Ebs"]["VolumeSize"] for device in node.get("BlockDeviceMappings", []))
+        disk = sum(device.get("Ebs", {}).get("VolumeSize", 0) for device in node.get("BlockDeviceMappings", []))
         if disk < MIN_DISK_GB:
             yield f"{name}/BlockDeviceMappings: {disk} GB do not hold the image: {MIN_DISK_GB} do"
     yield from aws_role_problems(config)
@@ -85,7 +85,7 @@ def aws_role_problems(config: Config) -> Iterator[str]:
 def gcp_problems(config: Config) -> Iterator[str]:
     """Machine image, network, disk and maintenance of each node type."""
     internal = config["provider"].get("use_internal_ips", False)
-    if internal and not config["auth"].get("ssh_proxy_command"):
+    if internal and not config.get("auth", {}).get("ssh_proxy_command"):
         yield "auth/ssh_proxy_command: is missing, and nothing else reaches a head without an address on the internet"
     for name, node, gpu in node_configs(config):
         yield from (f"{name}/{problem}" for problem in gcp_disk_problems(node))
@@ -99,7 +99,7 @@ def gcp_problems(config: Config) -> Iterator[str]:
 
 def gcp_disk_problems(node: Config) -> Iterator[str]:
     """Machine image and size of a node's boot disk."""
-    boot = next((disk["initializeParams"] for disk in node.get("disks", []) if disk.get("boot")), {})
+    boot = next((disk.get("initializeParams", {}) for disk in node.get("disks", []) if disk.get("boot")), {})
     image, size = boot.get("sourceImage", ""), boot.get("diskSizeGb", 0)
     driver = re.search(r"-nvidia-(\d+)", image)
     if not image or "/family/" in image:
@@ -115,10 +115,10 @@ def gcp_account_problems(config: Config) -> Iterator[str]:
     emails = {}
     for name, node, _gpu in node_configs(config):
         accounts = node.get("serviceAccounts", [])
-        emails[name] = accounts[0]["email"] if accounts else None
+        emails[name] = accounts[0].get("email") if accounts else None
         if not accounts:
             yield f"{name}/serviceAccounts: are missing, so the node reads neither bucket nor registry"
-        elif "https://www.googleapis.com/auth/cloud-platform" not in accounts[0]["scopes"]:
+        elif "https://www.googleapis.com/auth/cloud-platform" not in accounts[0].get("scopes", []):
             yield f"{name}/serviceAccounts: lack the scope cloud-platform, without which their roles do nothing"
     head = emails[config["head_node_type"]]
     shared = [name for name in workers(config) if emails[name] and emails[name] == head]

@@ -16,6 +16,8 @@ import yaml
 from deploy.pins import IMAGE_NAME, min_driver, project
 
 Config = dict[str, Any]
+TOKEN = "~/.ray/auth_token"
+"""Ray's token, on each node and in its container; it lies on the machine under a folder of the cluster's name."""
 
 
 def ray_folder() -> Path:
@@ -66,6 +68,11 @@ def closed_problems(config: Config) -> Iterator[str]:
         yield "*_start_ray_commands: Ray starts without token authentication"
     text = yaml.safe_dump(config)
     yield from (f"{address}: is open to the world" for address in ("0.0.0.0", "::/0") if address in text)
+    if TOKEN not in config.get("file_mounts", {}):
+        yield f"file_mounts: lack {TOKEN}, without which nodes refuse each other"
+    mounted = f"/tmp/ray_tmp_mount/{config['cluster_name']}/{TOKEN}"
+    if not any(mounted in command for command in config.get("initialization_commands", [])):
+        yield f"initialization_commands: none sees to it that the container's user may read {mounted}"
 
 
 def image_problems(config: Config) -> Iterator[str]:

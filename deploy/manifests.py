@@ -80,9 +80,12 @@ def check_manifest(manifest: Manifest) -> None:
 
     Raises:
         jsonschema.ValidationError: names the field.
+        ValueError: Kubernetes' schema is not installed.
     """
-    import kubernetes_validate
-
+    try:
+        import kubernetes_validate
+    except ImportError as error:
+        raise ValueError("kubernetes-validate is not installed, which pods are checked by: run `make setup`") from error
     version = kubernetes_validate.latest_version()
     if manifest.get("kind") == "ServiceAccount":
         kubernetes_validate.validate(manifest, version, strict=True)

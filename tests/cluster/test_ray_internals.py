@@ -17,7 +17,9 @@ from flowerti.cluster.session import _ENVIRONMENT, _LOOPBACK_ONLY
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "flowerti/cluster/ray_internals.py"
-SOURCES = [path for folder in ("flowerti", "ray_jobs", "pretraining") for path in (ROOT / folder).rglob("*.py")]
+SOURCES = [
+    path for folder in ("flowerti", "ray_jobs", "pretraining", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+]
 WITHOUT_PROMISE = ("ray.autoscaler.", "ray.core.")
 """Packages that Ray's reference does not describe though their names have no underscore."""
 

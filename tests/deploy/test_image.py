@@ -1,6 +1,6 @@
 """The Dockerfile, read without docker: what it copies is there, what it installs is pinned, its user is not root."""
 
-import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -137,18 +137,21 @@ def test_all_that_the_wheel_is_built_of_is_copied():
 
 def test_the_line_that_lists_requirements_lists_all_of_them(tmp_path: Path):
     (step,) = [text for text in STAGES[-1].texts("RUN") if "requirements.txt" in text]
-    code = re.search(r'python -c "(.*)" \$\{EXTRAS\} > requirements\.txt', step)
-    assert code
-    made = subprocess.run(
-        [sys.executable, "-c", code[1], *extras_of(STAGES[-1])], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
+    (command,) = [part for part in step.split("&& ") if part.startswith("python -c")]
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {"PATH": path, "EXTRAS": " ".join(extras_of(STAGES[-1]))}
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=True)
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = table["optional-dependencies"]
-    listed = {Requirement(line).name for line in made.splitlines()}
-    assert listed == {
-        Requirement(line).name
-        for line in [*table["dependencies"], *extras["clouds"], *extras["cluster"], *extras["demo"], *extras["fid"]]
-    }
+    listed = (tmp_path / "requirements.txt").read_text().splitlines()
+    assert listed == [
+        *table["dependencies"],
+        *extras["clouds"],
+        *extras["cluster"],
+        *extras["demo"],
+        *extras["fid"],
+    ]
 
 
 def test_the_image_with_files_stands_on_ours_and_keeps_its_user():

@@ -1,5 +1,6 @@
 """What Ray lets through in a launcher's file is told, and Ray's own check takes ours."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from cluster_files import ROOT, changed, load
 
 from deploy import launcher
 from deploy.clouds import problems
+from deploy.image import environment_of, read_stages
 from deploy.launcher import ray_folder
 
 CLOUDS = ["cluster.yaml", "deploy/cluster-gcp.yaml"]
@@ -56,7 +58,8 @@ def test_the_check_does_not_import_ray():
         ("head_setup_commands", None, ["Ray runs its own: pip install"]),
         ("metadata", None, ["the pinned torch needs 580"]),
         ("metadata/min_nvidia_driver", 570, ["is 570, and the pinned torch needs 580"]),
-        ("initialization_commands", [], ["no command refuses a driver"]),
+        ("initialization_commands", [], ["may read /tmp/ray_tmp_mount/flowerti/~/.ray", "no command refuses a driver"]),
+        ("file_mounts", {}, ["without which nodes refuse each other"]),
     ],
 )
 def test_a_mistake_is_told_and_nothing_else(name: str, place: str, value: object, told: list[str]):
@@ -97,6 +100,26 @@ def test_there_are_spot_and_on_demand_gpus(name: str):
     spot = {key for key, node in types.items() if "spot" in str(node["node_config"]).lower()}
     gpus = {key for key, node in types.items() if node["resources"].get("GPU")}
     assert spot < gpus
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_ray_starts_the_container_with_the_token_where_ray_in_it_looks(name: str):
+    from ray.autoscaler._private.docker import docker_start_cmds
+
+    content = load(name)
+    docker, home = content["docker"], environment_of(read_stages((ROOT / "Dockerfile").read_text())[-1])["HOME"]
+    options = docker["run_options"] + docker["worker_run_options"]
+    mounts, cluster = content["file_mounts"], content["cluster_name"]
+    command = docker_start_cmds(
+        "ubuntu", docker["image"], mounts, docker["container_name"], options, cluster, home, "docker"
+    )
+    words = shlex.split(command)
+    (mounted,) = [word for word in words if "auth_token" in word]
+    outside, inside = mounted.split(":")
+    assert inside == f"{home}/.ray/auth_token"
+    assert any(outside in step for step in content["initialization_commands"])
+    assert words[-2:] == [docker["image"], "bash"]
+    assert "--gpus all --net=host" in command
 
 
 @pytest.mark.parametrize("name", CLOUDS)
