@@ -5,6 +5,6 @@
 ARG IMAGE
 FROM ${IMAGE}
 COPY --chown=ray:ray . /opt/flowerti
-# a file that is missing stops the run at once, in place of gigabytes that every worker downloads for itself
+# what the Hugging Face Hub would be asked for and is missing stops the run at once; torchvision looks under TORCH_HOME
 ENV HF_HUB_OFFLINE=1 \
     TORCH_HOME=/opt/flowerti/torch
