@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "flowerti"
-FOLDERS = ("flowerti", "ray_jobs", "benchmarks", "pretraining")
+FOLDERS = ("flowerti", "ray_jobs", "benchmarks", "pretraining", "deploy")
 """Whose modules keep the shape; those outside the package may import all of it, and it imports none of them."""
 
 LAYERS: list[set[str]] = [

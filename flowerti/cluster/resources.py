@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flowerti.cluster.ray_internals import autoscaler_state, max_resources
 from flowerti.config.experiment import ClusterConfig
 
 Resources = Mapping[str, float | int]
@@ -127,10 +128,7 @@ def cluster_growth() -> Resources | None:
 
     Infinite where the autoscaler does not publish its limits, as Ray's own does not: see `check_startable`.
     """
-    from ray._private.state import state
-
-    # the call that Ray Data itself uses; there is no public API
-    known = state.get_max_resources_from_cluster_config()
+    known = max_resources()
     if known is None and _autoscaler().autoscaler_state_version > 0:
         return {"CPU": math.inf, "GPU": math.inf}
     return known
@@ -177,12 +175,5 @@ def _is_asked(asked: Mapping[str, float], needs: Resources) -> bool:
 def _autoscaler() -> Any:
     """The last state that the autoscaler reported to the head; its version is 0 without an autoscaler."""
     import ray
-    import ray._raylet
-    from ray.core.generated import autoscaler_pb2
 
-    # generated when Ray is built: opaque to the type checker
-    core: Any = ray._raylet
-    messages: Any = autoscaler_pb2
-    client = core.GcsClient(address=ray.get_runtime_context().gcs_address)
-    content = client.get_cluster_status(timeout_s=_ASK_TIMEOUT_S)
-    return messages.GetClusterStatusReply.FromString(content).autoscaling_state
+    return autoscaler_state(ray.get_runtime_context().gcs_address, _ASK_TIMEOUT_S)

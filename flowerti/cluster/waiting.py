@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowerti.cluster.ray_internals import cluster_status
 from flowerti.cluster.resources import Resources, describe, needs_of
 from flowerti.config.experiment import ClusterConfig
 
@@ -90,9 +91,7 @@ def read_load(gcs_address: str) -> ClusterLoad:
     Raises:
         ray.exceptions.RpcError: the cluster does not respond.
     """
-    from ray.autoscaler.v2.sdk import get_cluster_status
-
-    status = get_cluster_status(gcs_address, timeout=_ASK_TIMEOUT_S)
+    status = cluster_status(gcs_address, _ASK_TIMEOUT_S)
     asked = status.resource_demands
     demands: dict[tuple[tuple[str, float], ...], int] = {}
     groups: list[Any] = [*asked.ray_task_actor_demand, *asked.placement_group_demand]
