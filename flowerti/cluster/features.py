@@ -119,28 +119,33 @@ class FeatureWorker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ray Data's contract: chunks as JSON in the column `chunk` in, the names of the written files out."""
-        chunks = [json.loads(text) for text in batch["chunk"]]
-        for chunk in chunks:
+        files: list[str] = []
+        for chunk in map(json.loads, batch["chunk"]):
             parts = [self._extract(chunk, begin) for begin in range(0, len(chunk["addresses"]), _BATCH_SIZE)]
-            write_features(self._run, chunk["file"], np.concatenate(parts))
-        return {"file": np.array([chunk["file"] for chunk in chunks])}
+            for want, of_want in zip(chunk["wants"], zip(*parts, strict=True), strict=True):
+                write_features(self._run, want["file"], np.concatenate(of_want))
+                files.append(want["file"])
+        return {"file": np.array(files)}
 
-    def _extract(self, chunk: dict[str, Any], begin: int) -> np.ndarray:
+    def _extract(self, chunk: dict[str, Any], begin: int) -> list[np.ndarray]:
+        """Features of some images of a chunk, for each thing that is wanted of them."""
         addresses = chunk["addresses"][begin : begin + _BATCH_SIZE]
         images = read_images(addresses, chunk["image_size_px"], self._run)
         if chunk["is_round_trip"]:
             assert self._base is not None
             images = round_trips(self._base, images)
-        views = self._views(images, chunk, chunk["begin"] + begin)
-        features = self._extractors[chunk["backbone"]]
-        return np.stack([features(views[:, i]) for i in range(views.shape[1])], axis=1)
+        found = []
+        for want in chunk["wants"]:
+            views, features = self._views(images, want, want["begin"] + begin), self._extractors[want["backbone"]]
+            found.append(np.stack([features(views[:, i]) for i in range(views.shape[1])], axis=1))
+        return found
 
     @staticmethod
-    def _views(images: np.ndarray, chunk: dict[str, Any], begin: int) -> np.ndarray:
-        if chunk["views"] == "augmented":
-            seed = seed_for(chunk["run_seed"], "", f"augment/{chunk['set']}", begin)
-            return augment(images, chunk["num_views"], seed)
-        if chunk["views"] == "mirrored":
+    def _views(images: np.ndarray, want: dict[str, Any], begin: int) -> np.ndarray:
+        if want["views"] == "augmented":
+            seed = seed_for(want["run_seed"], "", f"augment/{want['set']}", begin)
+            return augment(images, want["num_views"], seed)
+        if want["views"] == "mirrored":
             return np.stack([images, images[:, :, ::-1]], axis=1)
         return images[:, None]
 
@@ -217,13 +222,8 @@ def _run(
     base: BaseConfig | None,
 ) -> None:
     backbones = tuple(missing)
-    # a set may be wanted twice; its files are written once
-    chunks = {
-        chunk["file"]: chunk | {"backbone": place}
-        for place, backbone in enumerate(backbones)
-        for chunk in missing[backbone]
-    }
-    rows = [{"chunk": json.dumps(chunk)} for chunk in chunks.values()]
+    chunks = _read_once([wants | {"backbone": place} for place, one in enumerate(backbones) for wants in missing[one]])
+    rows = [{"chunk": json.dumps(chunk)} for chunk in chunks]
     # blocks small enough to occupy all workers, and large enough to amortise the overhead of a block
     num_blocks = max(1, min(len(rows), 4 * cluster.num_workers))
     written = (
@@ -238,7 +238,22 @@ def _run(
         )
         .take_all()
     )
-    assert {row["file"] for row in written} == set(chunks), "Ray Data dropped a chunk"
+    wanted = {want["file"] for chunk in chunks for want in chunk["wants"]}
+    assert {row["file"] for row in written} == wanted, "Ray Data dropped a chunk"
+
+
+_OF_READING = ("addresses", "image_size_px", "is_round_trip")
+
+
+def _read_once(wants: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Chunks of images, each with all that is wanted of it: images may cost more to read than to look at."""
+    chunks: dict[str, dict[str, Any]] = {}
+    for want in wants:
+        reading = {name: want[name] for name in _OF_READING}
+        chunk = chunks.setdefault(json.dumps(reading), reading | {"wants": {}})
+        # a set may be wanted twice; its files are written once
+        chunk["wants"][want["file"]] = {name: value for name, value in want.items() if name not in _OF_READING}
+    return [chunk | {"wants": list(chunk["wants"].values())} for chunk in chunks.values()]
 
 
 def _chunks_by_set(wanted: Extraction, root: str) -> dict[str, list[dict[str, Any]]]:

@@ -66,7 +66,7 @@ def demo() -> Experiment:
         classifier=ClassifierConfig(num_epochs=20),
         selection=SelectionConfig(rule="blend", num_classes=3),
         techniques={
-            "textual_inversion": TextualInversionConfig(num_steps=100, batch_size=8),
+            "textual_inversion": TextualInversionConfig(num_steps=60, batch_size=8, eval_every_steps=20),
             "lora": LoraConfig(num_steps=100, learning_rate=1e-2),
             "cross_attention": CrossAttentionConfig(num_steps=100, learning_rate=1e-3),
             "dreambooth": DreamboothConfig(num_steps=100, learning_rate=1e-4, prior=_SMALL_PRIOR),
@@ -74,7 +74,7 @@ def demo() -> Experiment:
             "shared_lora": SharedLoraConfig(num_steps=300, learning_rate=1e-2),
         },
         sampling=SamplingConfig(
-            num_per_class=40,
+            num_per_class=32,
             num_inference_steps=10,
             guidance_scale=1.5,
             sources=("raw", "alternative_name", "token"),

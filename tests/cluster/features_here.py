@@ -23,9 +23,9 @@ def compute_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         base: BaseConfig | None,
     ) -> None:
         worker = FeatureWorker(tuple(missing), directory, 1, "cpu", base)
-        for place, chunks in enumerate(missing.values()):
-            computed.extend(dict.fromkeys(chunk["set"] for chunk in chunks))
-            worker({"chunk": np.array([json.dumps(chunk | {"backbone": place}) for chunk in chunks])})
+        wants = [chunk | {"backbone": place} for place, chunks in enumerate(missing.values()) for chunk in chunks]
+        computed.extend(dict.fromkeys(want["set"] for want in wants))
+        worker({"chunk": np.array([json.dumps(chunk) for chunk in features._read_once(wants)])})
 
     monkeypatch.setattr(features, "_run", run)
     monkeypatch.setattr(features, "connect", lambda cluster: None)

@@ -139,13 +139,9 @@ def test_a_worker_reads_it_for_scoring_and_for_the_classifier(experiment: Experi
     found = study.prepare(experiment, run)
     wanted = real_set(found, "validation")
     assert len(wanted.addresses) == len(found.dataset.of("validation")) > 0
-    chunk = {"file": "features/x/a.npy", "set": "x", "begin": 0, "num_views": 1, "run_seed": 0, "is_round_trip": False}
-    chunk |= {
-        "backbone": 0,
-        "addresses": wanted.addresses,
-        "views": wanted.views,
-        "image_size_px": wanted.image_size_px,
-    }
+    want = {"file": "features/x/a.npy", "set": "x", "begin": 0, "num_views": 1, "run_seed": 0, "backbone": 0}
+    chunk = {"addresses": wanted.addresses, "image_size_px": wanted.image_size_px, "is_round_trip": False}
+    chunk |= {"wants": [want | {"views": wanted.views}]}
     FeatureWorker((THUMBNAILS,), run, 1, "cpu")({"chunk": [json.dumps(chunk)]})
     expected = np.stack([_draw(address, 16) for address in wanted.addresses])
     assert np.array_equal(StoredFeatures(files=("features/x/a.npy",)).read(run)[:, 0], thumbnails(expected))
