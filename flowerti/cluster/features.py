@@ -18,17 +18,18 @@ from ray.data import ActorPoolStrategy
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of, seed_for
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.base_files import resolve_folder, verify_base
+from flowerti.base_files import UnusableBaseError, resolve_folder, verify_base
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.experiment import BaseConfig, ClusterConfig
 from flowerti.data.access import read_images
 from flowerti.data.aligned_thumbnails import ALIGNED_PX, aligned_thumbnails
 from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
-from flowerti.diffusion import load_base
+from flowerti.diffusion import NotFiniteError, load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import augment, extract
 from flowerti.features.files import StoredFeatures, feature_file, write_features
 from flowerti.generation.image_to_image import round_trips
+from flowerti.personalization.first_use import LoadedBase
 
 _BATCH_SIZE = 32
 """Batch size of the feature extractors."""
@@ -96,7 +97,9 @@ class FeatureWorker:
     ) -> None:
         """Load the backbone once, and the base if images go through its autoencoder; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
-        self._base = load_base(resolve_folder(base) or verify_base(base), base.dtype, device) if base else None
+        self._loaded: LoadedBase | None = None
+        if base:
+            self._loaded = LoadedBase(lambda: load_base(resolve_folder(base) or verify_base(base), base.dtype, device))
         if backbone in _PIXELS:
             self._features = _PIXELS[backbone]
         elif backbone.name == "pixels":
@@ -108,19 +111,28 @@ class FeatureWorker:
         self._run = run
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ray Data's contract: chunks as JSON in the column `chunk` in, the names of the written files out."""
+        """Ray Data's contract: chunks as JSON in the column `chunk` in, the names of their files out.
+
+        The column `error` says why a file was not written where the base is to blame; else it is empty.
+        """
         chunks = [json.loads(text) for text in batch["chunk"]]
-        for chunk in chunks:
+        errors = [self._attempt(chunk) for chunk in chunks]
+        return {"file": np.array([chunk["file"] for chunk in chunks]), "error": np.array(errors)}
+
+    def _attempt(self, chunk: dict[str, Any]) -> str:
+        try:
             parts = [self._extract(chunk, begin) for begin in range(0, len(chunk["addresses"]), _BATCH_SIZE)]
-            write_features(self._run, chunk["file"], np.concatenate(parts))
-        return {"file": np.array([chunk["file"] for chunk in chunks])}
+        except (NotFiniteError, UnusableBaseError) as error:
+            return str(error)
+        write_features(self._run, chunk["file"], np.concatenate(parts))
+        return ""
 
     def _extract(self, chunk: dict[str, Any], begin: int) -> np.ndarray:
         addresses = chunk["addresses"][begin : begin + _BATCH_SIZE]
         images = read_images(addresses, chunk["image_size_px"], self._run)
         if chunk["is_round_trip"]:
-            assert self._base is not None
-            images = round_trips(self._base, images)
+            assert self._loaded is not None
+            images = round_trips(self._loaded.base, images)
         views = self._views(images, chunk, chunk["begin"] + begin)
         return np.stack([self._features(views[:, i]) for i in range(views.shape[1])], axis=1)
 
@@ -151,6 +163,9 @@ def compute_features(
         run: where features are written.
         cluster: workers.
         base: for sets whose images go through its autoencoder first.
+
+    Raises:
+        ValueError: a worker cannot use the base, or images that went through it are not finite.
     """
     root = layout.features(backbone.name, backbone.input_size_px)
     chunks = {s.name: _chunks(s, f"{root}/{s.name}", s.key(backbone, weights_sha256)) for s in sets}
@@ -190,6 +205,9 @@ def _run(
         )
         .take_all()
     )
+    errors = [row["error"] for row in written if row["error"]]
+    if errors:
+        raise ValueError(errors[0])
     assert {row["file"] for row in written} == {chunk["file"] for chunk in chunks}, "Ray Data dropped a chunk"
 
 

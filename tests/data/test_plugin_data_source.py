@@ -96,7 +96,7 @@ def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 def experiment(tiny_base: Path) -> Experiment:
     return Experiment(
         name="stripes",
-        data=DataConfig(kind="stripes", image_size_px=16, num_train_rare=3, num_validation=4, num_test=5),
+        data=DataConfig(kind="stripes", image_size_px=32, num_train_rare=3, num_validation=4, num_test=5),
         base=BaseConfig(path=str(tiny_base)),
         classifier=ClassifierConfig(backbone="resnet18"),
         selection=SelectionConfig(num_classes=1),
@@ -142,9 +142,9 @@ def test_a_worker_reads_it_for_scoring_and_for_the_classifier(experiment: Experi
     chunk = {"file": "features/x/a.npy", "set": "x", "begin": 0, "num_views": 1, "run_seed": 0, "is_round_trip": False}
     chunk |= {"addresses": wanted.addresses, "views": wanted.views, "image_size_px": wanted.image_size_px}
     FeatureWorker(THUMBNAILS, run, 1, "cpu")({"chunk": [json.dumps(chunk)]})
-    expected = np.stack([_draw(address, 16) for address in wanted.addresses])
+    expected = np.stack([_draw(address, 32) for address in wanted.addresses])
     assert np.array_equal(StoredFeatures(files=("features/x/a.npy",)).read(run)[:, 0], thumbnails(expected))
-    of_classifier = ClassifierInput(features=None, addresses=tuple(wanted.addresses), image_size_px=16)
+    of_classifier = ClassifierInput(features=None, addresses=tuple(wanted.addresses), image_size_px=32)
     assert np.array_equal(of_classifier.read(run), expected)
 
 
