@@ -270,10 +270,9 @@ def _check_techniques(experiment: Experiment, folder: Path, run: RunDirectory) -
     from flowerti.base_checks.part_configs import check_image_size
     from flowerti.personalization.technique import implementation_of
 
-    num_bytes, techniques = 0, techniques_for(experiment.sampling.sources)
-    if techniques:
-        check_image_size(folder, experiment.data.image_size_px)
-    for technique in techniques:
+    check_image_size(folder, experiment.data.image_size_px)
+    num_bytes = 0
+    for technique in techniques_for(experiment.sampling.sources):
         code, config = implementation_of(technique), experiment.techniques[technique.name]
         code.check(folder, config)
         prior = code.prior(config)

@@ -156,5 +156,5 @@ def check_image_size(folder: Path, image_size_px: int) -> None:
     if image_size_px != own:
         raise ValueError(
             f"data.image_size_px: {image_size_px} px, but the base draws at {own} px (sample_size of "
-            f"{folder / 'unet' / 'config.json'}), and would learn at another size: set data.image_size_px to {own}"
+            f"{folder / 'unet' / 'config.json'}): set data.image_size_px to {own}"
         )

@@ -9,6 +9,10 @@ from typing import Any
 
 from flowerti.base_checks.json_files import quoted, read_object, refused
 
+_END = "<|endoftext|>"
+_SPECIAL = {"bos_token": "<|startoftext|>", "eos_token": _END, "unk_token": _END, "pad_token": _END}
+"""What CLIP's tokenizer takes for tokens that its config does not name."""
+
 
 def check_tokenizer(folder: Path, num_rows: int, max_length: int) -> None:
     """Check the files of a tokenizer against the text encoders that get its ids.
@@ -21,7 +25,9 @@ def check_tokenizer(folder: Path, num_rows: int, max_length: int) -> None:
     Raises:
         ValueError: a file is missing or damaged, an id is outside the table, or prompts are too long; names the file.
     """
+    words = set[str]()
     for path, token, number in _tokens(folder):
+        words.add(str(token))
         if type(number) is not int or not 0 <= number < num_rows:
             problem = (
                 f"gives token {quoted(repr(token))} the id {quoted(repr(number))}, outside the text encoder's table"
@@ -30,7 +36,14 @@ def check_tokenizer(folder: Path, num_rows: int, max_length: int) -> None:
                 path, f"{problem} of {num_rows} rows (vocab_size): fetch tokenizer and text encoder of one base"
             )
     path = folder / "tokenizer_config.json"
-    length = read_object(path).get("model_max_length")
+    config = read_object(path)
+    for name, usual in _SPECIAL.items():
+        # a word, or its description
+        token = config.get(name) or usual
+        token = token.get("content") if isinstance(token, dict) else token
+        if token not in words:
+            raise refused(path, f"says {name} {quoted(repr(token))}, which the vocabulary lacks: fetch all its files")
+    length = config.get("model_max_length")
     if type(length) is not int or not 3 <= length <= max_length:
         problem = f"says model_max_length {quoted(repr(length))}, but the text encoder takes up to {max_length} tokens"
         raise refused(path, f"{problem}: set it to {max_length}")

@@ -5,6 +5,7 @@ directory, so neither images nor features pass through the driver. Existing file
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -205,10 +206,19 @@ def _run(
         )
         .take_all()
     )
-    errors = [row["error"] for row in written if row["error"]]
+    require_written(written, chunks)
+
+
+def require_written(rows: Sequence[Mapping[str, Any]], chunks: Sequence[Mapping[str, Any]]) -> None:
+    """Check that workers answered for all chunks, as `FeatureWorker` does, and wrote them.
+
+    Raises:
+        ValueError: a worker cannot use the base, or images that went through it are not finite; says why.
+    """
+    errors = [row["error"] for row in rows if row["error"]]
     if errors:
         raise ValueError(errors[0])
-    assert {row["file"] for row in written} == {chunk["file"] for chunk in chunks}, "Ray Data dropped a chunk"
+    assert {row["file"] for row in rows} == {chunk["file"] for chunk in chunks}, "Ray Data dropped a chunk"
 
 
 def _chunks(wanted: FeatureSet, folder: str, key: str) -> list[dict[str, Any]]:

@@ -5,7 +5,8 @@ Workers write images to the run directory and return only file names. The code o
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy
@@ -167,10 +168,26 @@ def _draw(study: Study, tasks: list[ShardTask], progress: Progress) -> dict[str,
         num_cpus=cluster.num_cpus_per_worker,
         num_gpus=cluster.num_gpus_per_worker,
     )
-    waiting = {task.file: task.num_images for task in tasks}
+    return errors_of(drawn.iter_rows(), tasks, progress)
+
+
+def errors_of(rows: Iterable[Mapping[str, Any]], tasks: Sequence[ShardTask], progress: Progress) -> dict[str, str]:
+    """Take what workers answer until every shard has been answered for.
+
+    Args:
+        rows: as `Sampler` returns them, one for each shard.
+        tasks: the shards.
+        progress: is told how many images there are.
+
+    Returns:
+        Why a shard was not drawn, by its file; nothing for those that were.
+
+    Raises:
+        ValueError: a worker cannot use the base, so that nothing can be drawn; says why.
+    """
+    waiting, errors = {task.file: task.num_images for task in tasks}, dict[str, str]()
     total = sum(waiting.values())
-    errors = {}
-    for row in drawn.iter_rows():
+    for row in rows:
         if row["is_final"]:
             raise ValueError(row["error"])
         if row["error"]:
