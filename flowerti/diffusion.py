@@ -15,6 +15,8 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 
 from flowerti.base_checks.json_files import quoted, read_object
+from flowerti.base_checks.noise_schedule import load_noise_schedule
+from flowerti.base_checks.tokenizer_files import load_tokenizer
 from flowerti.base_checks.weight_files import file_with
 from flowerti.base_files import UnusableBaseError, autoencoder_class, parts_of
 
@@ -100,9 +102,6 @@ def load_base(
     Raises:
         ValueError: a file is missing, damaged or unlike its config, or a weight is not finite; names it.
     """
-    from diffusers import DDPMScheduler
-    from transformers import CLIPTokenizer
-
     _hide_progress_bars()
     networks = _load_networks(folder, _precision(dtype, device))
     for network in networks.values():
@@ -111,15 +110,15 @@ def load_base(
         networks["unet"].to(memory_format=torch.channels_last)
     if compile_unet:
         networks["unet"].compile_repeated_blocks()
-    scheduler_config = read_object(folder / "scheduler" / "scheduler_config.json")
+    schedule_file = folder / "scheduler" / "scheduler_config.json"
     index = read_object(folder / "model_index.json")
-    tokenizer, is_xl = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"), "text_encoder_2" in networks
+    tokenizer, is_xl = load_tokenizer(folder / "tokenizer"), "text_encoder_2" in networks
     return Base(
         **networks,
         tokenizer=tokenizer,
         tokenizer_2=_second_tokenizer(folder, tokenizer) if is_xl else None,
-        noise_scheduler=DDPMScheduler.from_config(scheduler_config),
-        scheduler_config=scheduler_config,
+        noise_scheduler=load_noise_schedule(schedule_file),
+        scheduler_config=read_object(schedule_file),
         zero_empty_prompt=is_xl and bool(index.get("force_zeros_for_empty_prompt", True)),
     )
 
@@ -171,9 +170,7 @@ def _autoencoder(folder: Path) -> Any:
 
 
 def _second_tokenizer(folder: Path, first: Any) -> Any:
-    from transformers import CLIPTokenizer
-
-    second = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer_2")
+    second = load_tokenizer(folder / "tokenizer_2")
     if second.get_vocab() != first.get_vocab():
         raise ValueError(f"base.path: the two tokenizers of {folder} have different vocabularies: not supported")
     return second

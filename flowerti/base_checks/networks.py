@@ -14,7 +14,9 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.pending import PendingArtifacts
 from flowerti.artifacts.records import CheckedBase
 from flowerti.base_checks.json_files import quoted, read_object, refused
+from flowerti.base_checks.noise_schedule import load_noise_schedule
 from flowerti.base_checks.part_configs import text_settings
+from flowerti.base_checks.tokenizer_files import load_tokenizer
 from flowerti.base_checks.weight_files import StoredTensor, stored_tensors
 
 _VERSION = 1
@@ -57,7 +59,7 @@ def check_networks(folder: Path, parts: tuple[str, ...]) -> int:
     num_tensors = 0
     for part in parts:
         if part == "scheduler":
-            _check_schedule(folder / part / "scheduler_config.json")
+            load_noise_schedule(folder / part / "scheduler_config.json")
         elif not part.startswith("tokenizer"):
             expected = _expected(folder, part)
             _compare(folder / part, expected, stored_tensors(folder / part))
@@ -135,36 +137,12 @@ def _as_loaded(name: str, wanted: Shapes) -> str:
     return name
 
 
-def _check_schedule(path: Path) -> None:
-    """Check that the noise schedule is one of shrinking shares of the image, for training and for drawing."""
-    import torch
-    from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
-
-    config = read_object(path)
-    try:
-        schedule: Any = DDPMScheduler.from_config(config)
-        DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++")
-        shares = torch.as_tensor(schedule.alphas_cumprod)
-        is_falling = bool((shares.diff() <= 0).all()) and bool(((shares >= 0) & (shares <= 1)).all())
-    except Exception as error:
-        # likewise at any place
-        raise refused(path, f"describes no noise schedule ({quoted(error)})") from error
-    if len(shares) != schedule.config.num_train_timesteps or not is_falling:
-        raise refused(path, "describes no noise schedule: trained_betas must be num_train_timesteps numbers in [0, 1]")
-
-
 def _check_vocabularies(folder: Path, parts: tuple[str, ...]) -> None:
     """Check that each tokenizer loads, and gives ids inside the text encoders' tables; special tokens may add some."""
-    from transformers import CLIPTokenizer
-
     num_rows = min(text.count("vocab_size") for text in text_settings(folder, parts))
     found: list[dict[str, int]] = []
     for part in (part for part in parts if part.startswith("tokenizer")):
-        try:
-            words = CLIPTokenizer.from_pretrained(folder / part).get_vocab()
-        except Exception as error:
-            # likewise at any place
-            raise refused(folder / part, f"holds no tokenizer of CLIP ({quoted(error)})") from error
+        words = load_tokenizer(folder / part).get_vocab()
         last = max(words, key=lambda word: words[word])
         if words[last] >= num_rows:
             problem = f"gives token {quoted(repr(last))} the id {words[last]}, outside the text encoder's table"

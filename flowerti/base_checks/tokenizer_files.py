@@ -1,6 +1,6 @@
 """The tokenizer files of a base: every id has a row in the text encoders' tables, every prompt a length that they take.
 
-This module needs neither torch nor transformers, and does not know how words are cut into tokens.
+The checks need neither torch nor transformers, which know how words are cut into tokens.
 """
 
 from collections.abc import Iterator
@@ -84,3 +84,18 @@ def _check_merges(path: Path) -> None:
         is_header = number == 1 and line.startswith("#version")
         if line.strip() and not is_header and len(line.split()) != 2:
             raise refused(path, f"holds no pair in line {number} ({quoted(repr(line))}): fetch it again")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a folder, as transformers loads it.
+
+    Raises:
+        ValueError: it cannot be loaded; names the folder.
+    """
+    from transformers import CLIPTokenizer
+
+    try:
+        return CLIPTokenizer.from_pretrained(folder)
+    except Exception as error:
+        # damaged files may break the library at any place
+        raise refused(folder, f"holds no tokenizer of CLIP ({quoted(error)}): fetch it again") from error
