@@ -25,7 +25,7 @@ class NotFiniteError(ValueError):
     """What a base's networks made for a class is not finite: an error of that class."""
 
 
-def require_finite(values: torch.Tensor, what: str) -> None:
+def require_finite(values: Float[torch.Tensor, "..."], what: str) -> None:
     """Check numbers that a base's networks made.
 
     Raises:
