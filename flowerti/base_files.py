@@ -4,10 +4,13 @@ Nothing is loaded here, and neither torch nor diffusers is needed; `diffusion` l
 """
 
 import hashlib
-import json
 from pathlib import Path
 
 from flowerti.artifacts.training_images import TRAINING_IMAGES, TrainingImages, read_training_images
+from flowerti.base_checks.json_files import read_object
+from flowerti.base_checks.part_configs import check_configs, check_pipeline, text_settings
+from flowerti.base_checks.tokenizer_files import check_tokenizer
+from flowerti.base_checks.weight_files import stored_tensors
 from flowerti.config.experiment import BaseConfig
 
 PARTS = ("vae", "text_encoder", "unet", "tokenizer", "scheduler")
@@ -26,33 +29,46 @@ def resolve_folder(config: BaseConfig) -> Path | None:
     return folder.resolve() if folder.exists() or looks_local else None
 
 
+class UnusableBaseError(ValueError):
+    """A base that a worker cannot use, which ends the run: to try again would not help."""
+
+
 def verify_base(config: BaseConfig) -> Path:
-    """Check that every part of the base is there, without loading it, and return its folder.
+    """Check the files of a base as far as that takes neither torch nor diffusers, and return its folder.
 
     Raises:
-        ValueError: the folder or a part is missing; says which and how to fetch it.
+        ValueError: the folder or a part is missing, of a kind that is not supported, cut short or damaged, or parts do
+            not fit one another; names file or field and says what to do.
     """
     folder = resolve_folder(config) or _cached_snapshot(config)
     if not folder.is_dir():
         raise ValueError(f"base.path: {folder} is not a folder: name one in Stable Diffusion's layout")
-    if not (folder / "model_index.json").is_file():
-        raise ValueError(f"base.path: {folder} has no model_index.json: it is not a diffusers pipeline")
+    check_pipeline(folder)
     parts = parts_of(folder)
     for part in parts:
-        for pattern in _needed_files(folder / part):
-            if not any((folder / part).glob(pattern)):
+        for name in _needed_files(folder / part):
+            if not (folder / part / name).is_file():
                 raise ValueError(
-                    f"base.path: {folder / part} has no {pattern} file: the base needs the parts {', '.join(parts)} "
+                    f"base.path: {folder / part} has no {name} file: the base needs the parts {', '.join(parts)} "
                     "(weights as safetensors)"
                 )
     autoencoder_class(folder)
+    check_configs(folder, parts)
+    texts = text_settings(folder, parts)
+    num_rows, max_length = (min(one.count(name) for one in texts) for name in ("vocab_size", "max_position_embeddings"))
+    for part in parts:
+        if part.startswith("tokenizer"):
+            check_tokenizer(folder / part, num_rows, max_length)
+        elif part != "scheduler":
+            stored_tensors(folder / part)
     return folder
 
 
 def parts_of(folder: Path) -> tuple[str, ...]:
     """The sub-folders that make up a base: SDXL has a second text encoder and tokenizer."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    return (*PARTS, *(part for part in _SECOND_PARTS if index.get(part, [None])[0] is not None))
+    index = read_object(folder / "model_index.json")
+    # a pipeline without a part says [null, null]
+    return (*PARTS, *(part for part in _SECOND_PARTS if index.get(part) not in (None, [], [None, None])))
 
 
 def autoencoder_class(folder: Path) -> str:
@@ -61,7 +77,7 @@ def autoencoder_class(folder: Path) -> str:
     Raises:
         ValueError: it is not supported.
     """
-    name = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8")).get("_class_name", "AutoencoderKL")
+    name = read_object(folder / "vae" / "config.json").get("_class_name", "AutoencoderKL")
     if name not in _AUTOENCODERS:
         raise ValueError(
             f"base.path: {folder / 'vae'} is of class {name}, which is not supported: use a base with "
@@ -75,7 +91,7 @@ def _needed_files(part: Path) -> tuple[str, ...]:
         return ("scheduler_config.json",)
     if part.name.startswith("tokenizer"):
         return ("merges.txt",) if (part / "vocab.json").is_file() else ("tokenizer.json",)
-    return ("config.json", "*.safetensors")
+    return ("config.json",)
 
 
 def _cached_snapshot(config: BaseConfig) -> Path:

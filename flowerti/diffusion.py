@@ -5,15 +5,34 @@ schedule and latent scaling are read from the base's own files, which `base_file
 not know how prompts or images are encoded (`encoding` does), nor about classes and training.
 """
 
-import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 
-from flowerti.base_files import autoencoder_class, parts_of
+from flowerti.base_checks.json_files import quoted, read_object
+from flowerti.base_checks.noise_schedule import load_noise_schedule
+from flowerti.base_checks.tokenizer_files import load_tokenizer
+from flowerti.base_checks.weight_files import file_with
+from flowerti.base_files import UnusableBaseError, autoencoder_class, parts_of
+
+
+class NotFiniteError(ValueError):
+    """What a base's networks made for a class is not finite: an error of that class."""
+
+
+def require_finite(values: Float[torch.Tensor, "..."], what: str) -> None:
+    """Check numbers that a base's networks made.
+
+    Raises:
+        NotFiniteError: one of them is infinite or not a number.
+    """
+    if not bool(torch.isfinite(values).all()):
+        raise NotFiniteError(f"{what} are not finite: use base.dtype float32, or another base")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,10 +98,10 @@ def load_base(
         device: "cpu" or "cuda".
         channels_last: lay the U-Net out with channels last.
         compile_unet: compile the U-Net's repeated blocks at their first use.
-    """
-    from diffusers import DDPMScheduler
-    from transformers import CLIPTokenizer
 
+    Raises:
+        ValueError: a file is missing, damaged or unlike its config, or a weight is not finite; names it.
+    """
     _hide_progress_bars()
     networks = _load_networks(folder, _precision(dtype, device))
     for network in networks.values():
@@ -91,15 +110,15 @@ def load_base(
         networks["unet"].to(memory_format=torch.channels_last)
     if compile_unet:
         networks["unet"].compile_repeated_blocks()
-    scheduler_config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    tokenizer, is_xl = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"), "text_encoder_2" in networks
+    schedule_file = folder / "scheduler" / "scheduler_config.json"
+    index = read_object(folder / "model_index.json")
+    tokenizer, is_xl = load_tokenizer(folder / "tokenizer"), "text_encoder_2" in networks
     return Base(
         **networks,
         tokenizer=tokenizer,
         tokenizer_2=_second_tokenizer(folder, tokenizer) if is_xl else None,
-        noise_scheduler=DDPMScheduler.from_config(scheduler_config),
-        scheduler_config=scheduler_config,
+        noise_scheduler=load_noise_schedule(schedule_file),
+        scheduler_config=read_object(schedule_file),
         zero_empty_prompt=is_xl and bool(index.get("force_zeros_for_empty_prompt", True)),
     )
 
@@ -109,20 +128,33 @@ def _load_networks(folder: Path, precision: torch.dtype) -> dict[str, Any]:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    networks: dict[str, Any] = {
-        "vae": _load_autoencoder(folder),
-        "text_encoder": CLIPTextModel.from_pretrained(
-            folder, subfolder="text_encoder", dtype=precision, use_safetensors=True
-        ),
-        "unet": UNet2DConditionModel.from_pretrained(
-            folder, subfolder="unet", torch_dtype=precision, use_safetensors=True
-        ),
+    networks = {
+        "vae": _load(_autoencoder(folder), folder / "vae", torch_dtype=torch.float32),
+        "text_encoder": _load(CLIPTextModel, folder / "text_encoder", dtype=precision),
+        "unet": _load(UNet2DConditionModel, folder / "unet", torch_dtype=precision),
     }
     if "text_encoder_2" in parts_of(folder):
-        networks["text_encoder_2"] = CLIPTextModelWithProjection.from_pretrained(
-            folder, subfolder="text_encoder_2", dtype=precision, use_safetensors=True
-        )
+        networks["text_encoder_2"] = _load(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=precision)
     return networks
+
+
+def _load(kind: Any, part: Path, **precision: torch.dtype) -> Any:
+    """Load one network, all of whose tensors must be in the files and finite."""
+    try:
+        network, info = kind.from_pretrained(part, use_safetensors=True, output_loading_info=True, **precision)
+    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise UnusableBaseError(f"base.path: {part} cannot be loaded: {quoted(error)}") from error
+    if info["missing_keys"]:
+        name = min(info["missing_keys"])
+        raise UnusableBaseError(f"base.path: {part} lacks tensors, such as {name}: fetch the whole part again")
+    for name, tensor in chain(network.named_parameters(), network.named_buffers()):
+        if not bool(torch.isfinite(tensor).all()):
+            kept_as = str(tensor.dtype).removeprefix("torch.")
+            raise UnusableBaseError(
+                f"base.path: {file_with(part, name)} holds {name}, which is not finite as {kept_as}: fetch it again, "
+                "or set base.dtype float32"
+            )
+    return network
 
 
 def _precision(dtype: str, device: str) -> torch.dtype:
@@ -131,17 +163,14 @@ def _precision(dtype: str, device: str) -> torch.dtype:
     return getattr(torch, dtype)
 
 
-def _load_autoencoder(folder: Path) -> Any:
+def _autoencoder(folder: Path) -> Any:
     import diffusers
 
-    kind = getattr(diffusers, autoencoder_class(folder))
-    return kind.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, use_safetensors=True)
+    return getattr(diffusers, autoencoder_class(folder))
 
 
 def _second_tokenizer(folder: Path, first: Any) -> Any:
-    from transformers import CLIPTokenizer
-
-    second = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer_2")
+    second = load_tokenizer(folder / "tokenizer_2")
     if second.get_vocab() != first.get_vocab():
         raise ValueError(f"base.path: the two tokenizers of {folder} have different vocabularies: not supported")
     return second

@@ -107,7 +107,8 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     Raises:
         ValueError: something is missing or wrong; names it and says what to do.
     """
-    from flowerti.base_files import find_training_images, hash_base, verify_base
+    from flowerti.base_checks.networks import check_networks_once
+    from flowerti.base_files import find_training_images, hash_base, parts_of, verify_base
 
     _refuse_other_config(experiment, run)
     _check_disk(run)
@@ -119,7 +120,8 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     names = alternative_names(experiment.data.kind, drafted.class_names, experiment.sampling.alternative_names_file)
     folder = verify_base(experiment.base)
     _check_techniques(experiment, folder, run)
-    artifacts = PendingArtifacts(run)
+    artifacts, base_sha256 = PendingArtifacts(run), hash_base(folder)
+    check_networks_once(folder, parts_of(folder), base_sha256, artifacts)
     found = Inspection(
         data=experiment.data,
         imbalance=experiment.imbalance,
@@ -138,7 +140,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
         run=run,
         dataset=found.dataset,
         census=found.census,
-        base_sha256=hash_base(folder),
+        base_sha256=base_sha256,
         alternative_names=names,
         latin_names=latin_names(experiment.data.kind, found.dataset.class_names),
         seen=found.seen,
@@ -265,8 +267,10 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
 
 def _check_techniques(experiment: Experiment, folder: Path, run: RunDirectory) -> None:
     """Reject settings that the base cannot serve, a class as its own prior, and a disk too small for what is learnt."""
+    from flowerti.base_checks.part_configs import check_image_size
     from flowerti.personalization.technique import implementation_of
 
+    check_image_size(folder, experiment.data.image_size_px)
     num_bytes = 0
     for technique in techniques_for(experiment.sampling.sources):
         code, config = implementation_of(technique), experiment.techniques[technique.name]

@@ -18,7 +18,7 @@ FOLDERS = ("flowerti", "ray_jobs", "benchmarks", "pretraining", "deploy")
 LAYERS: list[set[str]] = [
     {"flowerti", "tables", "metrics", "progress", "prompts"},
     {"config"},
-    {"artifacts", "base_files"},
+    {"artifacts", "base_files", "base_checks"},
     {"data", "features", "diffusion", "demo", "stage_clock", "status"},
     {"personalization", "classifier"},
     {"generation", "scoring", "curation", "sweep", "ceiling", "study"},

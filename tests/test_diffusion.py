@@ -1,17 +1,21 @@
 """A base as it is loaded: frozen, in its own precision, with its own schedule."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from damaged_base import TEXT, UNET, VAE, cut, in_shards, reshaped, tensors, valued, written
 from safetensors.torch import load_file
 
 from flowerti import diffusion
 from flowerti.base_files import PARTS, hash_base, parts_of, verify_base
 from flowerti.config.experiment import BaseConfig
 from flowerti.diffusion import load_base
+
+NORM = "final_layer_norm.weight"
 
 
 def test_base_is_loaded_frozen_with_the_file_s_weights(tiny_base, base):
@@ -66,6 +70,46 @@ def test_two_tokenizers_must_have_one_vocabulary(make_tiny_base, tmp_path):
     tokenizer.add_tokens("<other>")
     tokenizer.save_pretrained(folder / "tokenizer_2")
     with pytest.raises(ValueError, match="different vocabularies"):
+        load_base(folder, "float32", "cpu")
+
+
+DAMAGE = {
+    "nan": (
+        valued(UNET, "conv_in.bias", float("nan")),
+        "float32",
+        rf"{UNET} holds conv_in\.bias, .* finite as float32",
+    ),
+    "infinite": (valued(VAE, "quant_conv.bias", float("inf")), "float32", rf"{VAE} holds quant_conv\.bias"),
+    "prefixed": (valued(TEXT, f"text_model.{NORM}", float("nan")), "float32", rf"{TEXT} holds {NORM}"),
+    "too large for half precision": (
+        valued(UNET, "conv_in.bias", 1e6),
+        "float16",
+        r"finite as float16.*dtype float32",
+    ),
+    "missing": (tensors(TEXT, lambda content: content.pop(f"text_model.{NORM}")), "float32", rf"as {NORM}: fetch"),
+    "cut short": (cut(TEXT, -9), "float32", r"text_encoder cannot be loaded: "),
+    "of another shape": (reshaped(UNET, "conv_in.bias", 3), "float32", r"unet cannot be loaded: .*conv_in\.bias"),
+    "no noise schedule": (written("scheduler/scheduler_config.json", ""), "float32", r"scheduler_config\.json is no"),
+}
+
+
+@pytest.mark.parametrize("kind", list(DAMAGE))
+def test_what_cannot_be_loaded_is_told_by_its_file(tiny_base, tmp_path, kind):
+    """Also where nothing was checked before, as on another node of a cluster."""
+    damage, dtype, expected = DAMAGE[kind]
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    damage(folder)
+    with pytest.raises(ValueError, match=expected) as caught:
+        load_base(folder, dtype, "cpu")
+    message = str(caught.value)
+    assert message.startswith(f"base.path: {folder}") and "\n" not in message and len(message) <= 300
+
+
+def test_a_value_in_a_shard_is_told_by_the_shard(tiny_base, tmp_path):
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    valued(UNET, "conv_out.bias", float("nan"))(folder)
+    shard = json.loads(in_shards(folder).read_text())["weight_map"]["conv_out.bias"]
+    with pytest.raises(ValueError, match=f"unet/{shard} holds conv_out.bias"):
         load_base(folder, "float32", "cpu")
 
 

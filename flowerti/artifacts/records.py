@@ -37,6 +37,14 @@ class Census:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedBase:
+    """A base whose files hold what its configs ask for."""
+
+    sha256: str
+    num_tensors: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AlikeImages:
     """Groups of ids of images that are near duplicates of one another, in any split and class."""
 

@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts.records import Learned, LossPoint
+from flowerti.base_files import UnusableBaseError
 from flowerti.cluster.session import device_of
 from flowerti.config.cluster import group_size
 from flowerti.config.experiment import ClusterConfig
@@ -56,7 +57,11 @@ class FanOut:
         """Actors whose last group is done."""
 
     def run(self, tasks: list[LearningTask]) -> dict[tuple[str, int], Learned]:
-        """Run all tasks until each has a record, by class and learning, and terminate all actors."""
+        """Run all tasks until each has a record, by class and learning, and terminate all actors.
+
+        Raises:
+            ValueError: a worker cannot use the base, so that no task can be done; says why.
+        """
         size = group_size(self._spec.group_size, len(tasks), self._cluster.num_workers)
         waiting = deque(tasks[begin : begin + size] for begin in range(0, len(tasks), size))
         outcomes: dict[tuple[str, int], Learned] = {}
@@ -108,12 +113,14 @@ class FanOut:
             ray.kill(self._idle.pop())
 
     def _collect(self, reference: ray.ObjectRef) -> tuple[list[Learned], list[list[LearningTask]]]:
-        """The records of a group's classes, and the groups to retry."""
+        """The records of a group's classes, and the groups to retry; raises where no other worker could do better."""
         group, actor = self._running.pop(reference)
         try:
             records: list[Learned] = ray.get(reference)
         except (RayTaskError, RayActorError) as error:
             ray.kill(actor)  # an error may have left it half way
+            if isinstance(error, RayTaskError) and isinstance(error.cause, UnusableBaseError):
+                raise ValueError(str(error.cause)) from error
             return self._after_error(group, error)
         self._idle.append(actor)
         return [self._settle(task, record) for task, record in zip(group, records, strict=True)], []

@@ -5,61 +5,27 @@ directory, so neither images nor features pass through the driver. Existing file
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
 import ray
-import torch
-from jaxtyping import Float32, UInt8
 from ray.data import ActorPoolStrategy
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.identity import key_of, seed_for
+from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.base_files import resolve_folder, verify_base
+from flowerti.cluster.feature_worker import ALIGNED_THUMBNAILS as ALIGNED_THUMBNAILS
+from flowerti.cluster.feature_worker import BATCH_SIZE, FeatureWorker, require_written
+from flowerti.cluster.feature_worker import THUMBNAILS as THUMBNAILS
+from flowerti.cluster.feature_worker import BackboneChoice as BackboneChoice
+from flowerti.cluster.feature_worker import whole_pixels as whole_pixels
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.experiment import BaseConfig, ClusterConfig
-from flowerti.data.access import read_images
-from flowerti.data.aligned_thumbnails import ALIGNED_PX, aligned_thumbnails
-from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
-from flowerti.diffusion import load_base
-from flowerti.features.backbones import load_backbone
-from flowerti.features.extraction import augment, extract
-from flowerti.features.files import StoredFeatures, feature_file, write_features
-from flowerti.generation.image_to_image import round_trips
+from flowerti.features.files import StoredFeatures, feature_file
 
-_BATCH_SIZE = 32
-"""Batch size of the feature extractors."""
-_FILE_SIZE = 8 * _BATCH_SIZE
+_FILE_SIZE = 8 * BATCH_SIZE
 """Images per file; a multiple of the batch size, so that batches do not depend on the size of the set."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BackboneChoice:
-    """Settings of a feature extractor."""
-
-    name: str
-    weights: str
-    input_size_px: int
-
-
-THUMBNAILS = BackboneChoice(name="thumbnails", weights="", input_size_px=THUMBNAIL_PX)
-"""No network: pixels at low resolution, for near duplicates across splits."""
-ALIGNED_THUMBNAILS = BackboneChoice(name="aligned_thumbnails", weights="", input_size_px=ALIGNED_PX)
-"""No network either: other pixels, for the detection of copies."""
-_PIXELS = {THUMBNAILS: thumbnails, ALIGNED_THUMBNAILS: aligned_thumbnails}
-
-
-def whole_pixels(image_size_px: int) -> BackboneChoice:
-    """No network: the images themselves, where one that is trained as a whole needs what is dear to make again."""
-    return BackboneChoice(name="pixels", weights="", input_size_px=image_size_px)
-
-
-def _flat(images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num values"]:
-    return images.reshape(len(images), -1).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,67 +66,6 @@ class Extraction:
     """Those of one extraction have one folder each, in which other files are deleted."""
 
 
-class FeatureWorker:
-    """Reads a chunk of images, extracts their features and writes them into the run directory."""
-
-    def __init__(
-        self,
-        backbones: tuple[BackboneChoice, ...],
-        run: RunDirectory,
-        num_threads: int,
-        device: str,
-        base: BaseConfig | None = None,
-    ) -> None:
-        """Load each backbone once, and the base if images go through its autoencoder; `device` is "cpu" or "cuda"."""
-        torch.set_num_threads(num_threads)
-        self._base = load_base(resolve_folder(base) or verify_base(base), base.dtype, device) if base else None
-        self._extractors = [_extractor(backbone, device) for backbone in backbones]
-        self._run = run
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ray Data's contract: chunks as JSON in the column `chunk` in, the names of the written files out."""
-        files: list[str] = []
-        for chunk in map(json.loads, batch["chunk"]):
-            parts = [self._extract(chunk, begin) for begin in range(0, len(chunk["addresses"]), _BATCH_SIZE)]
-            for want, of_want in zip(chunk["wants"], zip(*parts, strict=True), strict=True):
-                write_features(self._run, want["file"], np.concatenate(of_want))
-                files.append(want["file"])
-        return {"file": np.array(files)}
-
-    def _extract(self, chunk: dict[str, Any], begin: int) -> list[np.ndarray]:
-        """Features of some images of a chunk, for each thing that is wanted of them."""
-        addresses = chunk["addresses"][begin : begin + _BATCH_SIZE]
-        images = read_images(addresses, chunk["image_size_px"], self._run)
-        if chunk["is_round_trip"]:
-            assert self._base is not None
-            images = round_trips(self._base, images)
-        found = []
-        for want in chunk["wants"]:
-            views, features = self._views(images, want, want["begin"] + begin), self._extractors[want["backbone"]]
-            found.append(np.stack([features(views[:, i]) for i in range(views.shape[1])], axis=1))
-        return found
-
-    @staticmethod
-    def _views(images: np.ndarray, want: dict[str, Any], begin: int) -> np.ndarray:
-        if want["views"] == "augmented":
-            seed = seed_for(want["run_seed"], "", f"augment/{want['set']}", begin)
-            return augment(images, want["num_views"], seed)
-        if want["views"] == "mirrored":
-            return np.stack([images, images[:, :, ::-1]], axis=1)
-        return images[:, None]
-
-
-def _extractor(backbone: BackboneChoice, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Images, a batch at a time -> their features."""
-    if backbone in _PIXELS:
-        return _PIXELS[backbone]
-    if backbone.name == "pixels":
-        return _flat
-    loaded = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
-    loaded.module.to(device)
-    return partial(extract, loaded)
-
-
 def compute_features(
     sets: list[FeatureSet],
     backbone: BackboneChoice,
@@ -187,6 +92,9 @@ def extract_together(
 
     Returns:
         For each extraction the files of its sets.
+
+    Raises:
+        ValueError: a worker cannot use the base, or images that went through it are not finite.
     """
     roots = [layout.features(one.backbone.name, one.backbone.input_size_px) for one in extractions]
     chunks = [_chunks_by_set(one, root) for one, root in zip(extractions, roots, strict=True)]
@@ -238,8 +146,7 @@ def _run(
         )
         .take_all()
     )
-    wanted = {want["file"] for chunk in chunks for want in chunk["wants"]}
-    assert {row["file"] for row in written} == wanted, "Ray Data dropped a chunk"
+    require_written(written, chunks)
 
 
 _OF_READING = ("addresses", "image_size_px", "is_round_trip")

@@ -5,12 +5,13 @@ Workers write images to the run directory and return only file names. The code o
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy
 
-from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.identity import key_of, label_of
 from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.techniques import with_needs
@@ -27,11 +28,14 @@ from flowerti.tables.sources import SOURCES, ClassNames, Source
 def sample(study: Study, selection: Selection, learned: Sequence[Learned], progress: Progress) -> list[ImageSet]:
     """Generate all sets of all selected classes; sets whose technique failed for a learning are skipped.
 
+    So are, and told, sets with images that are not finite.
+
     Returns:
         The sets by class in the order of the selection, by source in the order of the config, and by learning.
 
     Raises:
-        ValueError: a setting needs the classifier's report, and there is none.
+        ValueError: a setting needs the classifier's report, and there is none; a worker cannot use the base; or no set
+            is finite.
     """
     report = load_report(study)
     plans = [tasks for s in selection.selected for tasks in plan_sets(study, s.class_name, learned, report)]
@@ -41,7 +45,7 @@ def sample(study: Study, selection: Selection, learned: Sequence[Learned], progr
         progress.did_work()
         progress.info(f"drawing {sum(task.num_images for task in missing)} images")
         connect(study.experiment.cluster)
-        _draw(study, missing, progress)
+        plans = _without_failed(plans, _draw(study, missing, progress), progress)
     return [_describe(study, tasks) for tasks in plans]
 
 
@@ -122,7 +126,31 @@ def _tell_without_negative(study: Study, plans: Sequence[Sequence[ShardTask]], p
                 progress.info(f"{class_name}: confused with no class, so its images have no negative prompt")
 
 
-def _draw(study: Study, tasks: list[ShardTask], progress: Progress) -> None:
+def _without_failed(
+    plans: list[list[ShardTask]], errors: Mapping[str, str], progress: Progress
+) -> list[list[ShardTask]]:
+    """The sets of which every shard was drawn.
+
+    Args:
+        plans: the shards of each set.
+        errors: why a shard was not drawn, by its file.
+        progress: is told of the others.
+    """
+    drawn = []
+    for tasks in plans:
+        found = [errors[task.file] for task in tasks if task.file in errors]
+        if found:
+            where = f"{label_of(tasks[0].class_name, tasks[0].learning)}: images from {tasks[0].source}"
+            progress.info(f"{where} failed and are left out: {found[0]}")
+        else:
+            drawn.append(tasks)
+    if errors and not drawn:
+        raise ValueError(f"sampling: no class has images: {next(iter(errors.values()))}")
+    return drawn
+
+
+def _draw(study: Study, tasks: list[ShardTask], progress: Progress) -> dict[str, str]:
+    """Draw shards on workers; returns why some of them were not drawn, by file."""
     experiment = study.experiment
     cluster = experiment.cluster
     rows = [{"task": task.to_json()} for task in tasks]
@@ -140,12 +168,34 @@ def _draw(study: Study, tasks: list[ShardTask], progress: Progress) -> None:
         num_cpus=cluster.num_cpus_per_worker,
         num_gpus=cluster.num_gpus_per_worker,
     )
-    waiting = {task.file: task.num_images for task in tasks}
+    return errors_of(drawn.iter_rows(), tasks, progress)
+
+
+def errors_of(rows: Iterable[Mapping[str, Any]], tasks: Sequence[ShardTask], progress: Progress) -> dict[str, str]:
+    """Take what workers answer until every shard has been answered for.
+
+    Args:
+        rows: as `Sampler` returns them, one for each shard.
+        tasks: the shards.
+        progress: is told how many images there are.
+
+    Returns:
+        Why a shard was not drawn, by its file; nothing for those that were.
+
+    Raises:
+        ValueError: a worker cannot use the base, so that nothing can be drawn; says why.
+    """
+    waiting, errors = {task.file: task.num_images for task in tasks}, dict[str, str]()
     total = sum(waiting.values())
-    for row in drawn.iter_rows():
+    for row in rows:
+        if row["is_final"]:
+            raise ValueError(row["error"])
+        if row["error"]:
+            errors[row["file"]] = row["error"]
         del waiting[row["file"]]
         progress.advance(total - sum(waiting.values()), total, "images")
     assert not waiting, "Ray Data dropped a shard"
+    return errors
 
 
 def _describe(study: Study, tasks: list[ShardTask]) -> ImageSet:

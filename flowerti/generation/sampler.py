@@ -13,12 +13,12 @@ import torch
 from jaxtyping import UInt8
 
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.base_files import resolve_folder, verify_base
+from flowerti.base_files import UnusableBaseError, resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, SamplingConfig
 from flowerti.config.techniques import techniques_for
 from flowerti.data.access import read_images
 from flowerti.data.shards import read_shard_key, write_shard
-from flowerti.diffusion import Base, load_base
+from flowerti.diffusion import Base, NotFiniteError, load_base
 from flowerti.generation.denoise import Conditioning
 from flowerti.generation.image_to_image import draw_from_images, round_trips
 from flowerti.generation.pixels import encode_png
@@ -26,6 +26,7 @@ from flowerti.generation.prompting import encode_each, prompts_of
 from flowerti.generation.shard_plan import ShardTask
 from flowerti.generation.text_to_image import draw_images
 from flowerti.personalization.encoding import encode_empty_prompt, encode_prompts
+from flowerti.personalization.first_use import LoadedBase
 from flowerti.personalization.store import applied
 from flowerti.personalization.technique import implementation_of
 from flowerti.tables.sources import SOURCES, Source
@@ -42,19 +43,45 @@ class Sampler:
         """Load the base once; `device` is "cpu" or "cuda"."""
         torch.set_num_threads(num_threads)
         self._config, self._run = config, run
-        folder = resolve_folder(base) or verify_base(base)
         # hooks that change from class to class would be compiled in
         can_compile = all(implementation_of(used).can_compile for used in techniques_for(config.sources))
-        self._base = load_base(folder, base.dtype, device, compile_unet=base.compile and can_compile)
+        self._loaded = LoadedBase(
+            lambda: load_base(
+                resolve_folder(base) or verify_base(base), base.dtype, device, compile_unet=base.compile and can_compile
+            )
+        )
+
+    @property
+    def _base(self) -> Base:
+        return self._loaded.base
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Ray Data's interface: maps tasks, as JSON in the column `task`, to the names of the written shards."""
-        return {"file": np.array([self.write(ShardTask.from_json(task)) for task in batch["task"]])}
+        """Ray Data's interface: maps tasks, as JSON in the column `task`, to the names of their shards.
+
+        The column `error` says why a shard was not written, `is_final` whether none can be; else they are empty.
+        """
+        tasks = [ShardTask.from_json(task) for task in batch["task"]]
+        errors = [self._attempt(task) for task in tasks]
+        return {
+            "file": np.array([task.file for task in tasks]),
+            "error": np.array([str(error or "") for error in errors]),
+            "is_final": np.array([isinstance(error, UnusableBaseError) for error in errors]),
+        }
+
+    def _attempt(self, task: ShardTask) -> NotFiniteError | UnusableBaseError | None:
+        """Write a shard; returns what is an answer for the driver rather than a failure of the worker."""
+        try:
+            self.write(task)
+        except (NotFiniteError, UnusableBaseError) as error:
+            return error
+        return None
 
     def write(self, task: ShardTask) -> str:
         """Generate and write one shard unless one with the same key exists; returns its name in the run directory.
 
         Raises:
+            NotFiniteError: latents or images are not finite; nothing is written.
+            UnusableBaseError: the base could not be loaded, or is not finite.
             ValueError: the source's technique has not finished for the class, or an image cannot be read.
         """
         if read_shard_key(self._run, task.file) != task.key:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from flowerti.artifacts.identity import slug
-from flowerti.diffusion import Base
+from flowerti.diffusion import Base, require_finite
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,6 +166,9 @@ def encode_images(
     """Mean and std of the posterior of the scaled latents, on the base's device.
 
     Both have the autoencoder's precision, float32. AutoencoderTiny is deterministic: its std is 0.
+
+    Raises:
+        NotFiniteError: the autoencoder overflows.
     """
     means, stds = [], []
     for batch in images.split(batch_size):
@@ -179,4 +182,7 @@ def encode_images(
         # z = scaling_factor * latent, of about unit variance (Rombach et al. 2022, arXiv 2112.10752, section G)
         means.append(mean * base.vae.config.scaling_factor)
         stds.append(std * base.vae.config.scaling_factor)
-    return torch.cat(means), torch.cat(stds)
+    moments = torch.cat(means), torch.cat(stds)
+    for one in moments:
+        require_finite(one, "the autoencoder's latents of images")
+    return moments

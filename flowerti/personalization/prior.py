@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flowerti.artifacts.identity import of_learning, seed_for
 from flowerti.config.prior import PriorConfig
-from flowerti.diffusion import Base
+from flowerti.diffusion import Base, require_finite
 from flowerti.personalization.denoising import Draw, EncodedImages, predict, prediction_losses
 from flowerti.personalization.encoding import TextStates, encode_empty_prompt, encode_text, joined, tokenise
 from flowerti.prompts import TEMPLATES
@@ -41,7 +41,7 @@ class Priors:
         Nothing may be applied to the base's networks: the frozen base draws it.
 
         Raises:
-            ValueError: the noun is too long for the text encoder.
+            ValueError: the noun is too long for the text encoder, or the latents are not finite.
         """
         if self.config is None or not self.config.noun:
             return None
@@ -67,6 +67,7 @@ def _draw_prior(base: Base, config: PriorConfig, run_seed: int, learning: int, i
         states, empty = encode_text(base, captions), encode_empty_prompt(base)
         batches = [seeds[begin : begin + _BATCH_SIZE] for begin in range(0, len(seeds), _BATCH_SIZE)]
         latents = torch.cat([draw_latents(base, states, empty, side, batch, config) for batch in batches])
+    require_finite(latents, f"latents of the prior {config.noun!r}")
     return EncodedImages(mean=latents, std=torch.zeros_like(latents), captions=captions)
 
 

@@ -25,6 +25,7 @@ from flowerti.diffusion import Base, load_base
 from flowerti.personalization import checkpoints
 from flowerti.personalization.denoising import EncodedImages, prepare
 from flowerti.personalization.encoding import token_of
+from flowerti.personalization.first_use import LoadedBase
 from flowerti.personalization.joint import put_together, with_all_tokens, with_each_token
 from flowerti.personalization.prior import Priors
 from flowerti.personalization.store import applied, save_learned
@@ -122,14 +123,20 @@ class Worker:
         self._code: Implementation[Any] = implementation_of(self._technique)
         base = origin.base
         can_compile = all(implementation_of(used).can_compile for used in with_needs(technique))
-        self._base: Base = load_base(
-            resolve_folder(base) or verify_base(base),
-            base.dtype,
-            device,
-            channels_last=base.channels_last,
-            compile_unet=base.compile and can_compile,
+        self._loaded = LoadedBase(
+            lambda: load_base(
+                resolve_folder(base) or verify_base(base),
+                base.dtype,
+                device,
+                channels_last=base.channels_last,
+                compile_unet=base.compile and can_compile,
+            )
         )
         self._priors = Priors(config=self._code.prior(config))
+
+    @property
+    def _base(self) -> Base:
+        return self._loaded.base
 
     def learn(self, task: LearningTask) -> Learned:
         """Train one class, resuming from its last checkpoint if there is one, and store the result.
@@ -147,7 +154,11 @@ class Worker:
 
         Each class is stored as soon as it finishes. A class that cannot be prepared or whose loss is not finite is
         returned with its error and not stored.
+
+        Raises:
+            UnusableBaseError: the base could not be loaded, or is not finite: no class can be learnt.
         """
+        self._loaded.require()  # before the errors of single classes are caught
         if self._technique.shares_batches:
             return self._learn_batch(tasks)
         return [learned for task in tasks for learned in self._learn_batch([task])]

@@ -8,7 +8,7 @@ import pytest
 
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import features
-from flowerti.cluster.features import BackboneChoice, FeatureWorker
+from flowerti.cluster.feature_worker import BackboneChoice, FeatureWorker
 from flowerti.config.experiment import BaseConfig, ClusterConfig
 
 

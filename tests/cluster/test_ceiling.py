@@ -52,7 +52,7 @@ def test_the_ceiling_is_found_before_anything_is_learnt(tiny_base: Path, tmp_pat
     features = StoredFeatures(files=(file,)).read(run)
     base = load_base(tiny_base, "float32", "cpu")
     records = [record for record in list_records(experiment.data, experiment.seed).records if record.split == "train"]
-    images = round_trips(base, read_images([record.address for record in records], 64))
+    images = round_trips(base, read_images([record.address for record in records], 32))
     direct = extract(load_backbone("efficientnet_lite0", "", 64), images)
     distances = np.abs(features[:, 0][:, None] - direct[None]).max(axis=2)
     assert distances.min(axis=1).max() < 1e-4, "each is the round trip of a training image"

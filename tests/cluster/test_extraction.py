@@ -7,7 +7,7 @@ import pytest
 from features_here import compute_here
 
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster import features
+from flowerti.cluster import feature_worker
 from flowerti.cluster.features import (
     ALIGNED_THUMBNAILS,
     THUMBNAILS,
@@ -42,7 +42,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             [np.random.default_rng(seed).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8) for seed in seeds]
         )
 
-    monkeypatch.setattr(features, "read_images", read_images)
+    monkeypatch.setattr(feature_worker, "read_images", read_images)
     return found
 
 

@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import UnusableBaseError
 from flowerti.cluster import fan_out
 from flowerti.cluster.fan_out import FanOut, FanOutSpec
 from flowerti.config.experiment import ClusterConfig
@@ -162,6 +163,18 @@ def test_a_batch_that_fails_as_a_whole_is_tried_class_by_class(monkeypatch, tmp_
     fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abcd", group_size=2, num_workers=1)
     assert ["".join(group) for group in fake.groups] == ["ab", "cd", "a", "b"]
     assert [outcomes[name].error for name in "abcd"] == ["", "out of memory", "", ""]
+
+
+def test_a_base_that_cannot_be_used_ends_the_run_at_once(monkeypatch, tmp_path):
+    groups = []
+
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        groups.append(group)
+        raise RayTaskError("learn_together", "traceback", UnusableBaseError("base.path: x.safetensors is damaged"))
+
+    with pytest.raises(ValueError, match=r"^base\.path: x\.safetensors is damaged$"):
+        _run(monkeypatch, tmp_path, answer, "abcd", group_size=2, num_workers=1)
+    assert len(groups) == 1 and not RunDirectory(str(tmp_path)).names("")
 
 
 def test_a_lost_worker_s_group_goes_on_together_until_it_was_lost_too_often(monkeypatch, tmp_path):

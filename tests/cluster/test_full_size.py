@@ -1,7 +1,7 @@
 """The full-size preset's code path: ResNet-50, Inception, bfloat16 and a base in Stable Diffusion 1.5's own layout.
 
-The weights are random, because the real ones cannot be had here; images are those at 64 px. So this shows that the
-path runs from images to report, and nothing about its numbers.
+The weights are random, because the real ones cannot be had here; images are those at 64 px, scaled down to
+the tiny base's 32. So this shows that the path runs from images to report, and nothing about its numbers.
 """
 
 import json
@@ -33,7 +33,7 @@ def test_the_full_size_preset_runs_on_random_weights(shared_root, tiny_base, res
     preset = flowers102()
     experiment = replace(
         preset,
-        data=replace(preset.data, root=str(shared_root / "data" / "flowers102-64"), image_size_px=64, download=False),
+        data=replace(preset.data, root=str(shared_root / "data" / "flowers102-64"), image_size_px=32, download=False),
         base=replace(preset.base, path=str(tiny_base)),
         classifier=replace(preset.classifier, weights=str(resnet50_file), input_size_px=64, num_epochs=1, num_views=1),
         selection=replace(preset.selection, rule="fixed", class_names=STUDY_CLASSES),

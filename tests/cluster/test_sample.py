@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_study import SELECTION, SOURCES, personalize_in, study_in, with_learnings
@@ -12,8 +13,9 @@ from flowerti.artifacts.records import (
     ImageSet,
     Learned,
 )
+from flowerti.cluster import sample as stage
 from flowerti.cluster.image_sets import synthetic_set
-from flowerti.cluster.sample import plan_sets, sample
+from flowerti.cluster.sample import errors_of, plan_sets, sample
 from flowerti.config.experiment import (
     BaseConfig,
     SamplingConfig,
@@ -21,7 +23,8 @@ from flowerti.config.experiment import (
 from flowerti.data.dataset import Record
 from flowerti.data.draws import SpareImages
 from flowerti.data.shards import write_shard
-from flowerti.progress import Progress
+from flowerti.generation.shard_plan import ShardTask
+from flowerti.progress import Event, Info, Progress
 from flowerti.study import Study
 from flowerti.tables import sources as table
 
@@ -70,7 +73,7 @@ def test_sets_are_in_the_order_of_classes_sources_and_learnings(monkeypatch, stu
     study = with_learnings(study, num_learnings=2)
     learned, _ = personalize_in(monkeypatch, study, failing=("lora", "c"))
     monkeypatch.setattr("flowerti.cluster.sample.connect", lambda config: None)
-    monkeypatch.setattr("flowerti.cluster.sample._draw", lambda study, tasks, progress: None)
+    monkeypatch.setattr("flowerti.cluster.sample._draw", lambda study, tasks, progress: {})
     sets = sample(study, SELECTION, learned, Progress())
     found = [(one.class_name, one.source, one.learning) for one in sets]
     learnt = [(source, k) for source in ("token", "lora") for k in (0, 1)]
@@ -81,6 +84,44 @@ def test_sets_are_in_the_order_of_classes_sources_and_learnings(monkeypatch, stu
     ]
     assert len({one.key for one in sets}) == len(sets)
     assert len({file for one in sets for file in one.files}) == sum(len(one.files) for one in sets)
+
+
+def _answers(tasks: list[ShardTask], **errors: str) -> list[dict[str, Any]]:
+    """As workers give them, with an error for a class."""
+    return [
+        {"file": task.file, "error": errors.get(task.class_name, ""), "is_final": "final" in errors} for task in tasks
+    ]
+
+
+def test_a_class_whose_images_are_not_finite_is_told_and_the_others_are_drawn(monkeypatch, study):
+    learned, _ = personalize_in(monkeypatch, study)
+    events: list[Event] = []
+    monkeypatch.setattr(stage, "connect", lambda config: None)
+    monkeypatch.setattr(
+        stage, "_draw", lambda study, tasks, progress: errors_of(_answers(tasks, b="latents are nan"), tasks, progress)
+    )
+    sets = sample(study, SELECTION, learned, Progress("sample", [events.append]))
+    assert {one.class_name for one in sets} == {"a", "c"}
+    told = [event.text for event in events if isinstance(event, Info) and "left out" in event.text]
+    assert told == [f"b: images from {name} failed and are left out: latents are nan" for name in SOURCES]
+
+
+def test_where_no_class_has_images_the_run_ends(monkeypatch, study):
+    learned, _ = personalize_in(monkeypatch, study)
+    errors = dict.fromkeys("abc", "latents are nan")
+    monkeypatch.setattr(stage, "connect", lambda config: None)
+    monkeypatch.setattr(
+        stage, "_draw", lambda study, tasks, progress: errors_of(_answers(tasks, **errors), tasks, progress)
+    )
+    with pytest.raises(ValueError, match="no class has images: latents are nan"):
+        sample(study, SELECTION, learned, Progress())
+
+
+def test_a_base_that_a_worker_cannot_use_ends_the_run(monkeypatch, study):
+    learned, _ = personalize_in(monkeypatch, study)
+    (tasks, *_) = plan_sets(study, "a", learned)
+    with pytest.raises(ValueError, match=r"^unet is nan$"):
+        errors_of(_answers(tasks, a="unet is nan", final=""), tasks, Progress())
 
 
 def test_sources_that_are_no_arm_have_images_of_the_first_learning_alone(monkeypatch, study):

@@ -28,7 +28,9 @@ def tiny_experiment(base: Path, num_workers: int = 2) -> Experiment:
     return Experiment(
         name="tiny",
         seed=3,
-        data=DataConfig(kind="herbarium", num_train_common=4, num_train_rare=2, num_validation=4, num_test=4),
+        data=DataConfig(
+            kind="herbarium", image_size_px=32, num_train_common=4, num_train_rare=2, num_validation=4, num_test=4
+        ),
         base=BaseConfig(path=str(base)),
         classifier=ClassifierConfig(input_size_px=64, num_epochs=2, num_views=2),
         selection=SelectionConfig(rule="fewest_images", num_classes=3),

@@ -14,7 +14,7 @@ import pytest
 
 from flowerti import study
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.features import THUMBNAILS, FeatureWorker
+from flowerti.cluster.feature_worker import THUMBNAILS, FeatureWorker
 from flowerti.cluster.image_sets import ClassifierInput, real_set
 from flowerti.config.data import DataConfig
 from flowerti.config.data_sources import DATA_SOURCES, DataSource
@@ -96,7 +96,7 @@ def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 def experiment(tiny_base: Path) -> Experiment:
     return Experiment(
         name="stripes",
-        data=DataConfig(kind="stripes", image_size_px=16, num_train_rare=3, num_validation=4, num_test=5),
+        data=DataConfig(kind="stripes", image_size_px=32, num_train_rare=3, num_validation=4, num_test=5),
         base=BaseConfig(path=str(tiny_base)),
         classifier=ClassifierConfig(backbone="resnet18"),
         selection=SelectionConfig(num_classes=1),
@@ -143,9 +143,9 @@ def test_a_worker_reads_it_for_scoring_and_for_the_classifier(experiment: Experi
     chunk = {"addresses": wanted.addresses, "image_size_px": wanted.image_size_px, "is_round_trip": False}
     chunk |= {"wants": [want | {"views": wanted.views}]}
     FeatureWorker((THUMBNAILS,), run, 1, "cpu")({"chunk": [json.dumps(chunk)]})
-    expected = np.stack([_draw(address, 16) for address in wanted.addresses])
+    expected = np.stack([_draw(address, 32) for address in wanted.addresses])
     assert np.array_equal(StoredFeatures(files=("features/x/a.npy",)).read(run)[:, 0], thumbnails(expected))
-    of_classifier = ClassifierInput(features=None, addresses=tuple(wanted.addresses), image_size_px=16)
+    of_classifier = ClassifierInput(features=None, addresses=tuple(wanted.addresses), image_size_px=32)
     assert np.array_equal(of_classifier.read(run), expected)
 
 

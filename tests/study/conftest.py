@@ -34,7 +34,7 @@ def experiment(images: Path, tiny_base: Path) -> Any:
 
     return config.Experiment(
         name="small",
-        data=config.DataConfig(kind="image_folder", root=str(images), image_size_px=8),
+        data=config.DataConfig(kind="image_folder", root=str(images), image_size_px=32),
         base=config.BaseConfig(path=str(tiny_base)),
         classifier=config.ClassifierConfig(backbone="resnet18"),
         selection=config.SelectionConfig(num_classes=1),

@@ -1,14 +1,18 @@
 """Networks that the preflight refuses: bases without a part, initializers, ranks, backbones and extractors."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from damaged_base import UNET, cut, halved, setting, valued, written
 from refusals import add_held_out, changed, refusal
 
 from flowerti import study
 from flowerti.artifacts import layout
+from flowerti.artifacts.records import CheckedBase
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_checks import networks
 from flowerti.base_files import PARTS
 from flowerti.config.experiment import Experiment, PriorConfig
 from flowerti.personalization.unet_weights import num_bytes_in
@@ -40,6 +44,47 @@ def test_a_part_without_weights(experiment: Experiment, run: RunDirectory, tiny_
     message = refusal(changed(experiment, "base", path=str(folder)), run)
     assert message.startswith("base.path: ")
     assert f"{folder / part} has no *.safetensors file" in message
+
+
+DAMAGE = {
+    "cut short": (cut(UNET, -8), r"unet/diffusion_pytorch_model\.safetensors is cut short"),
+    "half of a part": (halved(UNET), r"unet/diffusion_pytorch_model\.safetensors lacks \d+ of the \d+ tensors"),
+    "no JSON": (written("scheduler/scheduler_config.json", ""), r"scheduler_config\.json is no readable JSON"),
+    "FLUX": (setting("model_index.json", "_class_name", "FluxPipeline"), "FluxPipeline, which is not supported"),
+}
+
+
+@pytest.mark.parametrize("kind", list(DAMAGE))
+def test_a_damaged_base(experiment: Experiment, run: RunDirectory, tiny_base: Path, tmp_path: Path, kind: str):
+    damage, expected = DAMAGE[kind]
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    damage(folder)
+    assert re.search(expected, refusal(changed(experiment, "base", path=str(folder)), run))
+
+
+def test_networks_are_built_once_for_each_content_of_a_base(
+    experiment: Experiment, run: RunDirectory, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    wanted, built = changed(experiment, "base", path=str(folder)), list[Path]()
+    monkeypatch.setattr(networks, "check_networks", lambda folder, parts: built.append(folder) or 7)
+    first = study.prepare(wanted, run)
+    assert run.load(layout.CHECKED_BASE, CheckedBase) == CheckedBase(sha256=first.base_sha256, num_tensors=7)
+    assert study.prepare(wanted, run) == first
+    assert built == [folder], "a resumed run does not build them"
+    valued(UNET, "conv_in.bias", 0.5)(folder)
+    assert study.prepare(wanted, run).base_sha256 != first.base_sha256
+    assert built == [folder, folder]
+
+
+@pytest.mark.parametrize("size_px", [512, 64, 31, 8])
+def test_images_of_another_size_than_the_base_draws(experiment: Experiment, run: RunDirectory, size_px: int):
+    asked = changed(experiment, "data", image_size_px=size_px)
+    message = refusal(asked, run)
+    assert message.startswith(f"data.image_size_px: {size_px} px, but the base draws at 32 px (sample_size of ")
+    assert message.endswith("unet/config.json): set data.image_size_px to 32")
+    study.prepare(changed(asked, "data", image_size_px=32), run)
+    assert run.exists("config.json")
 
 
 def test_a_base_that_is_no_folder(experiment: Experiment, run: RunDirectory, tmp_path: Path):

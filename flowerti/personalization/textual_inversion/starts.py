@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flowerti.base_checks.tokenizer_files import load_tokenizer
 from flowerti.config.experiment import TextualInversionConfig
 from flowerti.diffusion import Base
 from flowerti.personalization.denoising import EncodedImages, draw, evaluate
@@ -23,11 +24,9 @@ def check_initializer(folder: Path, word: str) -> None:
     """Reject an initializer token that is not a single token of the base in a folder.
 
     Raises:
-        ValueError: it is split into several tokens; names them.
+        ValueError: it is split into several tokens; names them. Or there is no tokenizer.
     """
-    from transformers import CLIPTokenizer
-
-    word_id(CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"), word)
+    word_id(load_tokenizer(folder / "tokenizer"), word)
 
 
 def word_id(tokenizer: Any, word: str) -> int:
