@@ -20,6 +20,7 @@ _CONTEXT = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -39,6 +40,7 @@ _CONTEXT = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -72,7 +74,6 @@ def croissant(name: str, class_names: Sequence[str], files: Mapping[str, str]) -
             "@type": "cr:FileSet",
             "@id": "parquet-files",
             "name": "parquet-files",
-            "containedIn": [{"@id": path} for path in files],
             "encodingFormat": "application/x-parquet",
             "includes": "data/train-*.parquet",
         }
@@ -106,7 +107,7 @@ def _classes(class_names: Sequence[str]) -> dict[str, Any]:
 def _images() -> dict[str, Any]:
     fields = [
         _field("image", "sc:ImageObject", "bytes"),
-        _field("label", "sc:Integer") | {"references": {"field": {"@id": "classes/id"}}},
+        _field("label", "sc:Integer") | {"description": "The id of its class in the record set classes."},
     ]
     fields += [_field(column, _TYPES[kind]) for column, kind in COLUMNS.items()]
     return {"@type": "cr:RecordSet", "@id": "images", "name": "images", "field": fields}

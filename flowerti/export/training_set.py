@@ -51,9 +51,10 @@ def training_set(contents: Contents) -> list[ExportImage]:
     """Real and drawn images of a run, class by class in the order of their ids; the real ones first.
 
     Raises:
-        ValueError: the data set is not what the run had, a ratio asks for more images than there are, or there are
-            none.
+        ValueError: the learning is of another draw of training images, the data set is not what the run had, a ratio
+            asks for more images than there are, or there are none.
     """
+    _check_draw(contents)
     dataset = None if contents.holds_back_real else dataset_of(contents)
     found: list[ExportImage] = []
     for name in contents.class_names:
@@ -68,6 +69,15 @@ def training_set(contents: Contents) -> list[ExportImage]:
     if not found:
         raise ValueError(f"{contents.run.uri}: it holds no image that may leave it: let the run draw some")
     return found
+
+
+def _check_draw(contents: Contents) -> None:
+    replication, learning = contents.experiment.replication, contents.request.learning
+    if replication.draw_of(learning):
+        raise ValueError(
+            f"--learning: {learning} was learnt on another draw of training images than the training split: choose one "
+            f"below {replication.num_learnings}"
+        )
 
 
 def _census(contents: Contents, key: str | None = None) -> Census:

@@ -1,4 +1,4 @@
-"""A run with tokens, adapters and drawn images, made without learning or drawing anything; lets tests import helpers."""
+"""A run with tokens, adapters and drawn images, made without learning or drawing; lets tests import helpers."""
 
 import sys
 from pathlib import Path

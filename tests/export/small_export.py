@@ -1,4 +1,4 @@
-"""A small run whose results can be exported: five classes of files, four of them weak, whose names are hard to carry."""
+"""A small run whose results can be exported: five classes of files, four of them weak and with difficult names."""
 
 import io
 from pathlib import Path

@@ -63,5 +63,5 @@ def test_a_run_without_adapters_is_told_what_to_do(run, tmp_path):
         file = learned_record(name, "lora")
         record = json.loads(run.read_bytes(file)) | {"error": "loss is nan"}
         run.write_bytes(file, json.dumps(record).encode())
-    with pytest.raises(ValueError, match="no adapter has been learnt: add lora to sampling.sources"):
+    with pytest.raises(ValueError, match=r"no adapter has been learnt: add lora to sampling\.sources"):
         export_run(run, str(tmp_path / "out"), asking("adapters"))

@@ -41,7 +41,9 @@ def test_pixels_stay_and_bytes_are_the_same_again():
     marked = marked_png(_png(), DRAWING)
     assert marked == marked_png(_png(), DRAWING) != _png()
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(marked))), np.asarray(noise("png", 0, 16)))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(marked_png(marked, DRAWING)))), np.asarray(noise("png", 0, 16)))
+    assert np.array_equal(
+        np.asarray(Image.open(io.BytesIO(marked_png(marked, DRAWING)))), np.asarray(noise("png", 0, 16))
+    )
 
 
 @pytest.mark.parametrize(
