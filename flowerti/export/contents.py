@@ -71,8 +71,8 @@ class Contents:
     @cached_property
     def base_sha256(self) -> str:
         """Content hash of the base, as what was learnt and the report have it; empty where neither tells."""
-        learned = [one for name in self.weak if (one := self.learned(name)) is not None]
-        return learned[0].base_sha256 if learned else self.summary.get("base", {}).get("sha256", "")
+        learned = next((one for name in self.weak if (one := self.learned(name)) is not None), None)
+        return learned.base_sha256 if learned else (self.summary.get("base") or {}).get("sha256", "")
 
     def learnt_bytes(self, learned: Learned, name: str) -> bytes:
         """A file that a technique wrote.
@@ -90,6 +90,14 @@ class Contents:
     def _tokens(self) -> dict[str, str]:
         """The token of each weak class in prompts of this run; empty for none."""
         return {name: one.token if (one := self.learned(name)) else "" for name in self.weak}
+
+    @cached_property
+    def shards(self) -> dict[str, list[str]]:
+        """The shards of drawn images, in order, by what their names begin with (`layout.shards`)."""
+        found: dict[str, list[str]] = {}
+        for name in self.run.names(layout.SYNTHETIC):
+            found.setdefault(name.rsplit(".", 2)[0], []).append(name)
+        return found
 
     def learned(self, class_name: str, technique: str = _TOKENS) -> Learned | None:
         """The record of what a technique learnt for a class; None where it has not finished or failed."""

@@ -1,6 +1,6 @@
 """A training set as train/class/image, which torchvision's `ImageFolder`, timm and many others read.
 
-Real images that are files on the same disk are linked, not copied: they take no room, and must not be edited in place.
+Real images that are files on the same disk are linked, not copied: they take no space, and must not be edited in place.
 This module does not know where images come from.
 """
 
@@ -20,7 +20,8 @@ from torchvision.datasets import ImageFolder
 training = ImageFolder("train")
 ```
 
-`images.csv` has a row for each image: its class, whether it was drawn, and how."""
+`images.csv` has a row for each image: its class, whether it was drawn, and how. Its `class_id` is the class's number
+in the run; `ImageFolder` numbers the folders that are here by their order."""
 
 
 def write_image_folder(contents: Contents, folder: Path) -> None:

@@ -5,7 +5,7 @@ does not know how anything was learnt.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from flowerti.artifacts.records import Learned
@@ -47,10 +47,8 @@ def write_samples(contents: Contents, class_name: str, sources: Sequence[str], f
     """Write the first images of a class that were drawn with its token to images/; none where there are none."""
     drawn = [name for name in sources if name in contents.experiment.sampling.sources]
     assert not any(SOURCES[name].starts_from_images for name in drawn)
-    asked = replace(contents.request, sources=tuple(drawn), ratio=None)
-    images = drawn_images(replace(contents, request=asked), class_name, 0)[:_NUM_SAMPLES] if drawn else []
     found = []
-    for image in images:
+    for image in drawn_images(contents, class_name, drawn)[:_NUM_SAMPLES]:
         file = folder / "images" / f"{image.fields['source']}-{image.fields['index']:06d}.png"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(marked_png(image.png(contents), drawing_of(contents, image)))

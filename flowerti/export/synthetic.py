@@ -3,11 +3,13 @@
 This module does not know in which form they leave.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import num_synthetic, seed_for
@@ -30,42 +32,47 @@ class DrawnImage:
         return read_rows(contents.run, self.shard)[self.row]["image"]["bytes"]
 
 
-def drawn_images(contents: Contents, class_name: str, num_real: int) -> list[DrawnImage]:
-    """The images of a class that leave the run, of all its sources, by source and index.
+def drawn_images(
+    contents: Contents, class_name: str, sources: Sequence[str], num_real: int | None = None
+) -> list[DrawnImage]:
+    """The images of a class that leave the run, by source and index.
 
     Args:
         contents: the run and what is asked of it.
         class_name: a weak class.
-        num_real: its training images, of which a ratio is a multiple.
+        sources: whose images.
+        num_real: the class's training images, of which the asked ratio is a multiple; None for all images that were
+            kept, whatever is asked.
 
     Raises:
         ValueError: a ratio asks for more than were kept, or a shard is damaged.
     """
-    found = []
-    for source in contents.sources:
+    found, ratio = [], contents.request.ratio
+    for source in sources:
         of_source = _of_source(contents, class_name, source)
         kept = [one for one in of_source if one.fields["weight"] > 0]
-        ratio = contents.request.ratio
-        if ratio is not None and of_source:
+        if ratio is not None and num_real is not None and of_source:
             kept = _first_repetition(contents, class_name, of_source, num_synthetic(ratio, num_real))
         found += kept
     return found
 
 
+def size_drawn_at(contents: Contents) -> tuple[int, int] | None:
+    """Width and height, in pixels, at which the base draws; None where nothing was drawn yet."""
+    shard = next((names[0] for names in contents.shards.values()), None)
+    if shard is None:
+        return None
+    with Image.open(io.BytesIO(read_rows(contents.run, shard)[0]["image"]["bytes"])) as image:
+        return image.size
+
+
 def _of_source(contents: Contents, class_name: str, source: str) -> list[DrawnImage]:
     learning = contents.request.learning if SOURCES[source].is_per_learning else 0
-    prefix = f"{layout.shards(class_name, source, learning)}."
-    names = [name for name in contents.run.names(layout.SYNTHETIC) if _is_shard(name, prefix)]
-    images = list(_images_in(contents, names))
+    images = list(_images_in(contents, contents.shards.get(layout.shards(class_name, source, learning), [])))
     weights = _curation_weights(contents, class_name, source, learning)
     for place, image in enumerate(images):
         image.fields["weight"] *= weights[place] if place < len(weights) else 1.0
     return images
-
-
-def _is_shard(name: str, prefix: str) -> bool:
-    # "azalea.token." also begins the names of other learnings
-    return name.startswith(prefix) and name.removeprefix(prefix).removesuffix(".parquet").isdigit()
 
 
 def _images_in(contents: Contents, names: Sequence[str]) -> Iterator[DrawnImage]:

@@ -13,6 +13,7 @@ from flowerti.export.contents import Contents
 from flowerti.export.model_card import Card, model_card, write_samples
 from flowerti.export.model_header import architecture_of, shapes_in, with_metadata
 from flowerti.export.snippets import token_snippet
+from flowerti.export.synthetic import size_drawn_at
 
 TOKENS = "textual_inversion"
 _FILE = "learned_embeds.safetensors"
@@ -67,7 +68,8 @@ def header_of(contents: Contents, learned: Learned, content: bytes, kind: str) -
     """ModelSpec's keys without a date, so that the same result has the same bytes, and what else is known."""
     word = contents.words[learned.class_name]
     architecture = architecture_of(text_width_of(shapes_in(content)), _prediction_type(contents))
-    return {
+    size = size_drawn_at(contents)
+    return ({"modelspec.resolution": f"{size[0]}x{size[1]}"} if size else {}) | {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{architecture}/{kind}",
         "modelspec.implementation": "diffusers",

@@ -147,7 +147,9 @@ def drawn_of_class(contents: Contents, class_name: str) -> list[ExportImage]:
     """
     class_id = contents.class_names.index(class_name)
     num_real = _census(contents).counts[class_id].num_train
-    return [_drawn(contents, class_id, image) for image in drawn_images(contents, class_name, num_real)]
+    return [
+        _drawn(contents, class_id, image) for image in drawn_images(contents, class_name, contents.sources, num_real)
+    ]
 
 
 def _drawn(contents: Contents, class_id: int, image: DrawnImage) -> ExportImage:

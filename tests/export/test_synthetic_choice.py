@@ -23,7 +23,7 @@ CLASS_ID = NAMES.index("café")
 
 
 def _chosen(contents: Contents) -> list[int]:
-    return [one.fields["index"] for one in drawn_images(contents, "café", NUM_TRAIN)]
+    return [one.fields["index"] for one in drawn_images(contents, "café", ("token",), NUM_TRAIN)]
 
 
 def _of_sweep(seed: int, ratio: float, num_pools: int, weights: list[float], repetition: Repetition) -> list[int]:
@@ -62,11 +62,9 @@ def test_another_learning_gives_those_of_its_first_repetition(run):
     contents = read_contents(run, asking("images", ratio=1.0, learning=1))
     expected = _of_sweep(experiment.seed, 1.0, 1, [1.0] * NUM_DRAWN, Repetition(index=1, learning=1))
     assert _chosen(contents) == expected
-    images = drawn_images(contents, "café", NUM_TRAIN)
+    images = drawn_images(contents, "café", ("token",), NUM_TRAIN)
     assert {one.fields["learning"] for one in images} == {1}
-    assert len(drawn_images(read_contents(run, asking("images")), "café", 0)) == NUM_DRAWN, (
-        "and not those of learning 1"
-    )
+    assert len(_chosen(read_contents(run, asking("images")))) == NUM_DRAWN, "and not those of learning 1"
 
 
 def test_what_the_filters_refuse_stays(run):
@@ -79,7 +77,7 @@ def test_what_the_filters_refuse_stays(run):
     )
     run.save(layout.CURATION, Curation(filters=["no_copies"], rows=[], judges=[], sets=[curated]), "k")
     contents = read_contents(run, asking("images"))
-    images = drawn_images(contents, "café", NUM_TRAIN)
+    images = drawn_images(contents, "café", ("token",), NUM_TRAIN)
     assert [(one.fields["index"], one.fields["weight"]) for one in images] == [(0, 1.0), (2, 0.25), (3, 1.0), (5, 1.0)]
     of_ratio = read_contents(run, asking("images", ratio=1.0))
     assert _chosen(of_ratio) == _of_sweep(experiment.seed, 1.0, 1, weights, Repetition(index=0))

@@ -73,7 +73,7 @@ def test_the_header_says_what_it_is(tokens):
     for key in ("sai_model_spec", "architecture", "implementation", "title"):
         assert metadata[f"modelspec.{key}"]
     assert metadata["modelspec.architecture"].endswith("/textual-inversion")
-    assert metadata["modelspec.trigger_phrase"] == "ti-cafe"
+    assert metadata["modelspec.trigger_phrase"] == "ti-cafe" and metadata["modelspec.resolution"] == "32x32"
     assert metadata["flowerti.base_sha256"] == SHA256 and metadata["flowerti.class_name"] == "café"
     assert not [key for key in metadata if "date" in key]
 
