@@ -8,8 +8,8 @@ from pathlib import Path
 from flowerti.export.contents import Contents
 from flowerti.export.model_card import Card, model_card, write_samples
 from flowerti.export.model_header import shapes_in, with_metadata
-from flowerti.export.snippets import adapter_snippet
-from flowerti.export.tokens import header_of, usage_of, write_token
+from flowerti.export.snippets import snippet
+from flowerti.export.tokens import header_of, write_token
 
 _TECHNIQUE = "lora"
 _FILE = "pytorch_lora_weights.safetensors"
@@ -40,8 +40,9 @@ def write_adapters(contents: Contents, folder: Path) -> None:
             kind="adapter",
             tags=("lora",),
             what=f"A LoRA adapter of the U-Net for the class “{class_name}”, on its token `{word}.safetensors`",
-            snippet=adapter_snippet(contents.base_model, word, file.name, is_xl=is_xl),
-            usage=usage_of(word),
+            snippet=snippet(
+                contents.base_model, word, contents.experiment.sampling, is_xl=is_xl, adapter_file=file.name
+            ),
             samples=write_samples(contents, class_name, (_TECHNIQUE,), own),
         )
         (own / "README.md").write_text(model_card(contents, class_name, adapter, card), encoding="utf-8")

@@ -6,6 +6,8 @@ This module does not know in which form the images leave.
 from collections.abc import Sequence
 from typing import Any
 
+from flowerti.artifacts.identity import label_of, subject_of
+from flowerti.config.techniques import techniques_for
 from flowerti.export.columns import counts_of
 from flowerti.export.contents import Contents
 from flowerti.export.training_set import ExportImage
@@ -33,7 +35,7 @@ def dataset_card(contents: Contents, images: Sequence[ExportImage], loading: str
         tags=["synthetic", "data-augmentation", "flowerti"],
         **metadata,
     )
-    rows = "\n".join(f"| {name} | {real} | {drawn} |" for name, (real, drawn) in counts_of(images).items())
+    rows = "\n".join(f"| {_in_table(name)} | {real} | {drawn} |" for name, (real, drawn) in counts_of(images).items())
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {contents.experiment.name}, augmented training set",
@@ -48,6 +50,10 @@ def dataset_card(contents: Contents, images: Sequence[ExportImage], loading: str
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _in_table(name: str) -> str:
+    return name.replace("|", "\\|")
+
+
 def _origin(contents: Contents) -> str:
     labels = ", ".join(SOURCES[name].label for name in contents.sources)
     hashed = f" (SHA-256 of its files `{contents.base_sha256}`)" if contents.base_sha256 else ""
@@ -57,15 +63,23 @@ def _origin(contents: Contents) -> str:
         f"Drawn images come from the base `{contents.base_model}`{hashed} by {labels}, {chosen}.",
         "Each says so in its file: IPTC's DigitalSourceType in XMP, and its prompt, seed and settings.",
     ]
-    tokens = [(name, one) for name in contents.weak if (one := contents.learned(name)) is not None]
-    listed = [f"- {name}: {file} `{sha256}`" for name, one in tokens for file, sha256 in _diffusers_file(one.files)]
-    if listed:
-        sentences.append("The tokens that they were drawn with, by the SHA-256 of their files in the run:")
-    return " ".join(sentences) + ("\n\n" + "\n".join(listed) if listed else "")
+    learnt = _learnt_files(contents)
+    if learnt:
+        sentences.append("What they were drawn with, by the SHA-256 of its files in the run:")
+    return " ".join(sentences) + ("\n\n" + "\n".join(learnt) if learnt else "")
 
 
-def _diffusers_file(files: dict[str, str]) -> list[tuple[str, str]]:
-    return [(name, sha256) for name, sha256 in files.items() if not name.startswith("web/")]
+def _learnt_files(contents: Contents) -> list[str]:
+    """A line for each file of what the images were drawn with; those that all classes share once."""
+    lines = []
+    for technique in techniques_for(contents.sources):
+        for class_name in contents.weak:
+            subject = subject_of(class_name, is_joint=technique.is_joint)
+            learned = contents.learned(subject, technique.name)
+            files = learned.files.items() if learned else ()
+            label = label_of(subject, contents.request.learning)
+            lines += [f"- {label}: {name} `{sha256}`" for name, sha256 in files if not name.startswith("web/")]
+    return list(dict.fromkeys(lines))
 
 
 def _real_images(contents: Contents) -> str:

@@ -38,8 +38,6 @@ class Card:
     """What the file holds."""
     snippet: str
     """Python that draws an image with it."""
-    usage: str
-    """How its word is written in each program."""
     samples: Sequence[Sample]
 
 
@@ -61,13 +59,14 @@ def model_card(contents: Contents, class_name: str, learned: Learned, card: Card
     """The text of README.md."""
     from huggingface_hub import ModelCardData
 
+    word = contents.words[class_name]
     data = ModelCardData(
         base_model=contents.base_model,
         base_model_relation="adapter",
         library_name="diffusers",
         pipeline_tag="text-to-image",
         tags=["text-to-image", "stable-diffusion", "diffusers", "flowerti", *card.tags],
-        instance_prompt=trigger_of(contents.words[class_name]),
+        instance_prompt=trigger_of(word),
         widget=[{"text": one.prompt, "output": {"url": one.file}} for one in card.samples] or None,
     )
     shown = "\n".join(f"![drawn image]({one.file})" for one in card.samples)
@@ -76,7 +75,7 @@ def model_card(contents: Contents, class_name: str, learned: Learned, card: Card
         f"# {card.title}",
         f"{card.what}, learnt by flowerti on the frozen base `{contents.base_model}` from {learned.num_images} "
         f"training images in {learned.num_steps} steps (the best, which is kept, after {learned.best_step}).",
-        f"Word: {card.usage}.",
+        f"Its word is `{word}` in AUTOMATIC1111, `embedding:{word}` in ComfyUI and `{trigger_of(word)}` in diffusers.",
         f"{shown}\n\nDrawn images, the first ones and not the best; no photograph is shown." if shown else "",
         f"```python\n{card.snippet}\n```",
         f"The content hash of the base's files is `{learned.base_sha256}`. On another base the {card.kind} does not "

@@ -3,29 +3,26 @@
 They run in the folder that the card lies in. This module does not know what was learnt.
 """
 
+from flowerti.config.sampling import SamplingConfig
 from flowerti.export.class_words import trigger_of
 
-_DRAW = """image = pipeline('Photo of a "{trigger}"', num_inference_steps=25).images[0]"""
 
-
-def token_snippet(base_model: str, word: str, *, is_xl: bool) -> str:
-    """Lines that draw an image with a token.
+def snippet(base_model: str, word: str, sampling: SamplingConfig, *, is_xl: bool, adapter_file: str = "") -> str:
+    """Lines that draw an image with a token, and with an adapter where there is one, with the run's settings.
 
     Args:
         base_model: the base's name on the Hub, or a folder.
         word: the token's word.
+        sampling: prompt, steps and guidance of the run.
         is_xl: whether the base has two text encoders.
+        adapter_file: an adapter on top; empty for none.
     """
-    return "\n".join(
-        [*_load_base(base_model, is_xl), *_load_token(word, is_xl), _DRAW.format(trigger=trigger_of(word))]
-    )
-
-
-def adapter_snippet(base_model: str, word: str, adapter_file: str, *, is_xl: bool) -> str:
-    """Lines that draw an image with a token and an adapter on top; arguments as in `token_snippet`."""
-    adapter = f'pipeline.load_lora_weights(".", weight_name="{adapter_file}")  # needs peft'
-    lines = [*_load_base(base_model, is_xl), *_load_token(word, is_xl), adapter]
-    return "\n".join([*lines, _DRAW.format(trigger=trigger_of(word))])
+    lines = [*_load_base(base_model, is_xl), *_load_token(word, is_xl)]
+    if adapter_file:
+        lines.append(f'pipeline.load_lora_weights(".", weight_name="{adapter_file}")  # needs peft')
+    prompt = sampling.prompt.format(trigger_of(word))
+    settings = f"num_inference_steps={sampling.num_inference_steps}, guidance_scale={sampling.guidance_scale}"
+    return "\n".join([*lines, f"image = pipeline({prompt!r}, {settings}).images[0]"])
 
 
 def _load_base(base_model: str, is_xl: bool) -> list[str]:

@@ -12,7 +12,7 @@ from flowerti.export.class_words import trigger_of
 from flowerti.export.contents import Contents
 from flowerti.export.model_card import Card, model_card, write_samples
 from flowerti.export.model_header import architecture_of, shapes_in, with_metadata
-from flowerti.export.snippets import token_snippet
+from flowerti.export.snippets import snippet
 from flowerti.export.synthetic import size_drawn_at
 
 TOKENS = "textual_inversion"
@@ -41,8 +41,9 @@ def write_tokens(contents: Contents, folder: Path) -> None:
             kind="textual inversion",
             tags=("textual_inversion",),
             what=f"{one.num_vectors} learnt embedding rows for the class “{class_name}”",
-            snippet=token_snippet(contents.base_model, word, is_xl="clip_g" in shapes_in(content)),
-            usage=usage_of(word),
+            snippet=snippet(
+                contents.base_model, word, contents.experiment.sampling, is_xl="clip_g" in shapes_in(content)
+            ),
             samples=samples,
         )
         (own / "README.md").write_text(model_card(contents, class_name, one, card), encoding="utf-8")

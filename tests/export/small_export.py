@@ -60,7 +60,10 @@ def experiment_of(root: Path, base: Path, **data: object) -> Experiment:
         base=BaseConfig(path=str(base)),
         selection=SelectionConfig(rule="fixed", class_names=WEAK, num_classes=len(WEAK)),
         sampling=SamplingConfig(
-            num_per_class=NUM_DRAWN, batch_size=BATCH_SIZE, sources=("raw", "token", "lora", "raw_img2img")
+            num_per_class=NUM_DRAWN,
+            batch_size=BATCH_SIZE,
+            num_inference_steps=4,
+            sources=("raw", "token", "lora", "raw_img2img"),
         ),
         replication=ReplicationConfig(num_learnings=2),
         sweep=SweepConfig(ratios=(1.0,)),

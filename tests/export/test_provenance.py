@@ -103,7 +103,7 @@ def test_all_images_of_a_run_leave_marked(run, tmp_path: Path):
     assert {path.parent.name for path in files} == {"Tulip", "café", "prince_of_wales_feathers%3F", "snow_drop"}
     with Image.open(folder / "café/token-000004.png") as image:
         assert np.array_equal(np.asarray(image), np.asarray(noise("café/token", 4, 32)))
-        assert image.info["parameters"].startswith('Photo of a "ti-cafe"\nSteps: 20, ')
+        assert image.info["parameters"].startswith('Photo of a "ti-cafe"\nSteps: 4, ')
         assert _description(image)["DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
     with Image.open(folder / "café/raw-000000.png") as image:
         assert image.info["parameters"].startswith('Photo of a "café"\n')

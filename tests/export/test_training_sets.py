@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from small_export import NAMES, NUM_DRAWN, NUM_TRAIN, WEAK, asking, noise
 
+from flowerti.artifacts import layout
+from flowerti.artifacts.records import Learned
 from flowerti.export.exporter import export_run
 from flowerti.export.image_folder import write_image_folder
 
@@ -120,6 +122,10 @@ def test_the_card_is_one_of_the_hub(run, tmp_path):
     assert features["label"].names == list(NAMES)
     assert f"| rose | {NUM_TRAIN} | 0 |" in card.content and f"| café | {NUM_TRAIN} | {NUM_DRAWN} |" in card.content
     assert "Use no synthetic images." in card.content
+    learnt = run.load(layout.learned_record("café", "textual_inversion"), Learned)
+    assert learnt is not None
+    assert f"- café: learned_embeds.safetensors `{learnt.files['learned_embeds.safetensors']}`" in card.content
+    assert "pytorch_lora_weights" not in card.content, "no image of it is in here"
     assert str(tmp_path) not in card.content, "paths of this machine stay here"
 
 
