@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from flowerti.config.checks import require
 from flowerti.export.kinds import KINDS
-from flowerti.tables.sources import SOURCES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +17,7 @@ class ExportRequest:
     what: tuple[str, ...]
     """Rows of `export.kinds`, each in a folder of its name."""
     sources: tuple[str, ...] = ()
-    """Whose images; empty for the judged source where the run drew from it, else the first one that it drew from."""
+    """Whose images, among those that the run drew; empty for the judged source where it did, else for its first one."""
     ratio: float | None = None
     """Drawn images of a class as a multiple of its training images, those that the sweep's first repetition adds at
     this ratio; None for all that were kept."""
@@ -32,9 +31,9 @@ class ExportRequest:
     def __post_init__(self) -> None:
         """Check names and ranges."""
         require(bool(self.what), "--what", f"is empty: choose among {', '.join(KINDS.names)}")
-        for field, names, table in (("--what", self.what, KINDS), ("--sources", self.sources, SOURCES)):
-            for name in names:
-                require(name in table, field, f"must be among {', '.join(table.names)}, not {name!r}")
+        for name in self.what:
+            require(name in KINDS, "--what", f"must be among {', '.join(KINDS.names)}, not {name!r}")
+        for field, names in (("--what", self.what), ("--sources", self.sources)):
             require(len(set(names)) == len(names), field, "names one twice")
         good = self.ratio is None or (math.isfinite(self.ratio) and self.ratio >= 0)
         require(good, "--ratio", "must be at least 0")

@@ -79,7 +79,7 @@ def test_what_fails_leaves_nothing(run, tmp_path):
         ({"what": ()}, "--what is empty"),
         ({"what": ("zip",)}, "--what must be among imagefolder, .*, not 'zip'"),
         ({"what": ("tokens", "tokens")}, "--what names one twice"),
-        ({"sources": ("magic",)}, "--sources must be among .*, not 'magic'"),
+        ({"sources": ("token", "token")}, "--sources names one twice"),
         ({"ratio": -1.0}, "--ratio must be at least 0"),
         ({"ratio": float("nan")}, "--ratio must be at least 0"),
         ({"learning": -1}, "--learning must be at least 0"),
