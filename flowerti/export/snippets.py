@@ -26,11 +26,12 @@ def snippet(base_model: str, word: str, sampling: SamplingConfig, *, is_xl: bool
 
 
 def _load_base(base_model: str, is_xl: bool) -> list[str]:
+    # diffusers would take the precision that the files have; half of it moves text states by some thousandths
     name = "StableDiffusionXLPipeline" if is_xl else "StableDiffusionPipeline"
-    imports = [f"from diffusers import {name}"]
+    imports = ["import torch", f"from diffusers import {name}"]
     if is_xl:
         imports.append("from safetensors.torch import load_file")
-    return [*imports, "", f'pipeline = {name}.from_pretrained("{base_model}")']
+    return [*imports, "", f'pipeline = {name}.from_pretrained("{base_model}", dtype=torch.float32)']
 
 
 def _load_token(word: str, is_xl: bool) -> list[str]:
