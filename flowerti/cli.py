@@ -1,4 +1,4 @@
-"""The entry point for a person: `flowerti run`, `plan`, `status`, `report` and `presets`.
+"""The entry point for a person: `flowerti run`, `plan`, `status`, `report`, `export` and `presets`.
 
 Options of `run` are generated from the dataclasses of `config`, with the preset's values as defaults. Heavy packages
 are imported only by what needs them, so that help answers at once.
@@ -17,6 +17,7 @@ from flowerti.artifacts.saved_config import find_config
 from flowerti.config.experiment import Experiment, from_json
 from flowerti.config.presets import PRESETS, preset
 from flowerti.config.techniques import TECHNIQUES
+from flowerti.export.kinds import KINDS
 from flowerti.progress import Progress
 from flowerti.tables import load_plugins
 
@@ -48,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
     status = commands.add_parser("status", help="how far a run is, from its run directory alone")
     status.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
+    _add_export(commands.add_parser("export", help="write what a run made in the forms of other programs"))
     commands.add_parser("plan", help="what a run would cost: hours, storage, money", add_help=False)
     values, rest = parser.parse_known_args(arguments)
     if values.command not in ("run", "plan") and rest:
@@ -59,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             return tell_plan(rest)
         if values.command == "presets":
             return presets()
+        if values.command == "export":
+            return export(values)
         return tell_status(values.run_dir) if values.command == "status" else rewrite_report(values.run_dir)
     except ValueError as error:
         print(f"flowerti: {error}", file=sys.stderr)
@@ -172,6 +176,40 @@ def tell_status(run_dir: str) -> int:
 
     for line in read_status(RunDirectory(run_dir)):
         print(f"{line.state:8} {line.stage:28} {line.detail}".rstrip())
+    return 0
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    kinds = ", ".join(f"{kind.name}: {kind.label}" for kind in KINDS.so_far)
+    parser.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
+    parser.add_argument("out_dir", help="local folder, missing or empty; each kind gets a folder in it")
+    parser.add_argument("--what", nargs="+", required=True, help=kinds)
+    help_sources = "whose images; by default those that the run's recommendation is about"
+    parser.add_argument("--sources", nargs="+", default=[], help=help_sources)
+    help_ratio = "drawn images for each real one of their class; by default all that were drawn and kept"
+    parser.add_argument("--ratio", type=float, default=None, help=help_ratio)
+    parser.add_argument("--learning", type=int, default=0, help="which of a class's learnings, from 0")
+    help_real = "let real images leave although data.show_images is off"
+    parser.add_argument("--with-real-images", action="store_true", help=help_real)
+    help_base = "the base's name on the Hugging Face Hub, for cards"
+    parser.add_argument("--base-model", default="", help=help_base)
+
+
+def export(values: argparse.Namespace) -> int:
+    """Write what a run made for other programs, and print the folders."""
+    from flowerti.export.exporter import export_run
+    from flowerti.export.request import ExportRequest
+
+    request = ExportRequest(
+        what=tuple(values.what),
+        sources=tuple(values.sources),
+        ratio=values.ratio,
+        learning=values.learning,
+        with_real_images=values.with_real_images,
+        base_model=values.base_model,
+    )
+    for folder in export_run(RunDirectory(values.run_dir), values.out_dir, request):
+        print(folder)
     return 0
 
 

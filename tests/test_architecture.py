@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
     {"data", "features", "diffusion", "demo", "stage_clock", "status"},
     {"personalization", "classifier"},
     {"generation", "scoring", "curation", "sweep", "ceiling", "study"},
-    {"cluster", "detection", "plan", "report"},
+    {"cluster", "detection", "plan", "report", "export"},
     {"pipeline", "measured_times"},
     {"cli"},
 ]

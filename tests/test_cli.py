@@ -18,7 +18,9 @@ from flowerti.progress import Listener, Progress
 HEAVY = ("torch", "torchvision", "diffusers", "ray", "transformers", "matplotlib", "pyarrow", "scipy", "numpy")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["presets"], ["--version"], ["run", "--nope"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["export", "--help"], ["presets"], ["--version"], ["run", "--nope"]]
+)
 def test_answers_need_no_heavy_package(arguments: list[str]):
     code = (
         "import contextlib, io, sys\n"
@@ -48,7 +50,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
         cli.main(["--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("run", "status", "report", "presets"))
+    assert all(command in out for command in ("run", "status", "report", "export", "presets"))
 
 
 def test_help_of_run_names_settings_and_presets(capsys: pytest.CaptureFixture[str]):
@@ -67,6 +69,8 @@ def test_help_of_run_names_settings_and_presets(capsys: pytest.CaptureFixture[st
         (["run", "--config", "missing.json"], "missing.json"),
         (["report", "no-such-run"], "no-such-run/summary.json"),
         (["report", "nope://x"], "nope://x"),
+        (["export", "no-such-run", "out", "--what", "tokens"], "no-such-run/config.json"),
+        (["export", "no-such-run", "out", "--what", "zip"], "'zip'"),
     ],
 )
 def test_refused_input_is_one_line_and_code_2(

@@ -74,6 +74,16 @@ def test_options_of_runs_are_known(page: str, command: str, finished_demo: Path)
     assert experiment.name in ("demo", "flowers102", "flowers102_64", "flowers102_64_long_tail")
 
 
+@pytest.mark.parametrize("command", [c for _, c in ALL if "flowerti export" in c])
+def test_options_of_exports_are_known(command: str, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(
+        "flowerti.export.exporter.export_run", lambda run, out_dir, request: asked.append(request) or []
+    )
+    assert main(arguments_of(command)) == 0
+    assert asked[0].what
+
+
 RECOMPUTE = "-m flowerti.report.recompute "
 
 
@@ -92,7 +102,7 @@ def test_every_command_is_covered():
         words = command.split()
         covered = (
             (command in MADE_BY and MADE_BY[command] in targets)
-            or ("flowerti" in words[0] and words[1] in (*FAST, "run"))
+            or ("flowerti" in words[0] and words[1] in (*FAST, "run", "export"))
             or "pipeline.py" in command
             or RECOMPUTE in command
         )
