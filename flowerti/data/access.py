@@ -40,7 +40,7 @@ def list_records(config: DataConfig, seed: int, *, is_pooled: bool = False) -> D
             f"data.root: {config.root} has no training images, only others: name the folder or file of the training "
             "images train, or pool and cut all images anew with imbalance.resplit"
         )
-    check_counts(dataset)
+    check_counts(dataset, f"data.root: {config.root}" if config.root else "data")
     return dataset
 
 

@@ -67,6 +67,17 @@ def take_census(dataset: Dataset, config: DataConfig, images: ImagePass | None =
     )
 
 
+def census_sentences(census: Census) -> list[str]:
+    """What a person should know before a run on these images: a sentence each."""
+    nums = [sum(getattr(row, f"num_{split}") for row in census.counts) for split in SPLITS]
+    parts = ", ".join(f"{num} {split}" for num, split in zip(nums, SPLITS, strict=True))
+    sentences = [f"{sum(nums)} images of {len(census.counts)} classes: {parts}", *census.notes]
+    if census.unreadable:
+        num = counted(len(census.unreadable), "image")
+        sentences.append(f"left out: {num} that cannot be read ({first_of(census.unreadable)})")
+    return sentences
+
+
 def class_counts(dataset: Dataset) -> list[ClassCount]:
     """Images of each class in each split, in the order of the class names."""
     counts = count_by_split(dataset)

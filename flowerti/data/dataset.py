@@ -43,8 +43,12 @@ class Dataset:
         return [r for r in self.records if r.split == split and class_id in (None, r.class_id)]
 
 
-def check_counts(dataset: Dataset) -> None:
+def check_counts(dataset: Dataset, where: str = "data") -> None:
     """Reject an incomplete data set; splits that are missing as a whole are not looked at.
+
+    Args:
+        dataset: the data set.
+        where: what the error begins with.
 
     Raises:
         ValueError: as `check_classes`, or there is a class without images in a split; names it.
@@ -55,8 +59,8 @@ def check_counts(dataset: Dataset) -> None:
         for split in SPLITS:
             if counts[class_id, split] == 0 and split not in dataset.missing:
                 raise ValueError(
-                    f"data: class {class_name!r} has no images in the {split} split: each class needs some in each "
-                    "split: add some, remove the class, or pool and cut all images anew with imbalance.resplit"
+                    f"{where}: class {class_name!r} has no images in the {split} split: each class needs some in "
+                    "each split: add some, remove the class, or pool and cut all images anew with imbalance.resplit"
                 )
 
 
@@ -64,7 +68,7 @@ def check_classes(dataset: Dataset) -> None:
     """Reject a data set that is none, however it will be split.
 
     Raises:
-        ValueError: fewer than 2 classes, a duplicate id, or a class with the name that stands for all classes; names it.
+        ValueError: fewer than 2 classes, a duplicate id, or a class with the name that stands for all; names it.
     """
     twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]
     if twice:

@@ -31,7 +31,7 @@ def kept_together(
 ) -> dict[str, Split]:
     """Put each group into one split, changing the cut as little as possible.
 
-    A group goes to a split where no class loses its last image in another one, if there is one; among those to the split
+    A group goes to a split where no class loses its last image in another, if there is one; among those to the split
     that keeps the counts of every class and split, and then to the one that moves fewest images; equals are decided by
     the seed. For each member that moves, an image of its class that is in no group
     goes the other way. Where a class has none left there, its counts change by that image.
@@ -49,16 +49,16 @@ def kept_together(
     class_of = {record.id: record.class_id for order in orders for record in order}
     grouped = {name for group in groups for name in group}
     singles = [[record.id for record in order if record.id not in grouped] for order in orders]
-    counts = Counter((class_of[name], split) for name, split in cut.items())
+    counts: Counter[tuple[int, Split]] = Counter((class_of[name], split) for name, split in cut.items())
     # large groups first: they need most images to swap with
     for group in sorted((sorted(group) for group in groups), key=lambda group: (-len(group), group)):
         if len({cut[name] for name in group}) == 1:
             continue
         moves = [_move_to(target, group, cut, class_of, singles, counts) for target in SPLITS]
         best = min(moves, key=lambda move: (*_costs(move), seed_for(seed, group[0], _drawn(move.target), 0)))
-        changed = dict.fromkeys(group, best.target) | dict(best.swaps)
-        counts.subtract((class_of[name], cut[name]) for name in changed)
-        counts.update((class_of[name], split) for name, split in changed.items())
+        changed = [*((name, best.target) for name in group), *best.swaps]
+        counts.subtract((class_of[name], cut[name]) for name, _ in changed)
+        counts.update((class_of[name], split) for name, split in changed)
         cut.update(changed)
     return cut
 
@@ -88,7 +88,7 @@ def _move_to(
         free = [name for name in singles[class_id] if cut[name] == target]
         swaps += zip(free, left, strict=False)
     num_moved = sum(len(left) for left in moved.values())
-    lost = Counter((class_id, split) for class_id, left in moved.items() for split in left)
+    lost: Counter[tuple[int, Split]] = Counter((class_id, split) for class_id, left in moved.items() for split in left)
     lost.subtract((class_of[name], split) for name, split in swaps)
     return _Move(
         target=target,

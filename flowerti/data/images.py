@@ -1,4 +1,4 @@
-"""Decodes images to squares: EXIF orientation, conversion to RGB, center crop and resize; and hashes the decoded pixels.
+"""Decodes images to upright RGB squares, center-cropped and resized, and hashes the decoded pixels.
 
 This module works on pixels: it does not know about addresses, classes or splits.
 """
@@ -17,7 +17,9 @@ from flowerti.data.to_rgb import to_rgb
 def unreadable(name: str, error: Exception | str) -> ValueError:
     """The error for an image that cannot be read, in one line whatever its name and the cause are."""
     shown, reason = name if name.isprintable() else repr(name), " ".join(str(error).split())
-    return ValueError(f"image {shown} cannot be read ({reason}): remove it, or set data.skip_unreadable to leave it out")
+    return ValueError(
+        f"image {shown} cannot be read ({reason}): remove it, or set data.skip_unreadable to leave it out"
+    )
 
 
 class Decoded(NamedTuple):

@@ -57,7 +57,7 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequ
     if config.resplit:
         dataset = _resplit(dataset, config, seed, alike)
     elif dataset.missing:
-        shares = {"test": config.test_share, "validation": config.validation_share}
+        shares: dict[Split, float] = {"test": config.test_share, "validation": config.validation_share}
         dataset = with_all_splits(dataset, shares, seed, alike)
     if config.leaves_out:
         dataset = _cut_down(dataset, config, seed)

@@ -1,8 +1,9 @@
 """Cuts the splits that a data set lacks out of its training images, class by class.
 
 An image's place in the cut follows from a hash of the run seed, its class and its id, so that a run finds the same cut
-whenever it is started, and more images of a class leave almost all others where they were. Alike images stay on one side.
-Splits that the data set has are left as they are. This module opens no image and does not know what makes images alike.
+whenever it is started, and more images of a class leave almost all others where they were. Alike images stay on one
+side, and splits that the data set has are left as they are. This module opens no image and does not know what makes
+images alike.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ def with_all_splits(
     Raises:
         ValueError: a class has too few different training images; names it.
     """
-    parts = {split: shares[split] for split in shares if split in dataset.missing}
+    parts: dict[Split, float] = {split: shares[split] for split in shares if split in dataset.missing}
     pool = {record.id for record in dataset.of("train")}
     groups = [members for group in alike if len(members := [name for name in group if name in pool]) > 1]
     split_of: dict[str, Split] = {}
@@ -73,10 +74,11 @@ def _ordered(records: Sequence[Record], class_seed: int) -> list[Record]:
 
 
 def _check_cut(dataset: Dataset, parts: Mapping[Split, float]) -> None:
+    whole: tuple[Split, ...] = ("train", *parts)
     for name in dataset.class_names:
-        for split in ("train", *parts):
+        for split in whole:
             if not dataset.of(split, name):
-                num = sum(len(dataset.of(part, name)) for part in ("train", *parts))
+                num = sum(len(dataset.of(part, name)) for part in whole)
                 raise ValueError(
                     f"data: class {name!r} has {_images(num)}, but too many of them are alike to set {_named(parts)} "
                     "images aside without a copy in training: add different images, or remove the class"

@@ -52,7 +52,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     orientation = _orientation(image)
     if orientation is None:
         changes.append(DAMAGED_EXIF)
-    elif orientation in _TURNS:
+    elif isinstance(orientation, int) and orientation in _TURNS:
         found = found.transpose(_TURNS[orientation])
     if _is_animated(image):
         changes.append(SEVERAL_FRAMES)

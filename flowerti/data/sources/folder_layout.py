@@ -80,7 +80,9 @@ def _unwrapped(folders: list[Folder]) -> list[Folder]:
 def _split_folders(base: Folder) -> dict[Split, Folder]:
     """The folder of each split, in the order of the splits; empty where the folders are classes."""
     named = {folder.path: folder for folder in base.filled if split_of_folder(folder.path.name)}
-    exact = {split: folder for split in SPLITS for folder in named.values() if folder.path.name == split}
+    exact: dict[Split, Folder] = {
+        split: folder for split in SPLITS for folder in named.values() if folder.path.name == split
+    }
     if len(exact) == len(SPLITS) and all(folder.filled for folder in exact.values()):
         return exact
     strays = [folder for folder in base.filled if folder.path not in named]
@@ -114,7 +116,8 @@ def _one_each(named: Mapping[Path, Folder]) -> dict[Split, Folder]:
                 f"data.root: {of_split[0]} and {of_split[1]} are both named after the {split} split: rename one, or "
                 "move it out of data.root"
             )
-        found |= {split: named[path] for path in of_split}
+        if of_split:
+            found[split] = named[of_split[0]]
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowerti.data.sources.image_files import is_hidden, is_image, is_picture
+from flowerti.data.sources.image_files import is_foreign, is_hidden, is_image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +87,7 @@ def _kind_of_file(path: Path) -> str:
     if is_image(path):
         return ""
     suffix = path.suffix.lower()
-    if is_picture(path):
+    if is_foreign(path):
         return f"{suffix} file:, which cannot be opened: convert to JPEG or PNG"
     return f"{suffix} file:, no image" if suffix else "file: without a suffix, no image"
 

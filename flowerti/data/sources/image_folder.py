@@ -6,7 +6,7 @@ them becomes notes. Only files whose suffix is not an image's are opened, to see
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from flowerti.config.data import DataConfig
@@ -15,7 +15,7 @@ from flowerti.data.listing_notes import counted, first_of, left_out
 from flowerti.data.sources.files import FILES, root_of
 from flowerti.data.sources.folder_layout import Layout, layout_of
 from flowerti.data.sources.folder_tree import Folder, read_folder
-from flowerti.data.sources.image_files import is_picture
+from flowerti.data.sources.image_files import is_foreign
 from flowerti.data.sources.implementation import Implementation
 
 
@@ -27,7 +27,7 @@ def _list_records(config: DataConfig, _seed: int) -> Dataset:
     if not tree.num_images:
         raise ValueError(_no_images(tree))
     layout = layout_of(tree)
-    _check_pictures(layout)
+    _check_foreign(layout)
     images = _images_of(layout, config)
     class_names = tuple(sorted({name for of_split in images.values() for name in of_split}))
     for name in class_names:
@@ -107,16 +107,16 @@ def _loose_images(tree: Folder, layout: Layout) -> Iterable[Path]:
             yield from folder.images
 
 
-def _check_pictures(layout: Layout) -> None:
+def _check_foreign(layout: Layout) -> None:
     """Refuse a class of which nothing can be opened, which would otherwise be no class at all."""
     names = {name for folders in layout.classes.values() for name, _ in folders}
     for parent in layout.class_parents:
         for folder in parent.folders:
-            pictures = [path for below in folder.walk() for _, path in below.others if is_picture(path)]
-            if pictures and not folder.num_images and folder.path.name not in names:
+            foreign = [path for below in folder.walk() for _, path in below.others if is_foreign(path)]
+            if foreign and not folder.num_images and folder.path.name not in names:
                 raise ValueError(
-                    f"data.root: {folder.path} holds {counted(len(pictures), 'picture')} that cannot be opened "
-                    f"({pictures[0].name}): convert to JPEG or PNG, or move the folder out of data.root"
+                    f"data.root: {folder.path} holds {counted(len(foreign), 'file')} that cannot be opened "
+                    f"({foreign[0].name}): convert to JPEG or PNG, or move the folder out of data.root"
                 )
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from flowerti.data.dataset import SPLITS, Split
+from flowerti.data.dataset import Split
 
 Place = TypeVar("Place", bound=Hashable)
 
@@ -23,14 +23,14 @@ _BESIDE = ("set", "split", "data", "dataset", "folder", "image", "images", "img"
 
 
 def split_of_folder(name: str) -> Split | None:
-    """The split of a folder that is named after one, in any case and with nothing else in its name but "set" or a number."""
+    """The split that a folder is named after, in any case; its name may add no more than "set" or a number."""
     words = [word for word in _words(name) if word not in _BESIDE]
     return _WORDS.get(words[0]) if len(words) == 1 else None
 
 
-def splits_in(name: str) -> set[Split]:
-    """The splits that are named somewhere in the name of a file, as in flowers-train-00000-of-00002.parquet."""
-    return {_WORDS[word] for word in _words(name) if word in _WORDS}
+def split_words_in(name: str) -> dict[str, Split]:
+    """The words for splits anywhere in a name, as in flowers-train-00000-of-00002.parquet, and the split of each."""
+    return {word: _WORDS[word] for word in _words(name) if word in _WORDS}
 
 
 def settled(split_of: Mapping[Place, Split], name_of: Mapping[Place, str]) -> dict[Place, Split]:
@@ -45,11 +45,6 @@ def settled(split_of: Mapping[Place, Split], name_of: Mapping[Place, str]) -> di
     if "test" in others and "validation" not in others:
         return {place: "validation" if place in either else split for place, split in split_of.items()}
     return dict(split_of)
-
-
-def missing_splits(found: Mapping[Place, Split]) -> tuple[Split, ...]:
-    """The splits that no place is of."""
-    return tuple(split for split in SPLITS if split not in found.values())
 
 
 def _words(name: str) -> list[str]:
