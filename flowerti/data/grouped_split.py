@@ -4,7 +4,7 @@ The cut is made first, as if no two images were alike, and is changed only where
 duplicates is cut as before. This module opens no image and does not know what makes images alike.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,8 +19,6 @@ class _Move:
     target: Split
     swaps: tuple[tuple[str, Split], ...]
     """Images without a duplicate that change to the split which members of their class left."""
-    num_emptied: int
-    """Classes that lose their last image in a split."""
     num_moved: int
     num_unbalanced: int
     """Members for which there was nothing to swap: a class gains and loses as many images."""
@@ -31,9 +29,8 @@ def kept_together(
 ) -> dict[str, Split]:
     """Put each group into one split, changing the cut as little as possible.
 
-    A group goes to a split where no class loses its last image in another, if there is one; among those to the split
-    that keeps the counts of every class and split, and then to the one that moves fewest images; equals are decided by
-    the seed. For each member that moves, an image of its class that is in no group
+    A group goes to the split that keeps the counts of every class and split, and among those to the one that moves
+    fewest images; equals are decided by the seed. For each member that moves, an image of its class that is in no group
     goes the other way. Where a class has none left there, its counts change by that image.
 
     Args:
@@ -49,22 +46,15 @@ def kept_together(
     class_of = {record.id: record.class_id for order in orders for record in order}
     grouped = {name for group in groups for name in group}
     singles = [[record.id for record in order if record.id not in grouped] for order in orders]
-    counts: Counter[tuple[int, Split]] = Counter((class_of[name], split) for name, split in cut.items())
     # large groups first: they need most images to swap with
     for group in sorted((sorted(group) for group in groups), key=lambda group: (-len(group), group)):
         if len({cut[name] for name in group}) == 1:
             continue
-        moves = [_move_to(target, group, cut, class_of, singles, counts) for target in SPLITS]
-        best = min(moves, key=lambda move: (*_costs(move), seed_for(seed, group[0], _drawn(move.target), 0)))
-        changed = [*((name, best.target) for name in group), *best.swaps]
-        counts.subtract((class_of[name], cut[name]) for name, _ in changed)
-        counts.update((class_of[name], split) for name, split in changed)
-        cut.update(changed)
+        moves = [_move_to(target, group, cut, class_of, singles) for target in SPLITS]
+        best = min(moves, key=lambda m: (m.num_unbalanced, m.num_moved, seed_for(seed, group[0], _drawn(m.target), 0)))
+        cut.update(dict.fromkeys(group, best.target))
+        cut.update(best.swaps)
     return cut
-
-
-def _costs(move: _Move) -> tuple[int, int, int]:
-    return move.num_emptied, move.num_unbalanced, move.num_moved
 
 
 def _drawn(target: Split) -> str:
@@ -77,7 +67,6 @@ def _move_to(
     cut: Mapping[str, Split],
     class_of: Mapping[str, int],
     singles: Sequence[Sequence[str]],
-    counts: Mapping[tuple[int, Split], int],
 ) -> _Move:
     moved: dict[int, list[Split]] = defaultdict(list)
     for name in group:
@@ -88,12 +77,4 @@ def _move_to(
         free = [name for name in singles[class_id] if cut[name] == target]
         swaps += zip(free, left, strict=False)
     num_moved = sum(len(left) for left in moved.values())
-    lost: Counter[tuple[int, Split]] = Counter((class_id, split) for class_id, left in moved.items() for split in left)
-    lost.subtract((class_of[name], split) for name, split in swaps)
-    return _Move(
-        target=target,
-        swaps=tuple(swaps),
-        num_emptied=sum(0 < num == counts[place] for place, num in lost.items()),
-        num_moved=num_moved,
-        num_unbalanced=num_moved - len(swaps),
-    )
+    return _Move(target=target, swaps=tuple(swaps), num_moved=num_moved, num_unbalanced=num_moved - len(swaps))

@@ -7,6 +7,7 @@ images alike.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -46,7 +47,7 @@ def with_all_splits(
             )
         split_of |= _cut(records, parts)
         orders.append(records)
-    split_of = kept_together(split_of, orders, groups, seed)
+    split_of = _refilled(kept_together(split_of, orders, groups, seed), orders, groups, parts)
     records = tuple(replace(r, split=split_of.get(r.id, r.split)) for r in dataset.records)
     found = replace(dataset, records=records, missing=(), notes=(*dataset.notes, _note(parts, seed, len(groups))))
     _check_cut(found, parts)
@@ -64,6 +65,28 @@ def _cut(records: Sequence[Record], parts: Mapping[Split, float]) -> dict[str, S
         split_of |= {record.id: split for record in records[begin : begin + num]}
         begin += num
     return split_of
+
+
+def _refilled(
+    split_of: Mapping[str, Split],
+    orders: Sequence[Sequence[Record]],
+    groups: Sequence[Sequence[str]],
+    parts: Mapping[Split, float],
+) -> dict[str, Split]:
+    """Where a class lost its last image in a split to its groups, move the smallest group or image there."""
+    cut: dict[str, Split] = dict(split_of)
+    group_of = {name: tuple(group) for group in groups for name in group}
+    for records in orders:
+        names = {record.id for record in records}
+        units = list(dict.fromkeys(group_of.get(record.id, (record.id,)) for record in records))
+        for split in (part for part in (*parts, "train") if all(cut[name] != part for name in names)):
+            num_units = Counter(cut[unit[0]] for unit in units)
+            # a group with images of other classes stays: it would change their counts
+            free = [unit for unit in units if num_units[cut[unit[0]]] > 1 and names.issuperset(unit)]
+            if free:
+                for name in min(free, key=len):
+                    cut[name] = split
+    return cut
 
 
 def _ordered(records: Sequence[Record], class_seed: int) -> list[Record]:
