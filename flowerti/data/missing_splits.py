@@ -79,7 +79,8 @@ def _refilled(
     for records in orders:
         names = {record.id for record in records}
         units = list(dict.fromkeys(group_of.get(record.id, (record.id,)) for record in records))
-        for split in (part for part in (*parts, "train") if all(cut[name] != part for name in names)):
+        lacking: list[Split] = [part for part in (*parts, "train") if all(cut[name] != part for name in names)]
+        for split in lacking:
             num_units = Counter(cut[unit[0]] for unit in units)
             # a group with images of other classes stays: it would change their counts
             free = [unit for unit in units if num_units[cut[unit[0]]] > 1 and names.issuperset(unit)]

@@ -12,7 +12,7 @@ from jaxtyping import Integer, UInt8
 from PIL import ExifTags, Image
 
 SEVERAL_FRAMES = "with several frames or pages: the first one is read"
-DEEP_GREY = "grey with 16 bits: scaled to 8 bits"
+DEEP_GREY = "in grey with 16 bits: scaled to 8 bits"
 TRANSPARENT = "transparent in places: shown on white"
 FOR_PRINT = "for print (CMYK): converted to RGB without a colour profile"
 DAMAGED_EXIF = "with damaged EXIF data: not turned"

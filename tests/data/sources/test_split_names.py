@@ -8,7 +8,8 @@ from flowerti.data.sources.split_names import settled, split_of_folder, split_wo
 @pytest.mark.parametrize(
     ("name", "split"),
     [
-        ("train", "train"), ("TRAINING", "train"), ("train_set", "train"), ("trainset", "train"), ("train2017", "train"),
+        ("train", "train"), ("TRAINING", "train"), ("train_set", "train"), ("trainset", "train"),
+        ("train2017", "train"),
         ("val", "validation"), ("Valid", "validation"), ("validation-images", "validation"), ("dev", "validation"),
         ("test", "test"), ("testing", "test"), ("eval", "test"), ("test data", "test"),
         ("trains", None), ("test_tube", None), ("train_val", None), ("valley", None), ("data", None), ("2021", None),
