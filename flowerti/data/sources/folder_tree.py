@@ -54,23 +54,25 @@ def read_folder(path: Path, above: frozenset[tuple[int, int]] = frozenset()) -> 
     """
     try:
         status = path.stat()
-        names = sorted(os.listdir(path))
+        with os.scandir(path) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise ValueError(
             f"data.root: {path} cannot be listed ({error.strerror}): permit it, or move it out of data.root"
         ) from error
     above = above | {(status.st_dev, status.st_ino)}
     images, folders, others = [], [], []
-    for entry in (path / name for name in names):
+    for entry in entries:
+        below = path / entry.name
         if is_hidden(entry.name):
-            others.append((f"hidden or system {'folder' if entry.is_dir() else 'file'}", entry))
+            others.append((f"hidden or system {'folder' if entry.is_dir() else 'file'}", below))
         elif not entry.is_dir():
-            kind = _kind_of_file(entry)
-            others.append((kind, entry)) if kind else images.append(entry)
-        elif _identity(entry) in above:
-            others.append(("link: to a folder above it", entry))
+            kind = _kind_of_file(below, entry)
+            others.append((kind, below)) if kind else images.append(below)
+        elif _identity(below) in above:
+            others.append(("link: to a folder above it", below))
         else:
-            folders.append(read_folder(entry, above))
+            folders.append(read_folder(below, above))
     return Folder(
         path=path,
         images=tuple(images),
@@ -80,9 +82,9 @@ def read_folder(path: Path, above: frozenset[tuple[int, int]] = frozenset()) -> 
     )
 
 
-def _kind_of_file(path: Path) -> str:
+def _kind_of_file(path: Path, entry: "os.DirEntry[str]") -> str:
     """Empty for an image; a link without a target is named when its image is read."""
-    if path.exists() and not path.is_file():
+    if not entry.is_file() and path.exists():
         return "pipe or device"
     if is_image(path):
         return ""

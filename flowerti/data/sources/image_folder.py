@@ -71,7 +71,7 @@ def _layout_notes(layout: Layout, config: DataConfig, root: Path) -> list[str]:
     if any(folder.path != root for folder in parents):
         notes.append(f"classes are the folders in {', '.join(_below(folder.path, root) for folder in parents)}")
     nested = [
-        _below(path, root)
+        path
         for folders in layout.classes.values()
         for _, folder in folders
         for path in folder.all_images
@@ -80,7 +80,8 @@ def _layout_notes(layout: Layout, config: DataConfig, root: Path) -> list[str]:
     if nested and config.class_level == "outer":
         notes.append(
             f"{counted(len(nested), 'image')} in folders within that of a class, counted as the class's: for "
-            f"innermost folders as classes set data.class_level inner ({first_of(nested)})"
+            f"innermost folders as classes set data.class_level inner "
+            f"({first_of([_below(path, root) for path in nested[:2]])})"
         )
     return notes
 

@@ -57,13 +57,13 @@ def test_a_pipe_is_told_and_not_opened(tmp_path: Path):
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "rose").mkdir()
-    real = os.listdir
+    real = os.scandir
 
-    def refuse(path: Path) -> list[str]:
+    def refuse(path: Path) -> object:
         if Path(path).name == "rose":
             raise PermissionError(13, "Permission denied")
         return real(path)
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ValueError, match=r"^data\.root: .*rose cannot be listed \(Permission denied\): permit it, or"):
         read_folder(tmp_path)
