@@ -20,6 +20,7 @@ from flowerti.artifacts.scores import Scores
 from flowerti.artifacts.sweep import SweepCosts
 from flowerti.artifacts.versions import versions
 from flowerti.config.experiment import Experiment
+from flowerti.data.census import census_sentences
 from flowerti.progress import Listener, Progress
 from flowerti.stage_clock import StageClock
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
@@ -50,6 +51,8 @@ def run_experiment(
 
     set_environment(experiment.cluster)  # before a stage's module imports Ray
     study = prepare(experiment, run)
+    for sentence in census_sentences(study.census):
+        Progress("data", listeners).info(sentence)
     clock, reason = StageClock(run, experiment.cluster, listeners), ""
     try:
         with waits_told(experiment.cluster, clock.tell):

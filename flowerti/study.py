@@ -113,7 +113,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     _refuse_other_config(experiment, run)
     _check_disk(run)
     _check_weights(experiment)
-    listed = list_records(experiment.data, experiment.seed)
+    listed = list_records(experiment.data, experiment.seed, is_pooled=experiment.imbalance.resplit)
     # before any image is opened; where images are alike, the cut still changes by some of them
     drafted = imbalanced(listed, experiment.imbalance, experiment.seed)
     _check_selection(experiment, drafted)

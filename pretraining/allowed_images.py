@@ -1,6 +1,6 @@
 """Which images a base may see: the training split of a labelled data source, without the classes that are held out.
 
-It names images, opens them only where a re-split has to know which of them are alike, and does not know what a base
+It names images, opens them only where a cut has to know which of them are alike, and does not know what a base
 learns from them.
 """
 
@@ -13,7 +13,7 @@ from flowerti.data.access import list_records
 from flowerti.data.dataset import Dataset, Record, Split
 from flowerti.data.duplicate_groups import duplicate_groups
 from flowerti.data.image_pass import ImagePass
-from flowerti.data.imbalance import imbalanced
+from flowerti.data.imbalance import imbalanced, makes_cut
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +49,10 @@ def list_allowed(allowed: AllowedImages, splits: Sequence[Split] = ("train",)) -
 
     Raises:
         ValueError: the data set is incomplete, or a held-out class is unknown, or none is left, or an image that a
-            re-split has to look at cannot be read; names it.
+            cut has to look at cannot be read; names it.
     """
-    listed = list_records(allowed.data, allowed.split_seed)
-    alike = _alike(listed, allowed.data) if allowed.imbalance.resplit else []
+    listed = list_records(allowed.data, allowed.split_seed, is_pooled=allowed.imbalance.resplit)
+    alike = _alike(listed, allowed.data) if makes_cut(listed, allowed.imbalance) else []
     dataset = imbalanced(listed, allowed.imbalance, allowed.split_seed, alike)
     check_held_out(allowed.held_out_classes, dataset.class_names)
     held_out = {dataset.class_names.index(name) for name in allowed.held_out_classes}

@@ -34,6 +34,9 @@ class Census:
     unreadable: list[str]
     duplicates: list[list[str]]
     """Groups of ids of byte-identical images that straddle splits."""
+    notes: list[str] = field(default_factory=list)
+    """How the images were found and read, a sentence each: what was left out, which splits were cut, what it took to
+    show images as RGB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

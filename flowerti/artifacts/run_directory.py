@@ -30,6 +30,10 @@ class RunDirectory:
 
     uri: str
 
+    def __post_init__(self) -> None:
+        """Let ~ stand for the user's own folder, as a shell does where it sees one."""
+        object.__setattr__(self, "uri", os.path.expanduser(self.uri))
+
     @property
     def filesystem(self) -> "FileSystem":
         """The pyarrow file system of this folder."""

@@ -4,7 +4,7 @@ This module knows nothing about files of images or how a split is made.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -29,6 +29,12 @@ class DataConfig:
     """Side of the square to which every image is cropped and scaled, in pixels."""
     download: bool = False
     """Fetch a data set that is missing in root, where its data source can."""
+    class_level: Literal["outer", "inner"] = "outer"
+    """Image folders only: whether a class is a folder with all that is in it, or each innermost folder."""
+    image_column: str = ""
+    """Parquet files only: column of the images; empty for its usual names."""
+    label_column: str = ""
+    """Parquet files only: column of the classes; empty for its usual names."""
     skip_unreadable: bool = False
     """Leave out images that cannot be opened, and list them, instead of stopping."""
     show_images: bool = True

@@ -51,7 +51,7 @@ DATA_SOURCES: Table[DataSource] = Table(
         ),
         DataSource(
             name="image_folder",
-            label="folders split/class/image",
+            label="folders of images, with splits or without",
             implementation="flowerti.data.sources.image_folder:IMAGE_FOLDER",
         ),
         DataSource(

@@ -12,21 +12,35 @@ from jaxtyping import UInt8
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.data import DataConfig
 from flowerti.config.data_sources import DATA_SOURCES
-from flowerti.data.dataset import Dataset, check_counts
+from flowerti.data.dataset import Dataset, check_classes, check_counts
 from flowerti.data.images import decode_image
 from flowerti.data.shards import SYNTHETIC_PREFIX, read_synthetic
 from flowerti.data.sources.files import FILES
 from flowerti.data.sources.implementation import ImageReader, implementation_of
 
 
-def list_records(config: DataConfig, seed: int) -> Dataset:
-    """List a data set without opening an image.
+def list_records(config: DataConfig, seed: int, *, is_pooled: bool = False) -> Dataset:
+    """List a data set without decoding an image.
+
+    Args:
+        config: where it is.
+        seed: run seed.
+        is_pooled: whether all images will be pooled and split anew, so that it does not matter which split has which.
 
     Raises:
-        ValueError: a folder is missing or empty, or a class has no images in a split; names it.
+        ValueError: a folder is missing or empty, or, unless they are pooled, there are no training images, or a class
+            has none in a split; names it.
     """
     dataset = implementation_of(DATA_SOURCES[config.kind]).list_records(config, seed)
-    check_counts(dataset)
+    if is_pooled:
+        check_classes(dataset)
+        return dataset
+    if "train" in dataset.missing:
+        raise ValueError(
+            f"data.root: {config.root} has no training images, only others: name the folder or file of the training "
+            "images train, or pool and cut all images anew with imbalance.resplit"
+        )
+    check_counts(dataset, f"data.root: {config.root}" if config.root else "data")
     return dataset
 
 

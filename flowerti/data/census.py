@@ -8,22 +8,24 @@ know where a data set comes from.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import Census, ClassCount, SplitLists
 from flowerti.config.data import DataConfig
 from flowerti.data.access import reader_of
 from flowerti.data.dataset import SPLITS, Dataset, Record, check_counts, count_by_split, without
-from flowerti.data.image_pass import ImagePass
+from flowerti.data.image_pass import ImagePass, Look
+from flowerti.data.listing_notes import counted, first_of
 
 _VERSION = 2
 """Version of the record; increment it on a change to invalidate existing censuses."""
 
 
 def census_key(dataset: Dataset, config: DataConfig) -> str:
-    """Key of a census; it changes with the listing, the file sizes, the image size and `skip_unreadable`."""
-    return key_of(_VERSION, listing_key(dataset), config.skip_unreadable)
+    """Key of a census; it changes with the listing and its notes, the file sizes and `skip_unreadable`."""
+    # without notes the key is that of censuses which had none yet
+    return key_of(_VERSION, listing_key(dataset), config.skip_unreadable, *([dataset.notes] if dataset.notes else []))
 
 
 def listing_key(dataset: Dataset) -> str:
@@ -61,7 +63,19 @@ def take_census(dataset: Dataset, config: DataConfig, images: ImagePass | None =
         train_sha256=_train_digests(kept, digests),
         unreadable=unreadable,
         duplicates=_straddling_duplicates(kept, digests),
+        notes=[*dataset.notes, *_changes(dataset.records, looks)],
     )
+
+
+def census_sentences(census: Census) -> list[str]:
+    """What a person should know before a run on these images: a sentence each."""
+    nums = [sum(getattr(row, f"num_{split}") for row in census.counts) for split in SPLITS]
+    parts = ", ".join(f"{num} {split}" for num, split in zip(nums, SPLITS, strict=True))
+    sentences = [f"{sum(nums)} images of {len(census.counts)} classes: {parts}", *census.notes]
+    if census.unreadable:
+        num = counted(len(census.unreadable), "image")
+        sentences.append(f"left out: {num} that cannot be read ({first_of(census.unreadable)})")
+    return sentences
 
 
 def class_counts(dataset: Dataset) -> list[ClassCount]:
@@ -91,6 +105,16 @@ def digest_of_class(census: Census, class_name: str) -> str:
     if class_name not in census.train_sha256:
         raise ValueError(f"class {class_name!r} is not in the census: it has {', '.join(census.train_sha256)}")
     return census.train_sha256[class_name]
+
+
+def _changes(records: Sequence[Record], looks: Sequence[Look]) -> list[str]:
+    """What was changed to show images as RGB, with how many and the first of them, most frequent first."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for record, look in zip(records, looks, strict=True):
+        for change in look.changes:
+            ids[change].append(record.id)
+    ordered = sorted(ids.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [f"{counted(len(names), 'image')} {change} ({first_of(names)})" for change, names in ordered]
 
 
 def _train_digests(dataset: Dataset, digests: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ know where a data set comes from, and opens no image.
 
 import difflib
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from flowerti.artifacts.identity import ALL_CLASSES
@@ -32,6 +32,10 @@ class Dataset:
 
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
+    missing: tuple[Split, ...] = ()
+    """Splits that the source does not have; `imbalance.imbalanced` cuts them out of the training images."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about how it was listed: which folder is which split, what was left out."""
 
     def of(self, split: Split, class_name: str | None = None) -> list[Record]:
         """The records of a split, of one class or of all."""
@@ -39,28 +43,41 @@ class Dataset:
         return [r for r in self.records if r.split == split and class_id in (None, r.class_id)]
 
 
-def check_counts(dataset: Dataset) -> None:
-    """Reject an incomplete data set.
+def check_counts(dataset: Dataset, where: str = "data") -> None:
+    """Reject an incomplete data set; splits that are missing as a whole are not looked at.
+
+    Args:
+        dataset: the data set.
+        where: what the error begins with.
 
     Raises:
-        ValueError: fewer than 2 classes, a duplicate id, a class without images in a split, or one with the name that
-            stands for all classes; names it.
+        ValueError: as `check_classes`, or there is a class without images in a split; names it.
+    """
+    check_classes(dataset)
+    counts = count_by_split(dataset)
+    for class_id, class_name in enumerate(dataset.class_names):
+        for split in SPLITS:
+            if counts[class_id, split] == 0 and split not in dataset.missing:
+                raise ValueError(
+                    f"{where}: class {class_name!r} has no images in the {split} split: each class needs some in "
+                    "each split: add some, remove the class, or pool and cut all images anew with imbalance.resplit"
+                )
+
+
+def check_classes(dataset: Dataset) -> None:
+    """Reject a data set that is none, however it will be split.
+
+    Raises:
+        ValueError: fewer than 2 classes, a duplicate id, or a class with the name that stands for all; names it.
     """
     twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]
     if twice:
         raise ValueError(f"data: image id {twice[0]!r} occurs twice ({len(twice)} such ids): list each image once")
     if len(dataset.class_names) < 2:
-        raise ValueError(f"data: {len(dataset.class_names)} classes found: at least 2 are needed")
+        only = "".join(f", and all images are of {name!r}" for name in dataset.class_names)
+        raise ValueError(f"data: {len(dataset.class_names)} classes found: at least 2 are needed{only}")
     if ALL_CLASSES in dataset.class_names:
         raise ValueError(f"data: class {ALL_CLASSES!r} has the name that stands for all classes: rename it")
-    counts = count_by_split(dataset)
-    for class_id, class_name in enumerate(dataset.class_names):
-        for split in SPLITS:
-            if counts[class_id, split] == 0:
-                raise ValueError(
-                    f"data: class {class_name!r} has no images in the {split} split: "
-                    "each class needs some in each split"
-                )
 
 
 def check_class_name(dataset: Dataset, field: str, name: str) -> None:
@@ -85,4 +102,4 @@ def count_by_split(dataset: Dataset) -> dict[tuple[int, Split], int]:
 def without(dataset: Dataset, ids: list[str]) -> Dataset:
     """The data set without the records of those ids."""
     left_out = set(ids)
-    return Dataset(dataset.class_names, tuple(r for r in dataset.records if r.id not in left_out))
+    return replace(dataset, records=tuple(r for r in dataset.records if r.id not in left_out))

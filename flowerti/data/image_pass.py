@@ -33,6 +33,8 @@ class Look:
     """Hash of its pixels; empty where none was wanted."""
     thumbnail: Float32[np.ndarray, " pixels"] | None = None
     """As `thumbnails` makes it; None where none was wanted."""
+    changes: tuple[str, ...] = ()
+    """What it took to show it as RGB, as `to_rgb` names it."""
 
 
 class ImagePass:
@@ -64,26 +66,26 @@ class ImagePass:
     def _look(self, record: Record) -> Look:
         try:
             reader = reader_of(record.address)
-            content = reader.identify(record.address)
-            sizes = self._sizes_px()
+            content, sizes, changes = reader.identify(record.address), self._sizes_px(), ()
             if reader.draw is not None:
                 squares = {size: reader.draw(record.address, size) for size in sizes}
             else:
-                image = decode_rgb(content, record.address)
+                image, changes = decode_rgb(content, record.address)
                 squares = {size: np.asarray(to_square(image, size), np.uint8) for size in sizes or {_TEST_PX}}
         except ValueError:
             if not self._config.skip_unreadable:
                 raise
             return Look(digest="")
-        return self._taken(hashlib.sha256(content).hexdigest(), squares)
+        return self._taken(hashlib.sha256(content).hexdigest(), squares, changes)
 
     def _sizes_px(self) -> set[int]:
         thumbnail_px = self._config.image_size_px if self._with_thumbnails else 0
         return {size for size in (self._hash_size_px, thumbnail_px) if size}
 
-    def _taken(self, digest: str, squares: dict[int, UInt8[np.ndarray, "_ _ 3"]]) -> Look:
+    def _taken(self, digest: str, squares: dict[int, UInt8[np.ndarray, "_ _ 3"]], changes: tuple[str, ...]) -> Look:
         return Look(
             digest=digest,
             pixel_sha256=pixel_sha256(squares[self._hash_size_px]) if self._hash_size_px else "",
             thumbnail=thumbnails(squares[self._config.image_size_px][None])[0] if self._with_thumbnails else None,
+            changes=changes,
         )

@@ -1,20 +1,33 @@
-"""Decodes images: EXIF orientation, conversion to RGB, center crop and resize; and hashes the decoded pixels.
+"""Decodes images to upright RGB squares, center-cropped and resized, and hashes the decoded pixels.
 
 This module works on pixels: it does not know about addresses, classes or splits.
 """
 
 import hashlib
 import io
-import struct
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
+
+from flowerti.data.to_rgb import to_rgb
 
 
-def unreadable(name: str, error: Exception) -> ValueError:
-    """The error for an image that cannot be read."""
-    return ValueError(f"image {name} cannot be read ({error}): remove it, or set data.skip_unreadable to leave it out")
+def unreadable(name: str, error: Exception | str) -> ValueError:
+    """The error for an image that cannot be read, in one line whatever its name and the cause are."""
+    shown, reason = name if name.isprintable() else repr(name), " ".join(str(error).split())
+    return ValueError(
+        f"image {shown} cannot be read ({reason}): remove it, or set data.skip_unreadable to leave it out"
+    )
+
+
+class Decoded(NamedTuple):
+    """An image in its own size, as RGB and upright."""
+
+    image: Image.Image
+    changes: tuple[str, ...]
+    """What it took to show it, as `to_rgb` names it."""
 
 
 def decode_image(content: bytes, size_px: int, name: str) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
@@ -28,20 +41,21 @@ def decode_image(content: bytes, size_px: int, name: str) -> UInt8[np.ndarray, "
     Raises:
         ValueError: the bytes are not an image; names it.
     """
-    return np.asarray(to_square(decode_rgb(content, name), size_px), dtype=np.uint8)
+    return np.asarray(to_square(decode_rgb(content, name).image, size_px), dtype=np.uint8)
 
 
-def decode_rgb(content: bytes, name: str) -> Image.Image:
+def decode_rgb(content: bytes, name: str) -> Decoded:
     """Decode an encoded image to RGB in its own size, rotated by its EXIF orientation.
 
     Raises:
-        ValueError: the bytes are not an image; names it.
+        ValueError: the bytes are not an image, or one whose colours are not known; names it.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+            return Decoded(*to_rgb(image))
+    except UnidentifiedImageError as error:
+        raise unreadable(name, "its content is no image that Pillow knows") from error
+    except Exception as error:  # Pillow's parsers raise whatever they stumble on
         raise unreadable(name, error) from error
 
 

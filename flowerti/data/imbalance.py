@@ -6,12 +6,14 @@ class). Therefore the splits can be pooled and re-split by class: test and valid
 shares for every class, and the long tail is applied to the rest. A class is then few-shot in training only, and its
 share of validation and test images is that of any other class. Every choice is a seeded permutation of ids, and the
 study saves the result. Scores on a re-split are not comparable with those on the official split, nor with other
-projects' private splits. Images that are alike stay on one side of a re-split.
+projects' private splits. Images that are alike stay on one side of a re-split. Splits that a data set lacks are cut out
+of its training images first (`missing_splits`).
 
 This module opens no image and does not know about models or synthetic images.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +22,7 @@ from flowerti.artifacts.identity import seed_for
 from flowerti.config.data import ImbalanceConfig
 from flowerti.data.dataset import Dataset, Record, Split, check_class_name, check_counts
 from flowerti.data.grouped_split import kept_together
+from flowerti.data.missing_splits import with_all_splits
 
 ShotGroup = Literal["many", "medium", "few"]
 SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
@@ -30,14 +33,19 @@ def shot_group(num_train: int) -> ShotGroup:
     return "many" if num_train > 100 else "medium" if num_train >= 20 else "few"
 
 
+def makes_cut(dataset: Dataset, config: ImbalanceConfig) -> bool:
+    """Whether `imbalanced` decides what is held out, so that it must know which images are alike."""
+    return config.resplit or bool(dataset.missing)
+
+
 def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequence[Sequence[str]] = ()) -> Dataset:
-    """Apply the config to a data set; with the defaults it is returned unchanged.
+    """Apply the config to a data set; with the defaults one that has all splits is returned unchanged.
 
     Args:
         dataset: all images.
         config: settings of re-split, long tail, minority classes and binary task.
         seed: run seed.
-        alike: ids of images that a re-split must keep on one side, from `duplicate_groups.duplicate_groups`.
+        alike: ids of images that a cut must keep on one side, from `duplicate_groups.duplicate_groups`.
 
     Raises:
         ValueError: a named class does not exist or has too few images, or a split would be left without a class;
@@ -48,6 +56,9 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequ
             check_class_name(dataset, f"imbalance.{field}", name)
     if config.resplit:
         dataset = _resplit(dataset, config, seed, alike)
+    elif dataset.missing:
+        shares: dict[Split, float] = {"test": config.test_share, "validation": config.validation_share}
+        dataset = with_all_splits(dataset, shares, seed, alike)
     if config.leaves_out:
         dataset = _cut_down(dataset, config, seed)
     if config.positive_classes:
@@ -106,7 +117,7 @@ def _resplit(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequen
             split_of[record.id] = held_out if place < num_test + num_validation else "train"
     split_of = kept_together(split_of, orders, alike, seed)
     records = tuple(Record(r.id, r.class_id, split_of[r.id], r.address) for r in dataset.records)
-    return Dataset(dataset.class_names, records)
+    return replace(dataset, records=records, missing=())
 
 
 def _cut_down(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
@@ -126,11 +137,11 @@ def _cut_down(dataset: Dataset, config: ImbalanceConfig, seed: int) -> Dataset:
         # a smaller factor keeps a subset of the images of a larger one
         order = _shuffled(pool, seed_for(seed, name, "imbalance/train", 0))
         kept |= {record.id for record in order[:size]}
-    return Dataset(names, tuple(r for r in dataset.records if r.split != "train" or r.id in kept))
+    return replace(dataset, records=tuple(r for r in dataset.records if r.split != "train" or r.id in kept))
 
 
 def _binary(dataset: Dataset, positive: tuple[str, ...]) -> Dataset:
     wanted = {dataset.class_names.index(name) for name in positive}
     names = ("other classes", positive[0] if len(positive) == 1 else " or ".join(positive))
     records = tuple(Record(r.id, int(r.class_id in wanted), r.split, r.address) for r in dataset.records)
-    return Dataset(names, records)
+    return replace(dataset, class_names=names, records=records)

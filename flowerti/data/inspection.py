@@ -18,7 +18,7 @@ from flowerti.data.dataset import Dataset, Record, without
 from flowerti.data.draws import NO_SPARE, SpareDigests, SpareImages, spare_records
 from flowerti.data.duplicate_groups import duplicate_groups
 from flowerti.data.image_pass import ImagePass
-from flowerti.data.imbalance import imbalanced
+from flowerti.data.imbalance import imbalanced, makes_cut
 from flowerti.data.seen_images import count_seen
 from flowerti.data.thumbnails import CORRELATION_LIMIT
 
@@ -60,8 +60,9 @@ class Inspection:
             ValueError: an image cannot be read, or a split would be left without a class; names it.
         """
         hash_size_px = self.known.image_size_px if self.known and self.known.sha256 else 0
-        images = ImagePass(self.data, hash_size_px=hash_size_px, with_thumbnails=self.imbalance.resplit)
-        alike = self._alike(listed, images) if self.imbalance.resplit else []
+        is_cut = makes_cut(listed, self.imbalance)
+        images = ImagePass(self.data, hash_size_px=hash_size_px, with_thumbnails=is_cut)
+        alike = self._alike(listed, images) if is_cut else []
         dataset = imbalanced(listed, self.imbalance, self.seed, alike)
         key = census_key(dataset, self.data)
         census = self.artifacts.get(layout.CENSUS, Census, key, lambda: take_census(dataset, self.data, images))

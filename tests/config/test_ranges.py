@@ -11,6 +11,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "name": ["", "  ", "../elsewhere", "a/b", ".hidden"],
     "seed": [-1, 2**31],
     "data.kind": ["zip", ""],
+    "data.class_level": ["middle", ""],
     "data.image_size_px": [7, 0, -64],
     "data.num_train_common": [1, 0],
     "data.num_train_rare": [1],

@@ -3,10 +3,17 @@
 This module knows no class and no split.
 """
 
+import os
 from pathlib import Path
 
+from flowerti.config.data import DataConfig
 from flowerti.data.images import unreadable
 from flowerti.data.sources.implementation import ImageReader
+
+
+def root_of(config: DataConfig) -> Path:
+    """The folder of the data set; ~ stands for the user's own."""
+    return Path(os.path.expanduser(config.root))
 
 
 def _read(path: str) -> bytes:

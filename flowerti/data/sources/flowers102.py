@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flowerti.config.data import DataConfig
 from flowerti.data.dataset import SPLITS, Dataset, Record
-from flowerti.data.sources.files import FILES
+from flowerti.data.sources.files import FILES, root_of
 from flowerti.data.sources.flowers102_names import NAMES
 from flowerti.data.sources.implementation import Implementation
 from flowerti.tables.sources import ClassNames
@@ -18,7 +18,7 @@ from flowerti.tables.sources import ClassNames
 def _list_records(config: DataConfig, _seed: int) -> Dataset:
     from torchvision.datasets import Flowers102
 
-    folder = Path(config.root) / "flowers-102"
+    folder = root_of(config) / "flowers-102"
     if not config.download and not folder.is_dir():
         raise ValueError(
             f"data.root: {folder} is missing: point data.root at the folder that holds flowers-102, "
@@ -27,7 +27,7 @@ def _list_records(config: DataConfig, _seed: int) -> Dataset:
     records = []
     for split, official in zip(SPLITS, ("train", "val", "test"), strict=True):
         try:
-            images = Flowers102(config.root, split=official, download=config.download)
+            images = Flowers102(folder.parent, split=official, download=config.download)
         except (RuntimeError, OSError) as error:
             raise ValueError(
                 f"data.root: Oxford 102 in {folder} is incomplete ({error}): put 102flowers.tgz (unpacked as jpg/), "

@@ -46,7 +46,8 @@ class Implementation:
 
     list_records: Callable[[DataConfig, int], Dataset]
     """All images by the data's settings and the run seed, without opening one; raises a `ValueError` that begins with
-    "data." where something is missing."""
+    "data." where something is missing. `Dataset.missing` names splits that it does not have, `Dataset.notes` what a
+    person should know about the listing."""
     images: ImageReader
     """Reader of its images."""
     known_names: Callable[[], Mapping[str, ClassNames]] = _no_names

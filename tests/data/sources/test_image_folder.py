@@ -31,12 +31,20 @@ def test_an_image_of_a_folder_is_read_by_its_address(folder: Path):
     assert reader_of(record.address).identify(record.address) == (folder / "train" / "Zinnia" / "1.png").read_bytes()
 
 
-def test_other_files_in_a_class_folder_are_no_images(folder: Path):
+def test_other_files_are_no_images_and_are_told(folder: Path):
     before = list_records(config_of(folder), 0)
+    assert before.notes == ()
     (folder / "train" / "azalea" / "notes.txt").write_text("x")
+    (folder / "test" / "azalea" / "more.TXT").write_text("x")
     (folder / "train" / "azalea" / ".DS_Store").write_bytes(b"x")
     (folder / "train" / "readme.md").write_text("x")
-    assert list_records(config_of(folder), 0) == before
+    after = list_records(config_of(folder), 0)
+    assert after.records == before.records
+    assert after.notes == (
+        "left out: 1 .md file, no image (train/readme.md)",
+        "left out: 2 .txt files, no image (test/azalea/more.TXT, ...)",
+        "left out: 1 hidden or system file (train/azalea/.DS_Store)",
+    )
 
 
 def test_suffixes_are_read_in_either_case(folder: Path):
@@ -44,12 +52,29 @@ def test_suffixes_are_read_in_either_case(folder: Path):
     assert len(list_records(config_of(folder), 0).of("train", "azalea")) == 4
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_a_missing_split_folder_is_named(folder: Path, split: str):
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("keep_folder", [True, False])
+def test_a_missing_split_is_listed_as_missing(folder: Path, split: str, keep_folder: bool):
     shutil.rmtree(folder / split)
-    with pytest.raises(ValueError, match=r"^data\.root: ") as caught:
+    if keep_folder:
+        (folder / split).mkdir()
+    dataset = list_records(config_of(folder), 0)
+    assert dataset.missing == (split,)
+    assert dataset.notes == ((f"left out: 1 folder without images ({split})",) if keep_folder else ())
+    assert len(dataset.records) == 15
+
+
+def test_a_folder_without_training_images_is_refused_unless_all_are_pooled(folder: Path):
+    shutil.rmtree(folder / "train")
+    with pytest.raises(ValueError, match=r"^data\.root: .* has no training images.*name the folder.*resplit") as caught:
         list_records(config_of(folder), 0)
-    assert str(folder / split) in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert len(list_records(config_of(folder), 0, is_pooled=True).records) == 12
+
+
+def test_splits_do_not_matter_to_images_that_are_pooled(folder: Path):
+    shutil.rmtree(folder / "test" / "azalea")
+    assert len(list_records(config_of(folder), 0, is_pooled=True).records) == 19
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -58,8 +83,9 @@ def test_a_class_without_images_in_a_split_is_named(folder: Path, split: str, ke
     shutil.rmtree(folder / split / "azalea")
     if keep_folder:
         (folder / split / "azalea").mkdir()
-    with pytest.raises(ValueError, match=f"class 'azalea' has no images .* in the {split} split"):
+    with pytest.raises(ValueError, match=f"class 'azalea' has no images in the {split} split.*: add some") as caught:
         list_records(config_of(folder), 0)
+    assert str(folder) in str(caught.value)
 
 
 def test_one_class_is_no_classification(folder: Path):
