@@ -1,0 +1,102 @@
+"""The boundary between the program and a person: whatever ends a command is one line on stderr and an exit code.
+
+0 is for what is done, 2 for bad input, 3 for what failed, 130 for Ctrl-C and 143 for SIGTERM. `--debug` shows the
+traceback above the line. This module does not know the commands.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from flowerti import stopping
+from flowerti.artifacts.masking import masked
+from flowerti.error_lines import BAD_INPUT, FAILED, error_line, one_line, shortened
+
+DEBUG_OPTION = "--debug"
+EXIT_CODES_HELP = (
+    "Exit codes: 0 done, 2 bad input, 3 failed, 130 stopped by Ctrl-C, 143 stopped by SIGTERM. An error is one line; "
+    f"{DEBUG_OPTION} shows the traceback as well."
+)
+_KEPT = "what a run has finished is kept, and the same command goes on from there"
+
+
+def guarded(program: str, command: Callable[[list[str]], int], arguments: Sequence[str]) -> int:
+    """Call a command with its arguments, and turn whatever ends it into one line on stderr and an exit code.
+
+    Args:
+        program: what the line begins with.
+        command: gets the arguments without `--debug`, and returns the exit code.
+        arguments: those of the command line.
+
+    Raises:
+        SystemExit: the command answered with help.
+    """
+    given = [argument for argument in arguments if argument != DEBUG_OPTION]
+
+    def tell(text: str) -> None:
+        print(f"{program}: {shortened(one_line(text), 300 - len(program) - 2)}", file=sys.stderr, flush=True)
+
+    _take_any_text()
+    with stopping.stops_watched(lambda text: tell(f"{text}: {_KEPT}")) as stops:
+        try:
+            _check(given)
+            code = command(given)
+            _flush()
+            return code
+        except SystemExit as error:
+            if stops.number is None:
+                # help and version
+                raise
+            return _stopped(stops.number, error, tell)
+        except KeyboardInterrupt as error:
+            return _stopped(stops.number or 2, error, tell)
+        except stopping.Stopped as error:
+            return _stopped(error.number, error, tell)
+        except BaseException as error:
+            if stops.number is not None and not getattr(error, "outlasts_stop", False):
+                return _stopped(stops.number, error, tell)
+            if DEBUG_OPTION in arguments:
+                print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
+            line = error_line(error)
+            tell(line.text)
+            if isinstance(error, BrokenPipeError):
+                _forget_stdout()
+            return line.exit_code
+
+
+def _stopped(number: int, _error: BaseException, tell: Callable[[str], None]) -> int:
+    tell(f"stopped by {stopping.name_of(number)}: {_KEPT}")
+    return stopping.exit_code_of(number)
+
+
+def _check(arguments: list[str]) -> None:
+    for argument in arguments:
+        if any("\ud800" <= sign <= "\udfff" for sign in argument):
+            raise ValueError(f"argument {argument!a} holds bytes that are no UTF-8: rename what it names")
+
+
+def _take_any_text() -> None:
+    """Print what the terminal's encoding lacks as an escape, instead of failing at it."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _forget_stdout()
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _forget_stdout() -> None:
+    """Leave nothing to be written when the interpreter ends: it would fail again, with a text of its own."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
+__all__ = ["BAD_INPUT", "DEBUG_OPTION", "EXIT_CODES_HELP", "FAILED", "guarded"]
