@@ -51,8 +51,23 @@ def verify_base(config: BaseConfig) -> Path:
 
 def parts_of(folder: Path) -> tuple[str, ...]:
     """The sub-folders that make up a base: SDXL has a second text encoder and tokenizer."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    return (*PARTS, *(part for part in _SECOND_PARTS if index.get(part, [None])[0] is not None))
+    index = read_json(folder / "model_index.json")
+    return (*PARTS, *(part for part in _SECOND_PARTS if (index.get(part) or [None])[0] is not None))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of one of a base's JSON files.
+
+    Raises:
+        ValueError: it is missing or damaged; names it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"base.path: {path} cannot be read ({error}): fetch the base again") from error
+    return content
 
 
 def autoencoder_class(folder: Path) -> str:
@@ -61,7 +76,7 @@ def autoencoder_class(folder: Path) -> str:
     Raises:
         ValueError: it is not supported.
     """
-    name = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8")).get("_class_name", "AutoencoderKL")
+    name = read_json(folder / "vae" / "config.json").get("_class_name", "AutoencoderKL")
     if name not in _AUTOENCODERS:
         raise ValueError(
             f"base.path: {folder / 'vae'} is of class {name}, which is not supported: use a base with "

@@ -5,13 +5,14 @@ traceback above the line. This module does not know the commands.
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 from flowerti import stopping
 from flowerti.artifacts.masking import masked
-from flowerti.error_lines import BAD_INPUT, FAILED, error_line, one_line, shortened
+from flowerti.error_lines import MAX_LENGTH, error_line, one_line, shortened
 
 DEBUG_OPTION = "--debug"
 EXIT_CODES_HELP = (
@@ -35,7 +36,7 @@ def guarded(program: str, command: Callable[[list[str]], int], arguments: Sequen
     given = [argument for argument in arguments if argument != DEBUG_OPTION]
 
     def tell(text: str) -> None:
-        print(f"{program}: {shortened(one_line(text), 300 - len(program) - 2)}", file=sys.stderr, flush=True)
+        print(f"{program}: {shortened(one_line(text), MAX_LENGTH - len(program) - 2)}", file=sys.stderr, flush=True)
 
     _take_any_text()
     with stopping.stops_watched(lambda text: tell(f"{text}: {_KEPT}")) as stops:
@@ -45,29 +46,26 @@ def guarded(program: str, command: Callable[[list[str]], int], arguments: Sequen
             _flush()
             return code
         except SystemExit as error:
-            if stops.number is None:
-                # help and version
-                raise
-            return _stopped(stops.number, error, tell)
-        except KeyboardInterrupt as error:
-            return _stopped(stops.number or 2, error, tell)
-        except stopping.Stopped as error:
-            return _stopped(error.number, error, tell)
+            if not error.code:
+                raise  # help and version
+            return _ended(error, stops, tell)
         except BaseException as error:
-            if stops.number is not None and not getattr(error, "outlasts_stop", False):
-                return _stopped(stops.number, error, tell)
             if DEBUG_OPTION in arguments:
                 print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
-            line = error_line(error)
-            tell(line.text)
-            if isinstance(error, BrokenPipeError):
-                _forget_stdout()
-            return line.exit_code
+            return _ended(error, stops, tell)
 
 
-def _stopped(number: int, _error: BaseException, tell: Callable[[str], None]) -> int:
-    tell(f"stopped by {stopping.name_of(number)}: {_KEPT}")
-    return stopping.exit_code_of(number)
+def _ended(error: BaseException, stops: stopping.Stops, tell: Callable[[str], None]) -> int:
+    """Tell what ended a command; what a signal's exception turned into on its way is the signal's."""
+    if not getattr(error, "outlasts_stop", False) and (stops.number is not None or stopping.is_signalled(error)):
+        number = stops.number or signal.SIGINT
+        tell(f"stopped by {stopping.name_of(number)}: {_KEPT}")
+        return stopping.exit_code_of(number)
+    if isinstance(error, BrokenPipeError):
+        _forget_stdout()
+    line = error_line(error)
+    tell(line.text)
+    return line.exit_code
 
 
 def _check(arguments: list[str]) -> None:
@@ -97,6 +95,3 @@ def _forget_stdout() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
-
-
-__all__ = ["BAD_INPUT", "DEBUG_OPTION", "EXIT_CODES_HELP", "FAILED", "guarded"]

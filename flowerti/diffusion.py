@@ -5,7 +5,6 @@ schedule and latent scaling are read from the base's own files, which `base_file
 not know how prompts or images are encoded (`encoding` does), nor about classes and training.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +90,8 @@ def load_base(
         networks["unet"].to(memory_format=torch.channels_last)
     if compile_unet:
         networks["unet"].compile_repeated_blocks()
-    scheduler_config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
+    index = read_json(folder / "model_index.json")
     tokenizer, is_xl = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"), "text_encoder_2" in networks
     return Base(
         **networks,

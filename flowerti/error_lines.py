@@ -89,6 +89,8 @@ def _told(error: BaseException) -> tuple[str, int, bool]:
         return str(error) or type(error).__name__, BAD_INPUT, True
     if isinstance(error, OSError):
         return _of_system(error)
+    if isinstance(error, SystemExit):
+        return f"a library ended the process with {error.code!r}: --debug shows where", FAILED, False
     if isinstance(error, MemoryError):
         return _ADVICE[errno.ENOMEM][1], FAILED, True
     if isinstance(error, RecursionError):

@@ -48,6 +48,12 @@ class _ResultFile:
     def stopped_by(self, signal_name: str) -> None:
         self.write(STOPPED, self._stage, f"stopped by {signal_name}", signal=signal_name)
 
+    def ended_with(self, error: BaseException) -> None:
+        if stopping.is_signalled(error):
+            self.stopped_by(stopping.name_in(error))
+        else:
+            self.write(FAILED, self._stage, f"a library ended the process: {error!r}")
+
     def failed_with(self, error: Exception) -> None:
         line = error_line(error, _MAX_REASON_LENGTH)
         if isinstance(error, ValueError) and self._stage == PREFLIGHT:
@@ -89,7 +95,7 @@ def recorded(run: RunDirectory, lock: HeldLock, stage_now: Callable[[], str]) ->
             _although(error, lambda: file.failed_with(error))
             raise
         except BaseException as error:
-            _although(error, lambda: file.stopped_by(stopping.name_in(error)))
+            _although(error, lambda: file.ended_with(error))
             raise
         file.write(DONE, outcome.stage, outcome.reason)
 

@@ -23,6 +23,8 @@ _FORCED_END_S = 3.0
 _AGAIN_AFTER_S = 1.0
 """A signal this long after the first is somebody's impatience, not the same signal from a process group."""
 _EXIT_CODE_OF_SIGNALS = 128
+_NOTED_WITHIN_S = 0.2
+"""The thread that watches knows of a signal by then."""
 
 _cleanups: list[Callable[[], None]] = []
 _received: list[int] = []
@@ -57,6 +59,13 @@ def name_in(error: BaseException) -> str:
 def name_of_last() -> str:
     """What the signal is called that came last."""
     return name_of(_received[-1] if _received else signal.SIGINT)
+
+
+def is_signalled(error: BaseException) -> bool:
+    """Whether a signal ended the process's work; a library that has the handler then raises `SystemExit`."""
+    if isinstance(error, SystemExit) and error.code and not _received:
+        time.sleep(_NOTED_WITHIN_S)
+    return isinstance(error, Stopped | KeyboardInterrupt) or (isinstance(error, SystemExit) and bool(_received))
 
 
 def ended(code: int) -> int:

@@ -5,7 +5,6 @@ processes, and reads its options from the dataclasses; the work is in `pretraini
 `pretraining.local_stage`.
 """
 
-import argparse
 import os
 import sys
 from dataclasses import dataclass, field
@@ -16,12 +15,17 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from flowerti.boundary import EXIT_CODES_HELP, guarded
 from flowerti.cluster.session import set_environment
 from flowerti.config.experiment import ClusterConfig
+from flowerti.option_parser import OneLineParser, parse_options
+from flowerti.stopping import ended
 from pretraining.allowed_images import AllowedImages
 from pretraining.folders import Folders
 from pretraining.recipe import PretrainConfig
 from pretraining.recipes import RECIPES, recipe
+
+_PROGRAM = "pretrain.py"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,28 +50,30 @@ def read_options(arguments: list[str]) -> Options:
     """Options of the command; a recipe gives their defaults, and each may still be set.
 
     Raises:
-        ValueError: the recipe does not exist.
-        SystemExit: an option is unknown or missing, or help was asked for.
+        ValueError: the recipe does not exist, or an option is unknown, missing or wrong.
+        SystemExit: help was asked for.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = OneLineParser(prog=_PROGRAM, add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe", default="embedded")
     values, rest = parser.parse_known_args(arguments)
     chosen = recipe(values.recipe)
     default = Options(output_dir=tyro.MISSING, images=chosen.images, config=chosen.config)
-    description = f"Makes a text-to-image base from labelled images. --recipe NAME: {', '.join(RECIPES)}."
-    return tyro.cli(Options, description=description, default=default, args=rest)
+    description = f"Makes a text-to-image base from labelled images. --recipe NAME: {', '.join(RECIPES)}. "
+    return parse_options(
+        Options, prog=_PROGRAM, description=description + EXIT_CODES_HELP, default=default, arguments=rest
+    )
 
 
 def main() -> int:
-    """Read the options and start; returns the exit code, 2 for input that was refused."""
+    """Read the options and start; returns the exit code, and tells an error in one line on stderr."""
     root = str(Path(__file__).resolve().parent.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    try:
-        make(read_options(sys.argv[1:]))
-    except ValueError as error:
-        print(f"pretrain: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    def command(arguments: list[str]) -> int:
+        make(read_options(arguments))
+        return 0
+
+    return ended(guarded("pretrain", command, sys.argv[1:]))
 
 
 def make(options: Options) -> None:

@@ -3,7 +3,6 @@
 No validation or test image is read. What a filter does is in `flowerti.curation`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -127,7 +126,7 @@ def _features(study: Study, sets: list[FeatureSet], backbone: BackboneChoice) ->
 
 def _clip(experiment: Experiment) -> BackboneChoice:
     folder = experiment.filters.clip
-    vision = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("vision_config") or {}
+    vision = read_json(Path(folder) / "config.json").get("vision_config") or {}
     return BackboneChoice(name="clip", weights=folder, input_size_px=vision.get("image_size", _CLIP_SIZE_PX))
 
 

@@ -43,9 +43,10 @@ def check_counts(dataset: Dataset) -> None:
     """Reject an incomplete data set.
 
     Raises:
-        ValueError: fewer than 2 classes, a duplicate id, a class without images in a split, or one with the name that
+        ValueError: a name that is no UTF-8, fewer than 2 classes, a duplicate id, a class without images in a split, or one with the name that
             stands for all classes; names it.
     """
+    _refuse_broken_names(dataset)
     twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]
     if twice:
         raise ValueError(f"data: image id {twice[0]!r} occurs twice ({len(twice)} such ids): list each image once")
@@ -61,6 +62,16 @@ def check_counts(dataset: Dataset) -> None:
                     f"data: class {class_name!r} has no images in the {split} split: "
                     "each class needs some in each split"
                 )
+
+
+def _refuse_broken_names(dataset: Dataset) -> None:
+    """Reject names of files whose bytes are no UTF-8: no record and no page could hold them."""
+    texts = (text for record in dataset.records for text in (record.id, record.address))
+    for text in (*dataset.class_names, *texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"data: {text!a} holds bytes that are no UTF-8: rename it") from error
 
 
 def check_class_name(dataset: Dataset, field: str, name: str) -> None:

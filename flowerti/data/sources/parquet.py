@@ -73,7 +73,7 @@ def _labels(file: Path) -> _Labels:
                 f"data.root: {file} has no column {sorted(missing)[0]!r}: columns image and label are read"
             )
         values = pq.read_table(file, columns=["label"]).column("label").to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"data.root: {file} cannot be read as Parquet ({error}): fetch it again") from error
     declared = _declared_names(schema.metadata or {})
     bad = [row for row, value in enumerate(values) if not _has_name(value, declared)]
@@ -98,10 +98,12 @@ def _declared_names(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
 
 
 def _read(address: str) -> bytes:
+    import pyarrow as pa
+
     file, row = _file_and_row(address)
     try:
         content = _images(file, Path(file).stat().st_mtime_ns)[row]
-    except (OSError, IndexError) as error:
+    except (pa.ArrowException, OSError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"image {address} cannot be read ({error}): fetch the file again") from error
     if not content:
         raise ValueError(f"image {address} holds no bytes: embed the images in the Parquet file")
