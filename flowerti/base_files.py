@@ -6,6 +6,7 @@ Nothing is loaded here, and neither torch nor diffusers is needed; `diffusion` l
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from flowerti.artifacts.training_images import TRAINING_IMAGES, TrainingImages, read_training_images
 from flowerti.config.experiment import BaseConfig

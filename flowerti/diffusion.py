@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 
-from flowerti.base_files import autoencoder_class, parts_of
+from flowerti.base_files import autoencoder_class, parts_of, read_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ from flowerti.artifacts.curation import CuratedSet, Curation
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_files import read_json
 from flowerti.classifier.batches import LabelledInputs
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_features

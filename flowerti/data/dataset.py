@@ -43,8 +43,8 @@ def check_counts(dataset: Dataset) -> None:
     """Reject an incomplete data set.
 
     Raises:
-        ValueError: a name that is no UTF-8, fewer than 2 classes, a duplicate id, a class without images in a split, or one with the name that
-            stands for all classes; names it.
+        ValueError: a name that is no UTF-8, fewer than 2 classes, a duplicate id, a class without images in a split, or
+            one with the name that stands for all classes; names it.
     """
     _refuse_broken_names(dataset)
     twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]

@@ -63,12 +63,12 @@ def write_shard(run: RunDirectory, name: str, rows: list[dict[str, Any]], key: s
 
 
 def _damaged(run: RunDirectory, name: str, error: Exception) -> Exception:
-    if isinstance(error, OSError) and (error.errno is not None or not run.is_local):
-        # the disk or the store failed, not Parquet, whose errors have no number
-        return error
-    return ValueError(
-        f"{run.uri}/{name} is damaged ({' '.join(str(error).split())}): delete it, the run makes it again"
-    )
+    if isinstance(error, OSError) and error.errno is not None:
+        return error  # the disk failed, not Parquet, whose errors have no number
+    reason = " ".join(str(error).split())
+    told = f"{run.uri}/{name} is damaged ({reason}): delete it, the run makes it again"
+    # errors of a store have no number either
+    return ValueError(told) if run.is_local or isinstance(error, ValueError) else OSError(told)
 
 
 def read_shard_key(run: RunDirectory, name: str) -> str | None:
