@@ -19,7 +19,6 @@ EXIT_CODES_HELP = (
     "Exit codes: 0 done, 2 bad input, 3 failed, 130 stopped by Ctrl-C, 143 stopped by SIGTERM. An error is one line; "
     f"{DEBUG_OPTION} shows the traceback as well."
 )
-_KEPT = "what a run has finished is kept, and the same command goes on from there"
 
 
 def guarded(program: str, command: Callable[[list[str]], int], arguments: Sequence[str]) -> int:
@@ -39,7 +38,7 @@ def guarded(program: str, command: Callable[[list[str]], int], arguments: Sequen
         print(f"{program}: {shortened(one_line(text), MAX_LENGTH - len(program) - 2)}", file=sys.stderr, flush=True)
 
     _take_any_text()
-    with stopping.stops_watched(lambda text: tell(f"{text}: {_KEPT}")) as stops:
+    with stopping.stops_watched(tell) as stops:
         try:
             _check(given)
             code = command(given)
@@ -59,7 +58,7 @@ def _ended(error: BaseException, stops: stopping.Stops, tell: Callable[[str], No
     """Tell what ended a command; what a signal's exception turned into on its way is the signal's."""
     if not getattr(error, "outlasts_stop", False) and (stops.number is not None or stopping.is_signalled(error)):
         number = stops.number or signal.SIGINT
-        tell(f"stopped by {stopping.name_of(number)}: {_KEPT}")
+        tell(stopping.sentence(number))
         return stopping.exit_code_of(number)
     if isinstance(error, BrokenPipeError):
         _forget_stdout()

@@ -4,6 +4,7 @@ A run that was refused before its first stage changes nothing: what the file sai
 know the stages.
 """
 
+import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,12 +46,13 @@ class _ResultFile:
         owner = self._lock.owner
         self.write(RUNNING, "", "", host=owner.host, pid=owner.pid, started=owner.started)
 
-    def stopped_by(self, signal_name: str) -> None:
-        self.write(STOPPED, self._stage, f"stopped by {signal_name}", signal=signal_name)
+    def stopped(self) -> None:
+        number = stopping.last_signal()
+        self.write(STOPPED, self._stage, f"stopped by {stopping.name_of(number)}", signal=signal.Signals(number).name)
 
     def ended_with(self, error: BaseException) -> None:
         if stopping.is_signalled(error):
-            self.stopped_by(stopping.name_in(error))
+            self.stopped()
         else:
             self.write(FAILED, self._stage, f"a library ended the process: {error!r}")
 
@@ -87,7 +89,7 @@ def recorded(run: RunDirectory, lock: HeldLock, stage_now: Callable[[], str]) ->
         stage_now: the stage that was begun last; empty before the first.
     """
     file, outcome = _ResultFile(run, lock, stage_now), Outcome()
-    with stopping.at_forced_end(lambda: file.stopped_by(stopping.name_of_last())):
+    with stopping.at_forced_end(file.stopped):
         file.begin()
         try:
             yield outcome

@@ -4,6 +4,7 @@ It tells what is there, not whether it still fits a config that was changed sinc
 that by its keys. It needs neither torch nor Ray and starts nothing.
 """
 
+import time
 from dataclasses import dataclass
 
 from flowerti.artifacts import layout
@@ -63,7 +64,7 @@ def _of_run(run: RunDirectory) -> list[StageState]:
         ended = f"in {stage}" if stage and state != "done" else stage
         return [StageState(stage="run", state=state, detail=f"{ended}: {reason}" if reason else ended)]
     who = f"process {result.get('pid')} on {result.get('host')}, since {result.get('started')}"
-    if all(is_dead(claim) for claim in claims_in(run)):
+    if all(is_dead(claim) for claim in claims_in(run, time.time())):
         return [StageState(stage="run", state="stopped", detail=f"{who}: gone without a word")]
     return [StageState(stage="run", state=state, detail=who)]
 

@@ -5,7 +5,6 @@ library's call that blocks or swallows the exception, a thread runs what was reg
 the process itself. This module does not know what is cleaned up.
 """
 
-import _thread
 import os
 import select
 import signal
@@ -46,19 +45,19 @@ def name_of(number: int) -> str:
     return "Ctrl-C (SIGINT)" if number == signal.SIGINT else signal.Signals(number).name
 
 
+def sentence(number: int) -> str:
+    """What is said where a signal ended a command."""
+    return f"stopped by {name_of(number)}: what a run has finished is kept, and the same command goes on from there"
+
+
 def exit_code_of(number: int) -> int:
     """130 for Ctrl-C and 143 for SIGTERM, as shells have it."""
     return _EXIT_CODE_OF_SIGNALS + number
 
 
-def name_in(error: BaseException) -> str:
-    """What the signal is called that an exception came from; a bare interrupt is Ctrl-C."""
-    return name_of(error.number) if isinstance(error, Stopped) else name_of_last()
-
-
-def name_of_last() -> str:
-    """What the signal is called that came last."""
-    return name_of(_received[-1] if _received else signal.SIGINT)
+def last_signal() -> int:
+    """The number of the signal that came last; a bare interrupt is Ctrl-C."""
+    return _received[-1] if _received else signal.SIGINT
 
 
 def is_signalled(error: BaseException) -> bool:
@@ -93,7 +92,8 @@ def interrupt(reason: str) -> None:
     """Ask the main thread to end, from another thread; the reason is printed where it does not do so in time."""
     _reasons.append(reason)
     watched = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN, None)
-    _thread.interrupt_main(signal.SIGTERM if watched else signal.SIGINT)
+    # a real signal, which also ends a wait of the system
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM if watched else signal.SIGINT)
 
 
 class Stops:
@@ -150,7 +150,7 @@ class Stops:
         worker.start()
         worker.join(_FORCED_END_S)
         number = self.number or signal.SIGTERM
-        self._tell(_reasons[-1] if _reasons else f"stopped by {name_of(number)}")
+        self._tell(_reasons[-1] if _reasons else sentence(number))
         os._exit(3 if _reasons else exit_code_of(number))
 
     def close(self) -> None:
@@ -178,6 +178,8 @@ def stops_watched(tell: Callable[[str], None]) -> Iterator[Stops]:
     if threading.current_thread() is not threading.main_thread():
         yield stops
         return
+    _received.clear()
+    _reasons.clear()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     fd_before = signal.set_wakeup_fd(stops.fd, warn_on_full_buffer=False)
     thread = threading.Thread(target=stops.watch, name="stops", daemon=True)
@@ -207,10 +209,3 @@ def handlers_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def end_at_once(number: int, _frame: FrameType | None) -> None:
-    """A handler for the time in which nothing has begun: one line and the exit code, however deep in an import."""
-    sys.stderr.write(f"flowerti: stopped by {name_of(number)}\n")
-    sys.stderr.flush()
-    os._exit(exit_code_of(number))

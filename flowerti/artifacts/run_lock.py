@@ -92,8 +92,14 @@ def _machine() -> str:
         return socket.gethostname()
 
 
-def claims_in(run: RunDirectory) -> list[Claim]:
-    """All files of the lock; none where nobody is at work in the directory."""
+def claims_in(run: RunDirectory, now_s: float = 0.0) -> list[Claim]:
+    """All files of the lock; none where nobody is at work in the directory.
+
+    Args:
+        run: the directory.
+        now_s: what ages are counted from where it is later than the newest file: for one who wrote none, whose clock
+            may not be the store's.
+    """
     import dacite
     from pyarrow.fs import FileSelector, FileType
 
@@ -101,6 +107,7 @@ def claims_in(run: RunDirectory) -> list[Claim]:
     infos = [info for info in run.filesystem.get_file_info(folder) if info.type == FileType.File]
     infos = [info for info in infos if info.base_name.endswith(".json") and not info.base_name.startswith(".")]
     newest_ns = max((info.mtime_ns or 0 for info in infos), default=0)
+    newest_ns = max(newest_ns, int(now_s * 1e9))
     found = []
     for info in infos:
         name = layout.claim(info.base_name.removesuffix(".json"))
@@ -182,7 +189,7 @@ class HeldLock:
     def acquire(self, take_over: bool) -> None:
         """Write the file, unless another run holds the directory."""
         blocking: list[Claim] = []
-        for _ in range(_NUM_TRIES):
+        for num_tries in range(_NUM_TRIES):
             self._write()
             try:
                 blocking = self._others(take_over)
@@ -197,7 +204,7 @@ class HeldLock:
             if any(claim.owner.is_holder for claim in blocking):
                 break
             # both asked at once and both gave way: they come back after times of their own
-            time.sleep(0.1 + int(self.owner.token[:4], 16) / 0xFFFF)
+            time.sleep(0.1 + int(self.owner.token[2 * num_tries :][:4], 16) / 0xFFFF)
         raise ValueError(
             f"run directory {self._run.uri} is in use by {blocking[0]}: wait until it has ended, choose another "
             "directory, or take it with --take-over"

@@ -16,7 +16,7 @@ import psutil
 from flowerti import stopping
 
 _END_BY_ITSELF_S = 1.0
-_KILLED_WITHIN_S = 2.0
+_KILLED_WITHIN_S = 1.0
 
 
 class LocalProcesses:
