@@ -110,4 +110,6 @@ def _of_system(error: OSError) -> tuple[str, int, bool]:
         return f"{' -> '.join(names)}: {advice}", code, True
     # pyarrow and the network name the file in the text, if at all
     text = str(error).removeprefix(f"[Errno {number}] ").partition(". Detail: ")[0]
+    if advice and text == os.strerror(number):
+        text = "a file or the output"
     return f"{text or type(error).__name__}{': ' if advice else ''}{advice}", code, True

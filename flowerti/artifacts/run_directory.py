@@ -130,14 +130,17 @@ class RunDirectory:
         """Write values as JSON, atomically."""
         self.write_bytes(name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
-    def read_json(self, name: str) -> Any:
-        """The content of a JSON file.
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The content of a JSON file that holds an object.
 
         Raises:
-            ValueError: the file holds no JSON; names it.
+            ValueError: the file holds no JSON object; names it.
         """
         try:
-            return json.loads(self.read_bytes(name))
+            content = json.loads(self.read_bytes(name))
+            if not isinstance(content, dict):
+                raise ValueError("it holds no JSON object")
+            return content
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.uri}/{name} is damaged ({error}): delete it, the run makes it again") from error
 
