@@ -253,13 +253,19 @@ def test_a_reader_that_has_ended_is_one_line():
     assert (found.returncode, found.stderr.count("\n")) == (3, 1)
 
 
-@pytest.mark.parametrize("script", ["pipeline.py", "classify.py", "sweep.py", "pretrain.py"])
 @pytest.mark.parametrize(
-    ("options", "word"), [(["--nope", "3"], "--nope"), (["\udcff"], "udcff"), (["--config", "missing.json"], "")]
+    ("script", "options", "word"),
+    [
+        ("pipeline.py", ["--nope", "3"], "--nope"),
+        ("pipeline.py", ["--config", "missing.json"], "missing.json"),
+        ("classify.py", ["\udcff"], "udcff"),
+        ("sweep.py", ["--run-dir", "s3://key:secret@bucket/x"], "***@bucket"),
+        ("pretrain.py", ["--output-dir", "never-made", "--nope", "3"], "--nope"),
+        ("pretrain.py", ["\udcff"], "udcff"),
+    ],
 )
 def test_entry_points_of_jobs_refuse_in_one_line(script: str, options: list[str], word: str):
-    required = ["--output-dir", "never-made"] if script == "pretrain.py" else []
-    command = [sys.executable, f"ray_jobs/{script}", *required, *options]
+    command = [sys.executable, f"ray_jobs/{script}", *options]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (2, "")
     assert re.fullmatch(r"(flowerti|pretrain): [^\n]{1,290}\n", found.stderr)
