@@ -46,13 +46,13 @@ class _ResultFile:
         owner = self._lock.owner
         self.write(RUNNING, "", "", host=owner.host, pid=owner.pid, started=owner.started)
 
-    def stopped(self) -> None:
-        number = stopping.last_signal()
+    def stopped(self, error: BaseException | None = None) -> None:
+        number = error.number if isinstance(error, stopping.Stopped) else stopping.last_signal()
         self.write(STOPPED, self._stage, f"stopped by {stopping.name_of(number)}", signal=signal.Signals(number).name)
 
     def ended_with(self, error: BaseException) -> None:
         if stopping.is_signalled(error):
-            self.stopped()
+            self.stopped(error)
         else:
             self.write(FAILED, self._stage, f"a library ended the process: {error!r}")
 

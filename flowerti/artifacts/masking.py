@@ -10,8 +10,8 @@ HIDDEN = "***"
 _PATTERNS = (
     # scheme://key:secret@, where the secret may hold slashes
     (re.compile(r"(\b[a-zA-Z][\w+.-]*://)[^\s/:@'\"]*:[^\s'\"]*@"), rf"\1{HIDDEN}@"),
-    # scheme://token@
-    (re.compile(r"(\b[a-zA-Z][\w+.-]*://)[^\s/@'\"]+@"), rf"\1{HIDDEN}@"),
+    # scheme://token@, but not the container of an Azure address
+    (re.compile(r"(\b(?!abfss?:|wasbs?:)[a-zA-Z][\w+.-]*://)[^\s/@'\"]+@"), rf"\1{HIDDEN}@"),
     # ?secret_key=..., &X-Amz-Signature=...
     (
         re.compile(r"(?i)([?&][\w-]*(?:key|secret|token|password|signature|credential|sig)[\w-]*=)[^&\s'\"]+"),

@@ -68,6 +68,8 @@ def _open_address(uri: str) -> "tuple[FileSystem, str]":
     scheme = uri.partition("://")[0]
     try:
         if scheme not in _OPTIONS:
+            if holds_credentials(uri):
+                raise ValueError("credentials do not belong in an address: set them in the environment")
             return fs.FileSystem.from_uri(uri)
         parts = urlsplit(uri)
         bucket, options = _bucket_of(parts), _options_of(parts)

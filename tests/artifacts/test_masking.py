@@ -37,6 +37,7 @@ def test_a_secret_is_hidden_and_the_rest_stays(text: str):
         "file:///tmp/a b/c@d",
         "/home/me@work/run",
         "data.root: /x: 3 of 4: a@b",
+        "abfs://container@account.dfs.core.windows.net/run",
         "https://arxiv.org/abs/2208.01618?page=1",
         "127.0.0.1:6379",
         "a photo of a {} @ noon",
