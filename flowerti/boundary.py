@@ -4,6 +4,7 @@
 traceback above the line. This module does not know the commands.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -34,21 +35,27 @@ def guarded(program: str, command: Callable[[list[str]], int], arguments: Sequen
     """
     given = [argument for argument in arguments if argument != DEBUG_OPTION]
 
+    told: list[str] = []
+
     def tell(text: str) -> None:
-        print(f"{program}: {shortened(one_line(text), MAX_LENGTH - len(program) - 2)}", file=sys.stderr, flush=True)
+        told.append(text)
+        if len(told) > 1:
+            return  # the end was forced while it was being told
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            print(f"{program}: {shortened(one_line(text), MAX_LENGTH - len(program) - 2)}", file=sys.stderr, flush=True)
 
     _take_any_text()
     with stopping.stops_watched(tell) as stops:
         try:
             _check(given)
             code = command(given)
+            stops.raise_no_more()
             _flush()
             return code
-        except SystemExit as error:
-            if not error.code:
-                raise  # help and version
-            return _ended(error, stops, tell)
         except BaseException as error:
+            stops.raise_no_more()
+            if isinstance(error, SystemExit) and not error.code and stops.number is None:
+                raise  # help and version
             if DEBUG_OPTION in arguments:
                 print(masked("".join(traceback.format_exception(error))), file=sys.stderr)
             return _ended(error, stops, tell)

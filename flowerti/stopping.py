@@ -26,6 +26,7 @@ _NOTED_WITHIN_S = 0.2
 """The thread that watches knows of a signal by then."""
 
 _cleanups: list[Callable[[], None]] = []
+_watching: list["Stops"] = []
 _received: list[int] = []
 _reasons: list[str] = []
 """Why the process was interrupted, where that was not a signal from outside."""
@@ -91,9 +92,8 @@ def at_forced_end(cleanup: Callable[[], None]) -> Iterator[None]:
 def interrupt(reason: str) -> None:
     """Ask the main thread to end, from another thread; the reason is printed where it does not do so in time."""
     _reasons.append(reason)
-    watched = signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN, None)
-    # a real signal, which also ends a wait of the system
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM if watched else signal.SIGINT)
+    # a real signal, which also ends a wait of the system; a program of someone else's answers to Ctrl-C at least
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM if _watching else signal.SIGINT)
 
 
 class Stops:
@@ -150,8 +150,14 @@ class Stops:
         worker.start()
         worker.join(_FORCED_END_S)
         number = self.number or signal.SIGTERM
-        self._tell(_reasons[-1] if _reasons else sentence(number))
-        os._exit(3 if _reasons else exit_code_of(number))
+        try:
+            self._tell(_reasons[-1] if _reasons else sentence(number))
+        finally:
+            os._exit(3 if _reasons else exit_code_of(number))
+
+    def raise_no_more(self) -> None:
+        """The command is at its end: a signal that comes now has nothing to interrupt."""
+        self._is_raised = True
 
     def close(self) -> None:
         """End the thread's wait."""
@@ -180,6 +186,7 @@ def stops_watched(tell: Callable[[str], None]) -> Iterator[Stops]:
         return
     _received.clear()
     _reasons.clear()
+    _watching.append(stops)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     fd_before = signal.set_wakeup_fd(stops.fd, warn_on_full_buffer=False)
     thread = threading.Thread(target=stops.watch, name="stops", daemon=True)
@@ -193,6 +200,7 @@ def stops_watched(tell: Callable[[str], None]) -> Iterator[Stops]:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(fd_before)
+        _watching.remove(stops)
         stops.close()
         thread.join()
 

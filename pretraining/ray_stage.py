@@ -15,6 +15,7 @@ from ray.exceptions import RayTaskError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from flowerti import stopping
 from flowerti.cluster.data_parallel import part_of_worker
 from flowerti.cluster.local_ray import end_local_ray, start_local_ray
 from flowerti.progress import Event, Listener, Metric, Progress
@@ -48,7 +49,8 @@ def pretrain(config: PretrainConfig, allowed: AllowedImages, folders: Folders, n
     try:
         prepare_examples(config, allowed, folders.work_dir, run_as_tasks)
         print(f"examples are made after {time.monotonic() - start:.0f} s", flush=True)
-        _trainer(config, folders, num_workers).fit()
+        with stopping.handlers_kept():
+            _trainer(config, folders, num_workers).fit()
     finally:
         end_local_ray()
     print(f"done after {time.monotonic() - start:.0f} s", flush=True)

@@ -79,6 +79,15 @@ def start_ray(is_blocked: bool = True) -> None:
     wait()
 
 
+def exit_quietly() -> None:
+    """A library that takes Ctrl-C for itself and ends the process with 0, as Ray Train does."""
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    wait()
+
+
 def fill_the_disk() -> None:
     raise OSError(28, "No space left on device")
 
@@ -96,6 +105,7 @@ WHAT: dict[str, Callable[[], None]] = {
     "blocked scratch": use_scratch_and_block,
     "ray starts": start_ray,
     "ray runs": lambda: start_ray(is_blocked=False),
+    "exits quietly": exit_quietly,
     "full disk": fill_the_disk,
     "mistake": fail,
     "nothing": lambda: None,

@@ -57,7 +57,18 @@ def start(tmp_path: Path, what: str, *options: str) -> Run:
 
 @pytest.mark.parametrize("number", list(CODES))
 @pytest.mark.parametrize(
-    "what", ["preflight", "stage", "blocked", "swallowed", "scratch", "blocked scratch", "ray starts", "ray runs"]
+    "what",
+    [
+        "preflight",
+        "stage",
+        "blocked",
+        "swallowed",
+        "scratch",
+        "blocked scratch",
+        "ray starts",
+        "ray runs",
+        "exits quietly",
+    ],
 )
 def test_a_signal_ends_a_run_with_nothing_left(what: str, number: signal.Signals, tmp_path: Path):
     run = start(tmp_path, what)

@@ -160,11 +160,11 @@ def held(run: RunDirectory, tell: Callable[[str], None], *, take_over: bool = Fa
         TakenOver: another run took it while the block ran.
     """
     lock = HeldLock(run, this_process(), tell)
-    lock.acquire(take_over)
     heart = threading.Thread(target=lock.refresh_until_done, name="run-lock", daemon=True)
-    heart.start()
     try:
         with stopping.at_forced_end(lock.release):
+            lock.acquire(take_over)
+            heart.start()
             yield lock
     except BaseException as error:
         if lock.lost:
@@ -172,7 +172,8 @@ def held(run: RunDirectory, tell: Callable[[str], None], *, take_over: bool = Fa
         raise
     finally:
         lock.done.set()
-        heart.join()
+        if heart.is_alive():
+            heart.join()
         lock.release()
 
 
@@ -191,11 +192,7 @@ class HeldLock:
         blocking: list[Claim] = []
         for num_tries in range(_NUM_TRIES):
             self._write()
-            try:
-                blocking = self._others(take_over)
-            except BaseException:
-                self.release()
-                raise
+            blocking = self._others(take_over)
             if not blocking:
                 self.owner = replace(self.owner, is_holder=True)
                 self._write()
