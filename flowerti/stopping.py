@@ -63,7 +63,7 @@ def last_signal() -> int:
 
 def is_signalled(error: BaseException) -> bool:
     """Whether a signal ended the process's work; a library that has the handler then raises `SystemExit`."""
-    if isinstance(error, SystemExit) and error.code and not _received:
+    if isinstance(error, SystemExit) and not _received:
         time.sleep(_NOTED_WITHIN_S)
     return isinstance(error, Stopped | KeyboardInterrupt) or (isinstance(error, SystemExit) and bool(_received))
 

@@ -24,6 +24,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 
 REFRESH_EVERY_S = 15.0
 DEAD_AFTER_S = 120.0
+_REFRESHED_WITHIN_S = 1.0
 _NUM_TRIES = 5
 _SAME_START_S = 5.0
 """Two readings of a process's start differ by less; a process id is not given again so soon."""
@@ -162,7 +163,7 @@ def held(run: RunDirectory, tell: Callable[[str], None], *, take_over: bool = Fa
     lock = HeldLock(run, this_process(), tell)
     heart = threading.Thread(target=lock.refresh_until_done, name="run-lock", daemon=True)
     try:
-        with stopping.at_forced_end(lock.release):
+        with stopping.at_forced_end(lock.give_up):
             lock.acquire(take_over)
             heart.start()
             yield lock
@@ -184,6 +185,7 @@ class HeldLock:
         self._run, self.owner, self._tell = run, owner, tell
         self._made = _missing_folders(run)
         self.done = threading.Event()
+        self._refreshing = threading.Lock()
         self.lost = ""
         """Why the lock is no longer this run's; empty while it is."""
 
@@ -231,7 +233,12 @@ class HeldLock:
                 return
 
     def refresh(self) -> None:
-        """Write the file again, or find that the directory was taken over."""
+        """Write the file again, or find that the directory was taken over; does nothing once the lock is given up."""
+        with self._refreshing:
+            if not self.done.is_set():
+                self._refresh()
+
+    def _refresh(self) -> None:
         claims = claims_in(self._run)
         takers = [c for c in claims if self.owner.token in c.owner.took_over]
         if takers or not any(claim.owner.token == self.owner.token for claim in claims):
@@ -246,6 +253,14 @@ class HeldLock:
     def _write(self) -> None:
         fields = dataclasses.asdict(self.owner)
         self._run.write_json(layout.claim(self.owner.token), fields)
+
+    def give_up(self) -> None:
+        """Release the lock while the thread that refreshes it may be at work; it must not write the file again."""
+        self.done.set()
+        is_idle = self._refreshing.acquire(timeout=_REFRESHED_WITHIN_S)
+        self.release()
+        if is_idle:
+            self._refreshing.release()
 
     def release(self) -> None:
         """Delete the file."""
