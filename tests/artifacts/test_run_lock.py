@@ -248,3 +248,11 @@ def test_a_store_that_fails_for_a_while_ends_nothing(tmp_path: Path, monkeypatch
         assert lock.lost == ""
     assert "could not be refreshed" in heard[0]
     assert local_files(tmp_path) == []
+
+
+def test_a_lock_that_was_given_up_is_not_missed_and_not_written_again(place: RunDirectory):
+    with held(place, silent) as lock:
+        lock.give_up()
+        lock.refresh()
+        assert lock.lost == ""
+        assert place.names("lock") == []
