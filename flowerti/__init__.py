@@ -14,9 +14,14 @@ Words used throughout:
 - *floor*: the distance between two disjoint halves of the real images, at the same number of images.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 
-try:
-    __version__ = version("flowerti")
-except PackageNotFoundError:  # a check-out on a worker's path, not installed
-    __version__ = "0+checkout"
+def __getattr__(name: str) -> str:
+    """`__version__`, looked up when it is asked for: it takes longer than the rest of the command's start."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("flowerti")
+    except PackageNotFoundError:  # a check-out on a worker's path, not installed
+        return "0+checkout"

@@ -5,7 +5,6 @@ are imported only by what needs them, so that help answers at once.
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,14 @@ from typing import TYPE_CHECKING
 from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config
+from flowerti.boundary import DEBUG_OPTION, EXIT_CODES_HELP, guarded
 from flowerti.config.experiment import Experiment, from_json
 from flowerti.config.presets import PRESETS, preset
 from flowerti.config.techniques import TECHNIQUES
 from flowerti.export.kinds import KINDS
+from flowerti.option_parser import OneLineParser, parse_options
 from flowerti.progress import Progress
+from flowerti.stopping import ended
 from flowerti.tables import load_plugins
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 _SETTINGS_HELP = (
     "--preset NAME or --config FILE chooses the experiment, --run-dir DIR says where its results go (a path, "
     "s3://... or gs://...; with neither preset nor config, a run that was started there goes on), --until STAGE "
-    "ends after a stage; every setting below can be changed. Presets: " + ", ".join(PRESETS)
+    "ends after a stage, --take-over takes the directory from another run that holds it; every setting below can be "
+    "changed. Presets: " + ", ".join(PRESETS) + ". " + EXIT_CODES_HELP
 )
 _TIMES = ("drawn_image", "scored_image", "trial", "actor_start")
 """Times of single steps that no technique has for itself."""
@@ -35,13 +38,38 @@ _PLAN_HELP = "Estimate a run from the times of its steps; takes the settings of 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code, 2 for input that was refused."""
+    """Run the command line; returns the exit code, and tells an error in one line on stderr."""
+    return guarded("flowerti", _command, sys.argv[1:] if arguments is None else arguments)
+
+
+def _command(arguments: list[str]) -> int:
+    parser = _parser()
+    values, rest = parser.parse_known_args(arguments)
+    if values.command not in ("run", "plan") and rest:
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    if values.command == "run":
+        return run(rest)
+    if values.command == "plan":
+        return tell_plan(rest)
+    if values.command == "presets":
+        return presets()
+    if values.command == "export":
+        return export(values)
+    return tell_status(values.run_dir) if values.command == "status" else rewrite_report(values.run_dir)
+
+
+def _parser() -> OneLineParser:
     from flowerti import __version__
 
-    parser = argparse.ArgumentParser(
-        prog="flowerti", description="Learn tokens for weak classes and test whether they help."
+    parser = OneLineParser(
+        prog="flowerti",
+        description="Learn tokens for weak classes and test whether they help.",
+        epilog=EXIT_CODES_HELP,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"flowerti {__version__}")
+    # taken by the boundary, wherever it stands
+    parser.add_argument(DEBUG_OPTION, action="store_true", help="show the traceback of an error as well")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run an experiment, or what is missing of it", add_help=False)
     commands.add_parser("presets", help="list the ready-made experiments")
@@ -51,22 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     status.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
     _add_export(commands.add_parser("export", help="write what a run made in the forms of other programs"))
     commands.add_parser("plan", help="what a run would cost: hours, storage, money", add_help=False)
-    values, rest = parser.parse_known_args(arguments)
-    if values.command not in ("run", "plan") and rest:
-        parser.error(f"unknown arguments: {' '.join(rest)}")
-    try:
-        if values.command == "run":
-            return run(rest)
-        if values.command == "plan":
-            return tell_plan(rest)
-        if values.command == "presets":
-            return presets()
-        if values.command == "export":
-            return export(values)
-        return tell_status(values.run_dir) if values.command == "status" else rewrite_report(values.run_dir)
-    except ValueError as error:
-        print(f"flowerti: {error}", file=sys.stderr)
-        return 2
+    return parser
 
 
 def presets() -> int:
@@ -90,8 +103,8 @@ def run(arguments: list[str], *, address: str | None = None, until: str | None =
     from flowerti.progress import console
 
     listen, last = console(), values.until or until or "report"
-    if run_experiment(experiment, run_directory, [listen], last) == "report":
-        summary = json.loads(run_directory.read_bytes(layout.SUMMARY))
+    if run_experiment(experiment, run_directory, [listen], last, take_over=values.take_over) == "report":
+        summary = run_directory.read_json(layout.SUMMARY)
         done = Progress("done", [listen])
         done.info(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")
         done.info(f"report: {run_directory.uri.rstrip('/')}/{layout.PAGE}")
@@ -102,8 +115,8 @@ def parse_run(arguments: list[str], *, address: str | None = None) -> tuple[Expe
     """Turn the options of `run` into an experiment and its run directory.
 
     Raises:
-        ValueError: a preset, file or value is wrong.
-        SystemExit: an option is unknown, or help was asked for.
+        ValueError: an option, preset, file or value is wrong.
+        SystemExit: help was asked for.
     """
     values, rest = _split(arguments)
     started = RunDirectory(values.run_dir) if values.run_dir else None
@@ -125,9 +138,9 @@ def _chosen(values: argparse.Namespace, started: RunDirectory | None) -> Experim
     return replace(experiment, plugins=tuple(dict.fromkeys([*experiment.plugins, *values.plugins])))
 
 
-def _start_parser(command: str) -> argparse.ArgumentParser:
+def _start_parser(command: str) -> OneLineParser:
     """Which experiment is meant; help and everything else are left to others."""
-    parser = argparse.ArgumentParser(prog=command, add_help=False, allow_abbrev=False)
+    parser = OneLineParser(prog=command, add_help=False, allow_abbrev=False)
     _add_start(parser)
     return parser
 
@@ -144,6 +157,7 @@ def _split(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = _start_parser("flowerti run")
     parser.add_argument("--run-dir", default="")
     parser.add_argument("--until", default="")
+    parser.add_argument("--take-over", action="store_true")
     return parser.parse_known_args(arguments)
 
 
@@ -156,9 +170,7 @@ def _read_config(file_name: str) -> Experiment:
 
 
 def _override(experiment: Experiment, arguments: list[str], command: str) -> Experiment:
-    import tyro
-
-    return tyro.cli(Experiment, prog=command, description=_SETTINGS_HELP, default=experiment, args=arguments)
+    return parse_options(Experiment, prog=command, description=_SETTINGS_HELP, default=experiment, arguments=arguments)
 
 
 def rewrite_report(run_dir: str) -> int:
@@ -166,7 +178,7 @@ def rewrite_report(run_dir: str) -> int:
     from flowerti.report.publish import republish
 
     republish(RunDirectory(run_dir))
-    print(f"{run_dir.rstrip('/')}/report.html")
+    print(f"{run_dir.rstrip('/')}/{layout.PAGE}")
     return 0
 
 
@@ -248,9 +260,9 @@ def tell_plan(arguments: list[str]) -> int:
     return 0
 
 
-def _plan_parser() -> argparse.ArgumentParser:
+def _plan_parser() -> OneLineParser:
     """What the plan asks besides the settings of the experiment."""
-    parser = argparse.ArgumentParser(prog="flowerti plan", description=_PLAN_HELP, allow_abbrev=False)
+    parser = OneLineParser(prog="flowerti plan", description=_PLAN_HELP, epilog=EXIT_CODES_HELP, allow_abbrev=False)
     _add_start(parser)
     parser.add_argument("--num-classes", type=int, required=True, help="weak classes")
     parser.add_argument("--num-gpus", type=int, required=True, help="workers at once, one on each GPU")
@@ -281,4 +293,4 @@ def _print_plan(rows: "list[StagePlan]") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main()))

@@ -4,7 +4,6 @@ Each stage takes the study and the artifacts before it and leaves out what the r
 does not know how a stage works; Ray is reached only through `flowerti.cluster`.
 """
 
-import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,12 +15,15 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import count_openings, read_protocol
 from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection, SweepTable
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.run_lock import held
 from flowerti.artifacts.scores import Scores
 from flowerti.artifacts.sweep import SweepCosts
 from flowerti.artifacts.versions import versions
 from flowerti.config.experiment import Experiment
 from flowerti.data.census import census_sentences
+from flowerti.outcome import recorded
 from flowerti.progress import Listener, Progress
+from flowerti.run_place import check_place
 from flowerti.stage_clock import StageClock
 from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
 from flowerti.tables import Table
@@ -31,46 +33,66 @@ STAGES = ("classify", "select", "ceiling", "personalize", "sample", "score", "sw
 
 
 def run_experiment(
-    experiment: Experiment, run: RunDirectory, listeners: Sequence[Listener] = (), until: str = "report"
+    experiment: Experiment,
+    run: RunDirectory,
+    listeners: Sequence[Listener] = (),
+    until: str = "report",
+    *,
+    take_over: bool = False,
 ) -> str:
     """Run all stages that are missing, up to `until`; how it ended is left in result.json.
 
     It ends with the ceiling where that was asked and shows that no more is to be had than the run could detect.
 
+    Args:
+        experiment: the settings.
+        run: the run directory, which no other run may hold meanwhile.
+        listeners: hear what the stages say.
+        until: the last stage.
+        take_over: take the run directory from a run that holds it.
+
     Returns:
         The stage that it ended with.
 
     Raises:
-        ValueError: something about the input is wrong; nothing costly was done. Whatever ends a later stage is raised
-            as it is, and its stage and reason are left in result.json.
+        ValueError: something about the input is wrong, or another run holds the directory; nothing costly was done.
+            Whatever ends a later stage is raised as it is, and its stage and reason are left in result.json.
     """
     if until not in STAGES:
         raise ValueError(f"--until: unknown stage {until!r}: choose one of {', '.join(STAGES)}")
-    from flowerti.cluster.session import close, set_environment
-    from flowerti.cluster.waiting import waits_told
+    from flowerti.cluster.session import set_environment
 
     set_environment(experiment.cluster)  # before a stage's module imports Ray
-    study = prepare(experiment, run)
-    for sentence in census_sentences(study.census):
-        Progress("data", listeners).info(sentence)
-    clock, reason = StageClock(run, experiment.cluster, listeners), ""
+    check_place(experiment, run)
+    clock = StageClock(run, experiment.cluster, listeners)
+    with held(run, clock.tell, take_over=take_over) as lock, recorded(run, lock, lambda: clock.last) as outcome:
+        study = prepare(experiment, run)
+        for sentence in census_sentences(study.census):
+            Progress("data", listeners).info(sentence)
+        outcome.stage, outcome.reason = _run_stages(study, clock, until)
+    return outcome.stage
+
+
+def _run_stages(study: Study, clock: StageClock, until: str) -> tuple[str, str]:
+    """Run up to a stage; the last stage, and why nothing should be done after it."""
+    from flowerti.cluster.session import close
+    from flowerti.cluster.waiting import waits_told
+
     try:
-        with waits_told(experiment.cluster, clock.tell):
+        with waits_told(study.experiment.cluster, clock.tell):
             for done in _stages(study, clock):
+                if done.ends_because:
+                    clock.tell(f"the run ends here: {done.ends_because}")
+                    if study.run.exists(layout.PAGE):
+                        clock.tell(f"{layout.PAGE} is of an earlier run in this directory, which went on")
                 if done.stage == until or done.ends_because:
-                    until, reason = done
-                    break
-            if reason:
-                clock.tell(f"the run ends here: {reason}")
-                if run.exists(layout.PAGE):
-                    clock.tell(f"{layout.PAGE} is of an earlier run in this directory, which went on")
+                    return done
     except Exception as error:
-        _write_result(run, {"state": "failed", "stage": clock.last, "reason": f"{type(error).__name__}: {error}"})
+        error.add_note(f"in stage {clock.last}")
         raise
     finally:
         close()
-    _write_result(run, {"state": "done", "stage": until, "reason": reason})
-    return until
+    return until, ""
 
 
 def _out_of_sight(study: Study, found: Ceiling | None) -> str:
@@ -80,10 +102,6 @@ def _out_of_sight(study: Study, found: Ceiling | None) -> str:
     if found is None or study.experiment.ceiling.goes_on or not is_out_of_sight(found):
         return ""
     return f"{' '.join(told(found))} Go on anyway with --ceiling.goes-on."
-
-
-def _write_result(run: RunDirectory, result: dict[str, str]) -> None:
-    run.write_bytes(layout.RESULT, (json.dumps(result, indent=1) + "\n").encode())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,8 +29,8 @@ class StageClock:
         return self._stages[-1] if self._stages else ""
 
     def tell(self, text: str) -> None:
-        """Say something about the stage that was begun last; it is no work of that stage."""
-        Progress(self.last, self._listeners).info(text)
+        """Say something about the stage that was begun last, or the run before it; it is no work of that stage."""
+        Progress(self.last or "run", self._listeners).info(text)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:

@@ -4,12 +4,14 @@ It tells what is there, not whether it still fits a config that was changed sinc
 that by its keys. It needs neither torch nor Ray and starts nothing.
 """
 
+import time
 from dataclasses import dataclass
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import label_of, subject_of
 from flowerti.artifacts.records import Learned, Selection
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.run_lock import claims_in, is_dead
 from flowerti.artifacts.saved_config import read_config
 from flowerti.artifacts.tensor_files import metadata_in
 from flowerti.config.experiment import Experiment
@@ -23,12 +25,12 @@ class StageState:
 
     stage: str
     state: str
-    """done, begun, waiting or failed."""
+    """done, begun, waiting or failed; of the run as a whole running, done, failed or stopped."""
     detail: str = ""
 
 
 def read_status(run: RunDirectory) -> list[StageState]:
-    """The state of every stage, in order.
+    """The state of every stage, in order, and before them whether the run is at work, or how it ended last.
 
     Raises:
         ValueError: there is no run in this directory, or one of its files is damaged; names the file.
@@ -39,6 +41,7 @@ def read_status(run: RunDirectory) -> list[StageState]:
     techniques = techniques_for(experiment.sampling.sources)
     subjects = [(t.name, *subject) for t in techniques for subject in _subjects(experiment, t, names)]
     return [
+        *_of_run(run),
         _of_file(run, "classify", layout.CLASSIFIER_REPORT),
         StageState(stage="select", state="done" if selection else "waiting", detail=", ".join(names)),
         *([_of_file(run, "ceiling", layout.CEILING)] if experiment.has_rehearsal else []),
@@ -49,6 +52,21 @@ def read_status(run: RunDirectory) -> list[StageState]:
         _of_file(run, "confirm", layout.scores("test")),
         _of_file(run, "report", layout.SUMMARY),
     ]
+
+
+def _of_run(run: RunDirectory) -> list[StageState]:
+    """How the run ended last, or who is at work on it; nothing where no run has said so."""
+    if not run.exists(layout.RESULT):
+        return []
+    result = run.read_json(layout.RESULT)
+    state, stage, reason = (str(result.get(name, "")) for name in ("state", "stage", "reason"))
+    if state != "running":
+        ended = f"in {stage}" if stage and state != "done" else stage
+        return [StageState(stage="run", state=state, detail=f"{ended}: {reason}" if reason else ended)]
+    who = f"process {result.get('pid')} on {result.get('host')}, since {result.get('started')}"
+    if all(is_dead(claim) for claim in claims_in(run, time.time())):
+        return [StageState(stage="run", state="stopped", detail=f"{who}: gone without a word")]
+    return [StageState(stage="run", state=state, detail=who)]
 
 
 def _of_file(run: RunDirectory, stage: str, file: str) -> StageState:

@@ -3,12 +3,9 @@
 The result, a `Study`, is the input of every stage. This module does not train, generate images or start Ray.
 """
 
-import os
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of, num_synthetic
@@ -16,7 +13,7 @@ from flowerti.artifacts.locked_protocol import require_intent
 from flowerti.artifacts.pending import PendingArtifacts
 from flowerti.artifacts.records import Census, SeenImages
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.artifacts.saved_config import find_config, write_config
+from flowerti.artifacts.saved_config import write_config
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import Technique, techniques_for
 from flowerti.data.access import list_records
@@ -35,14 +32,12 @@ from flowerti.data.draws import (
 from flowerti.data.imbalance import imbalanced
 from flowerti.data.inspection import Inspection
 from flowerti.data.seen_images import check_unseen
+from flowerti.run_place import check_disk, check_place
 
-_MIN_FREE_BYTES = 500_000_000
 _NUM_TENSORS_OF_CHECKPOINT = 4
 """What is learnt, two moments of the optimiser and the best so far."""
 _MIN_HELD_OUT = 4
 """Images of a selected class in each held-out split: two halves of two, whose distance is the floor."""
-_IDENTITY = ("name", "seed", "data", "imbalance", "base")
-"""Fields that identify a run: a different value of one of them requires another run directory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,8 +105,7 @@ def prepare(experiment: Experiment, run: RunDirectory) -> Study:
     from flowerti.base_checks.networks import check_networks_once
     from flowerti.base_files import find_training_images, hash_base, parts_of, verify_base
 
-    _refuse_other_config(experiment, run)
-    _check_disk(run)
+    check_place(experiment, run)
     _check_weights(experiment)
     listed = list_records(experiment.data, experiment.seed, is_pooled=experiment.imbalance.resplit)
     # before any image is opened; where images are alike, the cut still changes by some of them
@@ -155,44 +149,6 @@ def _check_weights(experiment: Experiment) -> None:
     scoring = experiment.scoring
     for extractor, weights in zip(scoring.extractors, scoring.weights or ("",) * len(scoring.extractors), strict=True):
         verify_weights(extractor, weights)
-
-
-def _refuse_other_config(experiment: Experiment, run: RunDirectory) -> None:
-    earlier = find_config(run)
-    if earlier is None:
-        return
-    before, now = _identity(earlier), _identity(experiment)
-    changed = [name for name in _IDENTITY if before[name] != now[name]]
-    if changed:
-        raise ValueError(
-            f"run directory {run.uri} belongs to a run with another {', '.join(changed)}: "
-            "choose another run directory, or delete this one"
-        )
-
-
-def _identity(experiment: Experiment) -> dict[str, Any]:
-    # settings of download, error handling and display do not change the data set, nor does what a base has seen
-    same = {
-        "data": replace(experiment.data, download=False, skip_unreadable=False, show_images=True),
-        "base": replace(experiment.base, training_images="", allow_seen_held_out=False),
-    }
-    return {name: same.get(name, getattr(experiment, name)) for name in _IDENTITY}
-
-
-def _check_disk(run: RunDirectory, num_learnt_bytes: int = 0) -> None:
-    if not run.is_local:
-        return
-    folder = Path(run.path(layout.CONFIG)).parent
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ValueError(f"run directory {run.uri}: {existing} is not a writable folder: choose another")
-    free = shutil.disk_usage(existing).free
-    needed = _MIN_FREE_BYTES + num_learnt_bytes
-    if free < needed:
-        raise ValueError(
-            f"run directory {run.uri}: {free // 10**6} MB are free on its disk, {needed // 10**6} MB are "
-            "needed: free some or choose another disk"
-        )
 
 
 def _check_selection(experiment: Experiment, dataset: Dataset, seen: SeenImages | None = None) -> None:
@@ -282,7 +238,7 @@ def _check_techniques(experiment: Experiment, folder: Path, run: RunDirectory) -
                 prior.check_class(class_name, f"{technique.name}.prior")
         of_class = code.num_bytes(folder)
         num_bytes += of_class * _num_copies(experiment, run, technique) if of_class else 0
-    _check_disk(run, num_bytes)
+    check_disk(run, num_bytes)
 
 
 def _num_copies(experiment: Experiment, run: RunDirectory, technique: Technique) -> int:

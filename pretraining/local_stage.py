@@ -14,8 +14,10 @@ import torch
 from torch.distributed import barrier, destroy_process_group, init_process_group
 from torch.multiprocessing.spawn import spawn
 
+from flowerti import stopping
 from flowerti.classifier.batch_share import BatchShare
 from flowerti.cluster.data_parallel import average
+from flowerti.cluster.local_ray import LocalProcesses
 from flowerti.progress import Event, Listener, Metric, Progress
 from pretraining.allowed_images import AllowedImages
 from pretraining.base_training import TrainingProcess, train_base
@@ -40,8 +42,13 @@ def pretrain_here(config: PretrainConfig, allowed: AllowedImages, folders: Folde
     prepare_examples(config, allowed, folders.work_dir, run_here)
     print(f"examples are made after {time.monotonic() - start:.0f} s", flush=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when a process starts
-    with tempfile.TemporaryDirectory() as meeting:
-        spawn(_train, (config, folders, num_processes, Path(meeting)), nprocs=num_processes)
+    processes = LocalProcesses()
+    with tempfile.TemporaryDirectory() as meeting, stopping.at_forced_end(processes.end):
+        try:
+            spawn(_train, (config, folders, num_processes, Path(meeting)), nprocs=num_processes)
+        except BaseException:
+            processes.end()  # they would train on, each waiting for the others
+            raise
     print(f"done after {time.monotonic() - start:.0f} s", flush=True)
 
 

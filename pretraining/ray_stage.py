@@ -15,7 +15,9 @@ from ray.exceptions import RayTaskError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from flowerti import stopping
 from flowerti.cluster.data_parallel import part_of_worker
+from flowerti.cluster.local_ray import end_local_ray, start_local_ray
 from flowerti.progress import Event, Listener, Metric, Progress
 from flowerti.tables import plugins_environment
 from pretraining.allowed_images import AllowedImages
@@ -43,13 +45,14 @@ def pretrain(config: PretrainConfig, allowed: AllowedImages, folders: Folders, n
     start = time.monotonic()
     env = {**_BIG_BLOCKS, **_ONE_THREAD, **plugins_environment()}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address="local", num_cpus=num_workers, include_dashboard=False, runtime_env={"env_vars": env})
+    start_local_ray(num_cpus=num_workers, runtime_env={"env_vars": env})
     try:
         prepare_examples(config, allowed, folders.work_dir, run_as_tasks)
         print(f"examples are made after {time.monotonic() - start:.0f} s", flush=True)
-        _trainer(config, folders, num_workers).fit()
+        with stopping.handlers_kept():
+            _trainer(config, folders, num_workers).fit()
     finally:
-        ray.shutdown()
+        end_local_ray()
     print(f"done after {time.monotonic() - start:.0f} s", flush=True)
 
 

@@ -1,88 +1,33 @@
 """Entry point that makes a base: `python ray_jobs/pretrain.py --recipe flowers64_v2 --output-dir my-base`.
 
 Without `--recipe` it is the embedded demo base. It starts a Ray of its own on this machine, or with `--no-ray` plain
-processes, and reads its options from the dataclasses; the work is in `pretraining.ray_stage` and
+processes; its options are in `ray_jobs.pretrain_options`, the work is in `pretraining.ray_stage` and
 `pretraining.local_stage`.
 """
 
-import argparse
 import os
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flowerti.cluster.session import set_environment
-from flowerti.config.experiment import ClusterConfig
-from pretraining.allowed_images import AllowedImages
-from pretraining.folders import Folders
-from pretraining.recipe import PretrainConfig
-from pretraining.recipes import RECIPES, recipe
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """Makes a text-to-image base from labelled images."""
-
-    output_dir: Path
-    """Folder of the pipeline; its parts are replaced."""
-    work_dir: Path = Path("pretrain-work")
-    """Folder for the examples and what is finished; pass the same one to go on after an interruption."""
-    num_workers: int = 2
-    """Processes that read and train, one core each."""
-    ray: bool = True
-    """Whether Ray starts the processes and restarts those that are lost."""
-    images: Annotated[AllowedImages, tyro.conf.arg(name="")] = field(default_factory=AllowedImages)
-    """Which images the base may see."""
-    config: PretrainConfig = field(default_factory=PretrainConfig)
-    """How the base is made."""
-
-
-def read_options(arguments: list[str]) -> Options:
-    """Options of the command; a recipe gives their defaults, and each may still be set.
-
-    Raises:
-        ValueError: the recipe does not exist.
-        SystemExit: an option is unknown or missing, or help was asked for.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--recipe", default="embedded")
-    values, rest = parser.parse_known_args(arguments)
-    chosen = recipe(values.recipe)
-    default = Options(output_dir=tyro.MISSING, images=chosen.images, config=chosen.config)
-    description = f"Makes a text-to-image base from labelled images. --recipe NAME: {', '.join(RECIPES)}."
-    return tyro.cli(Options, description=description, default=default, args=rest)
+from flowerti.boundary import guarded
+from flowerti.stopping import ended
 
 
 def main() -> int:
-    """Read the options and start; returns the exit code, 2 for input that was refused."""
+    """Read the options and start; returns the exit code, and tells an error in one line on stderr."""
     root = str(Path(__file__).resolve().parent.parent)
     os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    try:
-        make(read_options(sys.argv[1:]))
-    except ValueError as error:
-        print(f"pretrain: {error}", file=sys.stderr)
-        return 2
+    return ended(guarded("pretrain", _command, sys.argv[1:]))
+
+
+def _command(arguments: list[str]) -> int:
+    # takes seconds to import, in which a signal is answered already
+    from ray_jobs.pretrain_options import make, read_options
+
+    make(read_options(arguments))
     return 0
-
-
-def make(options: Options) -> None:
-    """Make the base, with Ray or without.
-
-    Raises:
-        ValueError: the data or the work folder cannot be used; names what is wrong.
-    """
-    set_environment(ClusterConfig(num_workers=options.num_workers))  # before Ray is imported
-    if options.ray:
-        from pretraining.ray_stage import pretrain as make_base
-    else:
-        from pretraining.local_stage import pretrain_here as make_base
-    folders = Folders(output_dir=options.output_dir, work_dir=options.work_dir)
-    make_base(options.config, options.images, folders, options.num_workers)
 
 
 if __name__ == "__main__":

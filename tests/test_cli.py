@@ -119,11 +119,13 @@ def test_a_bad_config_file_is_one_line_that_names_it(
 def test_a_wrong_option_is_named_with_code_2(
     arguments: list[str], named: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    assert named in " ".join(capsys.readouterr().err.split())
+    for columns in ("20", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert cli.main(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert re.fullmatch(r"flowerti: [^\n]{1,290}\n", err)
+        assert named in err
 
 
 def test_without_options_the_demo_runs_in_runs():
@@ -180,7 +182,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Experiment, RunDirec
 
     asked: list[tuple[Experiment, RunDirectory]] = []
 
-    def run_experiment(experiment: Experiment, run: RunDirectory, listeners: list[Listener], until: str) -> str:
+    def run_experiment(
+        experiment: Experiment, run: RunDirectory, listeners: list[Listener], until: str, *, take_over: bool
+    ) -> str:
         asked.append((experiment, run))
         progress = Progress("classify", listeners)
         if experiment.seed == 13:

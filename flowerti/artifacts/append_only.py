@@ -69,7 +69,7 @@ def _read_entry(run: RunDirectory, folder: str, name: str, kind: type[T], before
         if (sequence, previous) != expected or name != layout.log_entry(folder, sequence, sha256):
             raise ValueError(f"it is not entry {len(before) + 1}: one was removed, added or renamed")
         record = dacite.from_dict(kind, fields, dacite.Config(strict=True, cast=[float]))
-    except (ValueError, KeyError, TypeError, dacite.DaciteError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, dacite.DaciteError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{run.uri}/{name}: this log is append-only, and the file was changed after it was written, or is of "

@@ -35,6 +35,9 @@ SWEEP_NOTES = "sweep/tune"
 SUMMARY = "summary.json"
 PAGE = "report.html"
 RESULT = "result.json"
+"""How the last run in this directory ended, or that it is running."""
+LOCK = "lock"
+"""Who runs in this directory: a file of each run that holds or asks for it."""
 
 CONCEPTS = "concepts"
 FEATURES = "features"
@@ -99,6 +102,11 @@ def log_entry(folder: str, sequence: int, sha256: str) -> str:
 def timing(stage: str) -> str:
     """What a stage cost when it last did its work."""
     return f"timings/{stage}.json"
+
+
+def claim(token: str) -> str:
+    """The file of a run that holds the directory, or asks for it."""
+    return f"{LOCK}/{token}.json"
 
 
 def figure(name: str) -> str:

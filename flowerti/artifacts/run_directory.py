@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flowerti.artifacts.masking import masked
 from flowerti.artifacts.storage import is_denied, open_storage, reason_of
 
 if TYPE_CHECKING:
@@ -93,14 +94,19 @@ class RunDirectory:
         if not self.is_local:
             self._upload(name, path, content)
             return
-        self.filesystem.create_dir(folder, recursive=True)
         temporary = f"{folder}/.tmp-{uuid.uuid4().hex}-{base_name[:40]}"
         try:
+            self.filesystem.create_dir(folder, recursive=True)
             self._put(temporary, content)
             self.filesystem.move(temporary, path)
+        except OSError as error:
+            _remove(temporary)
+            if error.errno is None:
+                raise
+            # pyarrow's own error does not name the file where the disk is full
+            raise OSError(error.errno, os.strerror(error.errno), path) from error
         except BaseException:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+            _remove(temporary)
             raise
 
     def _upload(self, name: str, path: str, content: bytes) -> None:
@@ -108,7 +114,7 @@ class RunDirectory:
             self._put(path, content)
         except OSError as error:
             scheme = self.uri.partition("://")[0]
-            message = f"{self.uri}/{name} cannot be written: {reason_of(scheme, error)}"
+            message = masked(f"{self.uri}/{name} cannot be written: {reason_of(scheme, error)}")
             raise (ValueError if is_denied(error) else OSError)(message) from error
 
     def _put(self, path: str, content: bytes) -> None:
@@ -122,8 +128,25 @@ class RunDirectory:
 
     def save(self, name: str, artifact: Any, key: str) -> None:
         """Write a dataclass as JSON together with the key of its inputs."""
-        record = {"key": key, **dataclasses.asdict(artifact)}
-        self.write_bytes(name, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+        self.write_json(name, {"key": key, **dataclasses.asdict(artifact)})
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write values as JSON, atomically."""
+        self.write_bytes(name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The content of a JSON file that holds an object.
+
+        Raises:
+            ValueError: the file holds no JSON object; names it.
+        """
+        try:
+            content = json.loads(self.read_bytes(name))
+            if not isinstance(content, dict):
+                raise ValueError("it holds no JSON object")
+            return content
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{self.uri}/{name} is damaged ({error}): delete it, the run makes it again") from error
 
     def load(self, name: str, kind: type[T], key: str | None = None) -> T | None:
         """Read a dataclass that `save` wrote; None if it is missing or its key differs.
@@ -146,8 +169,14 @@ class RunDirectory:
             KeyError,
             AttributeError,
             TypeError,
+            RecursionError,
             dacite.DaciteError,
         ) as error:
             raise ValueError(
                 f"{self.uri}/{name} is damaged or of another version ({error}): delete it, the stage makes it again"
             ) from error
+
+
+def _remove(path: str) -> None:
+    if os.path.exists(path):
+        os.unlink(path)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from flowerti.artifacts.masking import holds_credentials, masked
+
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
@@ -50,8 +52,13 @@ def open_storage(uri: str) -> "tuple[FileSystem, str]":
     from pyarrow import fs
 
     if any(ord(character) < 32 or ord(character) == 127 for character in uri):
-        raise ValueError(f"run directory {uri!r} holds a control character: choose another name")
-    return _open_address(uri) if "://" in uri else (fs.LocalFileSystem(), os.path.abspath(uri))
+        raise ValueError(f"run directory {masked(uri)!r} holds a control character: choose another name")
+    if "://" in uri:
+        return _open_address(uri)
+    path = os.path.abspath(uri)
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise ValueError(f"run directory {path!a} holds bytes that are no UTF-8: choose another name")
+    return fs.LocalFileSystem(), path
 
 
 @functools.lru_cache(maxsize=16)
@@ -61,6 +68,8 @@ def _open_address(uri: str) -> "tuple[FileSystem, str]":
     scheme = uri.partition("://")[0]
     try:
         if scheme not in _OPTIONS:
+            if holds_credentials(uri):
+                raise ValueError("credentials do not belong in an address: set them in the environment")
             return fs.FileSystem.from_uri(uri)
         parts = urlsplit(uri)
         bucket, options = _bucket_of(parts), _options_of(parts)
@@ -68,14 +77,18 @@ def _open_address(uri: str) -> "tuple[FileSystem, str]":
         is_there = open_with(options, _AT_START_UP).get_file_info(bucket).type != fs.FileType.NotFound
         filesystem = open_with(options, _DURING_A_RUN)
     except (ValueError, OSError) as error:
-        raise ValueError(f"run directory {uri!r} cannot be opened: {reason_of(scheme, error)}") from error
+        told = f"run directory {masked(uri)!r} cannot be opened: {masked(reason_of(scheme, error))}"
+        # the error of another scheme's library may hold the address, and a traceback would show it
+        raise ValueError(told) from (None if holds_credentials(uri) else error)
     if not is_there:
-        raise ValueError(f"run directory {uri!r} cannot be opened: there is no bucket {bucket!r}: create it first")
+        told = f"run directory {masked(uri)!r} cannot be opened: there is no bucket {bucket!r}: create it first"
+        raise ValueError(told)
     return filesystem, f"{bucket}/{unquote(parts.path).strip('/')}".rstrip("/")
 
 
 def _bucket_of(parts: SplitResult) -> str:
-    if "@" in parts.netloc:
+    # a secret with a slash, as Amazon makes them, ends the part before the path: the whole address is looked at
+    if "@" in parts.netloc or ":" in parts.netloc or holds_credentials(parts.geturl().partition("?")[0]):
         raise ValueError(f"credentials do not belong in an address: set {_CREDENTIALS[parts.scheme]}")
     if not parts.netloc or parts.fragment:
         raise ValueError(f"it must read {parts.scheme}://bucket/path")

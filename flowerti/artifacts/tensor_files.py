@@ -34,5 +34,5 @@ def metadata_of(content: bytes) -> dict[str, str]:
     try:
         header = json.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
         return header.get("__metadata__", {})
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"no safetensors header: {error}") from error

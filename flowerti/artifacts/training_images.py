@@ -56,7 +56,7 @@ def read_training_images(path: Path) -> TrainingImages:
             raise ValueError("it lists no image, or not their size")
         if content["fingerprint"] != fingerprint:
             raise ValueError("its fingerprint is that of another list")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"base.training_images: {path} cannot be used ({error}): make it again with "
             "`python -m pretraining.training_images`, or leave it out"

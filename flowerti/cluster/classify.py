@@ -3,7 +3,6 @@
 Full fine-tuning may be distributed over several processes. No test image is read.
 """
 
-import tempfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +26,7 @@ from flowerti.cluster.image_sets import (
     real_set,
     weights_sha256,
 )
+from flowerti.cluster.scratch import scratch_folder
 from flowerti.cluster.session import connect, device_of, notes_place
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig
 from flowerti.data.dataset import Split
@@ -108,7 +108,7 @@ def _train(training: _ClassifierTraining, cluster: ClusterConfig) -> None:
     if cluster.num_workers_per_classifier > 1:
         from flowerti.cluster.data_parallel import train_together
 
-        with tempfile.TemporaryDirectory(prefix="flowerti-train-") as scratch:
+        with scratch_folder("train") as scratch:
             notes = notes_place(training.run, scratch, layout.CLASSIFIER_NOTES)
             given = {"training": training}
             train_together(_train_share, given, cluster.num_workers_per_classifier, cluster, *notes)

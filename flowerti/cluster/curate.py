@@ -3,7 +3,6 @@
 No validation or test image is read. What a filter does is in `flowerti.curation`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,6 +19,7 @@ from flowerti.artifacts.curation import CuratedSet, Curation
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.base_checks.json_files import read_object
 from flowerti.classifier.batches import LabelledInputs
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_features
@@ -127,7 +127,7 @@ def _features(study: Study, sets: list[FeatureSet], backbone: BackboneChoice) ->
 
 def _clip(experiment: Experiment) -> BackboneChoice:
     folder = experiment.filters.clip
-    vision = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("vision_config") or {}
+    vision = read_object(Path(folder) / "config.json").get("vision_config") or {}
     return BackboneChoice(name="clip", weights=folder, input_size_px=vision.get("image_size", _CLIP_SIZE_PX))
 
 

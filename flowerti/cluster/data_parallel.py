@@ -13,6 +13,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 from torch.distributed import all_reduce, get_world_size
 
+from flowerti import stopping
 from flowerti.classifier.batch_share import BatchShare
 from flowerti.cluster.resources import needs_of
 from flowerti.cluster.session import device_of
@@ -40,7 +41,7 @@ def train_together(
         storage: path for Ray Train's internal files, which are never read back.
         filesystem: file system of `storage`; None for the local disk.
     """
-    TorchTrainer(
+    trainer = TorchTrainer(
         train,
         train_loop_config=job,
         # gloo for gradients on CPUs, NCCL for those on GPUs, where each process has its own
@@ -56,7 +57,9 @@ def train_together(
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=cluster.max_retries_per_class),
         ),
-    ).fit()
+    )
+    with stopping.handlers_kept():  # it takes Ctrl-C for itself, and does not give it back
+        trainer.fit()
 
 
 def part_of_worker() -> BatchShare:

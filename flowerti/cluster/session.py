@@ -10,7 +10,9 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from flowerti import stopping
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.cluster.local_ray import end_local_ray, start_local_ray
 from flowerti.cluster.resources import check_fit, check_local_fit, check_startable, cluster_growth, cluster_nodes
 from flowerti.config.experiment import ClusterConfig
 from flowerti.tables import plugins_environment
@@ -30,6 +32,8 @@ _ENVIRONMENT = {
     # every actor pool of Ray Data makes the core log an error about lost arguments, which cannot happen here
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune would take Ctrl-C for itself, and go on until its trials have ended
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 # on Linux Ray listens on all interfaces whatever address it is given; with clusters disabled, as they are by default on
 # macOS and Windows, it binds to 127.0.0.1 only
@@ -67,17 +71,13 @@ def connect(config: ClusterConfig) -> None:
 
 
 def _start_local(config: ClusterConfig) -> None:
-    import ray
-
     num_cpus = int(config.num_workers * config.num_cpus_per_worker + 0.999) + 1
     num_gpus = _count_gpus()
     check_local_fit(config, num_gpus, os.cpu_count() or 1)
-    ray.init(
-        address="local",
+    start_local_ray(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         object_store_memory=_OBJECT_STORE_BYTES,
-        include_dashboard=False,
         # no logging_level: with a higher one Ray's agents outlive a driver that was killed
         log_to_driver=False,
         runtime_env=_runtime_environment(),
@@ -91,7 +91,8 @@ def _join(config: ClusterConfig) -> None:
     address = os.environ.get("RAY_ADDRESS", config.address)
     _check_reachable(address)
     try:
-        ray.init(address=address, log_to_driver=False, runtime_env=_runtime_environment())
+        with stopping.handlers_kept():
+            ray.init(address=address, log_to_driver=False, runtime_env=_runtime_environment())
     except ConnectionError as error:
         raise ValueError(
             f"cluster.address: no Ray cluster at {address!r} ({_one_line(error)}): submit the run with "
@@ -180,6 +181,6 @@ def notes_place(run: RunDirectory, scratch: str, name: str) -> "tuple[str, FileS
 
 
 def close() -> None:
-    """Disconnect from the cluster; shuts it down if this process started it."""
+    """Disconnect from the cluster; ends it and all of its processes if this process started it."""
     if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
+        end_local_ray()

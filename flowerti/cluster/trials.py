@@ -4,7 +4,6 @@ The result of a trial is a file in the run directory. This module does not know 
 are for.
 """
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.features import BackboneChoice
 from flowerti.cluster.image_sets import classifier_backbone, load_for_training
+from flowerti.cluster.scratch import scratch_folder
 from flowerti.cluster.session import device_of, notes_place
 from flowerti.config.experiment import ClassifierConfig, ClusterConfig, SweepConfig
 from flowerti.progress import Progress
@@ -78,7 +78,7 @@ def train_trials(study: Study, data: ray.ObjectRef, trials: list[TrialToRun], pr
         num_threads=cluster.num_threads_per_worker,
         device=device_of(cluster),
     )
-    with tempfile.TemporaryDirectory(prefix="flowerti-tune-") as scratch:
+    with scratch_folder("tune") as scratch:
         results = run_points(
             tune.with_parameters(_train_point, data=[data], setting=setting),
             len(trials),

@@ -131,6 +131,7 @@ def from_json(text: str, *, file_name: str = "config.json") -> Experiment:
 
     try:
         values: Any = json.loads(text, object_hook=_with_tuples)
+        json.dumps(values, ensure_ascii=False).encode()  # half a sign, which no file and no page can hold
         if not isinstance(values, dict):
             raise ValueError("it holds no JSON object")
         load_plugins(values.get("plugins", ()))
@@ -138,5 +139,7 @@ def from_json(text: str, *, file_name: str = "config.json") -> Experiment:
         learnt = values.pop("techniques", {})
         techniques = {name: dacite.from_dict(type(TECHNIQUES[name].config), learnt[name], options) for name in learnt}
         return dacite.from_dict(Experiment, values | {"techniques": techniques}, options)
-    except (json.JSONDecodeError, dacite.DaciteError, TypeError, ValueError) as error:
+    except RecursionError as error:
+        raise ValueError(f"{file_name}: not a config of this version: it is nested too deeply") from error
+    except (dacite.DaciteError, TypeError, AttributeError, KeyError, ValueError) as error:
         raise ValueError(f"{file_name}: not a config of this version: {error}") from error

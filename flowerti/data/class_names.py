@@ -55,7 +55,8 @@ def known_names(kind: str, class_names: Sequence[str]) -> list[ClassNames]:
 def _read_names(file_name: str, class_names: Sequence[str]) -> dict[str, str]:
     try:
         names = json.loads(Path(file_name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        json.dumps(names, ensure_ascii=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"sampling.alternative_names_file: {file_name} cannot be read: {error}") from error
     if not isinstance(names, dict) or not all(isinstance(n, str) and n.strip() for n in names.values()):
         raise ValueError(f"sampling.alternative_names_file: {file_name} must hold one object {{class: name}}")

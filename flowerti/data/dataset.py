@@ -68,8 +68,10 @@ def check_classes(dataset: Dataset) -> None:
     """Reject a data set that is none, however it will be split.
 
     Raises:
-        ValueError: fewer than 2 classes, a duplicate id, or a class with the name that stands for all; names it.
+        ValueError: a name that is no UTF-8, fewer than 2 classes, a duplicate id, or a class with the name that stands
+            for all; names it.
     """
+    _refuse_broken_names(dataset)
     twice = [name for name, count in Counter(r.id for r in dataset.records).items() if count > 1]
     if twice:
         raise ValueError(f"data: image id {twice[0]!r} occurs twice ({len(twice)} such ids): list each image once")
@@ -78,6 +80,16 @@ def check_classes(dataset: Dataset) -> None:
         raise ValueError(f"data: {len(dataset.class_names)} classes found: at least 2 are needed{only}")
     if ALL_CLASSES in dataset.class_names:
         raise ValueError(f"data: class {ALL_CLASSES!r} has the name that stands for all classes: rename it")
+
+
+def _refuse_broken_names(dataset: Dataset) -> None:
+    """Reject names of files whose bytes are no UTF-8: no record and no page could hold them."""
+    texts = (text for record in dataset.records for text in (record.id, record.address))
+    for text in (*dataset.class_names, *texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"data: {text!a} holds bytes that are no UTF-8: rename it") from error
 
 
 def check_class_name(dataset: Dataset, field: str, name: str) -> None:

@@ -62,8 +62,13 @@ def write_shard(run: RunDirectory, name: str, rows: list[dict[str, Any]], key: s
     run.write_bytes(name, stream.getvalue())
 
 
-def _damaged(run: RunDirectory, name: str, error: Exception) -> ValueError:
-    return ValueError(f"{run.uri}/{name} is damaged ({error}): delete it, the run makes it again")
+def _damaged(run: RunDirectory, name: str, error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error  # the disk failed, not Parquet, whose errors have no number
+    reason = " ".join(str(error).split())
+    told = f"{run.uri}/{name} is damaged ({reason}): delete it, the run makes it again"
+    # errors of a store have no number either
+    return ValueError(told) if run.is_local or isinstance(error, ValueError) else OSError(told)
 
 
 def read_shard_key(run: RunDirectory, name: str) -> str | None:
@@ -77,17 +82,18 @@ def read_shard_key(run: RunDirectory, name: str) -> str | None:
     try:
         with run.filesystem.open_input_file(run.path(name)) as stream:
             metadata = pq.read_schema(stream).metadata or {}
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise _damaged(run, name, error) from error
     return metadata.get(b"flowerti_key", b"").decode()
 
 
 @functools.lru_cache(maxsize=8)
 def _read_rows(run: RunDirectory, name: str, _modified_ns: int) -> list[dict[str, Any]]:
+    content = run.read_bytes(name)
     try:
         # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
-        return pq.read_table(pa.BufferReader(run.read_bytes(name))).to_pylist()
-    except pa.ArrowInvalid as error:
+        return pq.read_table(pa.BufferReader(content)).to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(run, name, error) from error
 
 
@@ -122,10 +128,10 @@ def _read_columns(run: RunDirectory, names: list[str], columns: list[str]) -> li
             # only the columns' bytes are fetched, not the images
             with run.filesystem.open_input_file(run.path(name)) as stream:
                 table = pq.read_table(stream, columns=columns)
-        except pa.ArrowInvalid as error:
+            for values, column in zip(found, columns, strict=True):
+                values += table.column(column).to_pylist()
+        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise _damaged(run, name, error) from error
-        for values, column in zip(found, columns, strict=True):
-            values += table.column(column).to_pylist()
     return found
 
 
@@ -138,8 +144,11 @@ def addresses_of(run: RunDirectory, names: list[str]) -> list[str]:
     """The addresses of all images of some shards, in order; only the shards' footers are read."""
     found = []
     for name in names:
-        with run.filesystem.open_input_file(run.path(name)) as stream:
-            num_rows = pq.ParquetFile(stream).metadata.num_rows
+        try:
+            with run.filesystem.open_input_file(run.path(name)) as stream:
+                num_rows = pq.ParquetFile(stream).metadata.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(run, name, error) from error
         found += [synthetic_address(name, row) for row in range(num_rows)]
     return found
 

@@ -95,7 +95,7 @@ def republish(run: RunDirectory) -> None:
                 f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
             )
     find_config(run)  # its plugins name the rows that the summary has
-    summary = json.loads(run.read_bytes(layout.SUMMARY))
+    summary = run.read_json(layout.SUMMARY)
     validate_summary(summary)
     classifier, census = run.load(layout.CLASSIFIER_REPORT, ClassifierReport), run.load(layout.CENSUS, Census)
     assert classifier is not None and census is not None

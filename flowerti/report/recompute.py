@@ -61,7 +61,7 @@ def read_summary(run: RunDirectory) -> Row:
     """
     if not run.exists(layout.SUMMARY):
         raise ValueError(f"{run.uri}/{layout.SUMMARY} is missing: name the folder of a finished run")
-    return json.loads(run.read_bytes(layout.SUMMARY))
+    return run.read_json(layout.SUMMARY)
 
 
 def _analysis(predictions: Predictions, arms: Table[Arm], split: str) -> SweepAnalysis:

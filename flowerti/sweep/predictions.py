@@ -89,15 +89,16 @@ def read_predictions(run: RunDirectory) -> Predictions:
     where = f"{run.uri}/{layout.SWEEP_PREDICTIONS}"
     if not run.exists(layout.SWEEP_PREDICTIONS):
         raise ValueError(f"{where} is missing: run the sweep of this run directory to its end")
+    content = run.read_bytes(layout.SWEEP_PREDICTIONS)
     try:
         # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
-        table = pq.read_table(pa.BufferReader(run.read_bytes(layout.SWEEP_PREDICTIONS)))
+        table = pq.read_table(pa.BufferReader(content))
         metadata = table.schema.metadata or {}
         asked, true_ids = json.loads(metadata[_QUESTION]), json.loads(metadata[_TRUE_IDS])
         trials = [Trial(**row) for row in table.to_pylist()]
         config = _config_of(asked.pop("config"))
         replication = ReplicationConfig(**asked.pop("replication"))
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{where} is damaged ({error}): delete it, and run again") from error
     names = tuple(asked.pop("class_names"))
     question = SweepQuestion(config=config, replication=replication, class_names=names, **asked)

@@ -11,7 +11,7 @@ from flowerti.data.sources.flowers102_names import NAMES
 from pretraining.allowed_images import AllowedImages
 from pretraining.recipe import PretrainConfig
 from pretraining.recipes import RECIPES, recipe
-from ray_jobs.pretrain import read_options
+from ray_jobs.pretrain_options import read_options
 
 MADE = Path(__file__).parents[2] / "results" / "bases" / "flowers64-base-v2"
 

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -150,4 +151,13 @@ def test_a_summary_of_an_older_version_is_not_laid_out(study, parts):
     summary = published(study, parts) | {"format": "flowerti-summary-1"}
     study.run.write_bytes("summary.json", json.dumps(summary).encode())
     with pytest.raises(ValueError, match="run the experiment again"):
+        republish(study.run)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b"null", b'{"a": 1}'])
+@pytest.mark.parametrize("name", ["summary.json", "data.json", "classifier/report.json", "config.json"])
+def test_a_damaged_file_of_a_finished_run_is_named(study, parts, name, content):
+    published(study, parts)
+    study.run.write_bytes(name, content)
+    with pytest.raises(ValueError, match=re.escape(name)):
         republish(study.run)

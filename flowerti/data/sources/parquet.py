@@ -160,10 +160,12 @@ def _notes(labels: Mapping[Path, Labels]) -> list[str]:
 
 
 def _read(address: str) -> bytes:
+    import pyarrow as pa
+
     file, row, column = _parts(address)
     try:
         content = _images(file, column, Path(file).stat().st_mtime_ns)[row]
-    except (OSError, IndexError, KeyError) as error:
+    except (pa.ArrowException, OSError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"image {address} cannot be read ({error}): fetch the file again") from error
     if not content:
         raise ValueError(f"image {address} holds no bytes: embed the images in the Parquet file")

@@ -45,7 +45,7 @@ def read_labels(file: Path, config: DataConfig) -> Labels:
         image = _image_column(file, schema, features, config.image_column)
         label = _label_column(file, schema, features, config.label_column)
         values = pq.read_table(file, columns=[label]).column(label).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"data.root: {file} cannot be read as Parquet ({reason}): fetch it again") from error
     declared = _names(features.get(label))
