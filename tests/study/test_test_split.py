@@ -24,7 +24,7 @@ def plan() -> SweepIntent:
 
 
 def test_readers_of_the_test_split_are_refused_until_the_plan_is_written(experiment: Experiment, run: RunDirectory):
-    from flowerti.cluster.classify import class_ids, inputs_of
+    from flowerti.cluster.classify import class_ids
     from flowerti.cluster.image_sets import real_set
 
     found = study.prepare(experiment, run)
@@ -33,7 +33,6 @@ def test_readers_of_the_test_split_are_refused_until_the_plan_is_written(experim
         lambda: found.records_of("test", "azalea"),
         lambda: real_set(found, "test"),
         lambda: class_ids(found, "test"),
-        lambda: inputs_of(found, ["test"]),
     )
     for read in readers:
         with pytest.raises(ValueError, match="the test split is opened only after it is written"):
