@@ -167,8 +167,8 @@ DATA: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "image file": ("image_folder", _odd_file, "udcff"),
     "no Parquet": ("parquet", _bad_parquet, "train.parquet"),
     "damaged Parquet": ("parquet", _cut_parquet, "train.parquet"),
-    "empty folder": ("image_folder", lambda root: None, "train"),
-    "no files": ("parquet", lambda root: None, "train"),
+    "empty folder": ("image_folder", lambda root: None, "holds no images"),
+    "no files": ("parquet", lambda root: None, "no Parquet file"),
 }
 
 
