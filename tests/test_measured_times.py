@@ -16,6 +16,8 @@ from flowerti.plan import num_trials
 TOKENS = "textual_inversion"
 ONCE = replace(demo(), replication=ReplicationConfig(num_learnings=1, num_seeds=5))
 NUM_TRIALS = num_trials(ONCE, 3)
+NUM_IMAGES = 32
+"""Of each class and source, as the demo draws them."""
 
 
 def finished_run(folder: Path) -> RunDirectory:
@@ -35,8 +37,8 @@ def finished_run(folder: Path) -> RunDirectory:
 def test_times_are_taken_from_a_finished_run(tmp_path: Path):
     times = measured_times(finished_run(tmp_path), actor_start_s=12.0)
     assert times.learning_step == {TOKENS: pytest.approx(90 / 600)}
-    # two workers, two classes that were learnt, three sources, forty images
-    assert times.drawn_image == pytest.approx(2 * 120 / (2 * 3 * 40))
+    # two workers, two classes that were learnt, three sources, thirty-two images
+    assert times.drawn_image == pytest.approx(2 * 120 / (2 * 3 * NUM_IMAGES))
     assert times.trial == pytest.approx(2 * 90 / NUM_TRIALS)
     assert times.actor_start == 12.0
 
@@ -48,9 +50,9 @@ def test_times_of_a_run_with_learnings_are_over_all_of_them(tmp_path: Path):
     run.save(f"concepts/a/learning-1/{TOKENS}.json", second, "k")
     times = measured_times(run, actor_start_s=12.0)
     assert times.learning_step == {TOKENS: pytest.approx(160 / 700)}
-    # two classes, two sources without learning and one with two learnings, forty images; the first learnings are scored
-    assert times.drawn_image == pytest.approx(2 * 120 / (2 * (2 + 2) * 40))
-    assert times.scored_image == pytest.approx(2 * 12 / (2 * 3 * 40))
+    # two classes, two sources without learning and one with two, thirty-two images; the first learnings are scored
+    assert times.drawn_image == pytest.approx(2 * 120 / (2 * (2 + 2) * NUM_IMAGES))
+    assert times.scored_image == pytest.approx(2 * 12 / (2 * 3 * NUM_IMAGES))
 
 
 def test_what_all_classes_share_is_counted_once(tmp_path: Path):
@@ -61,7 +63,7 @@ def test_what_all_classes_share_is_counted_once(tmp_path: Path):
     run.save("concepts/@all/shared_lora.json", shared, "k")
     times = measured_times(run, actor_start_s=12.0)
     assert times.learning_step == {TOKENS: pytest.approx(90 / 600), "shared_lora": pytest.approx(20 / 50)}
-    assert times.drawn_image == pytest.approx(2 * 120 / (2 * 2 * 40)), "of two classes"
+    assert times.drawn_image == pytest.approx(2 * 120 / (2 * 2 * NUM_IMAGES)), "of two classes"
 
 
 @pytest.mark.parametrize("lost", ["config.json", "timings/sweep.json", "concepts"])

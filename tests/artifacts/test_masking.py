@@ -35,7 +35,7 @@ def test_a_secret_is_hidden_and_the_rest_stays(text: str):
         "s3://bucket/runs/a?endpoint_override=host:9000&scheme=http",
         "s3://bucket/run/concepts/@all/shared_lora.json",
         "file:///tmp/a b/c@d",
-        "/home/me@work/run",
+        "/data/me@work/run",
         "data.root: /x: 3 of 4: a@b",
         "abfs://container@account.dfs.core.windows.net/run",
         "https://arxiv.org/abs/2208.01618?page=1",

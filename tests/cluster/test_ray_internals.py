@@ -104,6 +104,7 @@ READ_IN = {
     "RAY_CHDIR_TO_TRIAL_DIR": "tune/tune.py",
     "RAY_BACKEND_LOG_LEVEL": "_raylet.so",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "tune/utils/callback.py",
+    "TUNE_DISABLE_SIGINT_HANDLER": "tune/tune.py",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "_private/ray_constants.py",
 }
 """Where Ray reads each variable that we set; one that it reads no more would change nothing, without a word."""
