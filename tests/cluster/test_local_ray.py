@@ -211,7 +211,7 @@ def stages(study, clock):
         connect(study.experiment.cluster)
         import ray
         print("runs", flush=True)
-        ray.get(ray.remote(time.sleep).remote(300))
+        ray.get(ray.remote(lambda: time.sleep(300)).remote())
     yield pipeline._Done("classify")
 
 pipeline.prepare, pipeline._stages = prepare, stages
