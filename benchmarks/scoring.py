@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.paired import compared_rates, paired_ratio, print_result, ratio_of
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_features
+from flowerti.cluster.extractors import BackboneChoice
+from flowerti.cluster.features import FeatureSet, compute_features
 from flowerti.cluster.session import close
 from flowerti.config.experiment import ClusterConfig, DataConfig
 from flowerti.data.access import list_records, read_images

@@ -17,7 +17,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.classifier.batch_share import WHOLE_BATCH, BatchShare
 from flowerti.classifier.batches import LabelledInputs
 from flowerti.classifier.report import logits_of, score, train_with_curves
-from flowerti.cluster.features import BackboneChoice
+from flowerti.cluster.extractors import BackboneChoice
 from flowerti.cluster.image_sets import (
     ClassifierInput,
     classifier_backbone,

@@ -22,7 +22,8 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.base_checks.json_files import read_object
 from flowerti.classifier.batches import LabelledInputs
 from flowerti.cluster.classify import class_ids
-from flowerti.cluster.features import BackboneChoice, FeatureSet, compute_features
+from flowerti.cluster.extractors import BackboneChoice
+from flowerti.cluster.features import FeatureSet, compute_features
 from flowerti.cluster.image_sets import classifier_backbone, real_set, spare_set, synthetic_set, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.config.experiment import Experiment

@@ -4,56 +4,26 @@ Neither images nor features pass through the driver. This module does not know w
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
 
 from flowerti.artifacts.identity import seed_for
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.base_files import UnusableBaseError, resolve_folder, verify_base
+from flowerti.cluster.extractors import BackboneChoice, load_extractor
 from flowerti.config.experiment import BaseConfig
 from flowerti.data.access import read_images
-from flowerti.data.aligned_thumbnails import ALIGNED_PX, aligned_thumbnails
-from flowerti.data.thumbnails import THUMBNAIL_PX, thumbnails
 from flowerti.diffusion import NotFiniteError, load_base
-from flowerti.features.backbones import load_backbone
-from flowerti.features.extraction import augment, extract
+from flowerti.features.extraction import augment
 from flowerti.features.files import write_features
 from flowerti.generation.image_to_image import round_trips
 from flowerti.personalization.first_use import LoadedBase
 
 BATCH_SIZE = 32
 """Batch size of the feature extractors."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BackboneChoice:
-    """Settings of a feature extractor."""
-
-    name: str
-    weights: str
-    input_size_px: int
-
-
-THUMBNAILS = BackboneChoice(name="thumbnails", weights="", input_size_px=THUMBNAIL_PX)
-"""No network: pixels at low resolution, for near duplicates across splits."""
-ALIGNED_THUMBNAILS = BackboneChoice(name="aligned_thumbnails", weights="", input_size_px=ALIGNED_PX)
-"""No network either: other pixels, for the detection of copies."""
-_PIXELS = {THUMBNAILS: thumbnails, ALIGNED_THUMBNAILS: aligned_thumbnails}
-
-
-def whole_pixels(image_size_px: int) -> BackboneChoice:
-    """No network: the images themselves, where one that is trained as a whole needs what is dear to make again."""
-    return BackboneChoice(name="pixels", weights="", input_size_px=image_size_px)
-
-
-def _flat(images: UInt8[np.ndarray, "num height width 3"]) -> Float32[np.ndarray, "num values"]:
-    return images.reshape(len(images), -1).astype(np.float32)
 
 
 class FeatureWorker:
@@ -72,7 +42,7 @@ class FeatureWorker:
         self._loaded: LoadedBase | None = None
         if base:
             self._loaded = LoadedBase(lambda: load_base(resolve_folder(base) or verify_base(base), base.dtype, device))
-        self._extractors = [_extractor(backbone, device) for backbone in backbones]
+        self._extractors = [load_extractor(backbone, device) for backbone in backbones]
         self._run = run
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -117,17 +87,6 @@ class FeatureWorker:
         if want["views"] == "mirrored":
             return np.stack([images, images[:, :, ::-1]], axis=1)
         return images[:, None]
-
-
-def _extractor(backbone: BackboneChoice, device: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Images, a batch at a time -> their features."""
-    if backbone in _PIXELS:
-        return _PIXELS[backbone]
-    if backbone.name == "pixels":
-        return _flat
-    loaded = load_backbone(backbone.name, backbone.weights, backbone.input_size_px)
-    loaded.module.to(device)
-    return partial(extract, loaded)
 
 
 def require_written(rows: Sequence[Mapping[str, Any]], chunks: Sequence[Mapping[str, Any]]) -> None:

@@ -15,17 +15,16 @@ from ray.data import ActorPoolStrategy
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.feature_worker import ALIGNED_THUMBNAILS as ALIGNED_THUMBNAILS
+from flowerti.cluster.extractors import BackboneChoice
 from flowerti.cluster.feature_worker import BATCH_SIZE, FeatureWorker, require_written
-from flowerti.cluster.feature_worker import THUMBNAILS as THUMBNAILS
-from flowerti.cluster.feature_worker import BackboneChoice as BackboneChoice
-from flowerti.cluster.feature_worker import whole_pixels as whole_pixels
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.experiment import BaseConfig, ClusterConfig
 from flowerti.features.files import StoredFeatures, feature_file
 
 _FILE_SIZE = 8 * BATCH_SIZE
 """Images per file; a multiple of the batch size, so that batches do not depend on the size of the set."""
+_OF_READING = ("addresses", "image_size_px", "is_round_trip")
+"""What chunks that are read together have in common."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,9 +146,6 @@ def _run(
         .take_all()
     )
     require_written(written, chunks)
-
-
-_OF_READING = ("addresses", "image_size_px", "is_round_trip")
 
 
 def _read_once(wants: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,14 +14,8 @@ from flowerti.artifacts.identity import key_of, of_learning, slug
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.classifier.small_network import new_network
-from flowerti.cluster.features import (
-    ALIGNED_THUMBNAILS,
-    THUMBNAILS,
-    BackboneChoice,
-    FeatureSet,
-    compute_features,
-    whole_pixels,
-)
+from flowerti.cluster.extractors import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice, whole_pixels
+from flowerti.cluster.features import FeatureSet, compute_features
 from flowerti.data.access import read_images
 from flowerti.data.dataset import Split
 from flowerti.data.draws import TrainingDraws

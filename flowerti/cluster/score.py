@@ -16,14 +16,8 @@ from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import open_test
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.scores import Extractor, Scores
-from flowerti.cluster.features import (
-    ALIGNED_THUMBNAILS,
-    THUMBNAILS,
-    BackboneChoice,
-    Extraction,
-    FeatureSet,
-    extract_together,
-)
+from flowerti.cluster.extractors import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice
+from flowerti.cluster.features import Extraction, FeatureSet, extract_together
 from flowerti.cluster.image_sets import real_set, scoring_backbones, synthetic_set, weights_sha256
 from flowerti.cluster.session import connect
 from flowerti.data.dataset import SPLITS, Record, Split

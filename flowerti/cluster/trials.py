@@ -15,7 +15,7 @@ from ray import tune
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.features import BackboneChoice
+from flowerti.cluster.extractors import BackboneChoice
 from flowerti.cluster.image_sets import classifier_backbone, load_for_training
 from flowerti.cluster.scratch import scratch_folder
 from flowerti.cluster.session import device_of, notes_place

@@ -8,7 +8,8 @@ import pytest
 
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import features
-from flowerti.cluster.feature_worker import BackboneChoice, FeatureWorker
+from flowerti.cluster.extractors import BackboneChoice
+from flowerti.cluster.feature_worker import FeatureWorker
 from flowerti.config.experiment import BaseConfig, ClusterConfig
 
 

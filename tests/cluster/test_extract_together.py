@@ -8,15 +8,8 @@ from features_here import compute_here
 
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import feature_worker
-from flowerti.cluster.features import (
-    ALIGNED_THUMBNAILS,
-    THUMBNAILS,
-    BackboneChoice,
-    Extraction,
-    FeatureSet,
-    compute_features,
-    extract_together,
-)
+from flowerti.cluster.extractors import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice
+from flowerti.cluster.features import Extraction, FeatureSet, compute_features, extract_together
 from flowerti.config.experiment import ClusterConfig
 
 LITE = BackboneChoice(name="efficientnet_lite0", weights="", input_size_px=32)

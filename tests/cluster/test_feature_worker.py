@@ -11,7 +11,8 @@ from damaged_base import VAE, tensors, valued
 from PIL import Image
 
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.feature_worker import THUMBNAILS, FeatureWorker, require_written
+from flowerti.cluster.extractors import THUMBNAILS
+from flowerti.cluster.feature_worker import FeatureWorker, require_written
 from flowerti.config.experiment import BaseConfig
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from flowerti import study
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.cluster.feature_worker import THUMBNAILS, FeatureWorker
+from flowerti.cluster.extractors import THUMBNAILS
+from flowerti.cluster.feature_worker import FeatureWorker
 from flowerti.cluster.image_sets import ClassifierInput, real_set
 from flowerti.config.data import DataConfig
 from flowerti.config.data_sources import DATA_SOURCES, DataSource
