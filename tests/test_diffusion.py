@@ -102,7 +102,8 @@ def test_what_cannot_be_loaded_is_told_by_its_file(tiny_base, tmp_path, kind):
     with pytest.raises(ValueError, match=expected) as caught:
         load_base(folder, dtype, "cpu")
     message = str(caught.value)
-    assert message.startswith(f"base.path: {folder}") and "\n" not in message and len(message) <= 300
+    assert message.startswith(f"base.path: {folder}") and "\n" not in message
+    assert len(message.replace(str(folder), "")) <= 220
 
 
 def test_a_value_in_a_shard_is_told_by_the_shard(tiny_base, tmp_path):

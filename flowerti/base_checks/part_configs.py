@@ -10,7 +10,8 @@ from typing import Any
 from flowerti.base_checks.json_files import Settings, quoted, read_object, refused
 
 _PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-_SUPPORTED = "Stable Diffusion 1.x, 2.x and SDXL, in the layout of " + " or ".join(_PIPELINES)
+_FAMILIES = "Stable Diffusion 1.x, 2.x or SDXL"
+_SUPPORTED = f"{_FAMILIES}, saved as " + " or ".join(_PIPELINES)
 _UNET = {"in_channels": 4, "out_channels": 4, "cross_attention_dim": 1280, "_class_name": "UNet2DConditionModel"}
 _VAE = {
     "in_channels": 3,
@@ -120,7 +121,7 @@ def _check_unet(folder: Path, texts: list[Settings]) -> None:
 def _check_scheduler(scheduler: Settings) -> None:
     name = scheduler.get("_class_name")
     if name is not None and str(name).startswith("FlowMatch"):
-        raise refused(scheduler.path, f"is a {quoted(str(name))}: flow matching is not supported, use {_SUPPORTED}")
+        raise refused(scheduler.path, f"is a {quoted(str(name))}: flow matching is not supported, use {_FAMILIES}")
     scheduler.one_of("prediction_type", (None, "epsilon", "v_prediction", "sample"))
     scheduler.count("num_train_timesteps")
     if scheduler.get("trained_betas") is None:

@@ -188,7 +188,8 @@ def message_of(folder: Path) -> str:
         checked(folder)
     message = str(caught.value)
     assert message.startswith(f"base.path: {folder}")
-    assert "\n" not in message and len(message) <= 300, len(message)
+    # how long the folder's own path is, is not the check's doing
+    assert "\n" not in message and len(message.replace(str(folder), "")) <= 220, len(message)
     return message
 
 
