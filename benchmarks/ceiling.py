@@ -144,7 +144,7 @@ def truth_of(world: World, num_kept: int, config: CeilingConfig, control: str) -
     rows = np.arange(len(world.train_ids))
     rehearsed = rehearsed_with(world, rehearsal, rows, (world.tripped, world.augmented_tripped))
     own = find_ceiling(rehearsed, config)
-    return (own if own.control == control else find_curve(rehearsed, ARMS[control])), own
+    return (own if own.control == control else find_curve(rehearsed, ARMS[control], own.learning_rate_factors)), own
 
 
 def planted(

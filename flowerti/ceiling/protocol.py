@@ -3,7 +3,7 @@
 Training is passed in as a function. This module does not know about Ray, files, or how a trial is trained.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,10 +78,17 @@ def find_ceiling(rehearsed: Rehearsed, config: CeilingConfig) -> Ceiling:
     return _ceiling(rehearsed, control, trials, factors)
 
 
-def find_curve(rehearsed: Rehearsed, control: Arm) -> Ceiling:
-    """Unseen images alone, on top of a control that is given."""
+def find_curve(rehearsed: Rehearsed, control: Arm, known: Mapping[str, float]) -> Ceiling:
+    """Unseen images alone, on top of a control that is given.
+
+    Args:
+        rehearsed: classes, draws and how they are trained.
+        control: the control.
+        known: factors of the learning rate that were found with the same rehearsal, by control.
+    """
     controls = list(dict.fromkeys([ARMS["real"], control]))
-    factors, first = _tune(controls, rehearsed)
+    factors, first = _tune([control for control in controls if control.name not in known], rehearsed)
+    factors = {control.name: known.get(control.name) or factors[control.name] for control in controls}
     trials = _controls(controls, rehearsed, factors, first)
     more = rehearsed.train(curve_plans(control, rehearsed.rehearsal, factors[control.name]))
     return _ceiling(rehearsed, control, [*trials, *more], factors)
@@ -89,6 +96,8 @@ def find_curve(rehearsed: Rehearsed, control: Arm) -> Ceiling:
 
 def _tune(controls: Sequence[Arm], rehearsed: Rehearsed) -> tuple[dict[str, float], dict[str, Trial]]:
     """The factor of the learning rate for each control, the best in the first draw; and its trial of that draw."""
+    if not controls:
+        return {}, {}
     grid = rehearsed.question.config.learning_rate_factors
     if len(grid) == 1:
         return {control.name: grid[0] for control in controls}, {}

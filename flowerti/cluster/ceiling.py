@@ -5,6 +5,7 @@ It needs no image that was drawn, so it runs before anything is learnt. What is 
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ from flowerti.sweep.power import FEW, detectable_gain
 from flowerti.tables.arms import ARMS, Arm
 
 _NO_ROWS = np.zeros(0, dtype=np.int64)
+_PARTS_OF_A_WORKER = 4
+"""Into which the trials of a worker are split: one whose process starts late is left fewer of them."""
 _MOST_ROUND_TRIPS = 10
 """Images of a class that is not rehearsed that go through the autoencoder."""
 
@@ -79,7 +82,8 @@ def curve_on(study: Study, selection: Selection, report: ClassifierReport, contr
         progress.did_work()
         progress.info(f"what unseen real images are worth on top of {control}")
         connect(study.experiment.cluster)
-        found = find_curve(_rehearsed(study, about), ARMS[control])
+        known = study.run.load(layout.CEILING, Ceiling, _key(study, about))
+        found = find_curve(_rehearsed(study, about), ARMS[control], known.learning_rate_factors if known else {})
         study.run.save(layout.CEILING_CURVE, found, key)
     return found
 
@@ -167,14 +171,14 @@ def _trainer(study: Study, inputs: _Inputs) -> Train:
     run = ray.remote(_train_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
 
     def train(plans: list[RehearsalPlan]) -> list[Trial]:
-        # workers take turns, so that each has as many trials of each kind
-        parts = [plans[place :: cluster.num_workers] for place in range(cluster.num_workers)]
+        size = math.ceil(len(plans) / (_PARTS_OF_A_WORKER * cluster.num_workers))
+        parts = [plans[begin : begin + size] for begin in range(0, len(plans), size)]
         tasks: Any = [
             run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
             for part in parts
         ]
         found: list[list[Trial]] = ray.get(tasks)
-        return [found[place % len(parts)][place // len(parts)] for place in range(len(plans))]
+        return [trial for of_part in found for trial in of_part]
 
     return train
 

@@ -139,7 +139,8 @@ def _run(
             FeatureWorker,
             fn_constructor_args=(backbones, run, cluster.num_threads_per_worker, device_of(cluster), base),
             batch_size=1,
-            compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows))),
+            # two at a time, as is the default, would give all of a few chunks to the worker that is there first
+            compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows)), max_tasks_in_flight_per_actor=1),
             num_cpus=cluster.num_cpus_per_worker,
             num_gpus=cluster.num_gpus_per_worker,
         )

@@ -136,11 +136,19 @@ def test_a_perfect_generator_behind_a_lossless_autoencoder_draws_unseen_images(
 
 def test_the_curve_on_top_of_the_chosen_control_is_that_of_the_ceiling(found: tuple[World, Ceiling, list[Trial]]):
     world, ceiling, _ = found
-    curve = find_curve(rehearsed_with(world, world.train)[0], ARMS[ceiling.control])
+    curve = find_curve(rehearsed_with(world, world.train)[0], ARMS[ceiling.control], {})
     assert gains(curve, "unseen_real") == gains(ceiling, "unseen_real")
     assert {row.kind for row in curve.rows} == {"real", "unseen_real"}
-    other = find_curve(rehearsed_with(world, world.train)[0], ARMS["real"])
+    other = find_curve(rehearsed_with(world, world.train)[0], ARMS["real"], {})
     assert {row.control for row in other.rows} == {"real"} and other.rows[0].kind == "real"
+
+
+def test_a_curve_under_rates_that_are_known_is_the_same_with_fewer_trials(found: tuple[World, Ceiling, list[Trial]]):
+    world, ceiling, _ = found
+    (anew, all_trials), (known, fewer) = rehearsed_with(world, world.train), rehearsed_with(world, world.train)
+    control = ARMS["balanced_softmax" if ceiling.control == "balanced" else "balanced"]
+    assert find_curve(anew, control, {}) == find_curve(known, control, ceiling.learning_rate_factors)
+    assert len(fewer) < len(all_trials)
 
 
 def test_another_class_s_images_as_round_trips_are_worth_nothing():
