@@ -37,6 +37,8 @@ _ENVIRONMENT = {
 }
 # on Linux Ray listens on all interfaces whatever address it is given; with clusters disabled, as they are by default on
 # macOS and Windows, it binds to 127.0.0.1 only
+_KEPT_PROCESSES = "RAY_num_workers_soft_limit"
+"""Idle processes that Ray keeps; by default one for each CPU."""
 _LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
@@ -74,6 +76,8 @@ def _start_local(config: ClusterConfig) -> None:
     num_cpus = int(config.num_workers * config.num_cpus_per_worker + 0.999) + 1
     num_gpus = _count_gpus()
     check_local_fit(config, num_gpus, os.cpu_count() or 1)
+    # processes of tasks outlast an actor pool in between: a new one would import torch anew, for five seconds
+    os.environ.setdefault(_KEPT_PROCESSES, str(2 * num_cpus))
     start_local_ray(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
