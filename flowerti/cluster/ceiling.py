@@ -6,7 +6,7 @@ It needs no image that was drawn, so it runs before anything is learnt. What is 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,17 +170,27 @@ def _trainer(study: Study, inputs: _Inputs) -> Train:
     data = read.remote(inputs)
     run = ray.remote(_train_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
 
+    def submit(part: list[RehearsalPlan]) -> ray.ObjectRef:
+        return run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
+
     def train(plans: list[RehearsalPlan]) -> list[Trial]:
         size = math.ceil(len(plans) / (_PARTS_OF_A_WORKER * cluster.num_workers))
         parts = [plans[begin : begin + size] for begin in range(0, len(plans), size)]
-        tasks: Any = [
-            run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
-            for part in parts
-        ]
-        found: list[list[Trial]] = ray.get(tasks)
-        return [trial for of_part in found for trial in of_part]
+        return [trial for of_part in _at_most(cluster.num_workers, submit, parts) for trial in of_part]
 
     return train
+
+
+def _at_most(
+    num: int, submit: Callable[[list[RehearsalPlan]], ray.ObjectRef], parts: list[list[RehearsalPlan]]
+) -> list[list[Trial]]:
+    """The answers to all parts, no more than `num` of which are asked for at a time: more would count as waiting."""
+    asked: list[ray.ObjectRef] = []
+    for part in parts:
+        if len(asked) >= num:
+            ray.wait(asked, num_returns=len(asked) - num + 1)
+        asked.append(submit(part))
+    return ray.get(asked)
 
 
 def _real_sets(study: Study) -> dict[str, FeatureSet]:
