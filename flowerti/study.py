@@ -208,7 +208,7 @@ def unscorable(dataset: Dataset) -> dict[str, str]:
 
 
 def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
-    """Reject ratios that need more images per class than will be generated.
+    """Reject ratios that need more images per class than will be generated; at fixed mass none is asked for.
 
     Args:
         experiment: the ratios and the number of images per class.
@@ -217,6 +217,8 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
     Raises:
         ValueError: sampling.num_per_class is too small for the largest ratio; says how many to draw.
     """
+    if not experiment.sweep.takes_ratios:
+        return
     largest, num_parts = max(experiment.sweep.ratios), experiment.replication.num_pools
     for class_name, num_real in num_train.items():
         wanted = num_synthetic(largest, num_real)

@@ -54,7 +54,9 @@ def with_all_splits(
         orders.append(records)
     split_of = _refilled(kept_together(split_of, orders, groups, seed), orders, groups, parts)
     records = tuple(replace(r, split=split_of.get(r.id, r.split)) for r in dataset.records)
-    found = replace(dataset, records=records, missing=(), notes=(*dataset.notes, _note(parts, seed, len(groups))))
+    found = replace(
+        dataset, records=records, missing=(), notes=(*dataset.notes, _note(parts, seed, len(groups), min_held_out))
+    )
     _check_cut(found, parts)
     return found
 
@@ -119,12 +121,13 @@ def _check_cut(dataset: Dataset, parts: Mapping[Split, float]) -> None:
                 )
 
 
-def _note(parts: Mapping[Split, float], seed: int, num_groups: int) -> str:
+def _note(parts: Mapping[Split, float], seed: int, num_groups: int, min_held_out: int) -> str:
     shares = " and ".join(f"{share:.0%} for {split}" for split, share in sorted(parts.items(), reverse=True))
+    least = f", and at least {min_held_out} each where a class has {3 * min_held_out}" if min_held_out > 1 else ""
     alike = f", {num_groups} group(s) of alike images kept together" if num_groups else ""
     return (
-        f"there is no {_named(parts)} split: {shares} are set aside out of each class's training images, "
-        f"by seed {seed}{alike}"
+        f"there is no {_named(parts)} split: {shares} are set aside out of each class's training images"
+        f"{least}, by seed {seed}{alike}"
     )
 
 

@@ -54,6 +54,9 @@ def test_all_problems_are_told_at_once(folder: Path, tmp_path: Path, capsys):
 
 def test_what_a_run_would_stumble_on_late_is_told_early(folder: Path, tiny_base: Path, capsys):
     asked = ["check", str(folder), "--base", str(tiny_base), "--sampling.num-per-class", "10"]
+    assert cli.main(asked) == 0, "at fixed mass no ratio is asked for"
+    capsys.readouterr()
+    asked += ["--sweep.mixing", "added"]
     assert cli.main(asked) == 2
     out = capsys.readouterr().out
     assert "problem: sampling.num_per_class: 10 images are too few for ratio 4 of class 'rose' with 11" in out
