@@ -18,8 +18,8 @@ No devices were found
 def test_the_table_is_read_and_a_gpu_in_use_is_not_idle():
     first, second = gpus_in(TABLE)
     assert (first.name, first.memory_mb, first.is_idle, second.is_idle) == ("NVIDIA H100 80GB HBM3", 81559, True, False)
-    assert Machine(num_cpus=1, memory_gb=1, gpus=(first, second)).idle_gpus == (first,)
-    assert Machine(num_cpus=1, memory_gb=1, gpus=(first,), torch_has_cuda=False).idle_gpus == ()
+    assert Machine(num_cpus=1, memory_gb=1.0, gpus=(first, second)).idle_gpus == (first,)
+    assert Machine(num_cpus=1, memory_gb=1.0, gpus=(first,), torch_has_cuda=False).idle_gpus == ()
 
 
 @pytest.mark.parametrize(
