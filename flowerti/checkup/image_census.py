@@ -94,7 +94,7 @@ def _sizes(looks: Iterable[Look]) -> Sizes | None:
     sides = [min(look.size_px) for look in looks if look.size_px is not None]
     if not sides:
         return None
-    return Sizes(smallest_px=min(sides), median_px=statistics.median(sides), largest_px=max(sides))
+    return Sizes(smallest_px=min(sides), median_px=float(statistics.median(sides)), largest_px=max(sides))
 
 
 def _small(records: Sequence[Record], looks: Mapping[str, Look], image_size_px: int) -> list[str]:

@@ -4,7 +4,7 @@ This module opens no file.
 """
 
 from flowerti.artifacts.records import ClassCount
-from flowerti.checkup.image_census import ImageCensus
+from flowerti.checkup.image_census import ImageCensus, Sizes
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import techniques_for
 from flowerti.data.dataset import SPLITS
@@ -18,9 +18,7 @@ _MAX_GROUPS = 3
 
 def census_lines(census: ImageCensus) -> list[str]:
     """Classes and splits, sizes, copies, and what is suspicious."""
-    sizes = census.sizes
-    sides = f", shorter sides {sizes.smallest_px} to {sizes.largest_px} px (half of them {sizes.median_px:g} or less)"
-    lines = [f"{counted(census.num_images, 'image')} of {len(census.counts)} classes{sides if sizes else ''}"]
+    lines = [f"{counted(census.num_images, 'image')} of {len(census.counts)} classes{_sides(census.sizes)}"]
     lines += [*_table(census.counts), *census.notes]
     if census.unreadable:
         lines.append(f"{counted(len(census.unreadable), 'image')} cannot be read ({first_of(census.unreadable)})")
@@ -31,6 +29,12 @@ def census_lines(census: ImageCensus) -> list[str]:
         lines += _groups("of images that look alike", census.near_duplicates)
     lines += _groups("of alike images in several classes", census.several_classes)
     return [*lines, *(f"suspicious: {one}" for one in census.suspicious)]
+
+
+def _sides(sizes: Sizes | None) -> str:
+    if sizes is None:
+        return ""
+    return f", shorter sides {sizes.smallest_px} to {sizes.largest_px} px (half of them {sizes.median_px:g} or less)"
 
 
 def _groups(what: str, groups: list[list[str]]) -> list[str]:

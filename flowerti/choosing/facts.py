@@ -17,7 +17,7 @@ from flowerti.choosing.weights import backbones_here, inception_file
 from flowerti.config.experiment import BaseConfig, DataConfig, ImbalanceConfig
 from flowerti.data.access import list_records
 from flowerti.data.census import class_counts
-from flowerti.data.dataset import SPLITS, Dataset, count_by_split, without_classes
+from flowerti.data.dataset import SPLITS, Dataset, Split, count_by_split, without_classes
 from flowerti.data.duplicate_groups import duplicate_groups
 from flowerti.data.image_pass import ImagePass
 from flowerti.data.imbalance import imbalanced
@@ -131,7 +131,7 @@ def _cut(listed: Dataset, data: DataConfig, resplit: bool) -> Cut | None:
 def _unsplittable(listed: Dataset, data: DataConfig, resplit: bool) -> dict[str, str]:
     """Classes that would lack images in a split, with the reason as a clause."""
     counts, clauses = count_by_split(listed), {}
-    present = [split for split in SPLITS if split not in listed.missing]
+    present: list[Split] = [split for split in SPLITS if split not in listed.missing]
     num_parts = len(SPLITS) if resplit else 1 + len(listed.missing)
     small = []
     for class_id, name in enumerate(listed.class_names):

