@@ -275,7 +275,8 @@ def test_a_reader_that_has_ended_is_one_line():
 @pytest.mark.parametrize(
     ("script", "options", "word"),
     [
-        ("pipeline.py", ["--nope", "3"], "--nope"),
+        ("pipeline.py", ["--preset", "demo", "--nope", "3"], "--nope"),
+        ("pipeline.py", [], "--preset demo"),
         ("pipeline.py", ["--config", "missing.json"], "missing.json"),
         ("classify.py", ["\udcff"], "udcff"),
         ("sweep.py", ["--run-dir", "s3://key:secret@bucket/x"], "***@bucket"),
