@@ -14,7 +14,7 @@ from flowerti.report.first_screen import roles, shown_rows
 Row = Mapping[str, Any]
 
 LINE_PX, BAR_PX, LEFT, RIGHT = 16, 18, 1.5, 98.5
-_LABEL_LETTERS = 47
+_LABEL_LETTERS = 44
 _NUM_TICKS = 5
 PANEL_WIDTH, PANEL_HEIGHT = 220, 120
 SPARK_WIDTH, SPARK_HEIGHT = 120, 32
