@@ -1,7 +1,7 @@
 """What the report's page shows that `summary.json` does not hold: small images, confusions, curves, every class.
 
-With the summary and the figures it is all that the page needs, so that a page can be written again where nothing else of
-a run is left. This module does not know how anything is computed or drawn.
+With the summary and the figures it is all that the page needs, so that a page can be written again where nothing else
+of a run is left. This module does not know how anything is computed or drawn.
 """
 
 from dataclasses import dataclass, field

@@ -77,7 +77,9 @@ def first_commands(summary: Row) -> list[dict[str, str]]:
         options += f" --ratio {verdict['ratio']:g}" if arm["level"] == "ratio" else ""
         found.append(_command("The training set with these images, for Hugging Face datasets", "set", options))
     elif verdict and verdict["action"] == "use_control":
-        found.append({"what": "Nothing is to be exported: train on your own images as the first line says.", "line": ""})
+        found.append(
+            {"what": "Nothing is to be exported: train on your own images as the first line says.", "line": ""}
+        )
     if any(not concept["error"] for concept in summary["concepts"]):
         found.append(_command("The tokens, for diffusers, AUTOMATIC1111 and ComfyUI", "tokens", "--what tokens"))
     if summary["sets"]:

@@ -19,7 +19,10 @@ TERMS = {
     "ceiling": ("ceiling", "What unseen real images would gain at most, measured in classes that have some to spare."),
     "floor": ("floor", "The same distance between two halves of the real images: what is left where nothing is wrong."),
     "holm": ("Holm", "p-values corrected for how many were looked at together, by Holm's method."),
-    "kernel": ("kernel distance", "How far two sets of images are apart in a network's features; no bias by their number."),
+    "kernel": (
+        "kernel distance",
+        "How far two sets of images are apart in a network's features; no bias by their number.",
+    ),
     "own-class": ("P(own class)", "How sure a classifier of real images is that an image shows its intended class."),
     "similarity": ("similarity", "Cosine of the features of an image and of the nearest training image of its class."),
 }

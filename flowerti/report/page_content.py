@@ -20,7 +20,9 @@ from flowerti.sweep.predictions import read_predictions
 _NUM_MISTAKEN = 3
 
 
-def page_record(found: Findings, gallery: Gallery | None = None, confusions: list[Confusion] | None = None) -> PageRecord:
+def page_record(
+    found: Findings, gallery: Gallery | None = None, confusions: list[Confusion] | None = None
+) -> PageRecord:
     """Gather what the page needs beside the summary.
 
     Args:

@@ -16,7 +16,9 @@ from jsonschema.exceptions import best_match
 from flowerti.report.summary_record import FORMAT
 from flowerti.tables.arms import Arm
 
-_ARM_BEFORE = {field.name: field.default for field in dataclasses.fields(Arm) if field.default is not dataclasses.MISSING}
+_ARM_BEFORE = {
+    field.name: field.default for field in dataclasses.fields(Arm) if field.default is not dataclasses.MISSING
+}
 
 
 def validate_summary(summary: Mapping[str, Any]) -> None:

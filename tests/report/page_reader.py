@@ -62,7 +62,9 @@ def assert_self_contained(html):
         assert not any(name.startswith("on") for name in attributes), (tag, attributes)
         assert tag != "img" or attributes.get("src", "data:image/webp;base64,").startswith("data:image/webp;base64,")
         link = attributes.get("href", "")
-        assert link.removeprefix("#") in ["", *named] or (link.startswith("data:text/csv;") and "download" in attributes)
+        assert link.removeprefix("#") in ["", *named] or (
+            link.startswith("data:text/csv;") and "download" in attributes
+        )
     assert "url(" not in html
     assert "@import" not in html
     return elements

@@ -1,4 +1,4 @@
-"""The page in Chromium: nothing reaches beyond a phone, accessible in light and dark, usable by keys, whole on paper."""
+"""The page in Chromium: within a phone, accessible in light and dark, usable by keys, whole on paper."""
 
 import shutil
 from pathlib import Path
@@ -149,11 +149,13 @@ def test_paper_holds_everything(browser, pages):
     tab.emulate_media(media="print")
     width = 1046  # pixels of A4 landscape less its margins
     tab.set_viewport_size({"width": width, "height": 700})
-    closed = "[...document.querySelectorAll('details:not([open]) td')].filter((one) => !one.getClientRects().length).length"
+    closed = (
+        "[...document.querySelectorAll('details:not([open]) td')].filter((one) => !one.getClientRects().length).length"
+    )
     assert tab.evaluate(closed) == 0
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
-    wide = "[...document.querySelectorAll('table')].filter((one) => one.getBoundingClientRect().right > innerWidth + 1).length"
-    assert tab.evaluate(wide) == 0
+    ends = tab.evaluate("[...document.querySelectorAll('table')].map((one) => one.getBoundingClientRect().right)")
+    assert max(ends) <= width + 1
     assert tab.pdf(prefer_css_page_size=True).startswith(b"%PDF")
     tab.context.close()
 
