@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.artifacts.saved_config import find_config, read_config, write_config
+from flowerti.artifacts.saved_config import find_config, load_saved_plugins, read_config, write_config
 from flowerti.config.presets import demo, flowers102
 
 
@@ -42,3 +42,14 @@ def test_the_config_of_a_run_before_the_techniques_had_a_table_is_refused_in_one
     with pytest.raises(ValueError, match=r"not a config of this version.*inversion") as caught:
         read_config(run)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"plugins": "a:b"}', b'{"plugins": [1]}'])
+def test_plugins_are_read_from_a_config_of_any_version_and_damage_is_named(tmp_path, content):
+    run = RunDirectory(str(tmp_path))
+    load_saved_plugins(run)
+    run.write_bytes("config.json", b'{"plugins": [], "a setting that is gone": 1}')
+    load_saved_plugins(run)
+    run.write_bytes("config.json", content)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        load_saved_plugins(run)

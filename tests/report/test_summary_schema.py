@@ -8,6 +8,7 @@ from finished_scores import FOURTEEN, near_duplicate, scores
 from finished_sweep import arm_costs, sweep
 
 from flowerti.report import Findings, build_summary, validate_summary
+from flowerti.report.summary_schema import completed
 
 
 def whole_summary():
@@ -93,3 +94,16 @@ def test_a_summary_of_another_version_says_so(found):
 
 def test_what_later_versions_add_to_a_row_is_let_through():
     validate_summary(json.loads(SUMMARY) | changed("sweep", weak_gain_holm_p=0.02))
+
+
+def test_a_summary_from_before_an_addition_is_completed_and_what_it_says_stays():
+    summary = build_summary(Findings(**run()))
+    old = {key: value for key, value in summary.items() if key not in ("filters", "filter_judges")}
+    added = ("features", "labels", "round_trips", "begins_balanced", "held_against")
+    old["arms"] = [{key: value for key, value in arm.items() if key not in added} for arm in summary["arms"]]
+    with pytest.raises(ValueError, match="required property"):
+        validate_summary(old)
+    validate_summary(completed(old))
+    assert completed(summary) == summary
+    assert completed(old) | {"arms": None} == summary | {"arms": None}
+    assert completed({"arms": 3})["arms"] == 3
