@@ -67,18 +67,36 @@ class RunDirectory:
 
     def names(self, folder: str) -> list[str]:
         """Names of all files below a folder, sorted; none where the folder is missing."""
+        return sorted(self.stamps(folder))
+
+    def stamps(self, folder: str) -> dict[str, tuple[int, int]]:
+        """Size in bytes and time of modification in nanoseconds of all files below a folder, by name."""
         from pyarrow.fs import FileSelector, FileType
 
         root = self.path(folder)
         selector = FileSelector(root, recursive=True, allow_not_found=True)
-        infos = self.filesystem.get_file_info(selector)
-        found = [f"{folder}{info.path[len(root) :]}" for info in infos if info.type == FileType.File]
-        return sorted(name for name in found if "/.tmp-" not in f"/{name}")
+        found = {
+            f"{folder}{info.path[len(root) :]}": (info.size or 0, info.mtime_ns or 0)
+            for info in self.filesystem.get_file_info(selector)
+            if info.type == FileType.File
+        }
+        return {name: stamp for name, stamp in found.items() if "/.tmp-" not in f"/{name}"}
 
     def read_bytes(self, name: str, num_bytes: int | None = None) -> bytes:
         """The content of a file, or only its first bytes."""
         with self.filesystem.open_input_file(self.path(name)) as stream:
             return stream.read(num_bytes)
+
+    def find_bytes(self, name: str) -> bytes | None:
+        """The content of a file; None where there is none, which takes an object store no request more."""
+        try:
+            return self.read_bytes(name)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            if self.exists(name):
+                raise
+            return None
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file atomically.
@@ -156,10 +174,11 @@ class RunDirectory:
         """
         import dacite
 
-        if not self.exists(name):
+        content = self.find_bytes(name)
+        if content is None:
             return None
         try:
-            record = json.loads(self.read_bytes(name))
+            record = json.loads(content)
             if key is not None and record["key"] != key:
                 return None
             record.pop("key")
