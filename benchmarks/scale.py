@@ -18,6 +18,7 @@ from typing import Any
 import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from benchmarks.paired import print_result
 from benchmarks.scale_world import Counts, WorldSize, replace_workers, selection_of, study_in
@@ -31,7 +32,7 @@ from flowerti.progress import Progress
 from flowerti.report.publish import shown_images
 from flowerti.study import Study
 
-start_store = importlib.import_module("tests.object_store").start_store
+start_store = importlib.import_module("object_store").start_store
 
 _TINY = WorldSize(num_classes=3, num_sources=2, num_shards=2)
 _QUICK = WorldSize(num_classes=100, num_sources=5, num_shards=3)

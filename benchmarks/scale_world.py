@@ -26,6 +26,7 @@ from flowerti.config.experiment import (
     SamplingConfig,
     SweepConfig,
 )
+from flowerti.config.techniques import Technique
 from flowerti.data.dataset import Dataset, Record, Split
 from flowerti.data.shards import write_shard
 from flowerti.features.files import write_features
@@ -138,7 +139,11 @@ def replace_workers(counts: Counts) -> None:
     _put(score, "ray", TasksHere(counts))
     _put(sweep, "gather", _gatherer(counts))
     _put(sweep, "train_trials", _trainer(counts))
-    _put(store, "implementation_of", lambda technique: SimpleNamespace(neighbours_among=lambda contents: []))
+    _put(store, "implementation_of", _comparing_tokens)
+
+
+def _comparing_tokens(technique: Technique) -> Any:
+    return SimpleNamespace(neighbours_among=(lambda contents: []) if technique.name == "textual_inversion" else None)
 
 
 def _put(module: Any, name: str, stand_in: Any) -> None:
