@@ -25,7 +25,7 @@ class FileNotes:
             ValueError: the notes are damaged; names their file.
         """
         self._run, self._name, self._folder = run, name, folder
-        self._stamps: dict[str, _Stamp] = run.stamps(folder)
+        self._stamps = self._list()
         content = run.read_json(name) if run.exists(name) else {}
         self._notes: dict[str, Any] = {
             file: note
@@ -50,7 +50,7 @@ class FileNotes:
     def add_written(self, notes: Mapping[str, Any]) -> None:
         """Note what others have just written; lists the folder anew. A file that is not there gets no note."""
         if notes:
-            stamps = self._run.stamps(self._folder)
+            stamps = self._list()
             self._stamps |= {file: stamps[file] for file in notes if file in stamps}
             self._notes |= notes
             self._is_changed = True
@@ -61,3 +61,6 @@ class FileNotes:
             kept = {file: [*self._stamps[file], note] for file, note in self._notes.items() if file in self._stamps}
             self._run.write_bytes(self._name, (json.dumps({"files": kept}, allow_nan=False) + "\n").encode())
             self._is_changed = False
+
+    def _list(self) -> dict[str, _Stamp]:
+        return {file: (info.size or 0, info.mtime_ns or 0) for file, info in self._run.files(self._folder).items()}

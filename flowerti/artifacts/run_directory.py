@@ -16,7 +16,7 @@ from flowerti.artifacts.masking import masked
 from flowerti.artifacts.storage import is_denied, open_storage, reason_of
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    from pyarrow.fs import FileInfo, FileSystem
 
 T = TypeVar("T")
 
@@ -67,36 +67,22 @@ class RunDirectory:
 
     def names(self, folder: str) -> list[str]:
         """Names of all files below a folder, sorted; none where the folder is missing."""
-        return sorted(self.stamps(folder))
+        return sorted(self.files(folder))
 
-    def stamps(self, folder: str) -> dict[str, tuple[int, int]]:
-        """Size in bytes and time of modification in nanoseconds of all files below a folder, by name."""
+    def files(self, folder: str) -> "dict[str, FileInfo]":
+        """All files below a folder by their names, with size and time, from one listing; unfinished writes are none."""
         from pyarrow.fs import FileSelector, FileType
 
         root = self.path(folder)
         selector = FileSelector(root, recursive=True, allow_not_found=True)
-        found = {
-            f"{folder}{info.path[len(root) :]}": (info.size or 0, info.mtime_ns or 0)
-            for info in self.filesystem.get_file_info(selector)
-            if info.type == FileType.File
-        }
-        return {name: stamp for name, stamp in found.items() if "/.tmp-" not in f"/{name}"}
+        infos = [info for info in self.filesystem.get_file_info(selector) if info.type == FileType.File]
+        found = {f"{folder}{info.path[len(root) :]}": info for info in infos}
+        return {name: info for name, info in found.items() if "/.tmp-" not in f"/{name}"}
 
     def read_bytes(self, name: str, num_bytes: int | None = None) -> bytes:
         """The content of a file, or only its first bytes."""
         with self.filesystem.open_input_file(self.path(name)) as stream:
             return stream.read(num_bytes)
-
-    def find_bytes(self, name: str) -> bytes | None:
-        """The content of a file; None where there is none, which takes an object store no request more."""
-        try:
-            return self.read_bytes(name)
-        except FileNotFoundError:
-            return None
-        except OSError:
-            if self.exists(name):
-                raise
-            return None
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file atomically.
@@ -174,8 +160,9 @@ class RunDirectory:
         """
         import dacite
 
-        content = self.find_bytes(name)
-        if content is None:
+        try:
+            content = self.read_bytes(name)
+        except FileNotFoundError:
             return None
         try:
             record = json.loads(content)

@@ -242,8 +242,8 @@ def _every_split(study: Study, reference: Split) -> dict[Split, FeatureSet]:
 def _num_bytes(study: Study) -> int:
     """What a task holds that reads the features of all sets by one extractor: the stored ones, and copies of them."""
     backbone = scoring_backbones(study)[0]
-    stamps = study.run.stamps(layout.features(backbone.name, backbone.input_size_px))
-    return _COPIES_OF_FEATURES * sum(size for size, _ in stamps.values())
+    files = study.run.files(layout.features(backbone.name, backbone.input_size_px))
+    return _COPIES_OF_FEATURES * sum(info.size or 0 for info in files.values())
 
 
 def _ask(study: Study, question: Callable[..., Any], *inputs: Any, num_bytes: int = 0) -> ray.ObjectRef:

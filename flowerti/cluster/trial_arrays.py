@@ -156,8 +156,8 @@ def gather(
 def _num_bytes(study: Study) -> int:
     """At most what the task holds: all features of the classifier's network, once read and once sent."""
     backbone = classifier_backbone(study)
-    stamps = study.run.stamps(layout.features(backbone.name, backbone.input_size_px))
-    return 2 * sum(size for size, _ in stamps.values())
+    files = study.run.files(layout.features(backbone.name, backbone.input_size_px))
+    return 2 * sum(info.size or 0 for info in files.values())
 
 
 def _inputs(

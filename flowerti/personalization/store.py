@@ -72,10 +72,12 @@ def _load_content(run: RunDirectory, class_name: str, technique: str, key: str |
         return None
     files = {}
     for name, sha256 in learned.files.items():
-        content = run.find_bytes(learned_file(class_name, name, learning))
-        if content is None or hashlib.sha256(content).hexdigest() != sha256:
+        file = learned_file(class_name, name, learning)
+        if not run.exists(file):
             return None
-        files[name] = content
+        files[name] = run.read_bytes(file)
+        if hashlib.sha256(files[name]).hexdigest() != sha256:
+            return None
     return Content(learned=learned, files=files)
 
 

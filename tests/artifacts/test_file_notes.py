@@ -55,9 +55,9 @@ def test_nothing_is_written_where_nothing_is_new(here: RunDirectory):
     notes = FileNotes(here, NAME, "a")
     notes.add("a/x", 1)
     notes.save()
-    before = here.stamps("notes")
+    before = here.files("notes")[NAME].mtime_ns
     FileNotes(here, NAME, "a").save()
-    assert here.stamps("notes") == before
+    assert here.files("notes")[NAME].mtime_ns == before
 
 
 def test_damaged_notes_are_told(here: RunDirectory):
