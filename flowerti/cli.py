@@ -99,15 +99,16 @@ def run(arguments: list[str], *, address: str | None = None, until: str | None =
     """
     values, _ = _split(arguments)
     experiment, run_directory = parse_run(arguments, address=address)
-    from flowerti.pipeline import run_experiment
-    from flowerti.progress import console
+    from flowerti.pipeline import STAGES, run_experiment
+    from flowerti.progress_bars import shown
 
-    listen, last = console(), values.until or until or "report"
-    if run_experiment(experiment, run_directory, [listen], last, take_over=values.take_over) == "report":
-        summary = run_directory.read_json(layout.SUMMARY)
-        done = Progress("done", [listen])
-        done.info(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")
-        done.info(f"report: {run_directory.uri.rstrip('/')}/{layout.PAGE}")
+    last = values.until or until or "report"
+    with shown(STAGES) as listen:
+        if run_experiment(experiment, run_directory, [listen], last, take_over=values.take_over) == "report":
+            summary = run_directory.read_json(layout.SUMMARY)
+            done = Progress("done", [listen])
+            done.info(f"recommended ratio {summary['recommended_ratio']:g}: {summary['recommendation']}")
+            done.info(f"report: {run_directory.uri.rstrip('/')}/{layout.PAGE}")
     return 0
 
 

@@ -16,7 +16,7 @@ FOLDERS = ("flowerti", "ray_jobs", "benchmarks", "pretraining", "deploy")
 """Whose modules keep the shape; those outside the package may import all of it, and it imports none of them."""
 
 LAYERS: list[set[str]] = [
-    {"flowerti", "tables", "metrics", "progress", "prompts", "stopping"},
+    {"flowerti", "tables", "metrics", "progress", "progress_bars", "prompts", "stopping"},
     {"config"},
     {"artifacts", "base_files", "base_checks", "error_lines"},
     {"data", "features", "diffusion", "demo", "stage_clock", "status", "outcome", "run_place"},

@@ -93,7 +93,7 @@ def _compare(
     )
     if not sets:
         return replace(empty, notes=["No class has synthetic images: there is nothing to compare."])
-    known = _gather_all(study, sets, every_set, reference, backbones)
+    known = _gather_all(study, sets, every_set, reference, backbones, progress)
     stored = known.of_backbones
     classes = [_ask(study, score_one_class, of_class) for of_one in stored for of_class in of_one.classes()]
     # once for all tasks that take all classes: each would carry it otherwise
@@ -164,7 +164,12 @@ class _Gathered:
 
 
 def _gather_all(
-    study: Study, sets: list[ImageSet], every_set: list[ImageSet], reference: Split, backbones: list[BackboneChoice]
+    study: Study,
+    sets: list[ImageSet],
+    every_set: list[ImageSet],
+    reference: Split,
+    backbones: list[BackboneChoice],
+    progress: Progress,
 ) -> _Gathered:
     """All features, computed by the same workers where they are missing."""
     extractors = [*backbones, ALIGNED_THUMBNAILS]
@@ -173,7 +178,7 @@ def _gather_all(
     every, splits = _every_learning(study, every_set), _every_split(study, reference)
     wanted = [_extraction(extractor, _compared_sets(study, drawn, reference, extractor)) for extractor in extractors]
     wanted += [_extraction(backbones[0], list(every.values())), _extraction(THUMBNAILS, list(splits.values()))]
-    *compared, of_every, of_splits = extract_together(wanted, study.run, study.experiment.cluster)
+    *compared, of_every, of_splits = extract_together(wanted, study.run, study.experiment.cluster, progress=progress)
     *stored, pixels = [
         _gather(study, drawn, reference, extractor, found)
         for extractor, found in zip(extractors, compared, strict=True)

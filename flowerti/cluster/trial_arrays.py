@@ -33,6 +33,7 @@ from flowerti.cluster.resources import memory_for
 from flowerti.data.draws import TrainingDraws
 from flowerti.data.shard_notes import ShardNotes
 from flowerti.data.shards import read_labels
+from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial_data import PoolKey, SharedLabels, TrialData, check_ratios, check_trial_data
@@ -134,13 +135,17 @@ def _read(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray:
 
 
 def gather(
-    study: Study, pools: Sequence[WeightedPool], draws: TrainingDraws, plans: Sequence[TrialPlan]
+    study: Study,
+    pools: Sequence[WeightedPool],
+    draws: TrainingDraws,
+    plans: Sequence[TrialPlan],
+    progress: Progress,
 ) -> ray.ObjectRef:
     """Load the `TrialData` of some trials on one split into the object store, in a task rather than in the driver.
 
     Waits until the task has validated it, so that invalid arrays are rejected before the first trial.
     """
-    inputs = _inputs(study, pools, draws, plans)
+    inputs = _inputs(study, pools, draws, plans, progress)
     task = ray.remote(_read_on_worker).options(
         num_cpus=study.experiment.cluster.num_cpus_per_worker,
         memory=memory_for(_num_bytes(study)),
@@ -161,7 +166,11 @@ def _num_bytes(study: Study) -> int:
 
 
 def _inputs(
-    study: Study, pools: Sequence[WeightedPool], draws: TrainingDraws, plans: Sequence[TrialPlan]
+    study: Study,
+    pools: Sequence[WeightedPool],
+    draws: TrainingDraws,
+    plans: Sequence[TrialPlan],
+    progress: Progress,
 ) -> _TrialInputs:
     split = plans[0].split
     pools = [pool for pool in pools if pool.images.source in {plan.arm.pool for plan in plans}]
@@ -177,7 +186,7 @@ def _inputs(
     trips = [through_base(study, one) for one in (train if False in through else [])]
     augmented_trips = [through_base(study, one) for one in (augmented if True in through else [])]
     wanted = [*train, *augmented, real_set(study, split), *synthetic, *more, *trips, *augmented_trips]
-    found = iter(classifier_inputs(study, wanted))
+    found = iter(classifier_inputs(study, wanted, progress))
     spare_ids = np.array([record.class_id for record in draws.spare], dtype=np.int64)
     return _TrialInputs(
         run=study.run,
