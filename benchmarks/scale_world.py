@@ -229,7 +229,7 @@ _ANSWERS: dict[str, Any] = {
     "score_one_class": ClassScores(distances=[], comparisons=[], notes=[]),
     "matrix_of": ([], []),
     "learning_distances_of": ([], []),
-    "recognition_of": RecognitionScores(recognition=[], trained_on_source=[], notes=[]),
+    "recognition_of": RecognitionScores(recognition=[], trained_on_source=[], images=[], notes=[]),
     "copies_of": ([], []),
     "sensitivity_of": [],
     "duplicates_of": [],

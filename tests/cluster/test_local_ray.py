@@ -234,6 +234,7 @@ def stages(study, clock):
 
 pipeline.prepare, pipeline._stages = prepare, stages
 pipeline.census_sentences = lambda census: []
+pipeline._opening = lambda study: "light"
 sys.exit(main())
 """
 
@@ -243,7 +244,7 @@ sys.exit(main())
 @pytest.mark.parametrize(("moment", "delay_s"), [("starts", 0.5), ("starts", 3.0), ("runs", 0.0), ("runs", 3.0)])
 def test_a_signal_ends_a_real_ray_with_nothing_left(moment: str, delay_s: float, number: signal.Signals, home: Path):
     folder = home / "run"
-    command = [sys.executable, "-c", _REAL, "run", "--run-dir", str(folder), "--until", "classify"]
+    command = [sys.executable, "-c", _REAL, "run", "--preset", "demo", "--run-dir", str(folder), "--until", "classify"]
     command += ["--cluster.num-workers", "1", "--cluster.num-cpus-per-worker", "1"]
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     run = subprocess.Popen(
