@@ -1,7 +1,8 @@
 """An S3 server for tests: moto's, with a control room that lets the next requests fail or the second part wait.
 
 `python tests/object_store.py PORT` serves until it is ended. `PUT /control/fail/N` answers the next N requests with
-503, `PUT /control/stall` holds back every second part of an upload, `GET /control/parts` counts parts that came in.
+503, `PUT /control/stall` holds back every second part of an upload, `GET /control/parts` counts parts that came in, and
+`GET /control/requests` counts all requests but those to the control room.
 """
 
 import socket
@@ -22,12 +23,13 @@ class Control:
 
     def __init__(self, application: Callable[[dict, Answer], Iterable[bytes]]) -> None:
         self._application = application
-        self._num_failures, self._num_parts, self._is_stalled = 0, 0, False
+        self._num_failures, self._num_parts, self._num_requests, self._is_stalled = 0, 0, 0, False
 
     def __call__(self, request: dict, answer: Answer) -> Iterable[bytes]:
         path = request["PATH_INFO"].split("/")
         if path[1] == "control":
             return self._steer(path[2:], answer)
+        self._num_requests += 1
         part = parse_qs(request["QUERY_STRING"]).get("partNumber", ["0"])[0]
         self._num_parts += part != "0"
         if self._is_stalled and part == "2":
@@ -44,8 +46,9 @@ class Control:
             self._num_failures = int(command[1])
         if command[0] == "stall":
             self._is_stalled = True
+        counts = {"parts": self._num_parts, "requests": self._num_requests}
         answer("200 OK", [("Content-Type", "text/plain")])
-        return [str(self._num_parts if command[0] == "parts" else self._num_failures).encode()]
+        return [str(counts.get(command[0], self._num_failures)).encode()]
 
 
 @dataclass(frozen=True)

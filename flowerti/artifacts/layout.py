@@ -3,6 +3,8 @@
 This module only builds names: it opens no file and does not know how anything is computed.
 """
 
+from collections.abc import Sequence
+
 from flowerti.artifacts.identity import ALL_CLASSES, of_learning, slug
 
 CONFIG = "config.json"
@@ -83,6 +85,25 @@ def shards(class_name: str, source: str, learning: int = 0) -> str:
     return of_learning(f"{SYNTHETIC}/{slug(class_name)}.{source}", learning, separator=".")
 
 
+def num_rows(files: Sequence[str], num_images: int) -> list[int]:
+    """How many images each shard of a set holds, as the names of the shards say.
+
+    Args:
+        files: all shards of one class, source and learning, in order.
+        num_images: of the whole set.
+
+    Raises:
+        ValueError: the names are not those of consecutive shards of so many images; names the first.
+    """
+    if len(files) == 1:
+        return [num_images]
+    begins = [file.rsplit(".", 2)[1] for file in files]
+    ends = [*begins[1:], str(num_images)]
+    if not all(begin.isdecimal() and int(begin) < int(end) for begin, end in zip(begins, ends, strict=True)):
+        raise ValueError(f"{files[0]} and {len(files) - 1} more are not the shards of a set of {num_images} images")
+    return [int(end) - int(begin) for begin, end in zip(begins, ends, strict=True)]
+
+
 def features(network: str, size_px: int) -> str:
     """The folder of one network's features at one size."""
     return f"{FEATURES}/{network}-{size_px}"
@@ -101,6 +122,11 @@ def trial(name: str) -> str:
 def log_entry(folder: str, sequence: int, sha256: str) -> str:
     """An entry of an append-only log."""
     return f"{folder}/{sequence:04d}.{sha256[:16]}.json"
+
+
+def notes(folder: str) -> str:
+    """What reading the files of a folder told; may be deleted at any time."""
+    return f"notes/{folder}.json"
 
 
 def timing(stage: str) -> str:

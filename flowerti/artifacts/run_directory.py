@@ -16,7 +16,7 @@ from flowerti.artifacts.masking import masked
 from flowerti.artifacts.storage import is_denied, open_storage, reason_of
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    from pyarrow.fs import FileInfo, FileSystem
 
 T = TypeVar("T")
 
@@ -67,13 +67,17 @@ class RunDirectory:
 
     def names(self, folder: str) -> list[str]:
         """Names of all files below a folder, sorted; none where the folder is missing."""
+        return sorted(self.files(folder))
+
+    def files(self, folder: str) -> "dict[str, FileInfo]":
+        """All files below a folder by their names, with size and time, from one listing; unfinished writes are none."""
         from pyarrow.fs import FileSelector, FileType
 
         root = self.path(folder)
         selector = FileSelector(root, recursive=True, allow_not_found=True)
-        infos = self.filesystem.get_file_info(selector)
-        found = [f"{folder}{info.path[len(root) :]}" for info in infos if info.type == FileType.File]
-        return sorted(name for name in found if "/.tmp-" not in f"/{name}")
+        infos = [info for info in self.filesystem.get_file_info(selector) if info.type == FileType.File]
+        found = {f"{folder}{info.path[len(root) :]}": info for info in infos}
+        return {name: info for name, info in found.items() if "/.tmp-" not in f"/{name}"}
 
     def read_bytes(self, name: str, num_bytes: int | None = None) -> bytes:
         """The content of a file, or only its first bytes."""
@@ -156,10 +160,12 @@ class RunDirectory:
         """
         import dacite
 
-        if not self.exists(name):
+        try:
+            content = self.read_bytes(name)
+        except FileNotFoundError:
             return None
         try:
-            record = json.loads(self.read_bytes(name))
+            record = json.loads(content)
             if key is not None and record["key"] != key:
                 return None
             record.pop("key")

@@ -116,6 +116,8 @@ def _open_s3(bucket: str, options: dict[str, str], retries: _Retries) -> "FileSy
         scheme=endpoint.get("scheme"),
         connect_timeout=_TIMEOUT_S / 2,
         request_timeout=_TIMEOUT_S,
+        # a small file is one request in place of three
+        allow_delayed_open=True,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=retries.s3_num_attempts),
     )
 

@@ -2,9 +2,9 @@
 
 Each learning of a class is a task of its own, and a group may hold several of one class. An actor that finished its
 group goes on with the next one: it takes ten seconds to start and to load a base, longer than a small class to learn. A
-task that fails is recorded with the reason and does not affect the others. Tasks whose worker or node was lost resume
-from their last checkpoints, up to a limited number of retries. This module does not know what is trained, or how: a
-`FanOutSpec` specifies that.
+task that fails is recorded with the reason and does not affect the others. Tasks whose worker was lost, could not be
+started or ran out of memory resume from their last checkpoints, up to a limited number of retries; the loss of a whole
+node is not counted among them. This module does not know what is trained, or how: a `FanOutSpec` specifies that.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.base_files import UnusableBaseError
@@ -24,6 +24,10 @@ from flowerti.personalization.worker import LearningTask
 from flowerti.progress import Progress
 
 _REPORT_EVERY_S = 10.0
+_MAX_NODES_LOST = 50
+"""Nodes that a task may lose; a task that ends every node that it comes to must end, too."""
+_NODE_DIED = "because its node has died"
+"""In the message of an actor's error, which has no field for it unless the node was preempted with a warning."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +55,10 @@ class FanOut:
         """Store the arguments; actors are started by `run`."""
         self._cluster, self._spec, self._progress = cluster, spec, progress
         self._attempts: dict[tuple[str, int], int] = {}
+        """How often each task was started, without the starts that ended with their node."""
+        self._nodes_lost: dict[tuple[str, int], int] = {}
+        self._halved: set[tuple[str, int]] = set()
+        """Tasks whose group was halved for want of memory."""
         self._reported_steps: dict[tuple[str, int], int] = {}
         self._running: dict[ray.ObjectRef, tuple[list[LearningTask], Any]] = {}
         self._idle: list[Any] = []
@@ -117,7 +125,7 @@ class FanOut:
         group, actor = self._running.pop(reference)
         try:
             records: list[Learned] = ray.get(reference)
-        except (RayTaskError, RayActorError) as error:
+        except RayError as error:
             ray.kill(actor)  # an error may have left it half way
             if isinstance(error, RayTaskError) and isinstance(error.cause, UnusableBaseError):
                 raise ValueError(str(error.cause)) from error
@@ -126,9 +134,9 @@ class FanOut:
         return [self._settle(task, record) for task, record in zip(group, records, strict=True)], []
 
     def _after_error(
-        self, group: list[LearningTask], error: RayTaskError | RayActorError
+        self, group: list[LearningTask], error: RayError
     ) -> tuple[list[Learned], list[list[LearningTask]]]:
-        if isinstance(error, RayActorError):
+        if not isinstance(error, RayTaskError):
             return self._after_loss(group, error)
         if len(group) > 1:
             # a single task may have caused the failure: retry each one alone, from its last checkpoint
@@ -148,23 +156,56 @@ class FanOut:
         again = [[task] for task, record in finished if record is None]
         return [record for _, record in finished if record is not None], again
 
-    def _after_loss(
-        self, group: list[LearningTask], error: RayActorError
-    ) -> tuple[list[Learned], list[list[LearningTask]]]:
-        """Keep the records of classes that finished before the worker was lost; retry the others as one group."""
+    def _after_loss(self, group: list[LearningTask], error: RayError) -> tuple[list[Learned], list[list[LearningTask]]]:
+        """Keep the records of classes that finished before the worker was lost; retry the others together."""
         records, again = [], []
         for task in group:
-            num_attempts = self._attempts[task.subject]
             finished = self._spec.load(task)
             if finished is not None:
                 records.append(self._settle(task, finished))
-            elif num_attempts <= self._cluster.max_retries_per_class:
-                self._progress.info(f"{task.label}: its worker was lost, going on from the last checkpoint")
+            elif self._may_retry(task, error):
+                self._progress.info(f"{task.label}: {_lost(error)}, going on from the last checkpoint")
                 again.append(task)
             else:
-                records.append(self._fail(task, f"its worker was lost {num_attempts} times: {error}"))
-        return records, [again] if again else []
+                records.append(self._fail(task, f"{_lost(error)} {self._times(task, error)} times: {error}"))
+        return records, self._regrouped(again, error)
+
+    def _may_retry(self, task: LearningTask, error: RayError) -> bool:
+        if not _is_node_lost(error):
+            return self._attempts[task.subject] <= self._cluster.max_retries_per_class
+        self._attempts[task.subject] -= 1
+        self._nodes_lost[task.subject] = self._nodes_lost.get(task.subject, 0) + 1
+        return self._nodes_lost[task.subject] <= _MAX_NODES_LOST
+
+    def _times(self, task: LearningTask, error: RayError) -> int:
+        return (self._nodes_lost if _is_node_lost(error) else self._attempts)[task.subject]
+
+    def _regrouped(self, again: list[LearningTask], error: RayError) -> list[list[LearningTask]]:
+        """The group to retry, once in two halves where its worker ran out of memory."""
+        if isinstance(error, OutOfMemoryError) and len(again) > 1:
+            subjects = {task.subject for task in again}
+            if not subjects & self._halved:
+                self._halved |= subjects
+                middle = (len(again) + 1) // 2
+                return [again[:middle], again[middle:]]
+        return [again] if again else []
 
     def _fail(self, task: LearningTask, reason: str) -> Learned:
         self._progress.info(f"{task.label}: failed: {reason}")
         return self._spec.store_failure(task, reason)
+
+
+def _is_node_lost(error: RayError) -> bool:
+    """Whether the worker went with its node: a preemption, or a machine that died."""
+    if isinstance(error, RayActorError):
+        return error.preempted or _NODE_DIED in str(error)
+    return isinstance(error, NodeDiedError)
+
+
+def _lost(error: RayError) -> str:
+    if _is_node_lost(error):
+        return "its node was lost"
+    if isinstance(error, OutOfMemoryError):
+        return "its worker was ended for want of memory"
+    # those that never started have another kind of error, which says why
+    return "its worker was lost" if isinstance(error, RayActorError) else f"its worker failed ({type(error).__name__})"

@@ -100,7 +100,7 @@ def synthetic_set(study: Study, images: ImageSet, views: str) -> FeatureSet:
     name = of_learning(f"synthetic.{slug(images.class_name)}.{images.source}", images.learning, separator=".")
     return FeatureSet(
         name=f"{name}.{views}",
-        addresses=addresses_of(study.run, images.files),
+        addresses=addresses_of(images.files, images.num_images),
         content_key=images.key,
         views=views,
         num_views=study.experiment.classifier.num_views if views == "augmented" else 1,

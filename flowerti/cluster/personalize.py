@@ -13,6 +13,7 @@ from flowerti.artifacts.records import Learned, Selection
 from flowerti.cluster.fan_out import FanOut, FanOutSpec
 from flowerti.cluster.session import connect
 from flowerti.config.techniques import Technique, techniques_for, with_needs
+from flowerti.personalization.learned_notes import LearnedNotes
 from flowerti.personalization.store import Material, joint_key_for, key_for, load_learned, store_failure
 from flowerti.personalization.worker import ClassImages, LearningTask, Origin, Worker, last_point
 from flowerti.progress import Progress
@@ -40,8 +41,8 @@ def _learn_all(
     study: Study, technique: Technique, selection: Selection, earlier: Sequence[Learned], progress: Progress
 ) -> list[Learned]:
     tasks = _plan_tasks(study, technique, selection, earlier)
-    spec = spec_of(study, technique)
-    done = {task.subject: spec.load(task) for task in tasks}
+    notes = LearnedNotes(study.run)
+    done = {task.subject: record for task, record in zip(tasks, notes.load(tasks), strict=True)}
     missing = [task for task in tasks if done[task.subject] is None]
     if missing:
         progress.did_work()
@@ -49,7 +50,9 @@ def _learn_all(
         connect(study.experiment.cluster)
         # longest first: encoding time grows with the number of images, the number of steps is the same for all
         missing.sort(key=lambda task: -task.num_images)
-        done |= FanOut(study.experiment.cluster, spec, progress).run(missing)
+        learnt = FanOut(study.experiment.cluster, spec_of(study, technique), progress).run(missing)
+        notes.learnt((task, learnt[task.subject]) for task in missing)
+        done |= learnt
     return [learned for task in tasks if (learned := done[task.subject]) is not None]
 
 

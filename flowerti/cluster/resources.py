@@ -15,6 +15,7 @@ from flowerti.config.experiment import ClusterConfig
 
 Resources = Mapping[str, float | int]
 _ASK_TIMEOUT_S = 10
+_LARGE_BYTES = 2**30
 _ANSWER_WITHIN_S = 15.0
 """The autoscaler evaluates demands every five seconds."""
 
@@ -114,6 +115,22 @@ def check_local_fit(config: ClusterConfig, num_gpus: int, num_cpus: int) -> None
             f"cluster.num_workers: {config.num_workers} workers with {asked:g} GPU each do not fit on this machine's "
             f"{num_gpus}, {num_slots} do: lower it, or cluster.num_gpus_per_worker"
         )
+
+
+def memory_for(num_bytes: int) -> int | None:
+    """Memory that a task should ask Ray for, so that two large ones never share a node that holds one.
+
+    Never more than the largest node has: such a task would wait forever, and its estimate may be too high.
+
+    Args:
+        num_bytes: what the task is going to hold.
+
+    Returns:
+        None for a task that is too small to matter.
+    """
+    if num_bytes < _LARGE_BYTES:
+        return None
+    return int(min(num_bytes, max((node.get("memory", 0) for node in cluster_nodes()), default=0))) or None
 
 
 def cluster_nodes() -> list[Resources]:

@@ -15,7 +15,7 @@ from flowerti.artifacts.identity import key_of, label_of
 from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.techniques import with_needs
-from flowerti.data.shards import read_shard_key
+from flowerti.data.shard_notes import ShardNotes
 from flowerti.generation.prompting import prompt_of_set
 from flowerti.generation.sampler import Sampler
 from flowerti.generation.set_inputs import donors_of, load_report, negative_name, start_images
@@ -40,12 +40,16 @@ def sample(study: Study, selection: Selection, learned: Sequence[Learned], progr
     report = load_report(study)
     plans = [tasks for s in selection.selected for tasks in plan_sets(study, s.class_name, learned, report)]
     _tell_without_negative(study, plans, progress)
-    missing = [task for tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
+    notes, planned = ShardNotes(study.run), [task for tasks in plans for task in tasks]
+    keys = notes.keys(task.file for task in planned)
+    missing = [task for task in planned if keys[task.file] != task.key]
     if missing:
         progress.did_work()
         progress.info(f"drawing {sum(task.num_images for task in missing)} images")
         connect(study.experiment.cluster)
-        plans = _without_failed(plans, _draw(study, missing, progress), progress)
+        errors = _draw(study, missing, progress)
+        notes.drawn({task.file: task.key for task in missing if task.file not in errors})
+        plans = _without_failed(plans, errors, progress)
     return [_describe(study, tasks) for tasks in plans]
 
 
@@ -60,8 +64,9 @@ def plan_sets(
         learned: what was learnt, for all weak classes.
         report: which classes are confused; `load_report` says whether a setting needs it.
     """
+    own = [one for one in learned if one.is_of(class_name) and not one.error]
     planned = [
-        _plan_set(study, class_name, SOURCES[name], learning, learned, report)
+        _plan_set(study, class_name, SOURCES[name], learning, own, learned, report)
         for name in study.experiment.sampling.sources
         for learning in study.experiment.learnings_of(name)
     ]
@@ -73,17 +78,16 @@ def _plan_set(
     class_name: str,
     source: Source,
     learning: int,
+    own: Sequence[Learned],
     learned: Sequence[Learned],
     report: ClassifierReport | None,
 ) -> list[ShardTask]:
     """The shards of one source and learning; none if the learning failed, or the source has no words for the class."""
-    own = [one for one in learned if one.is_of(class_name) and one.learning == learning and not one.error]
-    words, inputs = _words_and_inputs(study, class_name, source, own)
+    words, inputs = _words_and_inputs(study, class_name, source, [one for one in own if one.learning == learning])
     if not words:
         return []
     config = study.experiment.sampling
-    weak = frozenset(one.class_name for one in learned if not one.classes)
-    donors = donors_of(study, report, class_name, weak) if source.mode == "inter_class" else []
+    donors = _donors(study, class_name, learned, report) if source.mode == "inter_class" else []
     images, starts_sha256 = start_images(study, class_name, source, learning, donors)
     wanted = Wanted(
         class_name=class_name,
@@ -96,6 +100,11 @@ def _plan_set(
         starts_sha256=starts_sha256,
     )
     return plan_shards(wanted, config, images)
+
+
+def _donors(study: Study, class_name: str, learned: Sequence[Learned], report: ClassifierReport | None) -> list[str]:
+    weak = frozenset(one.class_name for one in learned if not one.classes)
+    return donors_of(study, report, class_name, weak)
 
 
 def _words_and_inputs(study: Study, class_name: str, source: Source, records: Sequence[Learned]) -> tuple[str, str]:

@@ -20,11 +20,13 @@ from flowerti.artifacts.scores import Extractor, Scores
 from flowerti.cluster.extractors import ALIGNED_THUMBNAILS, THUMBNAILS, BackboneChoice
 from flowerti.cluster.features import Extraction, FeatureSet, extract_together
 from flowerti.cluster.image_sets import real_set, scoring_backbones, synthetic_set, weights_sha256
+from flowerti.cluster.resources import memory_for
 from flowerti.cluster.session import connect
 from flowerti.data.dataset import SPLITS, Record, Split
 from flowerti.features.files import StoredFeatures
 from flowerti.progress import Progress
 from flowerti.scoring.alignment import CANDIDATE_LIMIT, COPY_LIMIT
+from flowerti.scoring.class_task import score_one_class
 from flowerti.scoring.comparisons import comparison_pairs
 from flowerti.scoring.learning_distances import LearningKey
 from flowerti.scoring.metric_table import METRICS
@@ -36,10 +38,14 @@ from flowerti.scoring.tasks import (
     learning_distances_of,
     matrix_of,
     recognition_of,
-    score_one_class,
     sensitivity_of,
 )
 from flowerti.study import Study
+
+_COPIES_OF_FEATURES = 4
+"""How often a task holds what it has read, which is float32: as float64, and as parts of it."""
+_CLASSES_A_BLOCK = 50
+"""Selected classes whose rows of the matrix one task computes."""
 
 
 def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progress) -> Scores:
@@ -91,12 +97,17 @@ def _compare(
         return replace(empty, notes=["No class has synthetic images: there is nothing to compare."]), []
     known = _gather_all(study, sets, every_set, reference, backbones, progress)
     stored = known.of_backbones
-    classes = [_ask(study, score_one_class, of_one, name) for of_one in stored for name in of_one.selected]
-    matrices = [_ask(study, matrix_of, of_one) for of_one in stored]
-    learnings = _ask(study, learning_distances_of, stored[0], known.learnings)
-    recognition = _ask(study, recognition_of, stored[0])
-    copies = _ask(study, copies_of, stored[0], known.pixels, study.seen_ids)
-    sensitivity = _ask(study, sensitivity_of, stored[0], study.experiment.data.image_size_px)
+    classes = [_ask(study, score_one_class, of_class) for of_one in stored for of_class in of_one.classes()]
+    # once for all tasks that take all classes: each would carry it otherwise
+    shared = [ray.put(of_one) for of_one in stored]
+    size = _num_bytes(study)
+    matrices = [
+        _ask(study, matrix_of, one, block, num_bytes=size) for one in shared for block in _blocks(stored[0].selected)
+    ]
+    learnings = _ask(study, learning_distances_of, shared[0], known.learnings, num_bytes=size)
+    recognition = _ask(study, recognition_of, shared[0], num_bytes=size)
+    copies = _ask(study, copies_of, shared[0], known.pixels, study.seen_ids, num_bytes=size)
+    sensitivity = _ask(study, sensitivity_of, shared[0], study.experiment.data.image_size_px)
     duplicates = _ask(study, duplicates_of, study.run, study.dataset.class_names, known.splits, study.census.duplicates)
     _wait([*classes, *matrices, learnings, recognition, copies, sensitivity, duplicates], progress)
     by_class, rows_and_notes, recognised = ray.get(classes), ray.get(matrices), ray.get(recognition)
@@ -120,6 +131,11 @@ def _compare(
         notes=list(dict.fromkeys(note for of_one in notes for note in of_one)),
     )
     return scores, recognised.images
+
+
+def _blocks(class_names: list[str]) -> list[list[str]]:
+    """The classes whose rows of the matrix one task computes; fixed, as kernels round differently at another size."""
+    return [class_names[i : i + _CLASSES_A_BLOCK] for i in range(0, len(class_names), _CLASSES_A_BLOCK)]
 
 
 def _wait(asked: list[ray.ObjectRef], progress: Progress) -> None:
@@ -160,12 +176,15 @@ def _gather_all(
 ) -> _Gathered:
     """All features, computed by the same workers where they are missing."""
     extractors = [*backbones, ALIGNED_THUMBNAILS]
+    # once for all extractors: the addresses of all images are the largest thing that the driver holds
+    drawn = [(images, synthetic_set(study, images, "plain")) for images in sets]
     every, splits = _every_learning(study, every_set), _every_split(study, reference)
-    wanted = [_extraction(extractor, _compared_sets(study, sets, reference, extractor)) for extractor in extractors]
+    wanted = [_extraction(extractor, _compared_sets(study, drawn, reference, extractor)) for extractor in extractors]
     wanted += [_extraction(backbones[0], list(every.values())), _extraction(THUMBNAILS, list(splits.values()))]
     *compared, of_every, of_splits = extract_together(wanted, study.run, study.experiment.cluster, progress=progress)
     *stored, pixels = [
-        _gather(study, sets, reference, extractor, found) for extractor, found in zip(extractors, compared, strict=True)
+        _gather(study, drawn, reference, extractor, found)
+        for extractor, found in zip(extractors, compared, strict=True)
     ]
     return _Gathered(
         of_backbones=stored,
@@ -179,20 +198,21 @@ def _extraction(backbone: BackboneChoice, sets: list[FeatureSet]) -> Extraction:
     return Extraction(backbone=backbone, weights_sha256=weights_sha256(backbone), sets=tuple(sets))
 
 
-def _compared_sets(study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice) -> list[FeatureSet]:
+_Drawn = list[tuple[ImageSet, FeatureSet]]
+"""Synthetic sets, and the images of each."""
+
+
+def _compared_sets(study: Study, drawn: _Drawn, reference: Split, backbone: BackboneChoice) -> list[FeatureSet]:
     """Training images, those of the reference, and the synthetic sets in their order."""
     # copies are looked for in mirror images by whoever compares pixels
     views = "plain" if backbone == ALIGNED_THUMBNAILS else "mirrored"
-    synthetic = [synthetic_set(study, images, "plain") for images in sets]
-    return [real_set(study, "train", views=views), real_set(study, reference), *synthetic]
+    return [real_set(study, "train", views=views), real_set(study, reference), *(images for _, images in drawn)]
 
 
-def _gather(
-    study: Study, sets: list[ImageSet], reference: Split, backbone: BackboneChoice, found: _Found
-) -> StoredSets:
+def _gather(study: Study, drawn: _Drawn, reference: Split, backbone: BackboneChoice, found: _Found) -> StoredSets:
     experiment = study.experiment
-    train, held_out, *rest = _compared_sets(study, sets, reference, backbone)
-    synthetic = {(images.class_name, images.source): s for images, s in zip(sets, rest, strict=True)}
+    train, held_out, *_ = _compared_sets(study, drawn, reference, backbone)
+    synthetic = {(images.class_name, images.source): s for images, s in drawn}
     return StoredSets(
         run=study.run,
         extractor=backbone.name,
@@ -227,7 +247,15 @@ def _every_split(study: Study, reference: Split) -> dict[Split, FeatureSet]:
     return {split: real_set(study, split) for split in splits}
 
 
-def _ask(study: Study, question: Callable[..., Any], *inputs: Any) -> ray.ObjectRef:
-    cluster = study.experiment.cluster
-    task = ray.remote(question).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
+def _num_bytes(study: Study) -> int:
+    """What a task holds that reads the features of all sets by one extractor: the stored ones, and copies of them."""
+    backbone = scoring_backbones(study)[0]
+    files = study.run.files(layout.features(backbone.name, backbone.input_size_px))
+    return _COPIES_OF_FEATURES * sum(info.size or 0 for info in files.values())
+
+
+def _ask(study: Study, question: Callable[..., Any], *inputs: Any, num_bytes: int = 0) -> ray.ObjectRef:
+    task = ray.remote(question).options(
+        num_cpus=study.experiment.cluster.num_cpus_per_worker, memory=memory_for(num_bytes), max_retries=-1
+    )
     return task.remote(*inputs)

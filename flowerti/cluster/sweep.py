@@ -33,7 +33,7 @@ from flowerti.data.draws import TrainingDraws
 from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.costs import Clocks, arm_costs
-from flowerti.sweep.predictions import write_predictions
+from flowerti.sweep.predictions import kept_trials, write_predictions
 from flowerti.sweep.protocol import intent, run_sweep
 from flowerti.sweep.question import SweepQuestion
 from flowerti.sweep.rounds import TrialPlan
@@ -54,12 +54,12 @@ def sweep(study: Study, selection: Selection, sets: list[ImageSet], progress: Pr
     changed = state_intent(study.run, _plan(study, question, pools))
     if changed:
         progress.info(f"the plan differs from the one that was written down before: {', '.join(changed)}")
-    trainer = _Trainer(study=study, pools=pools, draws=draws, progress=progress)
+    trainer = _Trainer(study=study, pools=pools, draws=draws, progress=progress, kept=kept_trials(study.run))
     table = run_sweep(question, lambda split: class_ids(study, split), trainer.train)
     study.run.save(layout.SWEEP_TABLE, table, key_of(table))
     used = {trial.split for trial in trainer.used}
     true_ids = {split: class_ids(study, split) for split in SPLITS if split in used}
-    write_predictions(study.run, question, true_ids, trainer.used)
+    write_predictions(study.run, question, true_ids, trainer.used, trainer.keys)
     arms = Table("arm of this sweep", table.arms)
     costs = SweepCosts(arms=arm_costs(table.rows, arms, sets, _clocks(study)))
     study.run.save(layout.SWEEP_COSTS, costs, key_of(costs))
@@ -124,13 +124,19 @@ class _Trainer:
     pools: list[WeightedPool]
     draws: TrainingDraws
     progress: Progress
+    kept: dict[str, tuple[str, Trial]] = field(default_factory=dict)
+    """Keys and trials of a finished sweep, by their names."""
     used: list[Trial] = field(default_factory=list)
     """All trials that it has returned."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Of all trials that it was asked for, by their names."""
 
     def train(self, plans: list[TrialPlan]) -> tuple[list[Trial], list[str]]:
         """Return the trials of complete arms and one sentence per failure; all plans must be for the same split."""
         keyed = [TrialToRun(plan=plan, key=self._key(plan)) for plan in plans]
-        missing = [one for one in keyed if self._load(one) is None]
+        self.keys.update({one.plan.name: one.key for one in keyed})
+        found = self._found(keyed)
+        missing = [one for one in keyed if found[one.plan] is None]
         failures: list[str] = []
         if any(plan.split == "test" for plan in plans):
             key, fingerprint = key_of(sorted(one.key for one in keyed)), self.study.census.fingerprint
@@ -143,12 +149,18 @@ class _Trainer:
             failures = train_trials(
                 self.study, gather(self.study, self.pools, self.draws, plans, self.progress), missing, self.progress
             )
-        trials = _complete({one.plan: self._load(one) for one in keyed}, failures)
+        trials = _complete(found | self._found(missing), failures)
         self.used.extend(trials)
         return trials, failures
 
+    def _found(self, trials: list[TrialToRun]) -> dict[TrialPlan, Trial | None]:
+        """Those that have a file: from the table of all trials, or from the file where the table has another key."""
+        present = set(self.study.run.names(layout.TRIALS)) if trials else set()
+        return {one.plan: self._load(one) if layout.trial(one.plan.name) in present else None for one in trials}
+
     def _load(self, one: TrialToRun) -> Trial | None:
-        return self.study.run.load(layout.trial(one.plan.name), Trial, one.key)
+        key, trial = self.kept.get(one.plan.name, ("", None))
+        return trial if key == one.key else self.study.run.load(layout.trial(one.plan.name), Trial, one.key)
 
     def _key(self, plan: TrialPlan) -> str:
         """Hash of all inputs of the trial."""

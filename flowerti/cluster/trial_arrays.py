@@ -5,7 +5,6 @@ A task reads them, so they never pass through the driver, which handles only nam
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import ray
 from jaxtyping import Float64, Int64
 
+from flowerti.artifacts import layout
 from flowerti.artifacts.curation import Curation
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import ImageSet
@@ -22,21 +22,21 @@ from flowerti.cluster.classify import class_ids
 from flowerti.cluster.features import FeatureSet
 from flowerti.cluster.image_sets import (
     ClassifierInput,
+    classifier_backbone,
     classifier_inputs,
     real_set,
     spare_set,
     synthetic_set,
     through_base,
 )
+from flowerti.cluster.resources import memory_for
 from flowerti.data.draws import TrainingDraws
-from flowerti.data.shards import read_labels, read_weights
+from flowerti.data.shard_notes import ShardNotes
+from flowerti.data.shards import read_labels
 from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial_data import PoolKey, SharedLabels, TrialData, check_ratios, check_trial_data
-
-_NUM_READERS = 16
-"""Number of threads that read weights: a small request to an object store has a latency of tens of milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,14 +51,13 @@ class WeightedPool:
 
 
 def read_pools(study: Study, sets: Sequence[ImageSet], curation: Curation | None = None) -> list[WeightedPool]:
-    """All pools with their weights: those in the shards, times what the filters gave; reads one column of each shard.
+    """All pools with their weights: those in the shards, times what the filters gave.
 
     Raises:
         ValueError: a shard is damaged; names it.
     """
     names = study.dataset.class_names
-    with ThreadPoolExecutor(_NUM_READERS) as readers:
-        weights = list(readers.map(lambda images: read_weights(study.run, images.files), sets))
+    weights = ShardNotes(study.run).weights([(images.files, images.num_images) for images in sets])
     if curation is not None:
         found = [np.array(curation.weights_of(s.class_name, s.source, s.learning)) for s in sets]
         weights = [own * given for own, given in zip(weights, found, strict=True)]
@@ -88,9 +87,10 @@ class _TrialInputs:
     """Of the same images as `train`; none where no arm uses them."""
     augmented_round_trips: list[ClassifierInput]
     weights: dict[PoolKey, Float64[np.ndarray, " num"]]
-    labels: dict[PoolKey, SharedLabels]
+    relabelled: dict[PoolKey, list[str]]
+    """Shards of the sets whose images share their label with another class."""
+    class_names: tuple[str, ...]
     train_ids: np.ndarray
-    num_classes: int
     num_parts: int
     draws: tuple[Int64[np.ndarray, "_"], ...]
     plans: list[TrialPlan]
@@ -110,15 +110,20 @@ class _TrialInputs:
             evaluation=self.evaluation.read(self.run),
             synthetic={pool: images.read(self.run) for pool, images in self.synthetic.items()},
             augmented_synthetic={pool: images.read(self.run) for pool, images in self.augmented_synthetic.items()},
-            num_classes=self.num_classes,
+            num_classes=len(self.class_names),
             weights=self.weights,
-            labels=self.labels,
+            labels={pool: self._labels(files) for pool, files in self.relabelled.items()},
             num_parts=self.num_parts,
             draws=self.draws,
         )
         check_trial_data(data)
         check_ratios(data, self.plans)
         return data
+
+    def _labels(self, files: list[str]) -> SharedLabels:
+        share, classes = read_labels(self.run, files)
+        ids = np.array([self.class_names.index(name) for name in classes], dtype=np.int64)
+        return SharedLabels(own_share=share, source_ids=ids)
 
 
 def _together(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray | None:
@@ -140,13 +145,24 @@ def gather(
 
     Waits until the task has validated it, so that invalid arrays are rejected before the first trial.
     """
+    inputs = _inputs(study, pools, draws, plans, progress)
     task = ray.remote(_read_on_worker).options(
-        num_cpus=study.experiment.cluster.num_cpus_per_worker, max_retries=-1, num_returns=2
+        num_cpus=study.experiment.cluster.num_cpus_per_worker,
+        memory=memory_for(_num_bytes(study)),
+        max_retries=-1,
+        num_returns=2,
     )
-    references: Any = task.remote(_inputs(study, pools, draws, plans, progress))
+    references: Any = task.remote(inputs)
     data, num_images = references
     ray.get(num_images)
     return data
+
+
+def _num_bytes(study: Study) -> int:
+    """At most what the task holds: all features of the classifier's network, once read and once sent."""
+    backbone = classifier_backbone(study)
+    files = study.run.files(layout.features(backbone.name, backbone.input_size_px))
+    return 2 * sum(info.size or 0 for info in files.values())
 
 
 def _inputs(
@@ -182,22 +198,13 @@ def _inputs(
         round_trips=list(islice(found, len(trips))),
         augmented_round_trips=list(islice(found, len(augmented_trips))),
         weights={pool.pool: pool.weights for pool in pools if (pool.weights != 1).any()},
-        labels=_labels(study, [pool for pool in pools if pool.images.source in relabelled]),
+        relabelled={pool.pool: pool.images.files for pool in pools if pool.images.source in relabelled},
         train_ids=np.concatenate([class_ids(study, "train"), spare_ids]),
-        num_classes=len(study.dataset.class_names),
+        class_names=study.dataset.class_names,
         num_parts=study.experiment.replication.num_pools,
         draws=draws.rows,
         plans=list(plans),
     )
-
-
-def _labels(study: Study, pools: Sequence[WeightedPool]) -> dict[PoolKey, SharedLabels]:
-    found, names = {}, study.dataset.class_names
-    for pool in pools:
-        share, classes = read_labels(study.run, pool.images.files)
-        ids = np.array([names.index(name) for name in classes], dtype=np.int64)
-        found[pool.pool] = SharedLabels(own_share=share, source_ids=ids)
-    return found
 
 
 def _training_sets(study: Study, draws: TrainingDraws, views: str) -> list[FeatureSet]:

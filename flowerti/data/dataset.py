@@ -7,7 +7,7 @@ know where a data set comes from, and opens no image.
 import difflib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flowerti.artifacts.identity import ALL_CLASSES
@@ -37,11 +37,21 @@ class Dataset:
     """Splits that the source does not have; `imbalance.imbalanced` cuts them out of the training images."""
     notes: tuple[str, ...] = ()
     """What a person should know about how it was listed: which folder is which split, what was left out."""
+    _groups: dict[tuple[Split, int | None], list[Record]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """By split and class, once they were asked for: looking through all records for every class takes minutes."""
 
     def of(self, split: Split, class_name: str | None = None) -> list[Record]:
         """The records of a split, of one class or of all."""
-        class_id = None if class_name is None else self.class_names.index(class_name)
-        return [r for r in self.records if r.split == split and class_id in (None, r.class_id)]
+        if not self._groups:
+            groups: dict[tuple[Split, int | None], list[Record]] = {}
+            for record in self.records:
+                for class_id in (None, record.class_id):
+                    groups.setdefault((record.split, class_id), []).append(record)
+            self._groups.update(groups)
+        wanted = None if class_name is None else self.class_names.index(class_name)
+        return list(self._groups.get((split, wanted), ()))
 
 
 def check_counts(dataset: Dataset, where: str = "data") -> None:

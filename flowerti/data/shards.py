@@ -9,6 +9,7 @@ This module does not know how images are generated.
 import functools
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float64, UInt8
 
+from flowerti.artifacts.layout import num_rows
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.images import decode_image
 
@@ -89,6 +91,10 @@ def read_shard_key(run: RunDirectory, name: str) -> str | None:
 
 @functools.lru_cache(maxsize=8)
 def _read_rows(run: RunDirectory, name: str, _modified_ns: int) -> list[dict[str, Any]]:
+    return _rows_of(run, name)
+
+
+def _rows_of(run: RunDirectory, name: str) -> list[dict[str, Any]]:
     content = run.read_bytes(name)
     try:
         # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
@@ -140,20 +146,38 @@ def synthetic_address(name: str, row: int) -> str:
     return f"{SYNTHETIC_PREFIX}{name}#{row}"
 
 
-def addresses_of(run: RunDirectory, names: list[str]) -> list[str]:
-    """The addresses of all images of some shards, in order; only the shards' footers are read."""
-    found = []
-    for name in names:
-        try:
-            with run.filesystem.open_input_file(run.path(name)) as stream:
-                num_rows = pq.ParquetFile(stream).metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(run, name, error) from error
-        found += [synthetic_address(name, row) for row in range(num_rows)]
-    return found
+def addresses_of(files: Sequence[str], num_images: int) -> list[str]:
+    """The addresses of all images of a set, in order; no file is opened.
+
+    Args:
+        files: all shards of one class, source and learning, in order.
+        num_images: of the whole set.
+
+    Raises:
+        ValueError: as `layout.num_rows`.
+    """
+    rows = zip(files, num_rows(files, num_images), strict=True)
+    return [synthetic_address(file, row) for file, num in rows for row in range(num)]
 
 
 def read_synthetic(run: RunDirectory, address: str, size_px: int) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
     """Read the image at a `synthetic_address`."""
     name, _, row = address.removeprefix(SYNTHETIC_PREFIX).rpartition("#")
     return decode_image(read_rows(run, name)[int(row)]["image"]["bytes"], size_px, address)
+
+
+def first_images(
+    run: RunDirectory, files: Sequence[str], num_images: int, size_px: int
+) -> UInt8[np.ndarray, "num {size_px} {size_px} 3"]:
+    """The first images of a set, as many as there are up to a number; opens no more shards than hold them.
+
+    Raises:
+        ValueError: a shard is damaged or holds no image that can be read; names it.
+    """
+    found: list[UInt8[np.ndarray, "{size_px} {size_px} 3"]] = []
+    for file in files:
+        for row, content in enumerate(_rows_of(run, file)[: num_images - len(found)]):
+            found.append(decode_image(content["image"]["bytes"], size_px, synthetic_address(file, row)))
+        if len(found) == num_images:
+            break
+    return np.stack(found)

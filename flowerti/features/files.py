@@ -4,6 +4,8 @@ Writes are atomic and the name of a file contains the key of its inputs, so an e
 not know how features are computed or what they are used for.
 """
 
+import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +30,31 @@ class StoredFeatures:
             ValueError: a file is missing or damaged; names it.
         """
         return np.concatenate([_read(run, file) for file in self.files])
+
+    def of_rows(self, rows: Sequence[int]) -> "StoredRows":
+        """References to the features of some images, in the files that hold them; `rows` must rise."""
+        begins = [0] if len(self.files) == 1 else [int(file.rsplit(".", 2)[1]) for file in self.files]
+        own: dict[int, list[int]] = {}
+        for row in rows:
+            place = bisect.bisect_right(begins, row) - 1
+            own.setdefault(place, []).append(row - begins[place])
+        return StoredRows(files=tuple(self.files[place] for place in own), rows=tuple(map(tuple, own.values())))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRows:
+    """Names of the feature files that hold some images of a set, and their rows in each; cheap to serialize."""
+
+    files: tuple[str, ...]
+    rows: tuple[tuple[int, ...], ...]
+
+    def read(self, run: RunDirectory) -> Float32[np.ndarray, "num views dim"]:
+        """The features of these images.
+
+        Raises:
+            ValueError: there are none, or a file is missing or damaged; names it.
+        """
+        return np.concatenate([_read(run, file)[list(rows)] for file, rows in zip(self.files, self.rows, strict=True)])
 
 
 def feature_file(folder: str, key: str, begin: int) -> str:

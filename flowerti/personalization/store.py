@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowerti.artifacts.identity import key_fields, key_of, label_of, subject_of
-from flowerti.artifacts.layout import learned_file, learned_record
+from flowerti.artifacts.layout import learned_file, learned_record, notes
 from flowerti.artifacts.records import ConceptNeighbour, Learned
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import BaseConfig, ScheduleConfig
@@ -138,13 +138,35 @@ def applied(base: Base, run: RunDirectory, class_name: str, technique: str, lear
         yield base
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Neighbours:
+    """What `neighbours_among` found."""
+
+    rows: list[ConceptNeighbour]
+
+
 def neighbours_among(run: RunDirectory, learned: Sequence[Learned]) -> list[ConceptNeighbour]:
-    """Nearest results of other classes, for all techniques, among each class's first learning."""
-    found = []
-    for technique in TECHNIQUES:
-        first = [one for one in learned if one.technique == technique.name and not one.learning]
-        names = [one.class_name for one in first if not one.error]
-        compare = implementation_of(technique).neighbours_among if names else None
-        if compare is not None:
-            found += compare([require_learned(run, name, technique.name) for name in names])
-    return found
+    """Nearest results of other classes, for all techniques, among each class's first learning.
+
+    Kept in the run directory for the same results: each class's files are read for it.
+    """
+    first = [one for one in learned if not one.learning and not one.error]
+    compared = [
+        (technique, [one for one in first if one.technique == technique.name])
+        for technique in TECHNIQUES
+        if any(one.technique == technique.name for one in first) and implementation_of(technique).neighbours_among
+    ]
+    if not compared:
+        return []
+    name = notes("neighbours")
+    key = key_of([[one.technique, one.class_name, one.files] for _, of_one in compared for one in of_one])
+    found = run.load(name, _Neighbours, key)
+    if found is None:
+        rows: list[ConceptNeighbour] = []
+        for technique, of_one in compared:
+            compare = implementation_of(technique).neighbours_among
+            assert compare is not None
+            rows += compare([require_learned(run, one.class_name, technique.name) for one in of_one])
+        found = _Neighbours(rows=rows)
+        run.save(name, found, key)
+    return found.rows

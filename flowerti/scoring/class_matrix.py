@@ -17,7 +17,8 @@ from flowerti.artifacts.scores import MatrixRow
 from flowerti.metrics.checks import checked
 from flowerti.metrics.kernel import gram
 
-_MIN_REAL = 4
+MIN_REAL = 4
+"""Held-out real images that a class needs to stand among the columns."""
 
 Sets = Mapping[tuple[str, str], Float[np.ndarray, "_ _"]]
 """Features by (class name, source)."""
@@ -39,6 +40,8 @@ def class_matrix(
     class_names: Sequence[str],
     extractor: str,
     seed: int,
+    *,
+    size: int | None = None,
 ) -> tuple[list[MatrixRow], list[str]]:
     """Kernel and Fréchet distances of every set to every class.
 
@@ -52,6 +55,8 @@ def class_matrix(
         class_names: the columns, in order.
         extractor: name of the feature extractor, copied into the records.
         seed: run seed; decides which images the Fréchet distance takes.
+        size: how many images of each set and class it takes; None for as many as the smallest has. The blocks of a
+            larger matrix must all take the same number.
 
     Returns:
         A row of each set and metric, and notes on what is missing.
@@ -65,7 +70,7 @@ def class_matrix(
     all_sets, kept = _checked_sets(sets, real, class_names)
     notes = [
         f"{name}: {len(real[name])} held-out real image(s), too few to stand among the classes that sets are "
-        f"compared with (at least {_MIN_REAL})."
+        f"compared with (at least {MIN_REAL})."
         for name in class_names
         if name not in kept
     ]
@@ -73,7 +78,8 @@ def class_matrix(
     if not ranked:
         return [], notes
     columns = _Columns(extractor=extractor, class_names=class_names, kept=list(kept))
-    return _rows(columns, ranked, kept, seed), notes
+    size = size or min(len(features) for features in (*ranked.values(), *kept.values()))
+    return _rows(columns, ranked, kept, seed, size), notes
 
 
 def _checked_sets(
@@ -90,7 +96,7 @@ def _checked_sets(
         if name not in class_names:
             raise ValueError(f"{where}: the class is not among the columns")
         checked_sets[name, source] = _checked(where, features, dim)
-    kept = [name for name in class_names if len(real[name]) >= _MIN_REAL]
+    kept = [name for name in class_names if len(real[name]) >= MIN_REAL]
     return checked_sets, {name: _checked(f"class {name!r}, held-out real images", real[name], dim) for name in kept}
 
 
@@ -99,9 +105,9 @@ def _rows(
     sets: Mapping[tuple[str, str], Float64[np.ndarray, "_ dim"]],
     real: Mapping[str, Float64[np.ndarray, "_ dim"]],
     seed: int,
+    size: int,
 ) -> list[MatrixRow]:
     kernel = _kernel_values(sets, real)
-    size = min(len(features) for features in (*sets.values(), *real.values()))
     frechet = _frechet_values(
         {key: _subsample(features, size, seed, *key) for key, features in sets.items()},
         {name: _subsample(features, size, seed, name, "held_out") for name, features in real.items()},

@@ -4,6 +4,8 @@ A task reads features, calls one module and returns records; only file names and
 does not know about Ray, nor how features are computed.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +28,8 @@ from flowerti.config.experiment import ScoringConfig
 from flowerti.data.access import read_images
 from flowerti.data.dataset import Record, Split
 from flowerti.features.files import StoredFeatures
-from flowerti.scoring.class_features import ClassFeatures
-from flowerti.scoring.class_matrix import class_matrix
+from flowerti.scoring.class_matrix import MIN_REAL, class_matrix
+from flowerti.scoring.class_task import ClassSets
 from flowerti.scoring.copies import (
     Images,
     SyntheticSet,
@@ -37,7 +39,6 @@ from flowerti.scoring.copies import (
     near_duplicates,
 )
 from flowerti.scoring.copy_sensitivity import copy_sensitivity
-from flowerti.scoring.distances import ClassScores, score_class
 from flowerti.scoring.image_scores import score_images
 from flowerti.scoring.learning_distances import LearningKey, learning_distances
 from flowerti.scoring.recognition import recognise, train_independent_head, train_on_source
@@ -76,6 +77,31 @@ class StoredSets:
         """The classes that have synthetic images."""
         return list(dict.fromkeys(class_name for class_name, _ in self.synthetic))
 
+    def classes(self) -> list[ClassSets]:
+        """What the scores of each selected class are taken from, without all that is other classes'."""
+        rows: dict[int, list[int]] = {}
+        for row, record in enumerate(self.held_out_records):
+            rows.setdefault(record.class_id, []).append(row)
+        synthetic: dict[str, dict[str, StoredFeatures]] = {}
+        for (class_name, source), of_set in self.synthetic.items():
+            synthetic.setdefault(class_name, {})[source] = of_set
+        ids = {name: class_id for class_id, name in enumerate(self.class_names)}
+        return [
+            ClassSets(
+                run=self.run,
+                extractor=self.extractor,
+                config=self.config,
+                seed=self.seed,
+                reference=self.reference,
+                class_name=name,
+                held_out=self.held_out.of_rows(rows.get(ids[name], [])),
+                synthetic=of_sources,
+                text_prompt=self.text_prompt,
+                text_weights=self.text_weights,
+            )
+            for name, of_sources in synthetic.items()
+        ]
+
     def sources(self, class_name: str) -> dict[str, Float[np.ndarray, "_ _"]]:
         """Features [num, dim] of a class's synthetic sets."""
         found = {source: of for (name, source), of in self.synthetic.items() if name == class_name}
@@ -109,29 +135,6 @@ def _by_class(
     return {name: rows[ids == class_id] for class_id, name in enumerate(class_names)}
 
 
-def score_one_class(stored: StoredSets, class_name: str) -> ClassScores:
-    """Distances and comparisons of one class's sets, and notes on what is missing."""
-    features = ClassFeatures(
-        class_name=class_name,
-        extractor=stored.extractor,
-        reference=stored.reference,
-        real=stored.held_out_by_class()[class_name],
-        synthetic=stored.sources(class_name),
-        text=_text_feature(stored, class_name),
-    )
-    seed = seed_for(stored.seed, class_name, f"score/{stored.reference}", 0)
-    return score_class(features, stored.config, seed)
-
-
-def _text_feature(stored: StoredSets, class_name: str) -> Float[np.ndarray, " _"] | None:
-    if not stored.text_prompt:
-        return None
-    from flowerti.features.transformer_backbones import folder_of, text_features
-
-    folder = folder_of(stored.extractor, stored.text_weights)
-    return text_features([stored.text_prompt.format(class_name)], folder)[0].numpy()
-
-
 def learning_distances_of(
     stored: StoredSets, learnings: dict[LearningKey, StoredFeatures]
 ) -> tuple[list[LearningDistance], list[str]]:
@@ -140,15 +143,28 @@ def learning_distances_of(
     return learning_distances(stored.held_out_by_class(), synthetic, stored.extractor, stored.reference)
 
 
-def matrix_of(stored: StoredSets) -> tuple[list[MatrixRow], list[str]]:
-    """Every set, and the selected classes' training images, against every class."""
+def matrix_of(stored: StoredSets, class_names: Sequence[str]) -> tuple[list[MatrixRow], list[str]]:
+    """Every set of some selected classes, and their training images, against every class of the data set."""
     train = stored.train_by_class()
     sets = {}
-    for name in stored.selected:
+    for name in class_names:
         sets |= {(name, source): features for source, features in stored.sources(name).items()}
         if len(train[name]) > 1:
             sets[name, "real"] = train[name][:, 0]
-    return class_matrix(sets, stored.held_out_by_class(), stored.class_names, stored.extractor, stored.seed)
+    real = stored.held_out_by_class()
+    return class_matrix(
+        sets, real, stored.class_names, stored.extractor, stored.seed, size=_smallest_size(stored, real)
+    )
+
+
+def _smallest_size(stored: StoredSets, real: Mapping[str, Float[np.ndarray, "_ _"]]) -> int | None:
+    """Images of the smallest set among all that the whole matrix compares; no other block of it may take more."""
+    kept = {name for name, features in real.items() if len(features) >= MIN_REAL}
+    num_train = Counter(stored.class_names[record.class_id] for record in stored.train_records)
+    sizes = [len(real[name]) for name in kept]
+    sizes += [len(addresses) for (name, _), addresses in stored.addresses.items() if name in kept]
+    sizes += [num_train[name] for name in stored.selected if name in kept and num_train[name] > 1]
+    return min(sizes, default=None)
 
 
 def recognition_of(stored: StoredSets) -> RecognitionScores:

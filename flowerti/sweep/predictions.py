@@ -22,10 +22,12 @@ from flowerti.artifacts.records import Trial
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import ReplicationConfig, SweepConfig
 from flowerti.sweep.question import SweepQuestion
+from flowerti.sweep.rounds import trial_name
 from flowerti.sweep.tuning import choose_factors
 
 _QUESTION = b"flowerti_question"
 _TRUE_IDS = b"flowerti_true_ids"
+_KEYS = b"flowerti_keys"
 _SCHEMA = pa.schema(
     [
         ("split", pa.string()),
@@ -61,12 +63,20 @@ class Predictions:
 
 
 def write_predictions(
-    run: RunDirectory, question: SweepQuestion, true_ids: Mapping[str, Int64[np.ndarray, "_"]], trials: Sequence[Trial]
+    run: RunDirectory,
+    question: SweepQuestion,
+    true_ids: Mapping[str, Int64[np.ndarray, "_"]],
+    trials: Sequence[Trial],
+    keys: Mapping[str, str],
 ) -> None:
-    """Write one row for each trial, once; the question and the true classes go into the file's metadata."""
+    """Write one row for each trial, once.
+
+    The question, the true classes, and the keys of the trials by their names go into the file's metadata.
+    """
     metadata = {
         _QUESTION: json.dumps(dataclasses.asdict(dataclasses.replace(question, pools=dict(question.pools)))),
         _TRUE_IDS: json.dumps({split: ids.tolist() for split, ids in true_ids.items()}),
+        _KEYS: json.dumps(dict(keys)),
     }
     table = pa.Table.from_pylist([dataclasses.asdict(trial) for trial in _distinct(trials)], schema=_SCHEMA)
     stream = io.BytesIO()
@@ -80,26 +90,54 @@ def _distinct(trials: Sequence[Trial]) -> list[Trial]:
     return list(dict(zip(keys, trials, strict=True)).values())
 
 
+def kept_trials(run: RunDirectory) -> dict[str, tuple[str, Trial]]:
+    """Key and trial of all that `write_predictions` wrote, by the trial's name; none where it wrote nothing.
+
+    Raises:
+        ValueError: the file is damaged; names it.
+    """
+    if not run.exists(layout.SWEEP_PREDICTIONS):
+        return {}
+    table = _read_table(run)
+    keys = json.loads((table.schema.metadata or {}).get(_KEYS, b"{}"))
+    named = {
+        trial_name(t.split, t.arm, t.ratio, t.repetition, t.learning_rate_factor): t
+        for t in (Trial(**row) for row in table.to_pylist())
+    }
+    return {name: (keys[name], trial) for name, trial in named.items() if name in keys}
+
+
+def _read_table(run: RunDirectory) -> pa.Table:
+    content = run.read_bytes(layout.SWEEP_PREDICTIONS)
+    try:
+        # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
+        return pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(run, error) from error
+
+
+def _damaged(run: RunDirectory, error: Exception) -> ValueError:
+    return ValueError(f"{run.uri}/{layout.SWEEP_PREDICTIONS} is damaged ({error}): delete it, and run again")
+
+
 def read_predictions(run: RunDirectory) -> Predictions:
     """Read what `write_predictions` wrote.
 
     Raises:
         ValueError: the file is missing or damaged; names it.
     """
-    where = f"{run.uri}/{layout.SWEEP_PREDICTIONS}"
     if not run.exists(layout.SWEEP_PREDICTIONS):
+        where = f"{run.uri}/{layout.SWEEP_PREDICTIONS}"
         raise ValueError(f"{where} is missing: run the sweep of this run directory to its end")
-    content = run.read_bytes(layout.SWEEP_PREDICTIONS)
+    table = _read_table(run)
     try:
-        # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
-        table = pq.read_table(pa.BufferReader(content))
         metadata = table.schema.metadata or {}
         asked, true_ids = json.loads(metadata[_QUESTION]), json.loads(metadata[_TRUE_IDS])
         trials = [Trial(**row) for row in table.to_pylist()]
         config = _config_of(asked.pop("config"))
         replication = ReplicationConfig(**asked.pop("replication"))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is damaged ({error}): delete it, and run again") from error
+    except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _damaged(run, error) from error
     names = tuple(asked.pop("class_names"))
     question = SweepQuestion(config=config, replication=replication, class_names=names, **asked)
     ids = {split: np.array(of_split, dtype=np.int64) for split, of_split in true_ids.items()}

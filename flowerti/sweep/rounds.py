@@ -49,8 +49,13 @@ class TrialPlan:
     @property
     def name(self) -> str:
         """A readable name, safe as a file name."""
-        rate = "" if self.learning_rate_factor == 1 else f".rate-{self.learning_rate_factor:g}"
-        return f"{self.split}.{self.arm.name}.{self.ratio:g}.{self.repetition.index}{rate}"
+        return trial_name(self.split, self.arm.name, self.ratio, self.repetition.index, self.learning_rate_factor)
+
+
+def trial_name(split: str, arm: str, ratio: float, repetition: int, learning_rate_factor: float) -> str:
+    """What tells a trial from all others of a sweep; safe as a file name."""
+    rate = "" if learning_rate_factor == 1 else f".rate-{learning_rate_factor:g}"
+    return f"{split}.{arm}.{ratio:g}.{repetition}{rate}"
 
 
 def plan_trials(

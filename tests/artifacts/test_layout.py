@@ -4,6 +4,8 @@ import ast
 import itertools
 from pathlib import Path
 
+import pytest
+
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import ALL_CLASSES, slug
 from flowerti.artifacts.run_directory import RunDirectory
@@ -34,6 +36,15 @@ def names_of_learning(class_name: str, learning: int) -> list[str]:
         layout.shard(class_name, "token", 0, learning),
         layout.shard(class_name, "token", 16, learning),
     ]
+
+
+def test_the_names_of_shards_say_how_many_images_each_has():
+    files = [layout.shard("rose", "token", begin, learning=1) for begin in (0, 16, 32)]
+    assert layout.num_rows(files, 40) == [16, 16, 8]
+    assert layout.num_rows(files[:1], 7) == [7]
+    for wrong, num in ((files, 32), (files[::-1], 40), (["synthetic/a.parquet", "synthetic/b.parquet"], 2)):
+        with pytest.raises(ValueError, match=rf"^{wrong[0]} and .* are not the shards of a set of {num} images"):
+            layout.num_rows(wrong, num)
 
 
 def test_the_first_learning_lies_in_the_class_s_folder_and_the_others_in_one_of_their_own():

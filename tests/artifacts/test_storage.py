@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +90,21 @@ def test_names_exists_and_delete_are_as_on_a_disk(run: RunDirectory, tmp_path: P
         assert run.exists(name) == disk.exists(name)
     with pytest.raises(FileNotFoundError):
         run.read_bytes("nothing")
+
+
+def test_small_files_take_few_requests(run: RunDirectory, store: Store):
+    def asked(do: Callable[[], object]) -> int:
+        before = store.control("requests", "GET")
+        do()
+        return store.control("requests", "GET") - before
+
+    assert run.names("") == []  # the bucket is looked for when it is first opened
+    assert asked(lambda: run.save("timings/a.json", TIMING, "k")) == 1
+    assert asked(lambda: run.load("timings/a.json", Timing, "k")) == 2
+    assert asked(lambda: run.load("timings/b.json", Timing, "k")) <= 2
+    for number in range(5):
+        run.write_bytes(f"deep/{number}/file", b"x")
+    assert asked(lambda: run.names("deep")) == 1, "folders are not listed one by one"
 
 
 def test_an_artifact_comes_back_under_its_key_only(run: RunDirectory):

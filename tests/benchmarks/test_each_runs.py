@@ -132,6 +132,12 @@ CASES = {
         ratios=set(),
         details={"level", "num_draws", "false_nearer", "found_nearer"},
     ),
+    "scale": Case(
+        benchmark="scale",
+        options="--tiny",
+        ratios=set(),
+        details={"driver_requests", "driver_seconds", "driver_peak_gib", "resume_requests"},
+    ),
     "whole_run": Case(
         benchmark="whole_run",
         options=f"--quick --preset demo --until classify {TINY_DATA} {TINY_CLASSIFIER}",
@@ -144,6 +150,7 @@ WITHOUT_RAY = {
     "ceiling",
     "labelled_base",
     "sampling",
+    "scale",
     "inversion",
     "inversion-race",
     "evidence",
@@ -219,6 +226,17 @@ def check_fan_out(details: dict[str, Any]) -> None:
     assert 0 < fan_out["ideal_s"] < fan_out["wall_s"]
 
 
+def check_scale(details: dict[str, Any]) -> None:
+    stages = {"personalize", "sample", "score", "sweep", "confirm", "report"}
+    assert set(details["driver_requests"]) == set(details["resume_requests"]) == stages
+    assert min(details["driver_requests"].values()) > 0
+    assert details["driver_requests_in_all"] == sum(details["driver_requests"].values())
+    # a finished run is known from lists and a few files for all classes; the sweep looks at its logs, too, and only
+    # the report's images are read anew
+    assert all(details["resume_requests"][stage] <= 20 for stage in stages - {"sweep", "report"})
+    assert details["resume_requests"]["sweep"] <= 80
+
+
 def check_whole_run(details: dict[str, Any]) -> None:
     assert details["exit_code"] == 0
     assert details["peak_memory_gib"] > 0.1
@@ -228,6 +246,7 @@ CHECKS = {
     "base": check_base,
     "inversion-race": check_race,
     "sampling": check_sampling,
+    "scale": check_scale,
     "scoring": check_scoring,
     "cluster-fan_out": check_fan_out,
     "whole_run": check_whole_run,

@@ -8,7 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 from ray import ObjectRef
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorUnschedulableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+    WorkerCrashedError,
+)
 
 from flowerti.artifacts.records import Learned, LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
@@ -46,7 +56,7 @@ class _Ray:
         reference = ObjectRef.from_random()
         try:
             self._answers[reference] = self._answer(group)
-        except (RayTaskError, RayActorError) as error:
+        except RayError as error:
             self._answers[reference] = error
         return reference
 
@@ -211,6 +221,77 @@ def test_classes_that_ended_before_their_worker_was_lost_are_not_learnt_again(mo
     fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abc", group_size=3, num_workers=1)
     assert ["".join(group) for group in fake.groups] == ["abc", "bc"]
     assert set(outcomes) == set("abc")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("the node runs out of memory"),
+        RuntimeEnvSetupError("no such package"),
+        ActorUnschedulableError("no node can hold it"),
+        WorkerCrashedError(),
+        ObjectLostError("0" * 56, None, ""),
+        RayActorError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_of_ray_is_tried_again_then_recorded_and_the_others_finish(monkeypatch, tmp_path, error: RayError):
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        if group[0].class_name == "b":
+            raise error
+        return [_learnt(task) for task in group]
+
+    fake, outcomes, run = _run(monkeypatch, tmp_path, answer, "abc", num_workers=1, max_retries_per_class=2)
+    assert ["".join(group) for group in fake.groups] == ["a", "b", "c", "b", "b"]
+    assert " 3 times: " in outcomes["b"].error
+    assert not outcomes["a"].error and not outcomes["c"].error
+    assert run.load("concepts/b/t.json", Learned, "b") == outcomes["b"]
+
+
+def test_a_batch_that_ran_out_of_memory_is_halved_once(monkeypatch, tmp_path):
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        if len(group) > 1:
+            raise OutOfMemoryError("the node runs out of memory")
+        return [_learnt(task) for task in group]
+
+    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "abc", group_size=3, num_workers=1, max_retries_per_class=2)
+    assert ["".join(group) for group in fake.groups] == ["abc", "ab", "c", "ab"]
+    assert outcomes["a"].error.startswith("its worker was ended for want of memory 3 times: ")
+    assert not outcomes["c"].error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NodeDiedError("gone"),
+        RayActorError(preempted=True),
+        RayActorError(error_msg="The actor died because its node has died. Node Id: 0"),
+    ],
+    ids=["node", "preempted", "actor's node"],
+)
+def test_lost_nodes_are_not_counted_among_the_retries(monkeypatch, tmp_path, error: RayError):
+    lost = []
+
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        if len(lost) < 5:
+            lost.append(error)
+            raise error
+        if len(lost) == 5:
+            lost.append(error)
+            raise RayActorError
+        return [_learnt(task) for task in group]
+
+    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "a", num_workers=1, max_retries_per_class=1)
+    assert len(fake.groups) == 7 and not outcomes["a"].error
+
+
+def test_a_class_that_loses_every_node_is_given_up(monkeypatch, tmp_path):
+    def answer(group: list[LearningTask]) -> list[Learned]:
+        raise NodeDiedError("gone")
+
+    fake, outcomes, _ = _run(monkeypatch, tmp_path, answer, "a", num_workers=1, max_retries_per_class=0)
+    assert outcomes["a"].error == f"its node was lost {len(fake.groups)} times: gone"
+    assert len(fake.groups) == fan_out._MAX_NODES_LOST + 1
 
 
 def test_losses_and_ended_classes_are_reported_as_numbers(monkeypatch, tmp_path):

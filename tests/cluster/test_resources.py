@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from flowerti.cluster.resources import check_fit, check_local_fit, slots
+from flowerti.cluster import resources
+from flowerti.cluster.resources import check_fit, check_local_fit, memory_for, slots
 from flowerti.config.experiment import ClusterConfig
 
 CPU_NODE, GPU_NODE = {"CPU": 8.0, "memory": 1e9}, {"CPU": 8.0, "GPU": 2.0}
@@ -68,3 +69,13 @@ def test_workers_that_train_together_must_fit_at_once():
         with pytest.raises(ValueError, match=r"num_workers_per_classifier: 3 workers .* holds 2 at once"):
             check_fit(three, [one_cpu] * 2, growth=growth)
     check_fit(config(num_workers=4), [one_cpu], growth=None)
+
+
+def test_a_large_task_asks_for_memory_and_never_for_more_than_a_node_has(monkeypatch: pytest.MonkeyPatch):
+    nodes = [{"CPU": 8.0, "memory": 8.0 * 2**30}, {"CPU": 8.0, "memory": 4.0 * 2**30}]
+    monkeypatch.setattr(resources, "cluster_nodes", lambda: nodes)
+    assert memory_for(2**30 - 1) is None
+    assert memory_for(3 * 2**30) == 3 * 2**30
+    assert memory_for(99 * 2**30) == 8 * 2**30
+    monkeypatch.setattr(resources, "cluster_nodes", list)
+    assert memory_for(3 * 2**30) is None, "what no node tells of is not asked for"

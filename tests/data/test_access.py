@@ -58,7 +58,7 @@ def test_an_address_is_read_by_whom_its_prefix_names(tmp_path: Path):
     file.write_bytes(png(noise(1)))
     run = RunDirectory(str(tmp_path / "run"))
     write_shard(run, "synthetic/a.parquet", [{"image": {"bytes": png(noise(i)), "path": "x"}} for i in (2, 3)], "key")
-    addresses = [str(file), "grey:9", *addresses_of(run, ["synthetic/a.parquet"])]
+    addresses = [str(file), "grey:9", *addresses_of(["synthetic/a.parquet"], 2)]
     found = read_images(addresses, 12, run)
     assert np.array_equal(found, np.stack([noise(1), np.full((12, 12, 3), 9), noise(2), noise(3)]))
     assert np.array_equal(read_images(addresses[:2], 12), found[:2])

@@ -13,6 +13,7 @@ from flowerti.artifacts.identity import seed_for, slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.shards import (
     addresses_of,
+    first_images,
     read_labels,
     read_rows,
     read_shard_key,
@@ -61,15 +62,24 @@ def test_images_and_columns_come_back(run: RunDirectory):
 
 
 def test_addresses_name_every_image_in_the_order_of_the_shards(run: RunDirectory):
-    write_shard(run, "synthetic/b.parquet", [row(0), row(1)], "k")
-    write_shard(run, "synthetic/a.parquet", [row(2)], "k")
-    found = addresses_of(run, ["synthetic/b.parquet", "synthetic/a.parquet"])
-    assert found == [
-        "synthetic:synthetic/b.parquet#0",
-        "synthetic:synthetic/b.parquet#1",
-        "synthetic:synthetic/a.parquet#0",
-    ]
+    files = ["synthetic/rose.token.000000.parquet", "synthetic/rose.token.000002.parquet"]
+    write_shard(run, files[0], [row(0), row(1)], "k")
+    write_shard(run, files[1], [row(2)], "k")
+    found = addresses_of(files, 3)
+    assert found == [f"synthetic:{files[0]}#0", f"synthetic:{files[0]}#1", f"synthetic:{files[1]}#0"]
     assert [np.array_equal(read_synthetic(run, a, 16), image(i)) for i, a in enumerate(found)] == [True] * 3
+
+
+def test_the_first_images_are_read_from_the_shards_that_hold_them(run: RunDirectory):
+    files = [f"synthetic/rose.token.{begin:06d}.parquet" for begin in (0, 2, 4)]
+    for begin, file in zip((0, 2, 4), files, strict=True):
+        write_shard(run, file, [row(begin), row(begin + 1)], "k")
+    expected = np.stack([image(i) for i in range(6)])
+    assert np.array_equal(first_images(run, files, 9, 16), expected), "as many as there are"
+    run.write_bytes(files[2], b"no parquet")
+    assert np.array_equal(first_images(run, files, 3, 16), expected[:3])
+    with pytest.raises(ValueError, match=r"rose\.token\.000004\.parquet is damaged"):
+        first_images(run, files, 5, 16)
 
 
 def test_columns_that_a_row_has_are_kept(run: RunDirectory):

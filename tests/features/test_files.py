@@ -26,6 +26,22 @@ def test_files_are_joined_in_the_order_given(run: RunDirectory):
     np.testing.assert_array_equal(read, features)
 
 
+def test_some_rows_are_read_from_the_files_that_hold_them(run: RunDirectory):
+    features = np.random.default_rng(0).standard_normal((7, 2, 5)).astype(np.float32)
+    files = [feature_file("features/net-64/set", KEY, begin) for begin in (0, 3, 6)]
+    for file, begin in zip(files, (0, 3, 6), strict=True):
+        write_features(run, file, features[begin : begin + 3])
+    stored = StoredFeatures(files=tuple(files))
+    run.delete(files[1])
+    some = stored.of_rows([0, 2, 6])
+    assert some.files == (files[0], files[2])
+    np.testing.assert_array_equal(some.read(run), features[[0, 2, 6]])
+    write_features(run, "net/train.0", features)
+    np.testing.assert_array_equal(StoredFeatures(files=("net/train.0",)).of_rows([3, 4]).read(run), features[3:5])
+    with pytest.raises(ValueError, match="is missing or damaged"):
+        stored.of_rows([3]).read(run)
+
+
 def test_views_that_do_not_lie_in_order_in_memory_are_written_as_they_look(run: RunDirectory):
     features = np.arange(12, dtype=np.float32).reshape(2, 2, 3).transpose(1, 0, 2)
     write_features(run, "a.safetensors", features)

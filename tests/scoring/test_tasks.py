@@ -16,6 +16,7 @@ from flowerti.features.files import StoredFeatures, write_features
 from flowerti.metrics.similarity import image_similarity
 from flowerti.scoring.class_features import ClassFeatures
 from flowerti.scoring.class_matrix import class_matrix
+from flowerti.scoring.class_task import score_one_class
 from flowerti.scoring.copy_sensitivity import copy_sensitivity
 from flowerti.scoring.distances import score_class
 from flowerti.scoring.metric_table import METRICS, Metric
@@ -25,7 +26,6 @@ from flowerti.scoring.tasks import (
     duplicates_of,
     matrix_of,
     recognition_of,
-    score_one_class,
     sensitivity_of,
 )
 
@@ -84,7 +84,8 @@ def test_scores_of_a_class_are_those_of_its_arrays_with_metrics_from_outside(sto
     sets, _, features = stored
     row = Metric(name="twice", label="twice", taken="all", function=lambda x, y: 2 * image_similarity(x, y))
     monkeypatch.setitem(METRICS._rows, "twice", row)
-    found = score_one_class(sets, "rose")
+    (of_class,) = sets.classes()
+    found = score_one_class(of_class)
     arrays = ClassFeatures(
         class_name="rose",
         extractor="net",
@@ -98,10 +99,25 @@ def test_scores_of_a_class_are_those_of_its_arrays_with_metrics_from_outside(sto
 
 def test_the_matrix_holds_the_sets_and_the_training_images(stored):
     sets, _, features = stored
-    rows, notes = matrix_of(sets)
+    rows, notes = matrix_of(sets, ["rose"])
     real = {name: features[HELD_OUT][i::2] for i, name in enumerate(NAMES)}
     given = {("rose", "token"): features[ROSE], ("rose", "raw"): features[36:], ("rose", "real"): features[TRAIN][::2]}
     assert (rows, notes) == class_matrix(given, real, NAMES, "net", 5)
+
+
+def test_blocks_of_the_matrix_are_the_whole_one(stored):
+    sets, _, _ = stored
+    more = {("lily", "raw"): sets.synthetic["rose", "raw"]}
+    sets = dataclasses.replace(
+        sets, synthetic=sets.synthetic | more, addresses=sets.addresses | {("lily", "raw"): list("abcd")}
+    )
+    whole, _ = matrix_of(sets, sets.selected)
+    blocks = [row for name in sets.selected for row in matrix_of(sets, [name])[0]]
+    assert [(row.class_name, row.source, row.metric, row.rank, row.nearest, row.num_real) for row in blocks] == [
+        (row.class_name, row.source, row.metric, row.rank, row.nearest, row.num_real) for row in whole
+    ]
+    assert {row.num_synthetic for row in blocks if row.metric == "frechet"} == {4}, "as many as the smallest set has"
+    np.testing.assert_allclose([row.values for row in blocks], [row.values for row in whole], rtol=1e-9)
 
 
 def test_recognition_counts_every_set_and_needs_two_classes_for_training_on_a_source(stored):

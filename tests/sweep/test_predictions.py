@@ -12,7 +12,8 @@ from planted_sweep import Sweep, World, pools_of, question_of
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.sweep.predictions import read_predictions, write_predictions
+from flowerti.sweep.predictions import kept_trials, read_predictions, write_predictions
+from flowerti.sweep.rounds import trial_name
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def sweep() -> Sweep:
 
 def written(run: RunDirectory, sweep: Sweep) -> None:
     ids = {split: sweep.evaluation[split][1] for split in ("validation", "test")}
-    write_predictions(run, question_of(sweep.pools), ids, sweep.trials)
+    write_predictions(run, question_of(sweep.pools), ids, sweep.trials, {sweep.trials[0].split: "no trial's name"})
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path, sweep: Sweep):
@@ -37,6 +38,18 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, sweep: Sweep):
     for split, ids in found.true_ids.items():
         assert np.array_equal(ids, sweep.evaluation[split][1])
     assert {trial.split for trial in found.of("test")} == {"test"}
+
+
+def test_trials_come_back_with_the_keys_that_they_were_written_with(tmp_path: Path, sweep: Sweep):
+    run = RunDirectory(str(tmp_path))
+    assert kept_trials(run) == {}
+    first, last = sweep.trials[0], sweep.trials[-1]
+    names = [trial_name(t.split, t.arm, t.ratio, t.repetition, t.learning_rate_factor) for t in (first, last)]
+    ids = {split: sweep.evaluation[split][1] for split in ("validation", "test")}
+    write_predictions(run, question_of(sweep.pools), ids, sweep.trials, dict(zip(names, ("k0", "k1"), strict=True)))
+    assert kept_trials(run) == {names[0]: ("k0", first), names[1]: ("k1", last)}
+    written(run, sweep)
+    assert kept_trials(run) == {}, "nobody can say what trials without a key were made from"
 
 
 def test_another_program_reads_it(tmp_path: Path, sweep: Sweep):
