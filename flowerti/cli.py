@@ -1,4 +1,4 @@
-"""The entry point for a person: `flowerti run`, `plan`, `status`, `report`, `export` and `presets`.
+"""The entry point for a person: `flowerti run`, `plan`, `status`, `verify`, `report`, `export`, `presets`.
 
 Options of `run` are generated from the dataclasses of `config`, with the preset's values as defaults. Heavy packages
 are imported only by what needs them, so that help answers at once.
@@ -8,7 +8,6 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
@@ -22,9 +21,6 @@ from flowerti.option_parser import OneLineParser, parse_options
 from flowerti.progress import Progress
 from flowerti.stopping import ended
 from flowerti.tables import load_plugins
-
-if TYPE_CHECKING:
-    from flowerti.plan import StagePlan
 
 _SETTINGS_HELP = (
     "--preset NAME or --config FILE chooses the experiment, --run-dir DIR says where its results go (a path, "
@@ -55,6 +51,10 @@ def _command(arguments: list[str]) -> int:
         return presets()
     if values.command == "export":
         return export(values)
+    if values.command == "verify":
+        from flowerti.verification import tell_verified
+
+        return tell_verified(values.run_dir, values.json)
     return tell_status(values.run_dir) if values.command == "status" else rewrite_report(values.run_dir)
 
 
@@ -77,6 +77,9 @@ def _parser() -> OneLineParser:
     report.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
     status = commands.add_parser("status", help="how far a run is, from its run directory alone")
     status.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
+    verify = commands.add_parser("verify", help="whether the files of a run are as they were written; 3 if not")
+    verify.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
+    verify.add_argument("--json", action="store_true", help="print one JSON object in place of lines")
     _add_export(commands.add_parser("export", help="write what a run made in the forms of other programs"))
     commands.add_parser("plan", help="what a run would cost: hours, storage, money", add_help=False)
     return parser
@@ -229,7 +232,7 @@ def tell_plan(arguments: list[str]) -> int:
     """Print what every stage of an experiment would cost."""
     from flowerti.detection import PlannedSweep, spread_of, told_detection
     from flowerti.measured_times import measured_times
-    from flowerti.plan import Request, StepTimes, estimate
+    from flowerti.plan import Request, StepTimes, estimate, told_plan
 
     start, _ = _start_parser("flowerti plan").parse_known_args(arguments)
     experiment = _chosen(start, None)  # first: its plugins' techniques have options of their own
@@ -255,8 +258,7 @@ def tell_plan(arguments: list[str]) -> int:
         replication=experiment.replication,
     )
     told = told_detection(planned, spread_of(RunDirectory(values.from_run)) if values.from_run else None)
-    _print_plan(rows)
-    print(told)
+    print("\n".join([*told_plan(rows), told]))
     return 0
 
 
@@ -277,19 +279,6 @@ def _plan_parser() -> OneLineParser:
     for name in _TIMES:
         parser.add_argument(f"--seconds-per-{name.replace('_', '-')}", dest=name, type=float, default=0.0)
     return parser
-
-
-def _print_plan(rows: "list[StagePlan]") -> None:
-    width = max(len(row.stage) for row in rows)
-    print(f"{'stage':{width}} {'tasks':>8} {'GPU-hours':>10} {'hours':>8} {'busy':>6} {'GB':>8} {'cost':>10}  what")
-    for row in rows:
-        numbers = f"{row.num_tasks:8} {row.worker_hours:10.1f} {row.wall_hours:8.2f} {row.busy:6.1%}"
-        numbers += f" {row.storage_gb:8.2f} {row.cost:10.2f}"
-        # a stage that the number of weak classes does not change is named, and not estimated
-        print(f"{row.stage:{width}} {numbers if row.num_tasks else ' ' * len(numbers)}  {row.what}")
-    hours = f"{sum(row.worker_hours for row in rows):10.1f} {sum(row.wall_hours for row in rows):8.2f}"
-    sums = f"{sum(row.storage_gb for row in rows):8.2f} {sum(row.cost for row in rows):10.2f}"
-    print(f"{'all':{width}} {'':8} {hours} {'':6} {sums}")
 
 
 if __name__ == "__main__":

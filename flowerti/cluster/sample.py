@@ -15,7 +15,7 @@ from flowerti.artifacts.identity import key_of, label_of
 from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.techniques import with_needs
-from flowerti.data.shards import read_shard_key
+from flowerti.data.shards import shard_keys
 from flowerti.generation.prompting import prompt_of_set
 from flowerti.generation.sampler import Sampler
 from flowerti.generation.set_inputs import donors_of, load_report, negative_name, start_images
@@ -40,7 +40,8 @@ def sample(study: Study, selection: Selection, learned: Sequence[Learned], progr
     report = load_report(study)
     plans = [tasks for s in selection.selected for tasks in plan_sets(study, s.class_name, learned, report)]
     _tell_without_negative(study, plans, progress)
-    missing = [task for tasks in plans for task in tasks if read_shard_key(study.run, task.file) != task.key]
+    keys = shard_keys(study.run, [task.file for tasks in plans for task in tasks])
+    missing = [task for tasks in plans for task in tasks if keys.get(task.file) != task.key]
     if missing:
         progress.did_work()
         progress.info(f"drawing {sum(task.num_images for task in missing)} images")

@@ -134,6 +134,7 @@ def from_json(text: str, *, file_name: str = "config.json") -> Experiment:
         json.dumps(values, ensure_ascii=False).encode()  # half a sign, which no file and no page can hold
         if not isinstance(values, dict):
             raise ValueError("it holds no JSON object")
+        values.pop("checksum", None)  # the copy in a run directory has one
         load_plugins(values.get("plugins", ()))
         options = dacite.Config(strict=True, check_types=False)
         learnt = values.pop("techniques", {})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flowerti.artifacts import layout
+from flowerti.artifacts.manifest import write_manifest
 from flowerti.artifacts.records import Census, ClassifierReport, ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config
@@ -35,6 +36,7 @@ def publish(study: Study, found: Findings) -> dict[str, Any]:
     _write_page(study.run, summary, found.classifier, found.census, drawn)
     text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
     study.run.write_bytes(layout.SUMMARY, text.encode())
+    write_manifest(study.run)
     return summary
 
 
@@ -102,6 +104,8 @@ def republish(run: RunDirectory) -> None:
     folder = f"{layout.FIGURES}/"
     drawn = {file.removeprefix(folder): run.read_bytes(file) for file in run.names(layout.FIGURES)}
     _write_page(run, summary, classifier, census, drawn)
+    if run.exists(layout.MANIFEST):
+        write_manifest(run)
 
 
 def _write_page(

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-from flowerti.artifacts import layout
+from flowerti.artifacts import checksums, layout
 from flowerti.artifacts.records import Trial
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import ReplicationConfig, SweepConfig
@@ -70,8 +70,11 @@ def write_predictions(
     }
     table = pa.Table.from_pylist([dataclasses.asdict(trial) for trial in _distinct(trials)], schema=_SCHEMA)
     stream = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(metadata), stream, compression="zstd")
-    run.write_bytes(layout.SWEEP_PREDICTIONS, stream.getvalue())
+    table = table.replace_schema_metadata(metadata)
+    with pq.ParquetWriter(stream, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({checksums.FIELD: checksums.BLANK})
+    run.write_checked(layout.SWEEP_PREDICTIONS, stream.getvalue())
 
 
 def _distinct(trials: Sequence[Trial]) -> list[Trial]:
@@ -89,8 +92,8 @@ def read_predictions(run: RunDirectory) -> Predictions:
     where = f"{run.uri}/{layout.SWEEP_PREDICTIONS}"
     if not run.exists(layout.SWEEP_PREDICTIONS):
         raise ValueError(f"{where} is missing: run the sweep of this run directory to its end")
-    content = run.read_bytes(layout.SWEEP_PREDICTIONS)
     try:
+        content = run.read_checked(layout.SWEEP_PREDICTIONS, may_lack=True)
         # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
         table = pq.read_table(pa.BufferReader(content))
         metadata = table.schema.metadata or {}
