@@ -65,7 +65,7 @@ def run_experiment(
 
     set_environment(experiment.cluster)  # before a stage's module imports Ray
     check_place(experiment, run)
-    clock = StageClock(run, experiment.cluster, listeners)
+    clock = StageClock(run, experiment, listeners)
     told, lock_held = damage_told(clock.tell), held(run, clock.tell, take_over=take_over)
     with told, lock_held as lock, recorded(run, lock, lambda: clock.last) as outcome:
         study = prepare(experiment, run)

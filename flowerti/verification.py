@@ -12,7 +12,14 @@ from dataclasses import asdict, dataclass
 from flowerti.artifacts import layout
 from flowerti.artifacts.damage import DamagedError, damage_told
 from flowerti.artifacts.locked_protocol import read_protocol
-from flowerti.artifacts.manifest import Manifest, content_of, has_own_checksum, is_listed, read_manifest
+from flowerti.artifacts.manifest import (
+    Manifest,
+    content_of,
+    has_own_checksum,
+    is_listed,
+    is_of_another_run,
+    read_manifest,
+)
 from flowerti.artifacts.records import Learned
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import read_config
@@ -109,6 +116,8 @@ def _of_logs(run: RunDirectory) -> Iterator[tuple[str, str]]:
 def _of_config(run: RunDirectory) -> Iterator[tuple[str, str]]:
     try:
         read_config(run)
+        if is_of_another_run(run):
+            yield layout.CONFIG, f"its name or seed is not that of the run that wrote {layout.MANIFEST}"
     except ValueError as error:
         yield layout.CONFIG, str(error)
 

@@ -5,7 +5,9 @@ where a format has no place for a checksum. No stage reads it. This module does 
 """
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from flowerti.artifacts import checksums, layout
 from flowerti.artifacts.identity import key_of
@@ -27,6 +29,8 @@ class Manifest:
     contents: dict[str, str]
     """By name the checksum that the file states, or of a file without a place for one the SHA-256 of its bytes; empty
     where only its presence is known."""
+    run_name: str
+    run_seed: int
 
 
 def is_listed(name: str) -> bool:
@@ -54,11 +58,23 @@ def content_of(run: RunDirectory, name: str) -> str:
     return checksums.stated(run.read_bytes(name, _HEADER_BYTES if name.endswith(".safetensors") else None))
 
 
-def write_manifest(run: RunDirectory) -> None:
-    """List all files; in an object store only what the report consists of is read, of the others the names are kept."""
-    names = [name for name in run.names("") if is_listed(name)]
-    contents = {name: content_of(run, name) if run.is_local or _is_report(name) else "" for name in names}
-    run.save(layout.MANIFEST, Manifest(contents=contents), _key(run))
+def write_manifest(run: RunDirectory, written: Mapping[str, bytes]) -> None:
+    """List all files when the report is written.
+
+    Args:
+        run: the run directory; in an object store no file is read, and of most only the names are kept.
+        written: the report's own files, by name.
+    """
+    contents = {name: content_of(run, name) if run.is_local else "" for name in run.names("") if is_listed(name)}
+    contents |= {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
+    run_name, run_seed = _identity(run)
+    run.save(layout.MANIFEST, Manifest(contents=contents, run_name=run_name, run_seed=run_seed), _key(run))
+
+
+def renew_manifest(run: RunDirectory, manifest: Manifest, written: Mapping[str, bytes]) -> None:
+    """Note that some of the report's files were written again."""
+    again = {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
+    run.save(layout.MANIFEST, replace(manifest, contents=manifest.contents | again), _key(run))
 
 
 def read_manifest(run: RunDirectory) -> Manifest | None:
@@ -66,10 +82,24 @@ def read_manifest(run: RunDirectory) -> Manifest | None:
     return run.load(layout.MANIFEST, Manifest, _key(run))
 
 
-def _is_report(name: str) -> bool:
-    return name.startswith(_WITHOUT_CHECKSUM)
+def is_of_another_run(run: RunDirectory) -> bool:
+    """Whether the manifest and the settings that lie in the directory are of two runs."""
+    found = run.load(layout.MANIFEST, Manifest)
+    return found is not None and (found.run_name, found.run_seed) != _identity(run)
+
+
+def _identity(run: RunDirectory) -> tuple[str, int]:
+    """Name and seed of a run, which stay while its other settings may change; empty and 0 without settings."""
+    try:
+        settings = json.loads(run.read_bytes(layout.CONFIG))
+        return str(settings["name"]), int(settings["seed"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return "", 0
 
 
 def _key(run: RunDirectory) -> str:
     """Of the settings: with others, files are replaced before there is a new report."""
-    return key_of(run.read_bytes(layout.CONFIG).decode(errors="replace") if run.exists(layout.CONFIG) else "")
+    try:
+        return key_of(run.read_bytes(layout.CONFIG).decode(errors="replace"))
+    except FileNotFoundError:
+        return key_of("")

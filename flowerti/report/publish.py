@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.manifest import write_manifest
+from flowerti.artifacts.manifest import Manifest, content_of, read_manifest, renew_manifest, write_manifest
 from flowerti.artifacts.records import Census, ClassifierReport, ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import find_config
@@ -33,10 +33,11 @@ def publish(study: Study, found: Findings) -> dict[str, Any]:
     images = shown_images(study, found.selection, found.sets)
     drawn = draw_figures(found, images, images_of_copies(study, found.scores))
     _write_figures(study.run, drawn)
-    _write_page(study.run, summary, found.classifier, found.census, drawn)
-    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
-    study.run.write_bytes(layout.SUMMARY, text.encode())
-    write_manifest(study.run)
+    page = _write_page(study.run, summary, found.classifier, found.census, drawn)
+    text = (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode()
+    study.run.write_bytes(layout.SUMMARY, text)
+    figures = {layout.figure(name): content for name, content in drawn.items()}
+    write_manifest(study.run, {layout.SUMMARY: text, layout.PAGE: page, **figures})
     return summary
 
 
@@ -89,7 +90,7 @@ def republish(run: RunDirectory) -> None:
     """Write report.html again from the stored summary, artifacts and figures.
 
     Raises:
-        ValueError: the run is not finished; names the missing file.
+        ValueError: the run is not finished, or a file is not what it wrote; names the file.
     """
     for name in (layout.SUMMARY, layout.CENSUS, layout.CLASSIFIER_REPORT):
         if not run.exists(name):
@@ -97,18 +98,33 @@ def republish(run: RunDirectory) -> None:
                 f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
             )
     find_config(run)  # its plugins name the rows that the summary has
+    manifest = read_manifest(run)
+    if manifest is not None:
+        _refuse_changed(run, manifest)
     summary = run.read_json(layout.SUMMARY)
     validate_summary(summary)
     classifier, census = run.load(layout.CLASSIFIER_REPORT, ClassifierReport), run.load(layout.CENSUS, Census)
-    assert classifier is not None and census is not None
+    if classifier is None or census is None:
+        raise ValueError(f"{run.uri}: the classifier's report or the census is damaged: start the run again")
     folder = f"{layout.FIGURES}/"
     drawn = {file.removeprefix(folder): run.read_bytes(file) for file in run.names(layout.FIGURES)}
-    _write_page(run, summary, classifier, census, drawn)
-    if run.exists(layout.MANIFEST):
-        write_manifest(run)
+    page = _write_page(run, summary, classifier, census, drawn)
+    if manifest is not None:
+        renew_manifest(run, manifest, {layout.PAGE: page})
+
+
+def _refuse_changed(run: RunDirectory, manifest: Manifest) -> None:
+    for name in (layout.SUMMARY, *run.names(layout.FIGURES)):
+        if content_of(run, name) != manifest.contents.get(name):
+            raise ValueError(
+                f"{run.uri}/{name} is not what the run wrote: start the run again with `flowerti run`, it writes the "
+                "report anew"
+            )
 
 
 def _write_page(
     run: RunDirectory, summary: dict[str, Any], classifier: ClassifierReport, census: Census, drawn: dict[str, bytes]
-) -> None:
-    run.write_bytes(layout.PAGE, render_html(summary, classifier, census, drawn).encode())
+) -> bytes:
+    page = render_html(summary, classifier, census, drawn).encode()
+    run.write_bytes(layout.PAGE, page)
+    return page
