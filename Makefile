@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check slow setup lock clean
+.PHONY: demo test check slow hostile setup lock clean
 
 setup: $(READY)
 
@@ -32,6 +32,10 @@ test: check
 
 slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# run directories damaged in every way, with and without Ray
+hostile: $(READY)
+	$(BIN)/pytest tests/hostile
 
 clean:
 	rm -rf .venv

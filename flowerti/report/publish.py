@@ -98,14 +98,16 @@ def republish(run: RunDirectory) -> None:
                 f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
             )
     find_config(run)  # its plugins name the rows that the summary has
+    summary = run.read_json(layout.SUMMARY)
+    validate_summary(summary)
     manifest = read_manifest(run)
     if manifest is not None:
         _refuse_changed(run, manifest)
-    summary = run.read_json(layout.SUMMARY)
-    validate_summary(summary)
     classifier, census = run.load(layout.CLASSIFIER_REPORT, ClassifierReport), run.load(layout.CENSUS, Census)
-    if classifier is None or census is None:
-        raise ValueError(f"{run.uri}: the classifier's report or the census is damaged: start the run again")
+    for name, found in ((layout.CLASSIFIER_REPORT, classifier), (layout.CENSUS, census)):
+        if found is None:
+            raise ValueError(f"{run.uri}/{name} is damaged: start the run again with `flowerti run`, it makes it anew")
+    assert classifier is not None and census is not None
     folder = f"{layout.FIGURES}/"
     drawn = {file.removeprefix(folder): run.read_bytes(file) for file in run.names(layout.FIGURES)}
     page = _write_page(run, summary, classifier, census, drawn)
