@@ -24,6 +24,7 @@ from flowerti.artifacts.records import Learned
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import read_config
 from flowerti.error_lines import FAILED
+from flowerti.stage_clock import read_timing
 
 _NUM_READERS = 16
 
@@ -53,7 +54,7 @@ def verify(run: RunDirectory) -> Verified:
         ValueError: no run was started there.
     """
     names = [name for name in run.names("") if is_listed(name)]
-    if not run.exists(layout.CONFIG):
+    if not names and not run.exists(layout.CONFIG):
         raise ValueError(f"{run.uri}/{layout.CONFIG} is missing: no run was started in this directory")
     with damage_told(lambda _: None):  # all of it is told at the end
         manifest = read_manifest(run)
@@ -114,12 +115,18 @@ def _of_logs(run: RunDirectory) -> Iterator[tuple[str, str]]:
 
 
 def _of_config(run: RunDirectory) -> Iterator[tuple[str, str]]:
+    """The settings, and what is of another run than they are."""
     try:
-        read_config(run)
-        if is_of_another_run(run):
-            yield layout.CONFIG, f"its name or seed is not that of the run that wrote {layout.MANIFEST}"
+        experiment = read_config(run)
     except ValueError as error:
         yield layout.CONFIG, str(error)
+        return
+    if is_of_another_run(run):
+        yield f"{layout.CONFIG}, {layout.MANIFEST}", "they are of two runs"
+    for name in run.names(layout.TIMINGS):
+        stage = name.rpartition("/")[2].removesuffix(".json")
+        if read_timing(run, experiment, stage) is None:
+            yield name, "it is of another run"
 
 
 def tell_verified(run_dir: str, as_json: bool, tell: Callable[[str], None] = print) -> int:

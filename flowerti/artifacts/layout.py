@@ -49,6 +49,7 @@ FIGURES = "figures"
 SYNTHETIC = "synthetic"
 TEST_OPENINGS = "test_openings"
 """The log of openings of the test split; append-only."""
+TIMINGS = "timings"
 TRIALS = "sweep/trials"
 
 
@@ -105,7 +106,7 @@ def log_entry(folder: str, sequence: int, sha256: str) -> str:
 
 def timing(stage: str) -> str:
     """What a stage cost when it last did its work."""
-    return f"timings/{stage}.json"
+    return f"{TIMINGS}/{stage}.json"
 
 
 def claim(token: str) -> str:

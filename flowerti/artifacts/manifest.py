@@ -17,7 +17,7 @@ _HEADER_BYTES = 1 << 16
 """Of a safetensors file, which has its metadata first: its tensors are not read."""
 _UNLISTED = (f"{layout.LOCK}/", f"{layout.SWEEP_NOTES}/", f"{layout.CLASSIFIER_NOTES}/")
 _UNLISTED += (layout.RESULT, layout.MANIFEST, layout.CONFIG, layout.IMAGE_HASHES)
-_OF_CLOCKS = ("timings/", layout.SWEEP_COSTS)
+_OF_CLOCKS = (f"{layout.TIMINGS}/", layout.SWEEP_COSTS)
 """Their content is another whenever a stage does its work again."""
 _WITHOUT_CHECKSUM = (layout.SUMMARY, layout.PAGE, f"{layout.FIGURES}/")
 

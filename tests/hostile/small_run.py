@@ -1,6 +1,7 @@
 """A run directory with a file of each kind, made by the writers of runs, and how a stage comes by each of them."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from flowerti.artifacts.records import (
     Trial,
 )
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.artifacts.saved_config import find_config, write_config
+from flowerti.artifacts.saved_config import find_config, read_config, write_config
 from flowerti.artifacts.sweep import SweepIntent
 from flowerti.config.experiment import Experiment
 from flowerti.config.presets import demo
@@ -52,7 +53,7 @@ def experiment(seed: int) -> Experiment:
 
 def key_of_run(seed: int) -> str:
     """Every key is of the seed, as a real run's are."""
-    return f"{seed:064x}"
+    return hashlib.sha256(str(seed).encode()).hexdigest()
 
 
 def make_run(folder: str, seed: int) -> RunDirectory:
@@ -135,7 +136,7 @@ def _write_sweep(run: RunDirectory, key: str, rng: np.random.Generator) -> None:
     for one in trials:
         run.save(layout.trial(f"validation.{one.arm}.0.0"), one, key)
     question = SweepQuestion(
-        config=SweepConfig(), class_names=WEAK, weak_ids=[0], num_train=[3, 3], pools={}, run_seed=int(key, 16)
+        config=SweepConfig(), class_names=WEAK, weak_ids=[0], num_train=[3, 3], pools={}, run_seed=int(key[:8], 16)
     )
     write_predictions(run, question, {"validation": np.arange(8) % 2}, trials)
     plan = SweepIntent(
@@ -143,7 +144,7 @@ def _write_sweep(run: RunDirectory, key: str, rng: np.random.Generator) -> None:
         arms=["real", "token"],
         ratios=[1.0],
         replication={"num_seeds": 3},
-        run_seed=int(key, 16),
+        run_seed=int(key[:8], 16),
         weak_classes=list(WEAK),
         rule="a rule",
         alpha=0.05,
@@ -180,10 +181,6 @@ def _token(run: RunDirectory, _file: str, key: str) -> Any:
     return load_learned(run, "rose", TOKENS, key)
 
 
-def _timing(run: RunDirectory, _file: str, key: str) -> Any:
-    return read_timing(run, experiment(int(key, 16)), "sample")
-
-
 def _refusing(read: Callable[[RunDirectory], Any]) -> Callable[[RunDirectory, str, str], Any]:
     return lambda run, _file, _key: read(run)
 
@@ -200,7 +197,8 @@ def kinds(run: RunDirectory, key: str) -> dict[str, Kind]:
     shards = [layout.shard("rose", "token", 0), layout.shard("lily", "token", 0), layout.shard("rose", "raw", 0)]
     checkpoints = [layout.checkpoint(name, "lora") for name in WEAK]
     records = [layout.learned_record(name, TOKENS) for name in WEAK]
-    report, splits = layout.CLASSIFIER_REPORT, layout.SPLITS
+    timings = [layout.timing(stage) for stage in ("sample", "score")]
+    report, splits, settings = layout.CLASSIFIER_REPORT, layout.SPLITS, read_config(run)
 
     def shard(run: RunDirectory, file: str, key: str) -> bool:
         assert (shard_keys(run, [file]).get(file) == key) == has_shard(run, file, key)
@@ -211,7 +209,9 @@ def kinds(run: RunDirectory, key: str) -> dict[str, Kind]:
         "splits": Kind(splits, report, _record(SplitLists)),
         "selection": Kind(layout.SELECTION, splits, _record(Selection)),
         "trial": Kind(_trial("real"), _trial("balanced"), _record(Trial)),
-        "timing": Kind(layout.timing("sample"), layout.timing("score"), _timing),
+        "timing": Kind(
+            layout.timing("sample"), layout.timing("score"), lambda run, *_: read_timing(run, settings, "sample")
+        ),
         "shard and another class's": Kind(shards[0], shards[1], shard),
         "shard and another source's": Kind(shards[0], shards[2], shard),
         "features": Kind(*features, lambda run, file, _: file in intact_features(run, run.files(layout.FEATURES))),

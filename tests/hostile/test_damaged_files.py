@@ -62,6 +62,10 @@ DAMAGES: dict[str, Callable[[Damaging, Kind], None]] = {
 }
 
 
+HARMLESS = {("plan", "without its last byte"), ("opening", "without its last byte")}
+"""A log's hashes are of what its entries say, and a line's end says nothing."""
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = tuple(tmp_path_factory.mktemp("runs") / str(seed) for seed in (SEED, OTHER_SEED))
@@ -118,16 +122,17 @@ def test_a_damaged_file_is_not_used_and_is_found(
         if how not in (DELETED, FOREIGN):
             assert [line for line in caplog.messages if line.startswith(f"{kind.file} is damaged")]
         assert all("\n" not in line and len(line) <= 300 for line in caplog.messages)
-    elif how not in (DELETED, FOREIGN):
+    elif how not in (DELETED, FOREIGN) and (name, how) not in HARMLESS:
         with pytest.raises(ValueError, match=r".") as caught:
             kind.used(run, kind.file, KEY)
         assert kind.file.rpartition("/")[0] in str(caught.value)
-    found = [finding.file for finding in _found(run)]
-    assert any(kind.file in file or file.startswith(kind.file.rpartition("/")[0] + ",") for file in found), found
+    if (name, how) not in HARMLESS:
+        assert kind.file in _found(run) or kind.file.rpartition("/")[0] in _found(run)
 
 
-def _found(run: RunDirectory) -> list:
-    return verify(run).findings
+def _found(run: RunDirectory) -> list[str]:
+    """Files with findings, and folders of logs."""
+    return [file for finding in verify(run).findings for file in finding.file.split(", ")]
 
 
 def test_the_settings_of_another_run_are_refused(damaging: Damaging):
@@ -141,7 +146,7 @@ def test_a_file_for_other_programs_is_written_anew(how: str, damaging: Damaging)
     file, run = layout.learned_file("rose", "web/rose.safetensors"), damaging.run
     before = run.read_bytes(file)
     DAMAGES[how](damaging, Kind(file, file, lambda *_: None))
-    assert [finding.file for finding in _found(run)] == [file]
+    assert _found(run) == [file]
     assert load_learned(run, "rose", "textual_inversion", KEY) is not None
     assert run.read_bytes(file) == before
     assert _found(run) == []
@@ -154,7 +159,7 @@ REPORT = [layout.SUMMARY, layout.PAGE, layout.figure(f"{WEAK[0]}.png"), layout.M
 @pytest.mark.parametrize("file", REPORT)
 def test_a_report_that_is_not_what_was_written_is_found(file: str, how: str, damaging: Damaging):
     DAMAGES[how](damaging, Kind(file, file, lambda *_: None))
-    assert file in [finding.file for finding in _found(damaging.run)]
+    assert file in _found(damaging.run)
 
 
 def test_verify_tells_a_line_a_finding_and_ends_with_3(damaging: Damaging, capsys: pytest.CaptureFixture[str]):
