@@ -209,9 +209,7 @@ def kinds(run: RunDirectory, key: str) -> dict[str, Kind]:
         "splits": Kind(splits, report, _record(SplitLists)),
         "selection": Kind(layout.SELECTION, splits, _record(Selection)),
         "trial": Kind(_trial("real"), _trial("balanced"), _record(Trial)),
-        "timing": Kind(
-            layout.timing("sample"), layout.timing("score"), lambda run, *_: read_timing(run, settings, "sample")
-        ),
+        "timing": Kind(*timings, lambda run, *_: read_timing(run, settings, "sample")),
         "shard and another class's": Kind(shards[0], shards[1], shard),
         "shard and another source's": Kind(shards[0], shards[2], shard),
         "features": Kind(*features, lambda run, file, _: file in intact_features(run, run.files(layout.FEATURES))),
