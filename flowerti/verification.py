@@ -27,6 +27,7 @@ from flowerti.error_lines import FAILED
 from flowerti.stage_clock import read_timing
 
 _NUM_READERS = 16
+_PART_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,8 +104,17 @@ def _of_records(run: RunDirectory, names: list[str]) -> Iterator[tuple[str, str]
             file = f"{record.rpartition('/')[0]}/{name}"
             if file not in names:
                 yield file, "it is missing"
-            elif hashlib.sha256(run.read_bytes(file)).hexdigest() != sha256:
+            elif _sha256(run, file) != sha256:
                 yield file, "its content is not what was learnt"
+
+
+def _sha256(run: RunDirectory, name: str) -> str:
+    """Hash of a file that may be larger than the memory."""
+    digest = hashlib.sha256()
+    with run.filesystem.open_input_stream(run.path(name)) as stream:
+        while part := stream.read(_PART_BYTES):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _of_logs(run: RunDirectory) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from flowerti.personalization.worker import ClassImages, LearningTask, Origin, W
 from flowerti.progress import Progress
 from flowerti.study import Study
 
+_MOST_CHECKED_BYTES = 1 << 28
 ProgressFor = Callable[[str], AbstractContextManager[Progress]]
 """Context manager that provides the progress of one technique, given its name; each technique is timed separately."""
 
@@ -87,8 +88,9 @@ def _announce(technique: Technique, tasks: Sequence[LearningTask], progress: Pro
 def _tell_damaged_checkpoints(run: RunDirectory, tasks: Sequence[LearningTask]) -> None:
     """Tell here which checkpoints the workers, whose words are not heard, will not go on from."""
     present = run.files(layout.CONCEPTS)
-    files = {task.checkpoint_file: present[task.checkpoint_file] for task in tasks if task.checkpoint_file in present}
-    taken_from(run, files, len)
+    names = [task.checkpoint_file for task in tasks if task.checkpoint_file in present]
+    # one of a whole network would fill the driver's memory
+    taken_from(run, {name: present[name] for name in names if present[name].size <= _MOST_CHECKED_BYTES}, len)
 
 
 def needed_of(
