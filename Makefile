@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check slow hostile setup lock clean
+.PHONY: demo test check slow hostile report-in-browser setup lock clean
 
 setup: $(READY)
 
@@ -27,7 +27,7 @@ check: $(READY)
 
 # tests that start Ray have the machine's cores for themselves; the others share them, a file a process at a time
 test: check
-	$(BIN)/pytest -m 'not slow and not ray' --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m 'not slow and not ray and not browser' --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/pytest -m 'ray and not slow'
 
 slow: $(READY)
@@ -36,6 +36,10 @@ slow: $(READY)
 # run directories damaged in every way, with and without Ray
 hostile: $(READY)
 	$(BIN)/pytest tests/hostile
+
+# the report's page in Debian's Chromium (apt-get install chromium): phone, dark, keys, paper, axe
+report-in-browser: $(READY)
+	$(BIN)/pytest -m browser tests/report
 
 clean:
 	rm -rf .venv

@@ -26,7 +26,7 @@ from flowerti.outcome import recorded
 from flowerti.progress import Listener, Progress
 from flowerti.run_place import check_place
 from flowerti.stage_clock import StageClock
-from flowerti.study import Study, check_held_out, check_pool_sizes, prepare
+from flowerti.study import Study, check_held_out, check_pool_sizes, prepare, unscorable
 from flowerti.tables import Table
 
 STAGES = ("classify", "select", "ceiling", "personalize", "sample", "score", "sweep", "confirm", "report")
@@ -69,10 +69,25 @@ def run_experiment(
     told, lock_held = damage_told(clock.tell), held(run, clock.tell, take_over=take_over)
     with told, lock_held as lock, recorded(run, lock, lambda: clock.last) as outcome:
         study = prepare(experiment, run)
+        Progress("run", listeners).info(_opening(study))
         for sentence in census_sentences(study.census):
             Progress("data", listeners).info(sentence)
         outcome.stage, outcome.reason = _run_stages(study, clock, until)
     return outcome.stage
+
+
+def _opening(study: Study) -> str:
+    """What is about to be done, in one line."""
+    from flowerti.cluster.session import device_of
+
+    experiment, cluster = study.experiment, study.experiment.cluster
+    num_images, num_classes = len(study.dataset.records), len(study.dataset.class_names)
+    on = "a GPU" if device_of(cluster) == "cuda" else "the processor"
+    workers = f"{cluster.num_workers} worker{'' if cluster.num_workers == 1 else 's'}"
+    return (
+        f"{num_images} images of {num_classes} classes at {experiment.data.image_size_px} px, base "
+        f"{experiment.base.path}, {workers} on {on}, in {study.run.uri}"
+    )
 
 
 def _run_stages(study: Study, clock: StageClock, until: str) -> tuple[str, str]:
@@ -220,8 +235,8 @@ def choose(study: Study, report: ClassifierReport, progress: Progress) -> Select
     """Select the weak classes, and refuse what could not be scored or mixed later.
 
     Raises:
-        ValueError: sampling.num_per_class is too small for the largest ratio, a class has too few held-out images, or
-            the base was trained on held-out images of every class.
+        ValueError: sampling.num_per_class is too small for the largest ratio, a class that is named has too few
+            held-out images, or no class can be judged.
     """
     from flowerti.classifier.selection import select
     from flowerti.data.draws import check_spare
@@ -230,6 +245,7 @@ def choose(study: Study, report: ClassifierReport, progress: Progress) -> Select
     experiment = study.experiment
     counts = {count.class_name: count.num_train for count in study.census.counts}
     spoilt = {} if experiment.base.allow_seen_held_out else seen_held_out(study.seen)
+    spoilt = spoilt | unscorable(study.dataset)
     selection = select(report.classes, counts, experiment.selection, spoilt)
     check_pool_sizes(experiment, {s.class_name: s.num_train for s in selection.selected})
     check_held_out(study.dataset, [s.class_name for s in selection.selected])
@@ -240,8 +256,8 @@ def choose(study: Study, report: ClassifierReport, progress: Progress) -> Select
         study.run.save(layout.SELECTION, selection, key)
         progress.info(", ".join(f"{s.class_name} ({s.reason})" for s in selection.selected))
         if selection.passed_over:
-            names = ", ".join(s.class_name for s in selection.passed_over)
-            progress.info(f"passed over, for the base was trained on their validation or test images: {names}")
+            told = ", ".join(f"{s.class_name} ({spoilt[s.class_name]})" for s in selection.passed_over)
+            progress.info(f"passed over, for they could not be judged: {told}")
     return selection
 
 

@@ -204,17 +204,3 @@ def _planned(work: _Work, asked: Request, times: StepTimes) -> StagePlan:
         storage_gb=work.storage_gb,
         cost=hours * asked.price_per_hour,
     )
-
-
-def told_plan(rows: Sequence[StagePlan]) -> list[str]:
-    """The table of a plan, a line for each stage, with sums."""
-    width = max(len(row.stage) for row in rows)
-    lines = [f"{'stage':{width}} {'tasks':>8} {'GPU-hours':>10} {'hours':>8} {'busy':>6} {'GB':>8} {'cost':>10}  what"]
-    for row in rows:
-        numbers = f"{row.num_tasks:8} {row.worker_hours:10.1f} {row.wall_hours:8.2f} {row.busy:6.1%}"
-        numbers += f" {row.storage_gb:8.2f} {row.cost:10.2f}"
-        # a stage that the number of weak classes does not change is named, and not estimated
-        lines.append(f"{row.stage:{width}} {numbers if row.num_tasks else ' ' * len(numbers)}  {row.what}")
-    hours = f"{sum(row.worker_hours for row in rows):10.1f} {sum(row.wall_hours for row in rows):8.2f}"
-    sums = f"{sum(row.storage_gb for row in rows):8.2f} {sum(row.cost for row in rows):10.2f}"
-    return [*lines, f"{'all':{width}} {'':8} {hours} {'':6} {sums}"]

@@ -17,7 +17,7 @@ from flowerti.artifacts.saved_config import write_config
 from flowerti.config.experiment import Experiment
 from flowerti.config.techniques import Technique, techniques_for
 from flowerti.data.access import list_records
-from flowerti.data.census import digest_of_class
+from flowerti.data.census import class_counts, digest_of_class
 from flowerti.data.class_names import alternative_names, latin_names
 from flowerti.data.dataset import Dataset, Record, Split, check_class_name
 from flowerti.data.draws import (
@@ -36,7 +36,7 @@ from flowerti.run_place import check_disk, check_place
 
 _NUM_TENSORS_OF_CHECKPOINT = 4
 """What is learnt, two moments of the optimiser and the best so far."""
-_MIN_HELD_OUT = 4
+MIN_HELD_OUT = 4
 """Images of a selected class in each held-out split: two halves of two, whose distance is the floor."""
 
 
@@ -190,15 +190,25 @@ def check_held_out(dataset: Dataset, class_names: Sequence[str]) -> None:
     for class_name in class_names:
         for split in ("validation", "test"):
             num = len(dataset.of(split, class_name))
-            if num < _MIN_HELD_OUT:
+            if num < MIN_HELD_OUT:
                 raise ValueError(
-                    f"class {class_name!r} has {num} {split} images: scoring needs at least {_MIN_HELD_OUT} of a "
+                    f"class {class_name!r} has {num} {split} images: scoring needs at least {MIN_HELD_OUT} of a "
                     f"selected class: move some of its images into that split, or select other classes"
                 )
 
 
+def unscorable(dataset: Dataset) -> dict[str, str]:
+    """Classes with too few held-out images for scoring, which no rule may choose, with a clause that says how few."""
+    counts = {row.class_name: (row.num_validation, row.num_test) for row in class_counts(dataset)}
+    return {
+        name: f"there are {nums[0]} validation and {nums[1]} test images, and scoring needs {MIN_HELD_OUT} of each"
+        for name, nums in counts.items()
+        if min(nums) < MIN_HELD_OUT
+    }
+
+
 def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
-    """Reject ratios that need more images per class than will be generated.
+    """Reject ratios that need more images per class than will be generated; at fixed mass none is asked for.
 
     Args:
         experiment: the ratios and the number of images per class.
@@ -207,6 +217,8 @@ def check_pool_sizes(experiment: Experiment, num_train: dict[str, int]) -> None:
     Raises:
         ValueError: sampling.num_per_class is too small for the largest ratio; says how many to draw.
     """
+    if not experiment.sweep.takes_ratios:
+        return
     largest, num_parts = max(experiment.sweep.ratios), experiment.replication.num_pools
     for class_name, num_real in num_train.items():
         wanted = num_synthetic(largest, num_real)

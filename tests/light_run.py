@@ -138,6 +138,7 @@ def main() -> int:
     assert stages is not None
     pipeline.prepare, pipeline._stages = prepare, light
     pipeline.census_sentences = lambda _census: []
+    pipeline._opening = lambda _study: "light"
     return command()
 
 

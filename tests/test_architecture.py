@@ -16,15 +16,15 @@ FOLDERS = ("flowerti", "ray_jobs", "benchmarks", "pretraining", "deploy")
 """Whose modules keep the shape; those outside the package may import all of it, and it imports none of them."""
 
 LAYERS: list[set[str]] = [
-    {"flowerti", "tables", "metrics", "progress", "prompts", "stopping"},
+    {"flowerti", "tables", "metrics", "progress", "progress_bars", "prompts", "stopping"},
     {"config"},
     {"artifacts", "base_files", "base_checks", "error_lines"},
     {"data", "features", "diffusion", "demo", "stage_clock", "status", "outcome", "run_place"},
     {"personalization", "classifier"},
-    {"generation", "scoring", "curation", "sweep", "ceiling", "study"},
-    {"cluster", "detection", "plan", "report", "export"},
+    {"generation", "scoring", "curation", "sweep", "ceiling", "study", "choosing"},
+    {"cluster", "detection", "plan", "report", "export", "checkup"},
     {"pipeline", "measured_times", "verification"},
-    {"cli", "boundary", "option_parser", "__main__"},
+    {"cli", "commands", "boundary", "option_parser", "__main__"},
 ]
 """Modules and folders of the package. A module imports from those of its own layer that do not import it, directly or
 through others, and from the layers before it."""
@@ -100,7 +100,7 @@ def test_the_modules_are_found():
     assert {"flowerti", "flowerti.config.experiment", "flowerti.cluster.sweep", "ray_jobs.pipeline"} <= set(MODULES)
     assert "benchmarks.paired" in MODULES
     assert "flowerti.config.experiment" in IMPORTS["flowerti.config.presets"]
-    assert "flowerti.pipeline" in IMPORTS["flowerti.cli"], "imports inside functions count"
+    assert "flowerti.pipeline" in IMPORTS["flowerti.commands.run"], "imports inside functions count"
 
 
 def test_there_are_few_layers_and_nothing_in_them_is_gone():

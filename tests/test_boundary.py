@@ -91,7 +91,7 @@ def test_a_path_that_cannot_be_used_is_named(
         return  # it is made
     arguments = ["run", option, str(path)] if option.startswith("--") else [option, str(path)]
     if option == "--run-dir":
-        arguments += ["--until", "classify"]
+        arguments += ["--until", "classify", "--preset", "demo"]
     line = said(arguments, capsys)
     assert {"a long name": "xxx", "no UTF-8": "udcff"}.get(kind, path.name) in line
 
@@ -101,7 +101,7 @@ def test_a_folder_in_a_files_place_is_refused_before_anything_is_done(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / name).mkdir()
-    line = said(["run", "--run-dir", str(tmp_path)], capsys)
+    line = said(["run", "--preset", "demo", "--run-dir", str(tmp_path)], capsys)
     assert f"{tmp_path / name} is a folder" in line
     assert os.listdir(tmp_path) == [name]
 
@@ -111,7 +111,8 @@ def test_a_file_in_a_folders_place_is_refused_before_anything_is_done(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / name).write_text("x")
-    assert f"{tmp_path / name} is a file" in said(["run", "--run-dir", str(tmp_path)], capsys)
+    line = said(["run", "--preset", "demo", "--run-dir", str(tmp_path)], capsys)
+    assert f"{tmp_path / name} is a file" in line
     assert os.listdir(tmp_path) == [name]
 
 
@@ -178,7 +179,17 @@ def test_data_that_cannot_be_used_is_named(kind: str, tmp_path: Path, capsys: py
     root = tmp_path / "images"
     root.mkdir()
     make(root)
-    asked = ["run", "--run-dir", str(tmp_path / "run"), "--data.kind", source, "--data.root", str(root)]
+    asked = [
+        "run",
+        "--preset",
+        "demo",
+        "--run-dir",
+        str(tmp_path / "run"),
+        "--data.kind",
+        source,
+        "--data.root",
+        str(root),
+    ]
     assert named in said(asked, capsys)
     assert not (tmp_path / "run").exists(), "a refused run leaves nothing"
 
@@ -191,7 +202,7 @@ def test_a_base_with_a_damaged_file_is_named(
     base = tmp_path / "base"
     shutil.copytree(tiny_base, base)
     (base / name).write_bytes(content)
-    line = said(["run", "--run-dir", str(tmp_path / "run"), "--base.path", str(base)], capsys)
+    line = said(["run", "--preset", "demo", "--run-dir", str(tmp_path / "run"), "--base.path", str(base)], capsys)
     assert str(base / name) in line
 
 
@@ -220,7 +231,15 @@ def test_a_secret_in_an_address_is_not_printed(
 
 
 def test_a_secret_in_a_setting_is_refused_before_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    asked = ["run", "--run-dir", str(tmp_path / "run"), "--cluster.address", f"ray://user:{SECRET}@host:10001"]
+    asked = [
+        "run",
+        "--preset",
+        "demo",
+        "--run-dir",
+        str(tmp_path / "run"),
+        "--cluster.address",
+        f"ray://user:{SECRET}@host:10001",
+    ]
     line = said(asked, capsys)
     assert "cluster.address" in line and "environment" in line and SECRET not in line
     assert list(tmp_path.iterdir()) == []
@@ -228,7 +247,7 @@ def test_a_secret_in_a_setting_is_refused_before_it_is_written(tmp_path: Path, c
 
 def test_a_refused_run_leaves_what_the_last_one_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "result.json").write_text('{"state": "done", "stage": "report", "reason": ""}')
-    said(["run", "--run-dir", str(tmp_path), "--base.path", str(tmp_path / "none")], capsys)
+    said(["run", "--preset", "demo", "--run-dir", str(tmp_path), "--base.path", str(tmp_path / "none")], capsys)
     assert json.loads((tmp_path / "result.json").read_text())["state"] == "done"
     assert os.listdir(tmp_path) == ["result.json"]
 
@@ -256,7 +275,8 @@ def test_a_reader_that_has_ended_is_one_line():
 @pytest.mark.parametrize(
     ("script", "options", "word"),
     [
-        ("pipeline.py", ["--nope", "3"], "--nope"),
+        ("pipeline.py", ["--preset", "demo", "--nope", "3"], "--nope"),
+        ("pipeline.py", [], "--preset demo"),
         ("pipeline.py", ["--config", "missing.json"], "missing.json"),
         ("classify.py", ["\udcff"], "udcff"),
         ("sweep.py", ["--run-dir", "s3://key:secret@bucket/x"], "***@bucket"),

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from flowerti import cli
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.commands.run_help import CHANGED_OFTEN
 from flowerti.config.experiment import Experiment, to_json
 from flowerti.config.presets import PRESETS, demo, flowers102
 from flowerti.progress import Listener, Progress
@@ -19,7 +21,17 @@ HEAVY = ("torch", "torchvision", "diffusers", "ray", "transformers", "matplotlib
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["export", "--help"], ["presets"], ["--version"], ["run", "--nope"]]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["export", "--help"],
+        ["presets"],
+        ["--version"],
+        ["run", "--nope"],
+        ["run"],
+        ["check", "--help"],
+    ],
 )
 def test_answers_need_no_heavy_package(arguments: list[str]):
     code = (
@@ -50,7 +62,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
         cli.main(["--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("run", "status", "report", "export", "presets"))
+    assert all(command in out for command in ("run", "init", "check", "status", "report", "open", "doctor"))
 
 
 def test_help_of_run_names_settings_and_presets(capsys: pytest.CaptureFixture[str]):
@@ -58,8 +70,27 @@ def test_help_of_run_names_settings_and_presets(capsys: pytest.CaptureFixture[st
         cli.main(["run", "--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    for option in ("--textual-inversion.num-steps", "--preset", "--config", "--run-dir", "--data.root", *PRESETS):
+    for option in ("--textual-inversion.num-steps", "--preset", "--config", "--run-dir", "--base", *PRESETS):
         assert option in out
+    assert len(out.splitlines()) <= 60
+
+
+def test_the_long_help_has_every_setting(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "--help-all", "--preset", "flowers102"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    for option in ("--data.root", "--lora.rank", "--imbalance.min-held-out", "--data.left-out-classes"):
+        assert option in out
+    assert "stable-diffusion-v1-5" in out, "the values are the preset's"
+
+
+def test_every_option_in_the_short_help_is_one(capsys: pytest.CaptureFixture[str]):
+    assert len(CHANGED_OFTEN) == 10
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--help-all"])
+    out = capsys.readouterr().out
+    assert [option for option in CHANGED_OFTEN if option not in out] == []
 
 
 @pytest.mark.parametrize(
@@ -103,13 +134,23 @@ def test_a_bad_config_file_is_one_line_that_names_it(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["run", "--textual-inversion.num-stepz", "5"], "--textual-inversion.num-stepz"),
-        (["run", "--textual-inversion.num-steps", "many"], "--textual-inversion.num-steps"),
-        (["run", "--textual-inversion.num-steps", "0"], "textual_inversion.num_steps must be at least 1"),
-        (["run", "--sweep.ratios", "1.0", "nan"], "sweep.ratios must be"),
-        (["run", "--data.kind", "zip"], "data.kind"),
+        (["run", "--preset", "demo", "--textual-inversion.num-stepz", "5"], "--textual-inversion.num-stepz"),
+        (["run", "--preset", "demo", "--textual-inversion.num-steps", "many"], "--textual-inversion.num-steps"),
+        (
+            ["run", "--preset", "demo", "--textual-inversion.num-steps", "0"],
+            "textual_inversion.num_steps must be at least 1",
+        ),
+        (["run", "--preset", "demo", "--sweep.ratios", "1.0", "nan"], "sweep.ratios must be"),
+        (["run", "--preset", "demo", "--data.kind", "zip"], "data.kind"),
         (["run", "--preset", "demo", "--config", "x.json"], "--config"),
-        (["run", "stray"], "stray"),
+        (["run", "stray"], "--base"),
+        (["run", "stray", "--base", "demo"], "stray is missing"),
+        (["run", "--base", "demo", "stray"], "stray is missing"),
+        (["run", "stray", "--preset", "demo"], "--preset"),
+        (["run"], "--preset demo"),
+        (["run", "--seed", "7"], "--base PATH"),
+        (["init", "stray"], "--base"),
+        (["open", "no-such-run"], "no-such-run/report.html"),
         (["presets", "--colour"], "--colour"),
         (["report"], "run_dir"),
         (["fly"], "fly"),
@@ -128,8 +169,13 @@ def test_a_wrong_option_is_named_with_code_2(
         assert named in err
 
 
-def test_without_options_the_demo_runs_in_runs():
-    assert cli.parse_run([]) == (demo(), RunDirectory("runs/demo"))
+def test_a_preset_runs_in_runs():
+    assert cli.parse_run(["--preset", "demo"]) == (demo(), RunDirectory("runs/demo"))
+
+
+def test_another_base_is_named_in_short():
+    experiment, _ = cli.parse_run(["--preset", "demo", "--base", "elsewhere"])
+    assert experiment == replace(demo(), base=replace(demo().base, path="elsewhere"))
 
 
 def test_a_preset_and_a_run_directory_are_taken():
@@ -139,7 +185,7 @@ def test_a_preset_and_a_run_directory_are_taken():
 
 
 def test_an_option_lands_in_the_experiment_and_nothing_else_moves():
-    experiment, _ = cli.parse_run(["--textual-inversion.num-steps", "500", "--seed", "7"])
+    experiment, _ = cli.parse_run(["--preset", "demo", "--textual-inversion.num-steps", "500", "--seed", "7"])
     assert (experiment.techniques["textual_inversion"].num_steps, experiment.seed) == (500, 7)
     values, expected = json.loads(to_json(experiment)), json.loads(to_json(demo()))
     expected["techniques"]["textual_inversion"]["num_steps"], expected["seed"] = 500, 7
@@ -148,6 +194,7 @@ def test_an_option_lands_in_the_experiment_and_nothing_else_moves():
 
 def test_lists_choices_and_switches_are_taken():
     arguments = ["--sweep.ratios", "1", "2.5", "--sampling.sources", "token", "raw", "--data.skip-unreadable"]
+    arguments += ["--preset", "demo"]
     experiment, _ = cli.parse_run([*arguments, "--sampling.prompt", "a {} in bloom", "--selection.rule", "lowest_f1"])
     assert experiment.sweep.ratios == (1.0, 2.5)
     assert experiment.sampling.sources == ("token", "raw")
@@ -169,9 +216,10 @@ def test_a_run_starts_again_from_its_config_file(tmp_path: Path):
 
 
 def test_a_jobs_address_gives_way_to_an_option():
-    assert cli.parse_run([])[0].cluster.address == "local"
-    assert cli.parse_run([], address="auto")[0].cluster.address == "auto"
-    asked, _ = cli.parse_run(["--cluster.address", "local"], address="auto")
+    named = ["--preset", "demo"]
+    assert cli.parse_run(named)[0].cluster.address == "local"
+    assert cli.parse_run(named, address="auto")[0].cluster.address == "auto"
+    asked, _ = cli.parse_run([*named, "--cluster.address", "local"], address="auto")
     assert asked.cluster.address == "local"
 
 
@@ -210,17 +258,19 @@ def test_run_hands_the_experiment_to_the_pipeline_and_says_the_outcome(
     out = capsys.readouterr().out
     assert "recommended ratio 0.5: because it helps" in out
     assert f"{folder}/report.html" in out
+    assert f"next: flowerti open {folder}" in out
     assert "[classify] [bold]not markup[/bold]" in out
 
 
 def test_run_ends_after_the_stage_that_it_is_told(
     pipeline: list[tuple[Experiment, RunDirectory]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert cli.main(["run", "--run-dir", str(tmp_path / "run"), "--until", "select"]) == 0
+    assert cli.main(["run", "--preset", "demo", "--run-dir", str(tmp_path / "run"), "--until", "select"]) == 0
     out = capsys.readouterr().out
     assert "ends after select" in out
     assert "recommended" not in out
-    assert cli.run(["--run-dir", str(tmp_path / "run")], until="sample") == 0
+    assert f"next: flowerti run --run-dir {tmp_path / 'run'} (goes on with ceiling)" in out
+    assert cli.run(["--preset", "demo", "--run-dir", str(tmp_path / "run")], until="sample") == 0
     assert "ends after sample" in capsys.readouterr().out
 
 
@@ -247,7 +297,7 @@ def test_status_prints_a_line_for_every_stage(tmp_path: Path, capsys: pytest.Cap
 def test_what_the_pipeline_refuses_is_one_line_and_code_2(
     pipeline: list[tuple[Experiment, RunDirectory]], capsys: pytest.CaptureFixture[str]
 ):
-    assert cli.main(["run", "--seed", "13"]) == 2
+    assert cli.main(["run", "--preset", "demo", "--seed", "13"]) == 2
     assert len(pipeline) == 1
     assert capsys.readouterr().err == "flowerti: data.root: images is missing\n"
 

@@ -57,6 +57,7 @@ def start(tmp_path: Path, what: str, *options: str) -> Run:
     temporary.mkdir(exist_ok=True)
     folder = tmp_path / "run"
     command = [sys.executable, "tests/light_run.py", what, "run", "--run-dir", str(folder), "--until", "classify"]
+    command += ["--preset", "demo"]
     environment = {**os.environ, "TMPDIR": str(temporary), "HOME": str(temporary), "REFRESH_EVERY_S": "0.3"}
     process = subprocess.Popen(
         [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

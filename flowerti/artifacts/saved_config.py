@@ -9,6 +9,7 @@ import json
 from flowerti.artifacts import checksums, layout
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import Experiment, from_json, to_json
+from flowerti.tables import load_plugins
 
 
 def write_config(run: RunDirectory, experiment: Experiment) -> None:
@@ -34,6 +35,20 @@ def find_config(run: RunDirectory) -> Experiment | None:
             "directory, or delete this one"
         )
     return from_json(content.decode(errors="replace"), file_name=where)
+
+
+def load_saved_plugins(run: RunDirectory) -> None:
+    """Load the plugins that the run in this directory had; a config of an earlier version names them as well.
+
+    Raises:
+        ValueError: the file is damaged, or as `tables.load_plugins`; names it.
+    """
+    if not run.exists(layout.CONFIG):
+        return
+    names = run.read_json(layout.CONFIG).get("plugins")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{run.uri}/{layout.CONFIG} is damaged: its plugins are no list of words")
+    load_plugins(tuple(names))
 
 
 def read_config(run: RunDirectory) -> Experiment:

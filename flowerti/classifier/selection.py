@@ -87,8 +87,8 @@ def _check_some(chosen: list[str], rule: str, passed_over: list[str], spoilt: Ma
     if not chosen:
         first = passed_over[0]
         raise ValueError(
-            f"selection.rule: {rule!r} is left with no class: of {first!r} {spoilt[first]}, and so with all others: "
-            "use a base made without some classes (--held-out-classes), or set base.allow_seen_held_out"
+            f"selection.rule: {rule!r} is left with no class: of {first!r} {spoilt[first]}, and the like holds "
+            "of all others: use a base made without some classes (--held-out-classes), or set base.allow_seen_held_out"
         )
 
 

@@ -6,7 +6,7 @@ It needs no image that was drawn, so it runs before anything is learnt. What is 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ def ceiling(study: Study, selection: Selection, report: ClassifierReport, progre
         names = [study.dataset.class_names[class_id] for class_id in about.rehearsal.class_ids]
         progress.info(f"rehearsing with {', '.join(names)}")
         connect(study.experiment.cluster)
-        found = find_ceiling(_rehearsed(study, about), study.experiment.ceiling)
+        found = find_ceiling(_rehearsed(study, about, progress), study.experiment.ceiling)
         study.run.save(layout.CEILING, found, key)
         for sentence in told(found):
             progress.info(sentence)
@@ -83,7 +83,8 @@ def curve_on(study: Study, selection: Selection, report: ClassifierReport, contr
         progress.info(f"what unseen real images are worth on top of {control}")
         connect(study.experiment.cluster)
         known = study.run.load(layout.CEILING, Ceiling, _key(study, about))
-        found = find_curve(_rehearsed(study, about), ARMS[control], known.learning_rate_factors if known else {})
+        factors = known.learning_rate_factors if known else {}
+        found = find_curve(_rehearsed(study, about, progress), ARMS[control], factors)
         study.run.save(layout.CEILING_CURVE, found, key)
     return found
 
@@ -143,15 +144,15 @@ class _Inputs:
     num_classes: int
 
 
-def _rehearsed(study: Study, about: _About) -> Rehearsed:
+def _rehearsed(study: Study, about: _About, progress: Progress) -> Rehearsed:
     experiment, known = study.experiment, _real_sets(study)
-    plain = _trainer(study, _inputs_of(study, about, known, _NO_ROWS))
+    plain = _trainer(study, _inputs_of(study, about, known, _NO_ROWS, progress), progress)
 
     def with_round_trips(control: Arm) -> Train:
         rows = _round_trip_rows(about)
         seen = known["augmented" if control.is_augmented else "train"]
         sets = known | {"round_trip": through_base(study, seen, rows)}
-        return _trainer(study, _inputs_of(study, about, sets, rows))
+        return _trainer(study, _inputs_of(study, about, sets, rows, progress), progress)
 
     return Rehearsed(
         rehearsal=about.rehearsal,
@@ -163,24 +164,40 @@ def _rehearsed(study: Study, about: _About) -> Rehearsed:
     )
 
 
-def _trainer(study: Study, inputs: _Inputs) -> Train:
+def _trainer(study: Study, inputs: _Inputs, progress: Progress) -> Train:
     """Runs trials in Ray tasks, on arrays that a task reads once."""
     experiment, cluster = study.experiment, study.experiment.cluster
     read = ray.remote(_read_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
     data = read.remote(inputs)
     run = ray.remote(_train_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
 
+    def submit(part: list[RehearsalPlan]) -> ray.ObjectRef:
+        return run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
+
     def train(plans: list[RehearsalPlan]) -> list[Trial]:
         size = math.ceil(len(plans) / (_PARTS_OF_A_WORKER * cluster.num_workers))
         parts = [plans[begin : begin + size] for begin in range(0, len(plans), size)]
-        tasks: Any = [
-            run.remote(data, part, experiment.classifier, experiment.seed, cluster.num_threads_per_worker)
-            for part in parts
-        ]
-        found: list[list[Trial]] = ray.get(tasks)
+        found: list[list[Trial]] = ray.get(_at_most(cluster.num_workers, submit, parts, progress))
         return [trial for of_part in found for trial in of_part]
 
     return train
+
+
+def _at_most(
+    num: int,
+    submit: Callable[[list[RehearsalPlan]], ray.ObjectRef],
+    parts: list[list[RehearsalPlan]],
+    progress: Progress,
+) -> list[ray.ObjectRef]:
+    """The answers to all parts, no more than `num` of which are asked for at a time: more would count as waiting."""
+    asked: list[ray.ObjectRef] = []
+    total = sum(len(part) for part in parts)
+    for num_done in range(1, len(parts) + 1):
+        asked += [submit(part) for part in parts[len(asked) : num_done - 1 + num]]
+        done, _ = ray.wait(asked, num_returns=num_done)
+        num_trials = sum(len(part) for one, part in zip(asked, parts, strict=False) if one in done)
+        progress.advance(num_trials, total, "trials")
+    return asked
 
 
 def _real_sets(study: Study) -> dict[str, FeatureSet]:
@@ -192,11 +209,15 @@ def _real_sets(study: Study) -> dict[str, FeatureSet]:
 
 
 def _inputs_of(
-    study: Study, about: _About, sets: dict[str, FeatureSet], round_trip_rows: Int64[np.ndarray, " rows"]
+    study: Study,
+    about: _About,
+    sets: dict[str, FeatureSet],
+    round_trip_rows: Int64[np.ndarray, " rows"],
+    progress: Progress,
 ) -> _Inputs:
     backbone = classifier_backbone(study)
     sha256, cluster = weights_sha256(backbone), study.experiment.cluster
-    found = compute_features(list(sets.values()), backbone, sha256, study.run, cluster, study.experiment.base)
+    found = compute_features(list(sets.values()), backbone, sha256, study.run, cluster, study.experiment.base, progress)
     return _Inputs(
         run=study.run,
         rehearsal=about.rehearsal,

@@ -53,7 +53,7 @@ def classify(study: Study, progress: Progress) -> ClassifierReport:
         progress.did_work()
         num_images, num_classes = len(study.records_of("train")), len(study.dataset.class_names)
         progress.info(f"training on {num_images} images of {num_classes} classes")
-        _train(_training_of(study, key), experiment.cluster)
+        _train(_training_of(study, key, progress), experiment.cluster)
         report = study.run.load(layout.CLASSIFIER_REPORT, ClassifierReport, key)
         assert report is not None
         for point in report.curves:
@@ -87,13 +87,13 @@ class _ClassifierTraining:
         ]
 
 
-def _training_of(study: Study, key: str) -> _ClassifierTraining:
+def _training_of(study: Study, key: str, progress: Progress) -> _ClassifierTraining:
     experiment = study.experiment
     return _ClassifierTraining(
         run=study.run,
         key=key,
         class_names=study.dataset.class_names,
-        inputs=_inputs(study),
+        inputs=_inputs(study, progress),
         class_ids=[class_ids(study, split) for split in _SPLITS],
         config=experiment.classifier,
         seed=seed_for(experiment.seed, "", "classify", 0),
@@ -152,14 +152,14 @@ def _train_on_worker(training: _ClassifierTraining, share: BatchShare, device: s
     training.run.save(layout.CLASSIFIER_REPORT, report, training.key)
 
 
-def _inputs(study: Study) -> list[ClassifierInput]:
+def _inputs(study: Study, progress: Progress) -> list[ClassifierInput]:
     """Inputs of the training split in plain and mirrored views, and of the validation split in plain ones."""
     own = [real_set(study, "train", "mirrored"), real_set(study, "validation")]
     experiment = study.experiment
     wants_more = experiment.has_rehearsal and any(ARMS[name].is_augmented for name in experiment.sweep.free_arms)
     # the stage after next wants these views: extracted along with the others they need no actors of their own
     ahead = [real_set(study, "train", "augmented")] if wants_more else []
-    return classifier_inputs(study, [*own, *ahead])[: len(own)]
+    return classifier_inputs(study, [*own, *ahead], progress)[: len(own)]
 
 
 def class_ids(study: Study, split: Split) -> Int64[np.ndarray, " num"]:

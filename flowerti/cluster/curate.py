@@ -55,7 +55,7 @@ def curate(study: Study, sets: Sequence[ImageSet], draws: TrainingDraws, progres
         connect(study.experiment.cluster)
         cluster = study.experiment.cluster
         task = ray.remote(_curate_on_worker).options(num_cpus=cluster.num_cpus_per_worker, max_retries=-1)
-        answer: Any = ray.get(task.remote(_inputs(study, sets, draws)))
+        answer: Any = ray.get(task.remote(_inputs(study, sets, draws, progress)))
         found = answer
         study.run.save(layout.CURATION, found, key)
     for row in found.rows:
@@ -100,12 +100,12 @@ class CurationInputs:
     """Of each set by CLIP; none where no filter asks for it."""
 
 
-def _inputs(study: Study, sets: Sequence[ImageSet], draws: TrainingDraws) -> CurationInputs:
+def _inputs(study: Study, sets: Sequence[ImageSet], draws: TrainingDraws, progress: Progress) -> CurationInputs:
     experiment = study.experiment
     # the views that a sweep over frozen features trains with, so that none is computed twice
     train = [real_set(study, "train", "mirrored"), *([spare_set(study, draws, "mirrored")] if draws.spare else [])]
     wanted = [*train, *(synthetic_set(study, one, "mirrored") for one in sets)]
-    found = iter(_features(study, wanted, classifier_backbone(study)))
+    found = iter(_features(study, wanted, classifier_backbone(study), progress))
     clip = [synthetic_set(study, one, "plain") for one in sets] if experiment.filters.needs_clip else []
     spare_ids = np.array([record.class_id for record in draws.spare], dtype=np.int64)
     return CurationInputs(
@@ -117,12 +117,15 @@ def _inputs(study: Study, sets: Sequence[ImageSet], draws: TrainingDraws) -> Cur
         train_ids=np.concatenate([class_ids(study, "train"), spare_ids]),
         draws=draws.rows,
         drawn=tuple(found),
-        clip=tuple(_features(study, clip, _clip(experiment))) if clip else (),
+        clip=tuple(_features(study, clip, _clip(experiment), progress)) if clip else (),
     )
 
 
-def _features(study: Study, sets: list[FeatureSet], backbone: BackboneChoice) -> list[StoredFeatures]:
-    found = compute_features(sets, backbone, weights_sha256(backbone), study.run, study.experiment.cluster)
+def _features(
+    study: Study, sets: list[FeatureSet], backbone: BackboneChoice, progress: Progress
+) -> list[StoredFeatures]:
+    sha256, cluster = weights_sha256(backbone), study.experiment.cluster
+    found = compute_features(sets, backbone, sha256, study.run, cluster, progress=progress)
     return [found[one.name] for one in sets]
 
 

@@ -5,7 +5,7 @@ directory, so neither images nor features pass through the driver. Existing file
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from flowerti.cluster.feature_worker import BATCH_SIZE, FeatureWorker, require_w
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.experiment import BaseConfig, ClusterConfig
 from flowerti.features.files import StoredFeatures, feature_file, intact_features
+from flowerti.progress import Progress
 
 _FILE_SIZE = 8 * BATCH_SIZE
 """Images per file; a multiple of the batch size, so that batches do not depend on the size of the set."""
@@ -72,14 +73,19 @@ def compute_features(
     run: RunDirectory,
     cluster: ClusterConfig,
     base: BaseConfig | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, StoredFeatures]:
     """The feature files of every set, by its name; missing features are computed. See `extract_together`."""
     wanted = Extraction(backbone=backbone, weights_sha256=weights_sha256, sets=tuple(sets))
-    return extract_together([wanted], run, cluster, base)[0]
+    return extract_together([wanted], run, cluster, base, progress)[0]
 
 
 def extract_together(
-    extractions: Sequence[Extraction], run: RunDirectory, cluster: ClusterConfig, base: BaseConfig | None = None
+    extractions: Sequence[Extraction],
+    run: RunDirectory,
+    cluster: ClusterConfig,
+    base: BaseConfig | None = None,
+    progress: Progress | None = None,
 ) -> list[dict[str, StoredFeatures]]:
     """The feature files of every set, by its name; missing features are computed, all by the same workers.
 
@@ -88,6 +94,7 @@ def extract_together(
         run: where features are written.
         cluster: workers.
         base: for sets whose images go through its autoencoder first.
+        progress: is told how many images have been looked at.
 
     Returns:
         For each extraction the files of its sets.
@@ -105,7 +112,8 @@ def extract_together(
         missing.setdefault(one.backbone, []).extend(chunk for file, chunk in wanted.items() if file not in intact)
     if any(missing.values()):
         connect(cluster)
-        _run({backbone: absent for backbone, absent in missing.items() if absent}, run, cluster, base)
+        absent = {backbone: chunks for backbone, chunks in missing.items() if chunks}
+        _run(absent, run, cluster, base, progress or Progress())
     found = [
         {name: StoredFeatures(files=tuple(chunk["file"] for chunk in of_set)) for name, of_set in by_set.items()}
         for by_set in chunks
@@ -128,26 +136,37 @@ def _run(
     run: RunDirectory,
     cluster: ClusterConfig,
     base: BaseConfig | None,
+    progress: Progress,
 ) -> None:
     backbones = tuple(missing)
     chunks = _read_once([wants | {"backbone": place} for place, one in enumerate(backbones) for wants in missing[one]])
     rows = [{"chunk": json.dumps(chunk)} for chunk in chunks]
     # blocks small enough to occupy all workers, and large enough to amortise the overhead of a block
     num_blocks = max(1, min(len(rows), 4 * cluster.num_workers))
-    written = (
-        ray.data.from_items(rows, override_num_blocks=num_blocks)
-        .map_batches(
-            FeatureWorker,
-            fn_constructor_args=(backbones, run, cluster.num_threads_per_worker, device_of(cluster), base),
-            batch_size=1,
-            # two at a time, as is the default, would give all of a few chunks to the worker that is there first
-            compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows)), max_tasks_in_flight_per_actor=1),
-            num_cpus=cluster.num_cpus_per_worker,
-            num_gpus=cluster.num_gpus_per_worker,
-        )
-        .take_all()
+    workers = ray.data.from_items(rows, override_num_blocks=num_blocks).map_batches(
+        FeatureWorker,
+        fn_constructor_args=(backbones, run, cluster.num_threads_per_worker, device_of(cluster), base),
+        batch_size=1,
+        # two at a time, as is the default, would give all of a few chunks to the worker that is there first
+        compute=ActorPoolStrategy(size=min(cluster.num_workers, len(rows)), max_tasks_in_flight_per_actor=1),
+        num_cpus=cluster.num_cpus_per_worker,
+        num_gpus=cluster.num_gpus_per_worker,
     )
-    require_written(written, chunks)
+    require_written(_counted(workers.iter_rows(), chunks, progress), chunks)
+
+
+def _counted(
+    answers: Iterable[Mapping[str, Any]], chunks: Sequence[Mapping[str, Any]], progress: Progress
+) -> list[Mapping[str, Any]]:
+    """All answers of the workers, of which each chunk's first says that its images have been looked at."""
+    num_images = {chunk["wants"][0]["file"]: len(chunk["addresses"]) for chunk in chunks}
+    done, total, found = 0, sum(num_images.values()), []
+    for answer in answers:
+        found.append(answer)
+        if answer["file"] in num_images:
+            done += num_images[answer["file"]]
+            progress.advance(done, total, "images looked at")
+    return found
 
 
 def _read_once(wants: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from flowerti.data.draws import TrainingDraws
 from flowerti.data.shards import addresses_of
 from flowerti.features.backbones import Backbone, load_backbone
 from flowerti.features.files import StoredFeatures
+from flowerti.progress import Progress
 from flowerti.study import Study
 
 
@@ -128,17 +129,17 @@ class ClassifierInput:
         return found[:, 0].reshape(-1, self.image_size_px, self.image_size_px, 3).astype(np.uint8)
 
 
-def classifier_inputs(study: Study, sets: list[FeatureSet]) -> list[ClassifierInput]:
+def classifier_inputs(study: Study, sets: list[FeatureSet], progress: Progress) -> list[ClassifierInput]:
     """The inputs for some sets of images; features that are missing are computed."""
     size_px = study.experiment.data.image_size_px
     if study.experiment.classifier.mode == "head":
-        found = _computed(study, sets, classifier_backbone(study))
+        found = _computed(study, sets, classifier_backbone(study), progress)
         return [ClassifierInput(features=one, addresses=(), image_size_px=size_px) for one in found]
     # a network that is trained as a whole reads images where they are, but for those that no file holds
     through = [
         replace(one, name=f"{one.name.rpartition('.')[0]}.plain", views="plain") for one in sets if one.base_sha256
     ]
-    made = iter(_computed(study, through, whole_pixels(size_px)))
+    made = iter(_computed(study, through, whole_pixels(size_px), progress))
     return [
         ClassifierInput(features=next(made), addresses=(), image_size_px=size_px, is_pixels=True)
         if one.base_sha256
@@ -147,10 +148,13 @@ def classifier_inputs(study: Study, sets: list[FeatureSet]) -> list[ClassifierIn
     ]
 
 
-def _computed(study: Study, sets: list[FeatureSet], backbone: BackboneChoice) -> list[StoredFeatures]:
+def _computed(
+    study: Study, sets: list[FeatureSet], backbone: BackboneChoice, progress: Progress
+) -> list[StoredFeatures]:
     if not sets:
         return []
     experiment = study.experiment
     base = experiment.base if any(one.base_sha256 for one in sets) else None
-    found = compute_features(sets, backbone, weights_sha256(backbone), study.run, experiment.cluster, base)
+    sha256 = weights_sha256(backbone)
+    found = compute_features(sets, backbone, sha256, study.run, experiment.cluster, base, progress)
     return [found[one.name] for one in sets]

@@ -7,6 +7,7 @@ and writes its token so that all users of the machine can read it. This module d
 import contextlib
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 import psutil
 
 from flowerti import stopping
+from flowerti.cluster.quiet import stderr_kept_back
 
 _END_BY_ITSELF_S = 1.0
 _KILLED_WITHIN_S = 1.0
+_NUM_STARTS = 3
+"""Tries; Ray waits half a minute for its own processes."""
 
 
 class LocalProcesses:
@@ -70,15 +74,33 @@ def start_local_ray(**options: Any) -> None:
 
     Args:
         options: those of `ray.init`.
+
+    Raises:
+        OSError: it did not start, not even when it was tried again; a busy machine may be slower than Ray's patience.
     """
+    protect_token()
+    for num_tries in range(1, _NUM_STARTS + 1):
+        try:
+            return _start(options)
+        except ValueError:
+            raise
+        except Exception as error:
+            if num_tries == _NUM_STARTS:
+                logs = Path(tempfile.gettempdir()) / "ray" / "session_latest" / "logs"
+                raise OSError(
+                    f"Ray did not start on this machine in {_NUM_STARTS} tries: end other programs and start the same "
+                    f"command again, or look into {logs} ({error})"
+                ) from error
+
+
+def _start(options: dict[str, Any]) -> None:
     import ray
 
-    protect_token()
     session = _Session(LocalProcesses(), contextlib.ExitStack())
     session.undo.enter_context(stopping.at_forced_end(session.processes.end))
     _sessions.append(session)
     try:
-        with stopping.handlers_kept():
+        with stopping.handlers_kept(), stderr_kept_back():
             ray.init(address="local", include_dashboard=False, **options)
     except BaseException:
         _sessions.remove(session)

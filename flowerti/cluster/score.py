@@ -13,6 +13,7 @@ import ray
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.image_scores import ImageScore, ImageScores
 from flowerti.artifacts.locked_protocol import open_test
 from flowerti.artifacts.records import ImageSet
 from flowerti.artifacts.scores import Extractor, Scores
@@ -68,14 +69,15 @@ def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progre
         progress.did_work()
         progress.info(f"comparing {len(sets)} synthetic sets with real {reference} images")
         connect(experiment.cluster)
-        scores = _compare(study, sets, reference, backbones, progress)
+        scores, images = _compare(study, sets, reference, backbones, progress)
+        study.run.save(layout.IMAGE_SCORES, ImageScores(extractor=backbones[0].name, images=images), key)
         study.run.save(file, scores, key)
     return scores
 
 
 def _compare(
     study: Study, every_set: list[ImageSet], reference: Split, backbones: list[BackboneChoice], progress: Progress
-) -> Scores:
+) -> tuple[Scores, list[ImageScore]]:
     sets = [images for images in every_set if images.learning == 0]
     empty = Scores(
         extractors=[
@@ -86,8 +88,8 @@ def _compare(
         comparisons=[],
     )
     if not sets:
-        return replace(empty, notes=["No class has synthetic images: there is nothing to compare."])
-    known = _gather_all(study, sets, every_set, reference, backbones)
+        return replace(empty, notes=["No class has synthetic images: there is nothing to compare."]), []
+    known = _gather_all(study, sets, every_set, reference, backbones, progress)
     stored = known.of_backbones
     classes = [_ask(study, score_one_class, of_one, name) for of_one in stored for name in of_one.selected]
     matrices = [_ask(study, matrix_of, of_one) for of_one in stored]
@@ -103,7 +105,7 @@ def _compare(
     (checks, of_copies), (by_learning, of_learnings) = ray.get([copies, learnings])
     notes = [found.notes for found in by_class] + [notes for _, notes in rows_and_notes]
     notes += [of_learnings, recognised.notes, of_copies]
-    return replace(
+    scores = replace(
         empty,
         distances=[distance for found in by_class for distance in found.distances],
         comparisons=comparisons,
@@ -117,6 +119,7 @@ def _compare(
         verdicts=[name_verdict(name, judging, reference) for name in stored[0].selected],
         notes=list(dict.fromkeys(note for of_one in notes for note in of_one)),
     )
+    return scores, recognised.images
 
 
 def _wait(asked: list[ray.ObjectRef], progress: Progress) -> None:
@@ -148,14 +151,19 @@ class _Gathered:
 
 
 def _gather_all(
-    study: Study, sets: list[ImageSet], every_set: list[ImageSet], reference: Split, backbones: list[BackboneChoice]
+    study: Study,
+    sets: list[ImageSet],
+    every_set: list[ImageSet],
+    reference: Split,
+    backbones: list[BackboneChoice],
+    progress: Progress,
 ) -> _Gathered:
     """All features, computed by the same workers where they are missing."""
     extractors = [*backbones, ALIGNED_THUMBNAILS]
     every, splits = _every_learning(study, every_set), _every_split(study, reference)
     wanted = [_extraction(extractor, _compared_sets(study, sets, reference, extractor)) for extractor in extractors]
     wanted += [_extraction(backbones[0], list(every.values())), _extraction(THUMBNAILS, list(splits.values()))]
-    *compared, of_every, of_splits = extract_together(wanted, study.run, study.experiment.cluster)
+    *compared, of_every, of_splits = extract_together(wanted, study.run, study.experiment.cluster, progress=progress)
     *stored, pixels = [
         _gather(study, sets, reference, extractor, found) for extractor, found in zip(extractors, compared, strict=True)
     ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flowerti import stopping
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.local_ray import end_local_ray, start_local_ray
+from flowerti.cluster.quiet import stderr_kept_back
 from flowerti.cluster.resources import check_fit, check_local_fit, check_startable, cluster_growth, cluster_nodes
 from flowerti.config.experiment import ClusterConfig
 from flowerti.tables import plugins_environment
@@ -95,7 +96,7 @@ def _join(config: ClusterConfig) -> None:
     address = os.environ.get("RAY_ADDRESS", config.address)
     _check_reachable(address)
     try:
-        with stopping.handlers_kept():
+        with stopping.handlers_kept(), stderr_kept_back():
             ray.init(address=address, log_to_driver=False, runtime_env=_runtime_environment())
     except ConnectionError as error:
         raise ValueError(

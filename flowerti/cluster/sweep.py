@@ -142,7 +142,7 @@ class _Trainer:
             connect(self.study.experiment.cluster)
             # of all plans, so that invalid ratios are rejected even if their trials are finished
             failures = train_trials(
-                self.study, gather(self.study, self.pools, self.draws, plans), missing, self.progress
+                self.study, gather(self.study, self.pools, self.draws, plans, self.progress), missing, self.progress
             )
         trials = _complete({one.plan: self._load(one) for one in keyed}, failures)
         self.used.extend(trials)

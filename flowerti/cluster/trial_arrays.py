@@ -30,6 +30,7 @@ from flowerti.cluster.image_sets import (
 )
 from flowerti.data.draws import TrainingDraws
 from flowerti.data.shards import read_labels, read_weights
+from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.rounds import TrialPlan
 from flowerti.sweep.trial_data import PoolKey, SharedLabels, TrialData, check_ratios, check_trial_data
@@ -129,7 +130,11 @@ def _read(inputs: list[ClassifierInput], run: RunDirectory) -> np.ndarray:
 
 
 def gather(
-    study: Study, pools: Sequence[WeightedPool], draws: TrainingDraws, plans: Sequence[TrialPlan]
+    study: Study,
+    pools: Sequence[WeightedPool],
+    draws: TrainingDraws,
+    plans: Sequence[TrialPlan],
+    progress: Progress,
 ) -> ray.ObjectRef:
     """Load the `TrialData` of some trials on one split into the object store, in a task rather than in the driver.
 
@@ -138,14 +143,18 @@ def gather(
     task = ray.remote(_read_on_worker).options(
         num_cpus=study.experiment.cluster.num_cpus_per_worker, max_retries=-1, num_returns=2
     )
-    references: Any = task.remote(_inputs(study, pools, draws, plans))
+    references: Any = task.remote(_inputs(study, pools, draws, plans, progress))
     data, num_images = references
     ray.get(num_images)
     return data
 
 
 def _inputs(
-    study: Study, pools: Sequence[WeightedPool], draws: TrainingDraws, plans: Sequence[TrialPlan]
+    study: Study,
+    pools: Sequence[WeightedPool],
+    draws: TrainingDraws,
+    plans: Sequence[TrialPlan],
+    progress: Progress,
 ) -> _TrialInputs:
     split = plans[0].split
     pools = [pool for pool in pools if pool.images.source in {plan.arm.pool for plan in plans}]
@@ -161,7 +170,7 @@ def _inputs(
     trips = [through_base(study, one) for one in (train if False in through else [])]
     augmented_trips = [through_base(study, one) for one in (augmented if True in through else [])]
     wanted = [*train, *augmented, real_set(study, split), *synthetic, *more, *trips, *augmented_trips]
-    found = iter(classifier_inputs(study, wanted))
+    found = iter(classifier_inputs(study, wanted, progress))
     spare_ids = np.array([record.class_id for record in draws.spare], dtype=np.int64)
     return _TrialInputs(
         run=study.run,

@@ -24,7 +24,7 @@ class DataConfig:
     kind: Annotated[str, tyro.conf.arg(help_behavior_hint=_choices)]
     """The data source, a row of `config.data_sources`."""
     root: str = ""
-    """Folder of the data set; empty for drawn data."""
+    """Folder of the data set, or the file of a CSV; empty for drawn data."""
     image_size_px: int = 64
     """Side of the square to which every image is cropped and scaled, in pixels."""
     download: bool = False
@@ -32,9 +32,11 @@ class DataConfig:
     class_level: Literal["outer", "inner"] = "outer"
     """Image folders only: whether a class is a folder with all that is in it, or each innermost folder."""
     image_column: str = ""
-    """Parquet files only: column of the images; empty for its usual names."""
+    """Parquet and CSV files only: column of the images, or of their paths; empty for its usual names."""
     label_column: str = ""
-    """Parquet files only: column of the classes; empty for its usual names."""
+    """Parquet and CSV files only: column of the classes; empty for its usual names."""
+    left_out_classes: tuple[str, ...] = ()
+    """Classes that are left out, by name."""
     skip_unreadable: bool = False
     """Leave out images that cannot be opened, and list them, instead of stopping."""
     show_images: bool = True
@@ -78,6 +80,8 @@ class ImbalanceConfig:
     """Share of each class's images that a re-split sets aside for validation, in (0, 1)."""
     test_share: float = 0.25
     """Share of each class's images that a re-split sets aside for test, in (0, 1)."""
+    min_held_out: int = 1
+    """Images that a cut sets aside of a class for each held-out split at least, where it has three times as many."""
     positive_classes: tuple[str, ...] = ()
     """Binary task: these classes as one against all others as one; empty keeps all classes apart."""
 
@@ -94,6 +98,7 @@ class ImbalanceConfig:
         require(self.minority_images >= 0, "imbalance.minority_images", "must not be negative")
         fits = self.minority_images == 0 or bool(self.minority_classes)
         require(fits, "imbalance.minority_images", "need imbalance.minority_classes: name the classes to cut down")
+        require(self.min_held_out >= 1, "imbalance.min_held_out", "must be at least 1")
         for name in ("validation_share", "test_share"):
             require(0 < getattr(self, name) < 1, f"imbalance.{name}", "must lie in (0, 1)")
         held_out = self.validation_share + self.test_share

@@ -60,5 +60,10 @@ DATA_SOURCES: Table[DataSource] = Table(
             prefix="parquet:",
             implementation="flowerti.data.sources.parquet:PARQUET",
         ),
+        DataSource(
+            name="csv",
+            label="a CSV file of paths and classes",
+            implementation="flowerti.data.sources.path_table:PATH_TABLE",
+        ),
     ],
 )

@@ -7,6 +7,7 @@ nothing about torch, Ray, files of images or how a stage works; ready-made exper
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -117,8 +118,11 @@ def to_json(experiment: Experiment) -> str:
     return json.dumps(dataclasses.asdict(experiment), indent=2) + "\n"
 
 
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def _with_tuples(value: Any) -> Any:
+    """Lists as tuples, at any depth."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(inner) for name, inner in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def from_json(text: str, *, file_name: str = "config.json") -> Experiment:
@@ -127,19 +131,46 @@ def from_json(text: str, *, file_name: str = "config.json") -> Experiment:
     Raises:
         ValueError: the text is not JSON, a field is unknown or missing, or a value is out of range; names the file.
     """
+    return _parsed(json.loads, text, file_name)
+
+
+def from_toml(text: str, *, file_name: str) -> Experiment:
+    """Read settings as TOML, with a table for each stage; those that it does not name have their defaults.
+
+    Raises:
+        ValueError: the text is not TOML, or as `from_json`; names the file.
+    """
+    import tomllib
+
+    return _parsed(tomllib.loads, text, file_name)
+
+
+def from_values(values: dict[str, Any]) -> Experiment:
+    """An experiment from nested tables of settings; those that they do not name have their defaults.
+
+    Raises:
+        ValueError: a value is out of range.
+        TypeError, AttributeError, KeyError, dacite.DaciteError: a field is unknown or missing, or of another kind.
+    """
+    import dacite
+
+    load_plugins(values.get("plugins", ()))
+    options = dacite.Config(strict=True, check_types=False)
+    learnt = values.get("techniques", {})
+    techniques = {name: dacite.from_dict(type(TECHNIQUES[name].config), learnt[name], options) for name in learnt}
+    return dacite.from_dict(Experiment, values | {"techniques": techniques}, options)
+
+
+def _parsed(parse: Callable[[str], Any], text: str, file_name: str) -> Experiment:
     import dacite
 
     try:
-        values: Any = json.loads(text, object_hook=_with_tuples)
+        values = _with_tuples(parse(text))
         json.dumps(values, ensure_ascii=False).encode()  # half a sign, which no file and no page can hold
         if not isinstance(values, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it holds no table of settings")
         values.pop("checksum", None)  # the copy in a run directory has one
-        load_plugins(values.get("plugins", ()))
-        options = dacite.Config(strict=True, check_types=False)
-        learnt = values.pop("techniques", {})
-        techniques = {name: dacite.from_dict(type(TECHNIQUES[name].config), learnt[name], options) for name in learnt}
-        return dacite.from_dict(Experiment, values | {"techniques": techniques}, options)
+        return from_values(values)
     except RecursionError as error:
         raise ValueError(f"{file_name}: not a config of this version: it is nested too deeply") from error
     except (dacite.DaciteError, TypeError, AttributeError, KeyError, ValueError) as error:

@@ -128,6 +128,12 @@ class SweepConfig:
         return any(ARMS[name].source == source for name in self.extra_arms)
 
     @property
+    def takes_ratios(self) -> bool:
+        """Whether an arm adds as many drawn images as `ratios` say."""
+        extra = [ARMS[name] for name in self.extra_arms]
+        return "added" in self.mixing or any(bool(arm.pool) and arm.level == "ratio" for arm in extra)
+
+    @property
     def judged_mass(self) -> Mass:
         """The kind of mixing that the recommendation is about."""
         return "fixed" if "fixed" in self.mixing else "added"

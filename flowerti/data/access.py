@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.data import DataConfig
 from flowerti.config.data_sources import DATA_SOURCES
-from flowerti.data.dataset import Dataset, check_classes, check_counts
+from flowerti.data.dataset import Dataset, check_classes, check_counts, without_classes
 from flowerti.data.images import decode_image
 from flowerti.data.shards import SYNTHETIC_PREFIX, read_synthetic
 from flowerti.data.sources.files import FILES
@@ -32,6 +32,7 @@ def list_records(config: DataConfig, seed: int, *, is_pooled: bool = False) -> D
             has none in a split; names it.
     """
     dataset = implementation_of(DATA_SOURCES[config.kind]).list_records(config, seed)
+    dataset = without_classes(dataset, config.left_out_classes)
     if is_pooled:
         check_classes(dataset)
         return dataset

@@ -71,7 +71,7 @@ def take_census(dataset: Dataset, config: DataConfig, images: ImagePass | None =
         train_sha256=_train_digests(kept, digests),
         unreadable=unreadable,
         duplicates=_straddling_duplicates(kept, digests),
-        notes=[*dataset.notes, *_changes(dataset.records, looks)],
+        notes=[*dataset.notes, *change_sentences(dataset.records, looks)],
     )
 
 
@@ -115,7 +115,7 @@ def digest_of_class(census: Census, class_name: str) -> str:
     return census.train_sha256[class_name]
 
 
-def _changes(records: Sequence[Record], looks: Sequence[Look]) -> list[str]:
+def change_sentences(records: Sequence[Record], looks: Sequence[Look]) -> list[str]:
     """What was changed to show images as RGB, with how many and the first of them, most frequent first."""
     ids: dict[str, list[str]] = defaultdict(list)
     for record, look in zip(records, looks, strict=True):

@@ -6,6 +6,7 @@ know where a data set comes from, and opens no image.
 
 import difflib
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -109,6 +110,25 @@ def count_by_split(dataset: Dataset) -> dict[tuple[int, Split], int]:
     for record in dataset.records:
         counts[record.class_id, record.split] += 1
     return counts
+
+
+def without_classes(dataset: Dataset, class_names: Sequence[str]) -> Dataset:
+    """The data set without some classes, with a note that names them.
+
+    Raises:
+        ValueError: there is no class of that name.
+    """
+    if not class_names:
+        return dataset
+    for name in class_names:
+        check_class_name(dataset, "data.left_out_classes", name)
+    kept = tuple(name for name in dataset.class_names if name not in class_names)
+    id_of = {dataset.class_names.index(name): class_id for class_id, name in enumerate(kept)}
+    records = tuple(replace(r, class_id=id_of[r.class_id]) for r in dataset.records if r.class_id in id_of)
+    num_images = len(dataset.records) - len(records)
+    named = ", ".join(sorted(class_names))
+    note = f"left out by data.left_out_classes: {named} ({num_images} image{'' if num_images == 1 else 's'})"
+    return replace(dataset, class_names=kept, records=records, notes=(*dataset.notes, note))
 
 
 def without(dataset: Dataset, ids: list[str]) -> Dataset:

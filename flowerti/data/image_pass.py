@@ -8,7 +8,7 @@ and hashlib release the interpreter's lock). This module does not know about spl
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -35,6 +35,8 @@ class Look:
     """As `thumbnails` makes it; None where none was wanted."""
     changes: tuple[str, ...] = ()
     """What it took to show it as RGB, as `to_rgb` names it."""
+    size_px: tuple[int, int] | None = None
+    """Width and height of an encoded image; None of a drawn or an unreadable one."""
 
 
 class ImagePass:
@@ -66,17 +68,18 @@ class ImagePass:
     def _look(self, record: Record) -> Look:
         try:
             reader = reader_of(record.address)
-            content, sizes, changes = reader.identify(record.address), self._sizes_px(), ()
+            content, sizes, changes, size_px = reader.identify(record.address), self._sizes_px(), (), None
             if reader.draw is not None:
                 squares = {size: reader.draw(record.address, size) for size in sizes}
             else:
                 image, changes = decode_rgb(content, record.address)
+                size_px = image.size
                 squares = {size: np.asarray(to_square(image, size), np.uint8) for size in sizes or {_TEST_PX}}
         except ValueError:
             if not self._config.skip_unreadable:
                 raise
             return Look(digest="")
-        return self._taken(hashlib.sha256(content).hexdigest(), squares, changes)
+        return replace(self._taken(hashlib.sha256(content).hexdigest(), squares, changes), size_px=size_px)
 
     def _sizes_px(self) -> set[int]:
         thumbnail_px = self._config.image_size_px if self._with_thumbnails else 0

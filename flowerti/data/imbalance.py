@@ -22,7 +22,7 @@ from flowerti.artifacts.identity import seed_for
 from flowerti.config.data import ImbalanceConfig
 from flowerti.data.dataset import Dataset, Record, Split, check_class_name, check_counts
 from flowerti.data.grouped_split import kept_together
-from flowerti.data.missing_splits import with_all_splits
+from flowerti.data.missing_splits import num_held_out, with_all_splits
 
 ShotGroup = Literal["many", "medium", "few"]
 SHOT_GROUPS: tuple[ShotGroup, ...] = ("many", "medium", "few")
@@ -58,7 +58,7 @@ def imbalanced(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequ
         dataset = _resplit(dataset, config, seed, alike)
     elif dataset.missing:
         shares: dict[Split, float] = {"test": config.test_share, "validation": config.validation_share}
-        dataset = with_all_splits(dataset, shares, seed, alike)
+        dataset = with_all_splits(dataset, shares, seed, alike, config.min_held_out)
     if config.leaves_out:
         dataset = _cut_down(dataset, config, seed)
     if config.positive_classes:
@@ -110,7 +110,8 @@ def _resplit(dataset: Dataset, config: ImbalanceConfig, seed: int, alike: Sequen
     ]
     for records in orders:
         num_test, num_validation = (
-            max(1, round(share * len(records))) for share in (config.test_share, config.validation_share)
+            num_held_out(len(records), share, config.min_held_out)
+            for share in (config.test_share, config.validation_share)
         )
         for place, record in enumerate(records):
             held_out: Split = "test" if place < num_test else "validation"

@@ -17,7 +17,11 @@ from flowerti.data.grouped_split import kept_together
 
 
 def with_all_splits(
-    dataset: Dataset, shares: Mapping[Split, float], seed: int, alike: Sequence[Sequence[str]]
+    dataset: Dataset,
+    shares: Mapping[Split, float],
+    seed: int,
+    alike: Sequence[Sequence[str]],
+    min_held_out: int = 1,
 ) -> Dataset:
     """Set aside a share of each class's training images for each split that is missing, and at least one.
 
@@ -26,6 +30,7 @@ def with_all_splits(
         shares: of each class's training images, by split.
         seed: run seed.
         alike: ids of images that must stay on one side; those in splits that are not cut are left there.
+        min_held_out: images of each class for each missing split at least, where it has three times as many.
 
     Returns:
         The data set with all splits, and with a note that says so.
@@ -45,26 +50,33 @@ def with_all_splits(
                 f"data: class {name!r} has {_images(len(records))}, too few to set {_named(parts)} images aside: "
                 f"add images until it has {len(parts) + 1}, or remove the class"
             )
-        split_of |= _cut(records, parts)
+        split_of |= _cut(records, parts, min_held_out)
         orders.append(records)
     split_of = _refilled(kept_together(split_of, orders, groups, seed), orders, groups, parts)
     records = tuple(replace(r, split=split_of.get(r.id, r.split)) for r in dataset.records)
-    found = replace(dataset, records=records, missing=(), notes=(*dataset.notes, _note(parts, seed, len(groups))))
+    found = replace(
+        dataset, records=records, missing=(), notes=(*dataset.notes, _note(parts, seed, len(groups), min_held_out))
+    )
     _check_cut(found, parts)
     return found
 
 
-def _cut(records: Sequence[Record], parts: Mapping[Split, float]) -> dict[str, Split]:
+def _cut(records: Sequence[Record], parts: Mapping[Split, float], min_held_out: int) -> dict[str, Split]:
     """The first records go to the missing splits, one part after the other; at least one is left for training."""
     split_of: dict[str, Split] = {record.id: "train" for record in records}
     begin, num_wanted = 0, len(parts)
     for split, share in parts.items():
         num_wanted -= 1
         num_free = len(records) - begin - num_wanted - 1  # one for each part that follows, and one for training
-        num = min(max(1, round(share * len(records))), num_free)
+        num = min(num_held_out(len(records), share, min_held_out), num_free)
         split_of |= {record.id: split for record in records[begin : begin + num]}
         begin += num
     return split_of
+
+
+def num_held_out(num_images: int, share: float, min_held_out: int) -> int:
+    """Images of a class that a cut sets aside for a held-out split."""
+    return max(min_held_out if num_images >= 3 * min_held_out else 1, round(share * num_images))
 
 
 def _refilled(
@@ -109,12 +121,13 @@ def _check_cut(dataset: Dataset, parts: Mapping[Split, float]) -> None:
                 )
 
 
-def _note(parts: Mapping[Split, float], seed: int, num_groups: int) -> str:
+def _note(parts: Mapping[Split, float], seed: int, num_groups: int, min_held_out: int) -> str:
     shares = " and ".join(f"{share:.0%} for {split}" for split, share in sorted(parts.items(), reverse=True))
+    least = f", and at least {min_held_out} each where a class has {3 * min_held_out}" if min_held_out > 1 else ""
     alike = f", {num_groups} group(s) of alike images kept together" if num_groups else ""
     return (
-        f"there is no {_named(parts)} split: {shares} are set aside out of each class's training images, "
-        f"by seed {seed}{alike}"
+        f"there is no {_named(parts)} split: {shares} are set aside out of each class's training images"
+        f"{least}, by seed {seed}{alike}"
     )
 
 

@@ -6,6 +6,7 @@ This module does not know how the action was chosen.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flowerti.report.formats import signed
 from flowerti.report.repetition_sentences import basis
 
 _WITH = {
@@ -48,7 +49,7 @@ def evidence(summary: Mapping[str, Any], arm_label: Callable[[str], str]) -> str
     name, split = arm_label(verdict["arm"]), verdict["split"]
     numbers = (
         f"With {name} the weak classes' F1 on {split} goes from {verdict['before']:.3f} to {verdict['after']:.3f} "
-        f"({verdict['gain']:+.3f}, 95 % interval {verdict['low']:+.3f} to {verdict['high']:+.3f})."
+        f"({signed(verdict['gain'])}, 95 % interval {signed(verdict['low'])} to {signed(verdict['high'])})."
     )
     is_action = verdict["action"].startswith("use_")
     told = [_CONFIRMED[verdict["answer"]].format(split=split) + "."] if is_action else []

@@ -36,6 +36,11 @@ def strip_file(class_name: str) -> str:
     return f"grid_{slug(class_name)}.png"
 
 
+def is_strip(file: str) -> bool:
+    """Whether a figure is a `strip_file`."""
+    return file.startswith("grid_")
+
+
 def matrix_file(extractor: str, metric: str) -> str:
     """The figure with the distances of each set to all classes."""
     return f"matrix_{slug(extractor)}.{slug(metric)}.png"

@@ -1,7 +1,7 @@
 """The end of a run: summary.json, report.html and figures, written from the artifacts.
 
-Which images are shown is decided here; what the page looks like is `page`'s. A report can be written again from
-`summary.json` and the stored artifacts, without any computing.
+Which images are shown is decided here; what the page looks like is `page`'s. A page can be written again from
+`summary.json`, `page.json` and the figures, without any computing.
 """
 
 import json
@@ -10,17 +10,23 @@ from typing import Any
 import numpy as np
 
 from flowerti.artifacts import layout
+from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.manifest import Manifest, content_of, read_manifest, renew_manifest, write_manifest
-from flowerti.artifacts.records import Census, ClassifierReport, ImageSet, Selection
+from flowerti.artifacts.page_record import PageRecord
+from flowerti.artifacts.records import ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.artifacts.saved_config import find_config
+from flowerti.artifacts.saved_config import load_saved_plugins
 from flowerti.artifacts.scores import Scores
 from flowerti.data.access import read_image, read_images
 from flowerti.data.shards import read_rows, read_synthetic, synthetic_address
 from flowerti.report import Findings, build_summary, render_html, validate_summary
 from flowerti.report.copies_figure import shown_pairs
 from flowerti.report.figures import draw_figures
-from flowerti.report.names import REAL
+from flowerti.report.gallery import gallery_of
+from flowerti.report.names import REAL, is_strip
+from flowerti.report.page_content import page_record, sweep_confusions
+from flowerti.report.summary_schema import completed
+from flowerti.report.web_images import smallest_webp
 from flowerti.study import Study
 
 _NUM_SHOWN = 8
@@ -33,7 +39,10 @@ def publish(study: Study, found: Findings) -> dict[str, Any]:
     images = shown_images(study, found.selection, found.sets)
     drawn = draw_figures(found, images, images_of_copies(study, found.scores))
     _write_figures(study.run, drawn)
-    page = _write_page(study.run, summary, found.classifier, found.census, drawn)
+    gallery = gallery_of(study, found.selection, found.sets)
+    record = page_record(found, gallery, sweep_confusions(study.run, summary))
+    study.run.save(layout.PAGE_RECORD, record, key_of(record))
+    page = _write_page(study.run, summary, record, drawn)
     text = (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode()
     study.run.write_bytes(layout.SUMMARY, text)
     figures = {layout.figure(name): content for name, content in drawn.items()}
@@ -87,30 +96,30 @@ def _first(run: RunDirectory, images: ImageSet, size_px: int) -> np.ndarray:
 
 
 def republish(run: RunDirectory) -> None:
-    """Write report.html again from the stored summary, artifacts and figures.
+    """Write report.html again from the stored summary, the page's record and the figures.
 
     Raises:
         ValueError: the run is not finished, or a file is not what it wrote; names the file.
     """
-    for name in (layout.SUMMARY, layout.CENSUS, layout.CLASSIFIER_REPORT):
+    for name in (layout.SUMMARY, layout.PAGE_RECORD):
         if not run.exists(name):
             raise ValueError(
                 f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
             )
-    find_config(run)  # its plugins name the rows that the summary has
-    summary = run.read_json(layout.SUMMARY)
+    load_saved_plugins(run)  # they name the rows that the summary has
+    summary = completed(run.read_json(layout.SUMMARY))
     validate_summary(summary)
     manifest = read_manifest(run)
     if manifest is not None:
         _refuse_changed(run, manifest)
-    classifier, census = run.load(layout.CLASSIFIER_REPORT, ClassifierReport), run.load(layout.CENSUS, Census)
-    for name, found in ((layout.CLASSIFIER_REPORT, classifier), (layout.CENSUS, census)):
-        if found is None:
-            raise ValueError(f"{run.uri}/{name} is damaged: start the run again with `flowerti run`, it makes it anew")
-    assert classifier is not None and census is not None
+    record = run.load(layout.PAGE_RECORD, PageRecord)
+    if record is None:
+        raise ValueError(
+            f"{run.uri}/{layout.PAGE_RECORD} is damaged: start the run again with `flowerti run`, it makes it anew"
+        )
     folder = f"{layout.FIGURES}/"
     drawn = {file.removeprefix(folder): run.read_bytes(file) for file in run.names(layout.FIGURES)}
-    page = _write_page(run, summary, classifier, census, drawn)
+    page = _write_page(run, summary, record, drawn)
     if manifest is not None:
         renew_manifest(run, manifest, {layout.PAGE: page})
 
@@ -124,9 +133,9 @@ def _refuse_changed(run: RunDirectory, manifest: Manifest) -> None:
             )
 
 
-def _write_page(
-    run: RunDirectory, summary: dict[str, Any], classifier: ClassifierReport, census: Census, drawn: dict[str, bytes]
-) -> bytes:
-    page = render_html(summary, classifier, census, drawn).encode()
+def _write_page(run: RunDirectory, summary: dict[str, Any], record: PageRecord, drawn: dict[str, bytes]) -> bytes:
+    # the gallery has the images of the strips
+    figures = {name: smallest_webp(png) for name, png in drawn.items() if not is_strip(name)}
+    page = render_html(summary, record, figures).encode()
     run.write_bytes(layout.PAGE, page)
     return page

@@ -3,6 +3,7 @@
 This module knows nothing about where the values come from.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -13,6 +14,11 @@ import jsonschema
 from jsonschema.exceptions import best_match
 
 from flowerti.report.summary_record import FORMAT
+from flowerti.tables.arms import Arm
+
+_ARM_BEFORE = {
+    field.name: field.default for field in dataclasses.fields(Arm) if field.default is not dataclasses.MISSING
+}
 
 
 def validate_summary(summary: Mapping[str, Any]) -> None:
@@ -35,6 +41,14 @@ def validate_summary(summary: Mapping[str, Any]) -> None:
     error = best_match(_validator().iter_errors(summary))
     if error is not None:
         raise ValueError(f"summary.json: {error.json_path}: {error.message}")
+
+
+def completed(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary with what its format has got since it was written: nothing found, arms as all of them were before."""
+    arms = summary.get("arms")
+    if isinstance(arms, list) and all(isinstance(arm, dict) for arm in arms):
+        summary = {**summary, "arms": [_ARM_BEFORE | arm for arm in arms]}
+    return {"filters": [], "filter_judges": [], **summary}
 
 
 @cache

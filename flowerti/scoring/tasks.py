@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from flowerti.artifacts.identity import seed_for
+from flowerti.artifacts.image_scores import ImageScore
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.scores import (
     CopyCheck,
@@ -20,6 +21,7 @@ from flowerti.artifacts.scores import (
     Recognition,
     TrainedOnSource,
 )
+from flowerti.classifier.training import Head
 from flowerti.config.experiment import ScoringConfig
 from flowerti.data.access import read_images
 from flowerti.data.dataset import Record, Split
@@ -36,6 +38,7 @@ from flowerti.scoring.copies import (
 )
 from flowerti.scoring.copy_sensitivity import copy_sensitivity
 from flowerti.scoring.distances import ClassScores, score_class
+from flowerti.scoring.image_scores import score_images
 from flowerti.scoring.learning_distances import LearningKey, learning_distances
 from flowerti.scoring.recognition import recognise, train_independent_head, train_on_source
 
@@ -93,6 +96,8 @@ class RecognitionScores:
 
     recognition: list[Recognition]
     trained_on_source: list[TrainedOnSource]
+    images: list[ImageScore]
+    """Of every synthetic image."""
     notes: list[str]
     """What could not be computed, and why."""
 
@@ -157,7 +162,18 @@ def recognition_of(stored: StoredSets) -> RecognitionScores:
     learnt_from |= {(name, "real"): train[name][:, :1] for name in stored.selected}
     trained, notes = train_on_source(learnt_from, {name: held_out[name] for name in stored.selected}, stored.seed)
     recognised = recognise(head, stored.class_names, real | synthetic)
-    return RecognitionScores(recognition=recognised, trained_on_source=trained, notes=notes)
+    images = [one for name in stored.selected for one in _image_scores(stored, head, name, train[name])]
+    return RecognitionScores(recognition=recognised, trained_on_source=trained, images=images, notes=notes)
+
+
+def _image_scores(
+    stored: StoredSets, head: Head, class_name: str, train: Float[np.ndarray, "_ _ _"]
+) -> list[ImageScore]:
+    class_id = stored.class_names.index(class_name)
+    train_ids = [record.id for record in stored.train_records if record.class_id == class_id]
+    sets = stored.sources(class_name)
+    scored = [score_images(head, class_id, sets[s], stored.addresses[class_name, s], train, train_ids) for s in sets]
+    return [one for of_set in scored for one in of_set]
 
 
 def _may_be_copied(stored: StoredSets, pixels: StoredSets, seen_ids: frozenset[str]) -> Images:

@@ -11,6 +11,7 @@ from flowerti.cluster import features
 from flowerti.cluster.extractors import BackboneChoice
 from flowerti.cluster.feature_worker import FeatureWorker
 from flowerti.config.experiment import BaseConfig, ClusterConfig
+from flowerti.progress import Progress
 
 
 def compute_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -22,11 +23,14 @@ def compute_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         directory: RunDirectory,
         cluster: ClusterConfig,
         base: BaseConfig | None,
+        progress: Progress,
     ) -> None:
         worker = FeatureWorker(tuple(missing), directory, 1, "cpu", base)
         wants = [chunk | {"backbone": place} for place, chunks in enumerate(missing.values()) for chunk in chunks]
         computed.extend(dict.fromkeys(want["set"] for want in wants))
-        worker({"chunk": np.array([json.dumps(chunk) for chunk in features._read_once(wants)])})
+        chunks = features._read_once(wants)
+        answers = worker({"chunk": np.array([json.dumps(chunk) for chunk in chunks])})
+        features._counted([{"file": str(file)} for file in answers["file"]], chunks, progress)
 
     monkeypatch.setattr(features, "_run", run)
     monkeypatch.setattr(features, "connect", lambda cluster: None)

@@ -228,7 +228,8 @@ def test_a_local_ray_listens_on_loopback_alone(monkeypatch: pytest.MonkeyPatch):
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=180
     )
-    found = json.loads(done.stdout.splitlines()[-1])
+    assert done.stderr == "" and len(done.stdout.splitlines()) == 1, "lines of Ray's own"
+    found = json.loads(done.stdout)
     assert found["gcs_server"] and found["raylet"]
     listening = {address for addresses in found.values() for address in addresses}
     assert all(ip_address(address.removeprefix("::ffff:")).is_loopback for address in listening)

@@ -16,6 +16,7 @@ from flowerti.config.sampling import SamplingConfig
 from flowerti.data.access import read_image
 from flowerti.data.shards import write_shard
 from flowerti.generation.pixels import encode_png
+from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.repetitions import Repetition
 from flowerti.sweep.rounds import TrialPlan
@@ -55,7 +56,7 @@ def test_labels_are_read_for_the_arms_that_ask_for_them(
     pools = trial_arrays.read_pools(study, [drawn_between(study)])
     plan = TrialPlan(arm=ARMS[name], ratio=0.5, repetition=Repetition(index=0), split="validation")
     draws = study.training_draws([s.class_name for s in selection().selected])
-    labels = trial_arrays._inputs(study, pools, draws, [plan]).read().labels
+    labels = trial_arrays._inputs(study, pools, draws, [plan], Progress()).read().labels
     assert bool(labels) == is_read
     if is_read:
         (found,) = (labels[PoolKey(study.dataset.class_names.index(WEAK[0]), SOURCE)],)

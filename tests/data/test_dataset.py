@@ -2,7 +2,16 @@
 
 import pytest
 
-from flowerti.data.dataset import SPLITS, Dataset, Record, check_class_name, check_counts, count_by_split, without
+from flowerti.data.dataset import (
+    SPLITS,
+    Dataset,
+    Record,
+    check_class_name,
+    check_counts,
+    count_by_split,
+    without,
+    without_classes,
+)
 
 RECORDS = tuple(
     Record(f"{split}/{name}/{i}", class_id, split, f"{name}-{split}-{i}.png")
@@ -50,3 +59,18 @@ def test_an_unknown_class_is_refused_with_what_is_spelt_like_it():
         check_class_name(DATASET, "x.y", "roze")
     with pytest.raises(ValueError, match="did you mean azalea, rose"):
         check_class_name(DATASET, "x.y", "qqq")
+
+
+def test_classes_that_are_left_out_are_told_and_the_others_keep_their_images():
+    records = [Record(f"{name}/{i}", class_id, "train", "x") for class_id, name in enumerate("abc") for i in range(2)]
+    found = without_classes(Dataset(("a", "b", "c"), tuple(records), notes=("note",)), ["b"])
+    assert found.class_names == ("a", "c")
+    assert [(record.id, record.class_id) for record in found.records] == [
+        ("a/0", 0),
+        ("a/1", 0),
+        ("c/0", 1),
+        ("c/1", 1),
+    ]
+    assert found.notes == ("note", "left out by data.left_out_classes: b (2 images)")
+    with pytest.raises(ValueError, match=r"^data\.left_out_classes: unknown class 'd'"):
+        without_classes(Dataset(("a", "b", "c"), tuple(records)), ["d"])

@@ -50,6 +50,16 @@ def test_each_class_gives_its_share_and_the_smallest_one_image():
     )
 
 
+@pytest.mark.parametrize("resplit", [False, True])
+def test_a_cut_holds_out_as_many_as_it_is_told_of_classes_that_have_them(resplit: bool):
+    config = ImbalanceConfig(validation_share=0.2, test_share=0.25, min_held_out=4, resplit=resplit)
+    found = imbalanced(pool({"a": 40, "b": 16, "c": 12, "d": 11, "e": 3}), config, 0)
+    # of 16 a quarter are 4, a fifth 3; of 12 they are 3 and 2; of 11, too few for 4 each, 3 and 2
+    assert counts(found) == [(22, 8, 10), (8, 4, 4), (4, 4, 4), (6, 2, 3), (1, 1, 1)]
+    if not resplit:
+        assert "training images, and at least 4 each where a class has 12, by seed 0" in found.notes[0]
+
+
 @pytest.mark.parametrize(("missing", "expected"), [("validation", (8, 2, 1)), ("test", (7, 1, 2))])
 def test_a_split_that_is_there_stays_as_it_is(missing: str, expected: tuple[int, ...]):
     found = imbalanced(pool({"a": 10, "b": 10} if missing == "validation" else {"a": 9, "b": 9}, (missing,)), SHARES, 0)

@@ -1,5 +1,7 @@
 """A run in which everything worked, as records; tests change some of them."""
 
+import base64
+import dataclasses
 import json
 import math
 
@@ -8,8 +10,8 @@ from finished_scores import FOURTEEN, scores
 from finished_scores import SOURCES as DRAWN
 from finished_sweep import sweep
 
-from flowerti.artifacts.identity import slug
 from flowerti.artifacts.locked_protocol import TestOpenings
+from flowerti.artifacts.page_record import GalleryImage
 from flowerti.artifacts.records import (
     Census,
     ClassCount,
@@ -27,6 +29,7 @@ from flowerti.artifacts.records import (
 )
 from flowerti.config.experiment import BaseConfig, DataConfig, Experiment, SelectionConfig, SweepConfig
 from flowerti.report import Findings, build_summary, render_html, validate_summary
+from flowerti.report.page_content import page_record
 
 HOSTILE = ('<script>alert("x")</script>', "\"><img src='http://evil.example/x.png' onerror=1>", "a & b's {{ 7*7 }}")
 
@@ -204,11 +207,32 @@ def images_of_copies(scores):
     return {name: rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for name in names}
 
 
-def page(parts, drawn=None):
-    """The page of a run, with stand-ins for its figures unless they are given."""
-    summary = build_summary(Findings(**parts))
+def gallery(names, sources=DRAWN, num=10):
+    """Images of each set, every one another one, with a number for each."""
+    return [
+        GalleryImage(
+            class_name=name,
+            source=source,
+            index=i,
+            thumbnail=base64.b64encode(f"{name} {source} {i}".encode()).decode(),
+            seed=100 + i,
+            prompt=f'Photo of a "{name}"',
+            probability=0.05 * i,
+            similarity=0.9 - 0.01 * i,
+            train_id=f"{name}/train/{i % 3}",
+        )
+        for name in names
+        for source in sources
+        for i in range(num)
+    ]
+
+
+def page(parts, drawn=None, **shown):
+    """The page of a run, with stand-ins for its figures unless they are given, and what else its record holds."""
+    found = Findings(**parts)
+    summary = build_summary(found)
     validate_summary(summary)
     if drawn is None:
-        grids = [f"grid_{slug(chosen.class_name)}.png" for chosen in parts["selection"].selected]
-        drawn = dict.fromkeys(["curves.png", "confusion.png", "loss_curves.png", "sweep.png", *grids], b"PNG")
-    return render_html(json.loads(json.dumps(summary)), parts["classifier"], parts["census"], drawn)
+        drawn = dict.fromkeys(["curves.png", "confusion.png", "loss_curves.png", "sweep.png"], b"WEBP")
+    record = dataclasses.replace(page_record(found), **shown)
+    return render_html(json.loads(json.dumps(summary)), record, drawn)

@@ -5,7 +5,7 @@ import dataclasses
 import re
 
 import pytest
-from finished_run import HOSTILE, adapter, census, concept, experiment, image_sets, page, run, selection
+from finished_run import HOSTILE, adapter, census, concept, experiment, gallery, image_sets, page, run, selection
 from finished_scores import (
     EMPTY_SCORES,
     EXTRACTOR,
@@ -16,7 +16,7 @@ from finished_scores import (
     scores,
 )
 from finished_sweep import arm_costs, sweep, sweep_row
-from page_reader import Elements, assert_self_contained, section
+from page_reader import assert_self_contained, section
 
 from flowerti.artifacts.locked_protocol import PlanChange, TestOpenings
 from flowerti.artifacts.records import Selection, SweepTable
@@ -26,6 +26,7 @@ from flowerti.tables.arms import ARMS, stacked
 from flowerti.tables.sources import SOURCES as SOURCE_TABLE
 
 WEAK = FOURTEEN[:3]
+SECTIONS = ["images", "confusion", "ratios", "names", "tokens", "costs", "use", "unknown"]
 
 
 def text_of(html):
@@ -36,14 +37,14 @@ def test_page_says_the_recommendation_first_and_holds_every_figure():
     elements = assert_self_contained(page(run(), {"sweep.png": b"first", "curves.png": b"second"}))
     sources = [attributes["src"].partition(",")[2] for tag, attributes in elements.tags if tag == "img"]
     assert sorted(map(base64.b64decode, sources)) == [b"first", b"second"]
-    before_first_heading = elements.text.split("Images")[0]
+    before_first_heading = elements.text.split("AnswerImages")[0]
     assert "Train with 2 images of the learnt token for each real one of a weak class." in before_first_heading
     assert "use 2 synthetic images for each real one." in before_first_heading
     assert "+0.090, 95 % interval +0.040 to +0.150" in before_first_heading
 
 
 def first_screen(**changed):
-    return text_of(page(run(**changed))).split("Weak classes")[0]
+    return text_of(page(run(**changed))).split("AnswerImages")[0]
 
 
 def openings(own=2, siblings: int | None = 0, before_intent=0):
@@ -53,7 +54,7 @@ def openings(own=2, siblings: int | None = 0, before_intent=0):
 def test_the_first_screen_says_how_often_test_was_opened_and_for_which_plan():
     text = first_screen()
     assert "test split opened twice in this run; with other inputs never in runs beside it" in text
-    assert "plan a1a1a1a1a1a1 written before the test split was opened" in text
+    assert "plan a1a1a1a1a1a1 was written before the test split was opened" in text
     assert "unseen split" not in text and "The plan was changed" not in text
     text = first_screen(test_openings=openings(siblings=5))
     assert "twice in this run; with other inputs 5 times in runs beside it" in text
@@ -67,7 +68,7 @@ def test_a_plan_that_was_written_or_changed_late_is_told_on_the_first_screen():
     ]
     text = first_screen(test_openings=openings(before_intent=4), plan_changes=changes)
     assert "had been opened 4 times before the present plan was written: its numbers do not confirm" in text
-    assert "written after the test split was opened" in text
+    assert "was written after the test split was opened" in text
     assert "had been opened 4 times: ratios, settings.field_4." in text
     assert "settings.field_1" not in text, "the last three"
     assert "It was changed 5 times in all" in text
@@ -75,12 +76,14 @@ def test_a_plan_that_was_written_or_changed_late_is_told_on_the_first_screen():
 
 def test_every_section_can_be_reached():
     html = page(run())
-    elements = Elements(html)
     headings = re.findall(r'<h2 id="(\w+)">', html)
-    assert len(headings) == 13
-    assert [a["href"] for tag, a in elements.tags if tag == "a" and a["href"] != "#failures"] == [
-        f"#{name}" for name in headings if name != "failures"
-    ]
+    assert headings == ["arms", "classes", *SECTIONS, "appendix"]
+    (nav,) = re.findall("(?s)<nav.*?</nav>", html)
+    assert re.findall('href="#([a-z]+)"', nav) == ["answer", *SECTIONS, "appendix"]
+    folded = re.findall(r'<details class="part"[^>]*><summary><h3 id="(\w+)">', html)
+    assert folded == [
+        "weak", "sweep", "distances", "matrix", "recognition", "copies", "ceiling", "failures", "run", "glossary",
+    ]  # fmt: skip
 
 
 def test_page_shows_the_numbers_of_the_tables():
@@ -116,13 +119,13 @@ def test_adapters_stand_below_the_tokens_with_what_they_add():
 
 @pytest.mark.parametrize("unit", ["GPU-hour", "CPU-hour"])
 def test_the_gain_for_an_hour_stands_beside_its_unit(unit):
-    text = section(page(run(arm_costs=arm_costs(sweep(), unit))), "sweep")
+    text = section(page(run(arm_costs=arm_costs(sweep(), unit))), "costs")
     cost = text.split("What the images cost")[1]
     assert f"{unit}s gain gain per {unit}" in cost
     assert "test learnt token 2\N{MULTIPLICATION SIGN} 0.500 +0.090 +0.180" in cost
     assert ("No GPU was held" in cost) == (unit == "CPU-hour")
     assert ("GPU-hour" in cost) == (unit == "GPU-hour"), "hours of CPUs are not called hours of GPUs"
-    assert "balanced sampling" not in cost.split("Gain: of weak F1")[0], "what costs nothing has no gain per hour"
+    assert "balanced sampling" not in cost, "what costs nothing has no gain per hour"
 
 
 def test_a_run_without_clocks_tells_no_cost():
@@ -135,11 +138,12 @@ def test_hostile_class_names_and_errors_stay_text():
     given = scores(HOSTILE, all_names=names)
     given.near_duplicates.append(near_duplicate(first_id="<u>id</u>", second_class=HOSTILE[0]))
     given.notes.append("<s>noted</s>")
-    html = page(run(names, learned=concepts, scores=given, sweep=sweep(failures=["<i>gone</i>"])))
+    parts = run(names, learned=concepts, scores=given, sweep=sweep(failures=["<i>gone</i>"]))
+    html = page(parts, gallery=gallery(HOSTILE))
     elements = assert_self_contained(html)
     for name in (*HOSTILE, "<b onclick=1>boom</b>", "<i>gone</i>", "<u>id</u>", "<s>noted</s>"):
         assert name in elements.text
-    assert elements.count("img") == 7
+    assert elements.count("img") == 4 + 3 * 4 * 10 + 3 * 3, "figures, gallery, three of the token on the first screen"
 
 
 def test_every_token_failed():
@@ -207,16 +211,16 @@ def test_ratio_zero_is_said_plainly():
     text = text_of(html)
     assert "Train with balanced softmax, and add no synthetic images." in text
     assert "The images of the learnt token: use no synthetic images." in text
-    assert "recommended ratio 0 no synthetic images" in text
-    assert 'class="answer "' in html
+    assert "Recommended ratio of theirs: 0, no synthetic images." in text
+    assert "<h1>Train with balanced softmax, and add no synthetic images.</h1>" in html
 
 
 def test_many_classes_fold_away():
     html = page(run(class_names(102), num_weak=26))
     elements = assert_self_contained(html)
     assert "The other 92 classes" in elements.text
-    assert elements.count("img") == 4 + 24
-    assert "2 more classes" in elements.text
+    assert elements.count("img") == 4
+    assert "20 more weak classes" in elements.text
 
 
 def test_gaps_and_notes_are_named():
@@ -267,3 +271,40 @@ def test_a_missing_number_is_a_dash():
     text = section(page(run(scores=given)), "distances")
     assert "learnt token –" in text
     assert "nan" not in text
+
+
+def test_the_first_screen_compares_what_is_recommended_with_the_best_control_and_the_token():
+    text = first_screen(sweep=sweep(recommended_ratio=0.0))
+    assert (
+        "recommended, best free control: balanced softmax 0.400 → 0.441 +0.041, 95 % interval −0.009 … +0.101" in text
+    )
+    assert "with the token: learnt token, 2× 0.400 → 0.490 +0.090" in text
+    assert "smallest detectable effect" in text
+
+
+def test_the_forest_has_every_arm_once_the_largest_gain_first():
+    (drawing,) = re.findall('(?s)<svg class="forest".*?</svg>\n<p', page(run()))
+    values = [float(v.replace("−", "-")) for v in re.findall('class="value"[^>]*>([^<]*)<', drawing)]
+    assert values == sorted(values, reverse=True)
+    assert len(values) == len({row.arm for row in sweep().rows if row.split == "test"} - {"real"})
+    assert drawing.count("best free control") == 1
+
+
+def test_the_gallery_shows_eight_of_each_set_and_keeps_the_others_for_the_script():
+    html = page(run(), gallery=gallery(WEAK))
+    images = html.split('id="images"')[1].split('id="confusion"')[0]
+    assert images.count("<li") == 3 * 4 * 10
+    assert images.count('<li class="more" hidden>') == 3 * 4 * 2
+    assert "data-train" in images and "<template" not in images, "no photograph where there is none"
+
+
+def test_confusions_stand_in_percent():
+    text = section(page(run()), "confusion")
+    assert "the first classifier" in text and WEAK[0] in text
+
+
+def test_commands_name_the_source_and_the_ratio():
+    text = section(page(run()), "use")
+    assert "flowerti export RUN_DIR exported/set --what parquet --sources token --ratio 2" in text
+    text = section(page(run(sweep=sweep(recommended_ratio=0.0))), "use")
+    assert "Nothing is to be exported" in text and "--what tokens" in text

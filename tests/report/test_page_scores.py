@@ -67,7 +67,7 @@ def test_numbers_of_different_extractors_and_splits_never_share_a_table():
         learning_distances=[],
     )
     html = page(run(scores=given))
-    of_section = html.split('<h2 id="distances">')[1].split("<h2 id=")[0]
+    of_section = html.split('<h3 id="distances">')[1].split("<h3 id=")[0]
     tables = [set(re.sub("<[^>]*>", " ", table).split()) for table in re.findall("(?s)<table.*?</table>", of_section)]
     assert sorted(sorted(words & set(values.values())) for words in tables) == [[value] for value in values.values()]
     for extractor, split in places:

@@ -13,6 +13,8 @@ from finished_sweep import sweep
 from page_reader import pixels
 from PIL import Image
 
+from flowerti.artifacts.image_scores import ImageScore, ImageScores
+from flowerti.artifacts.page_record import PageRecord
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import write_config
 from flowerti.data.dataset import Dataset, Record
@@ -21,6 +23,7 @@ from flowerti.report import Findings
 from flowerti.report.names import copies_file, strip_file
 from flowerti.report.publish import images_of_copies, publish, republish, shown_images
 from flowerti.report.summary_schema import validate_summary
+from flowerti.report.web_images import thumbnail
 from flowerti.study import Study
 from flowerti.verification import verify
 
@@ -95,7 +98,8 @@ def test_everything_that_is_promised_is_written(study, parts):
     page = study.run.read_bytes("report.html").decode()
     expected = {"loss_curves.png", strip_file("rose"), copies_file("rose", "token", EXTRACTOR)}
     assert {name.removeprefix("figures/") for name in study.run.names("figures")} == expected
-    assert page.count("data:image/png") == len(expected)
+    first_screen, figures = 3 + 3, len(expected) - 1
+    assert page.count("data:image/webp") == figures + 8 + NUM + first_screen, "the gallery has the strip's images"
 
 
 def test_the_first_images_of_each_set_are_shown(study, parts):
@@ -123,6 +127,45 @@ def test_real_images_are_not_even_read_where_they_may_not_be_shown(study, parts,
         published(study, parts)
 
 
+def record_of(study):
+    return study.run.load("page.json", PageRecord)
+
+
+def test_each_image_has_its_seed_its_scores_and_the_nearest_photograph(study, parts):
+    scored = [
+        ImageScore(image=f"synthetic:{SHARD}#{i}", probability=i / 20, similarity=0.5, train_id="train/3")
+        for i in range(NUM)
+    ]
+    study.run.save("scores/images.json", ImageScores(extractor=EXTRACTOR, images=scored), "k")
+    published(study, parts)
+    record = record_of(study)
+    drawn = [one for one in record.gallery if one.source == "token"]
+    assert [one.probability for one in drawn] == [i / 20 for i in range(NUM)]
+    assert [one.thumbnail for one in drawn] == [thumbnail(image(i)) for i in range(NUM)]
+    assert record.nearest == {"train/3": thumbnail(image(203))}
+    assert record.num_not_shown == 0
+    published(hidden(study), parts)
+    record = record_of(study)
+    assert {one.source for one in record.gallery} == {"token"} and record.nearest == {}
+
+
+def test_images_drawn_from_photographs_are_no_more_shown_than_these(study, parts):
+    sets = [*parts["sets"], dataclasses.replace(parts["sets"][0], source="raw_img2img")]
+    published(study, parts | {"sets": sets})
+    assert {one.source for one in record_of(study).gallery} == {"real", "token", "raw_img2img"}
+    published(hidden(study), parts | {"sets": sets})
+    assert {one.source for one in record_of(study).gallery} == {"token"}
+    assert record_of(study).num_not_shown == NUM
+
+
+def test_a_gallery_without_place_for_all_shows_as_many_of_each_set(study, parts, monkeypatch):
+    monkeypatch.setattr("flowerti.report.gallery.MAX_IMAGES", 7)
+    published(study, parts)
+    record = record_of(study)
+    assert [one.index for one in record.gallery if one.source == "token"] == list(range(7))
+    assert record.num_not_shown == NUM - 7
+
+
 def test_figures_of_an_earlier_report_do_not_stay(study, parts):
     published(study, parts)
     before = pixels(study.run.read_bytes(f"figures/{strip_file('rose')}"))
@@ -141,7 +184,7 @@ def test_the_page_can_be_written_again_from_what_is_stored(study, parts):
     assert study.run.read_bytes("report.html") == page
 
 
-@pytest.mark.parametrize("name", ["summary.json", "data.json", "classifier/report.json"])
+@pytest.mark.parametrize("name", ["summary.json", "page.json"])
 def test_an_unfinished_run_has_no_page(study, parts, name):
     published(study, parts)
     study.run.delete(name)
@@ -176,7 +219,7 @@ def test_a_summary_of_an_older_version_is_not_laid_out(study, parts):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b"null", b'{"a": 1}'])
-@pytest.mark.parametrize("name", ["summary.json", "data.json", "classifier/report.json", "config.json"])
+@pytest.mark.parametrize("name", ["summary.json", "page.json", "config.json"])
 def test_a_damaged_file_of_a_finished_run_is_named(study, parts, name, content):
     published(study, parts)
     study.run.write_bytes(name, content)

@@ -102,3 +102,23 @@ def test_a_run_directory_may_be_written_with_a_tilde(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     assert RunDirectory("~/runs/mine").uri == f"{tmp_path}/runs/mine"
     assert RunDirectory("s3://bucket/~").uri == "s3://bucket/~"
+
+
+def test_a_class_that_cannot_be_judged_is_passed_over(own: Experiment, run: RunDirectory):
+    from flowerti.artifacts.records import ClassifierReport, ClassScore
+    from flowerti.progress import Progress
+
+    held = changed(own, "imbalance", validation_share=0.35, test_share=0.35)
+    found = study.prepare(changed(held, "selection", num_classes=2), run)
+    clause = "there are 1 validation and 1 test images, and scoring needs 4 of each"
+    assert study.unscorable(found.dataset) == {"rose": clause}
+    f1 = {"azalea": 0.8, "rose": 0.0, "zinnia": 0.9}
+    scores = [ClassScore(class_name=name, precision=1.0, recall=1.0, f1=f1[name], support=4) for name in f1]
+    heard: list[Event] = []
+    report = ClassifierReport(
+        backbone="x", weights_sha256="", accuracy=0.5, macro_f1=0.5, curves=[], classes=scores, confusion=[]
+    )
+    selection = flowerti.pipeline.choose(found, report, Progress("select", [heard.append]))
+    assert [selected.class_name for selected in selection.selected] == ["azalea", "zinnia"]
+    told = [event.text for event in heard if isinstance(event, Info)]
+    assert told[1] == f"passed over, for they could not be judged: rose ({clause})"

@@ -56,11 +56,13 @@ def test_a_fixed_selection_that_its_images_cannot_serve(experiment: Experiment, 
     add_held_out(images, "azalea", "validation")
     add_held_out(images, "azalea", "test")
     fixed = changed(experiment, "selection", rule="fixed", class_names=("azalea",))
-    greedy = changed(fixed, "sweep", ratios=(1.0, 40.0))
+    greedy = changed(fixed, "sweep", ratios=(1.0, 40.0), mixing=("added",))
     message = refusal(changed(greedy, "sampling", num_per_class=79), run)
     assert message.startswith("sampling.num_per_class: 79 images are too few for ratio 40 of class 'azalea'")
     assert "at least 80" in message
     study.prepare(changed(greedy, "sampling", num_per_class=80), run)
+    # at fixed mass no arm adds images by a ratio
+    study.prepare(changed(changed(greedy, "sweep", mixing=("fixed",)), "sampling", num_per_class=79), run)
 
 
 def test_a_fixed_selection_that_could_not_be_scored(experiment: Experiment, run: RunDirectory, images: Path):

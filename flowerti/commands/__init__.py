@@ -1,0 +1,1 @@
+"""The commands of `flowerti`, one module each; `flowerti.cli` chooses among them."""
