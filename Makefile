@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check slow report-in-browser setup lock clean
+.PHONY: demo test check slow hostile report-in-browser setup lock clean
 
 setup: $(READY)
 
@@ -32,6 +32,10 @@ test: check
 
 slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# run directories damaged in every way, with and without Ray
+hostile: $(READY)
+	$(BIN)/pytest tests/hostile
 
 # the report's page in Debian's Chromium (apt-get install chromium): phone, dark, keys, paper, axe
 report-in-browser: $(READY)

@@ -23,7 +23,8 @@ from benchmarks.paired import print_result
 _RENAMED = (("pictures", "images"), ("picture", "image"))
 """Words in names of fields, before and after."""
 _NOT_NUMBERS = (
-    "key", "seconds", "sha256", "reason", "arms", "notes", "recommendation", "primary_contrast", "warnings", "failures",
+    "key", "seconds", "sha256", "checksum", "reason", "arms", "notes", "recommendation", "primary_contrast", "warnings",
+    "failures",
 )  # fmt: skip
 """Fields that say when, from what, or in which words; the numbers behind them are compared elsewhere."""
 

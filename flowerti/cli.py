@@ -1,4 +1,4 @@
-"""The entry point for a person: `flowerti run`, `init`, `check`, `plan`, `status`, `report`, `open` and others.
+"""The entry point for a person: `flowerti run`, `init`, `check`, `plan`, `status`, `verify`, `report` and others.
 
 A command is a module of `commands`; which one is asked for is found here. Heavy packages are imported only by what
 needs them, so that help answers at once.
@@ -43,6 +43,10 @@ def _command(arguments: list[str]) -> int:
         return presets()
     if values.command == "export":
         return export.export(values)
+    if values.command == "verify":
+        from flowerti.verification import tell_verified
+
+        return tell_verified(values.run_dir, values.json)
     if values.command == "doctor":
         return doctor.doctor()
     of_run = {"status": tell_status, "report": rewrite_report, "open": open_report.open_report}
@@ -73,6 +77,9 @@ def _parser() -> OneLineParser:
     for name, help_text in of_run.items():
         help_dir = "run directory: a path, s3://... or gs://..."
         commands.add_parser(name, help=help_text).add_argument("run_dir", help=help_dir)
+    verify = commands.add_parser("verify", help="whether the files of a run are as they were written; 3 if not")
+    verify.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
+    verify.add_argument("--json", action="store_true", help="print one JSON object in place of lines")
     export.add_options(commands.add_parser("export", help="write what a run made in the forms of other programs"))
     commands.add_parser("doctor", help="what this machine has: versions, GPUs, memory, weights, disk")
     return parser

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from flowerti.artifacts import layout
 from flowerti.artifacts.ceiling import Ceiling, WorthRow
 from flowerti.artifacts.curation import Curation
+from flowerti.artifacts.damage import damage_told
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import count_openings, read_protocol
 from flowerti.artifacts.records import ClassifierReport, ImageSet, Learned, Selection, SweepTable
@@ -64,8 +65,9 @@ def run_experiment(
 
     set_environment(experiment.cluster)  # before a stage's module imports Ray
     check_place(experiment, run)
-    clock = StageClock(run, experiment.cluster, listeners)
-    with held(run, clock.tell, take_over=take_over) as lock, recorded(run, lock, lambda: clock.last) as outcome:
+    clock = StageClock(run, experiment, listeners)
+    told, lock_held = damage_told(clock.tell), held(run, clock.tell, take_over=take_over)
+    with told, lock_held as lock, recorded(run, lock, lambda: clock.last) as outcome:
         study = prepare(experiment, run)
         Progress("run", listeners).info(_opening(study))
         for sentence in census_sentences(study.census):

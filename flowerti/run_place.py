@@ -22,6 +22,7 @@ _IDENTITY = ("name", "seed", "data", "imbalance", "base")
 """Fields that identify a run: a different value of one of them requires another run directory."""
 _FILES = (layout.CONFIG, layout.CENSUS, layout.SPLITS, layout.ALIKE, layout.SPARE, layout.SEEN, layout.SELECTION)
 _FILES += (layout.CEILING, layout.CEILING_CURVE, layout.CURATION, layout.SUMMARY, layout.PAGE, layout.RESULT)
+_FILES += (layout.IMAGE_HASHES, layout.MANIFEST)
 _FOLDERS = ("classifier", "scores", "sweep", "timings", layout.LOCK, layout.CONCEPTS, layout.FEATURES, layout.FIGURES)
 _FOLDERS += (layout.SYNTHETIC, layout.TEST_OPENINGS)
 

@@ -8,19 +8,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from flowerti.artifacts import layout
+from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import Timing
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.config.cluster import ClusterConfig
+from flowerti.config.experiment import Experiment
 from flowerti.progress import Listener, Progress
 
 
 class StageClock:
     """Gives each stage a `Progress`, and keeps its time where the stage said that it did work."""
 
-    def __init__(self, run: RunDirectory, cluster: ClusterConfig, listeners: Sequence[Listener]) -> None:
+    def __init__(self, run: RunDirectory, experiment: Experiment, listeners: Sequence[Listener]) -> None:
         """Times are kept under timings/ in the run directory."""
-        self._run, self._listeners = run, listeners
-        self._num_gpus = cluster.num_workers * cluster.num_gpus_per_worker
+        self._run, self._experiment, self._listeners = run, experiment, listeners
+        self._num_gpus = experiment.cluster.num_workers * experiment.cluster.num_gpus_per_worker
         self._stages: list[str] = []
 
     @property
@@ -41,9 +42,18 @@ class StageClock:
         if progress.has_worked:
             seconds = time.monotonic() - began
             timing = Timing(stage=name, seconds=seconds, gpu_seconds=seconds * self._num_gpus)
-            self._run.save(layout.timing(name), timing, name)
+            self._run.save(layout.timing(name), timing, timing_key(self._experiment, name))
 
     def timings(self) -> list[Timing]:
         """What each stage cost when it last did its work."""
-        found = [self._run.load(layout.timing(name), Timing) for name in self._stages]
-        return [timing for timing in found if timing is not None]
+        return [timing for name in self._stages if (timing := read_timing(self._run, self._experiment, name))]
+
+
+def read_timing(run: RunDirectory, experiment: Experiment, stage: str) -> Timing | None:
+    """What a stage of a run cost when it last did its work; None where that is not known."""
+    return run.load(layout.timing(stage), Timing, timing_key(experiment, stage))
+
+
+def timing_key(experiment: Experiment, stage: str) -> str:
+    """Key of a stage's time; it does not depend on settings, which may change between two starts of a run."""
+    return key_of(stage, experiment.name, experiment.seed)

@@ -92,8 +92,8 @@ def _learned(run: RunDirectory, experiment: Experiment, technique: str, class_na
         step = metadata_in(run, checkpoint)["step"]
     except FileNotFoundError:
         return StageState(stage=stage, state="waiting")
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{run.uri}/{checkpoint} is damaged ({error}): delete it to start the class anew") from error
+    except (ValueError, KeyError):
+        return StageState(stage=stage, state="waiting", detail=f"{checkpoint} is damaged: the class starts anew")
     num_steps = experiment.techniques[technique].num_steps
     return StageState(stage=stage, state="begun", detail=f"step {step} of {num_steps}")
 

@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"personalization", "classifier"},
     {"generation", "scoring", "curation", "sweep", "ceiling", "study", "choosing"},
     {"cluster", "detection", "plan", "report", "export", "checkup"},
-    {"pipeline", "measured_times"},
+    {"pipeline", "measured_times", "verification"},
     {"cli", "commands", "boundary", "option_parser", "__main__"},
 ]
 """Modules and folders of the package. A module imports from those of its own layer that do not import it, directly or

@@ -14,7 +14,7 @@ from flowerti.cli import main, parse_run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FAST = ("status", "report", "presets", "plan", "init", "check", "open", "doctor")
+FAST = ("status", "verify", "report", "presets", "plan", "init", "check", "open", "doctor")
 """Commands of flowerti that are run here."""
 MADE_BY = {"make demo": "demo", "make test": "test"}
 """Targets of the Makefile: one is what CI runs, the other the preset whose reference run is kept."""
@@ -52,6 +52,7 @@ def finished_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(ROOT / "tests/report"))
     from finished_run import FOURTEEN, census, classifier, run
 
+    from flowerti.artifacts.manifest import write_manifest
     from flowerti.artifacts.run_directory import RunDirectory
     from flowerti.artifacts.saved_config import write_config
     from flowerti.config.presets import demo
@@ -61,8 +62,13 @@ def finished_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_config(started, demo())
     started.save("data.json", census(FOURTEEN), "k")
     started.save("classifier/report.json", classifier(FOURTEEN), "k")
-    started.write_bytes("summary.json", json.dumps(build_summary(Findings(**run()))).encode())
-    started.write_bytes("report.html", b"<html></html>")
+    published = {
+        "summary.json": json.dumps(build_summary(Findings(**run()))).encode(),
+        "report.html": b"<html></html>",
+    }
+    for name, content in published.items():
+        started.write_bytes(name, content)
+    write_manifest(started, published)
     draw_classes(tmp_path / "images", {"rose": 14, "lily": 12})
     monkeypatch.setattr("webbrowser.open", lambda address: True)
     monkeypatch.chdir(tmp_path)

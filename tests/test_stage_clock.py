@@ -1,16 +1,19 @@
 """A stage's time is kept where it did work, and its events carry its name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.cluster import ClusterConfig
+from flowerti.config.presets import demo
 from flowerti.progress import Event
-from flowerti.stage_clock import StageClock
+from flowerti.stage_clock import StageClock, read_timing
 
 
 def clock_of(folder: Path, heard: list[Event] | None = None, **cluster: float) -> StageClock:
     listeners = [] if heard is None else [heard.append]
-    return StageClock(RunDirectory(str(folder)), ClusterConfig(**cluster), listeners)  # pyright: ignore
+    experiment = replace(demo(), cluster=ClusterConfig(**cluster))  # pyright: ignore
+    return StageClock(RunDirectory(str(folder)), experiment, listeners)
 
 
 def test_only_a_stage_that_did_work_is_timed(tmp_path: Path):
@@ -33,6 +36,15 @@ def test_a_stage_that_finds_everything_keeps_its_earlier_time(tmp_path: Path):
         pass
     assert (tmp_path / "timings/sample.json").read_bytes() == before
     assert [timing.stage for timing in again.timings()] == ["sample"]
+
+
+def test_the_time_of_another_run_is_not_taken(tmp_path: Path):
+    with clock_of(tmp_path).stage("sample") as progress:
+        progress.did_work()
+    run = RunDirectory(str(tmp_path))
+    assert read_timing(run, demo(), "sample") is not None
+    assert read_timing(run, replace(demo(), seed=demo().seed + 1), "sample") is None
+    assert read_timing(run, replace(demo(), name="other"), "sample") is None
 
 
 def test_gpu_seconds_are_those_of_all_workers(tmp_path: Path):

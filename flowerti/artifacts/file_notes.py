@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from flowerti.artifacts import checksums
+from flowerti.artifacts.damage import DamagedError, tell_damage
 from flowerti.artifacts.run_directory import RunDirectory
 
 _Stamp = tuple[int, int]
@@ -19,14 +21,10 @@ class FileNotes:
     """The notes on the files of one folder; it is listed once, when they are opened."""
 
     def __init__(self, run: RunDirectory, name: str, folder: str) -> None:
-        """Read the notes that are kept under a name, and list the folder.
-
-        Raises:
-            ValueError: the notes are damaged; names their file.
-        """
+        """Read the notes that are kept under a name, and list the folder; damaged notes are told, and are none."""
         self._run, self._name, self._folder = run, name, folder
         self._stamps = self._list()
-        content = run.read_json(name) if run.exists(name) else {}
+        content = self._read()
         self._notes: dict[str, Any] = {
             file: note
             for file, (size, modified_ns, note) in content.get("files", {}).items()
@@ -59,8 +57,18 @@ class FileNotes:
         """Keep the notes, where one is new or was dropped."""
         if self._is_changed:
             kept = {file: [*self._stamps[file], note] for file, note in self._notes.items() if file in self._stamps}
-            self._run.write_bytes(self._name, (json.dumps({"files": kept}, allow_nan=False) + "\n").encode())
+            fields = {"files": kept, checksums.FIELD: checksums.BLANK}
+            self._run.write_checked(self._name, (json.dumps(fields, allow_nan=False) + "\n").encode())
             self._is_changed = False
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return json.loads(self._run.read_checked(self._name))
+        except FileNotFoundError:
+            return {}
+        except DamagedError as error:
+            tell_damage(error)
+            return {}
 
     def _list(self) -> dict[str, _Stamp]:
         return {file: (info.size or 0, info.mtime_ns or 0) for file, info in self._run.files(self._folder).items()}

@@ -34,6 +34,10 @@ SWEEP_PREDICTIONS = "sweep/predictions.parquet"
 SWEEP_COSTS = "sweep/costs.json"
 SWEEP_NOTES = "sweep/tune"
 """Ray Tune's internal files on a shared store."""
+IMAGE_HASHES = "image_hashes.json"
+"""Hashes of the data set's images, kept while their files have the same size and times; it may be lost."""
+MANIFEST = "files.json"
+"""What the report rests on: every file that was there when it was written."""
 IMAGE_SCORES = "scores/images.json"
 """Of every single synthetic image; the same beside either split."""
 SUMMARY = "summary.json"
@@ -51,6 +55,7 @@ FIGURES = "figures"
 SYNTHETIC = "synthetic"
 TEST_OPENINGS = "test_openings"
 """The log of openings of the test split; append-only."""
+TIMINGS = "timings"
 TRIALS = "sweep/trials"
 
 
@@ -131,7 +136,7 @@ def notes(folder: str) -> str:
 
 def timing(stage: str) -> str:
     """What a stage cost when it last did its work."""
-    return f"timings/{stage}.json"
+    return f"{TIMINGS}/{stage}.json"
 
 
 def claim(token: str) -> str:

@@ -23,8 +23,16 @@ class PendingArtifacts:
         found = self._run.load(name, kind, key)
         if found is None:
             found = make()
-            self._made.append((name, found, key))
+            self.put(name, found, key)
         return found
+
+    def find(self, name: str, kind: type[T], key: str) -> T | None:
+        """The artifact of that name and key, as the run directory has it."""
+        return self._run.load(name, kind, key)
+
+    def put(self, name: str, artifact: Any, key: str) -> None:
+        """Keep an artifact until `save`."""
+        self._made.append((name, artifact, key))
 
     def save(self) -> None:
         """Write what was made, in the order in which it was."""

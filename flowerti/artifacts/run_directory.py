@@ -1,8 +1,8 @@
 """The run directory: all files of a run, on a local disk or on S3 or GCS through pyarrow.
 
 Writes are atomic: on a local disk a file is written under a temporary name and renamed, and an object store commits a
-file when its upload completes. A JSON artifact stores the key of its inputs; loading it with another key returns None.
-This module does not know what the artifacts mean.
+file when its upload completes. A JSON artifact stores the key of its inputs and its own checksum: loading it with
+another key, or a damaged one, returns None. This module does not know what the artifacts mean.
 """
 
 import dataclasses
@@ -12,6 +12,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flowerti.artifacts import checksums
+from flowerti.artifacts.damage import DamagedError, tell_damage
 from flowerti.artifacts.masking import masked
 from flowerti.artifacts.storage import is_denied, open_storage, reason_of
 
@@ -84,6 +86,21 @@ class RunDirectory:
         with self.filesystem.open_input_file(self.path(name)) as stream:
             return stream.read(num_bytes)
 
+    def read_checked(self, name: str, *, may_lack: bool = False) -> bytes:
+        """The content of a file that `write_checked` wrote; with `may_lack` also of one that states no checksum.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedError: it does not hold what was written under this name.
+        """
+        content = self.read_bytes(name)
+        _check(name, content, may_lack=may_lack)
+        return content
+
+    def write_checked(self, name: str, content: bytes) -> None:
+        """Write a file atomically, with its checksum in the place of the blank that its content has."""
+        self.write_bytes(name, checksums.with_checksum(name, content))
+
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file atomically.
 
@@ -131,12 +148,13 @@ class RunDirectory:
             self.filesystem.delete_file(self.path(name))
 
     def save(self, name: str, artifact: Any, key: str) -> None:
-        """Write a dataclass as JSON together with the key of its inputs."""
-        self.write_json(name, {"key": key, **dataclasses.asdict(artifact)})
+        """Write a dataclass as JSON together with the key of its inputs and its checksum."""
+        fields = {"key": key, **dataclasses.asdict(artifact), checksums.FIELD: checksums.BLANK}
+        self.write_checked(name, _json_bytes(fields))
 
     def write_json(self, name: str, content: Any) -> None:
         """Write values as JSON, atomically."""
-        self.write_bytes(name, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+        self.write_bytes(name, _json_bytes(content))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The content of a JSON file that holds an object.
@@ -153,10 +171,9 @@ class RunDirectory:
             raise ValueError(f"{self.uri}/{name} is damaged ({error}): delete it, the run makes it again") from error
 
     def load(self, name: str, kind: type[T], key: str | None = None) -> T | None:
-        """Read a dataclass that `save` wrote; None if it is missing or its key differs.
+        """Read a dataclass that `save` wrote; None if it is missing, its key differs, or it is damaged, which is told.
 
-        Raises:
-            ValueError: the file exists but was not written by `save` for this dataclass; names the file.
+        Without a key it is only looked at: then a file of an earlier version, which has no checksum, is taken as well.
         """
         import dacite
 
@@ -165,22 +182,28 @@ class RunDirectory:
         except FileNotFoundError:
             return None
         try:
+            _check(name, content, may_lack=key is None)
             record = json.loads(content)
             if key is not None and record["key"] != key:
                 return None
             record.pop("key")
+            record.pop(checksums.FIELD, None)
             return dacite.from_dict(kind, record, dacite.Config(strict=True, cast=[float]))
-        except (
-            ValueError,
-            KeyError,
-            AttributeError,
-            TypeError,
-            RecursionError,
-            dacite.DaciteError,
-        ) as error:
-            raise ValueError(
-                f"{self.uri}/{name} is damaged or of another version ({error}): delete it, the stage makes it again"
-            ) from error
+        except DamagedError as error:
+            tell_damage(error)
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError, dacite.DaciteError) as error:
+            tell_damage(DamagedError(name, f"or of another version: {error!r}"))
+        return None
+
+
+def _check(name: str, content: bytes, *, may_lack: bool = False) -> None:
+    problem = (checksums.contradiction_in if may_lack else checksums.problem_of)(name, content)
+    if problem:
+        raise DamagedError(name, problem)
+
+
+def _json_bytes(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _remove(path: str) -> None:

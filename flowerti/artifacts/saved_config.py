@@ -1,9 +1,12 @@
 """The config of a run, beside its results.
 
-This module does not know what the settings mean.
+A config that does not match its checksum is refused: nothing else says whose results lie there. This module does not
+know what the settings mean.
 """
 
-from flowerti.artifacts import layout
+import json
+
+from flowerti.artifacts import checksums, layout
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import Experiment, from_json, to_json
 from flowerti.tables import load_plugins
@@ -11,19 +14,27 @@ from flowerti.tables import load_plugins
 
 def write_config(run: RunDirectory, experiment: Experiment) -> None:
     """Save the settings of a run."""
-    run.write_bytes(layout.CONFIG, to_json(experiment).encode())
+    fields = json.loads(to_json(experiment)) | {checksums.FIELD: checksums.BLANK}
+    run.write_checked(layout.CONFIG, (json.dumps(fields, indent=2) + "\n").encode())
 
 
 def find_config(run: RunDirectory) -> Experiment | None:
     """The settings of the run in this directory; None if no run was started there.
 
     Raises:
-        ValueError: the file is damaged or of another version; names it.
+        ValueError: the file is damaged, was changed, or is of another version; names it.
     """
-    if not run.exists(layout.CONFIG):
+    try:
+        content = run.read_bytes(layout.CONFIG)
+    except FileNotFoundError:
         return None
-    text = run.read_bytes(layout.CONFIG).decode(errors="replace")
-    return from_json(text, file_name=f"{run.uri}/{layout.CONFIG}")
+    where = f"{run.uri}/{layout.CONFIG}"
+    if checksums.contradiction_in(layout.CONFIG, content):
+        raise ValueError(
+            f"{where} was changed after the run wrote it: to keep its results, bring it back; else choose another run "
+            "directory, or delete this one"
+        )
+    return from_json(content.decode(errors="replace"), file_name=where)
 
 
 def load_saved_plugins(run: RunDirectory) -> None:

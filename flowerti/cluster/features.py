@@ -19,7 +19,7 @@ from flowerti.cluster.extractors import BackboneChoice
 from flowerti.cluster.feature_worker import BATCH_SIZE, FeatureWorker, require_written
 from flowerti.cluster.session import connect, device_of
 from flowerti.config.experiment import BaseConfig, ClusterConfig
-from flowerti.features.files import StoredFeatures, feature_file
+from flowerti.features.files import StoredFeatures, feature_file, intact_features
 from flowerti.progress import Progress
 
 _FILE_SIZE = 8 * BATCH_SIZE
@@ -104,11 +104,12 @@ def extract_together(
     """
     roots = [layout.features(one.backbone.name, one.backbone.input_size_px) for one in extractions]
     chunks = [_chunks_by_set(one, root) for one, root in zip(extractions, roots, strict=True)]
-    present = {root: set(run.names(root)) for root in roots}
+    present = {root: run.files(root) for root in roots}
     missing: dict[BackboneChoice, list[dict[str, Any]]] = {}
     for one, root, by_set in zip(extractions, roots, chunks, strict=True):
-        absent = [chunk for of_set in by_set.values() for chunk in of_set if chunk["file"] not in present[root]]
-        missing.setdefault(one.backbone, []).extend(absent)
+        wanted = {chunk["file"]: chunk for of_set in by_set.values() for chunk in of_set}
+        intact = intact_features(run, {file: info for file, info in present[root].items() if file in wanted})
+        missing.setdefault(one.backbone, []).extend(chunk for file, chunk in wanted.items() if file not in intact)
     if any(missing.values()):
         connect(cluster)
         absent = {backbone: chunks for backbone, chunks in missing.items() if chunks}
@@ -118,7 +119,7 @@ def extract_together(
         for by_set in chunks
     ]
     for root, stored in zip(roots, found, strict=True):
-        _delete_others(run, {file for one in stored.values() for file in one.files}, present[root])
+        _delete_others(run, {file for one in stored.values() for file in one.files}, set(present[root]))
     return found
 
 

@@ -8,8 +8,11 @@ an actor is `personalization.worker.Worker`; `fan_out` schedules the actors.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from flowerti.artifacts import layout
+from flowerti.artifacts.checked_files import taken_from
 from flowerti.artifacts.identity import ALL_CLASSES
 from flowerti.artifacts.records import Learned, Selection
+from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster.fan_out import FanOut, FanOutSpec
 from flowerti.cluster.session import connect
 from flowerti.config.techniques import Technique, techniques_for, with_needs
@@ -19,6 +22,7 @@ from flowerti.personalization.worker import ClassImages, LearningTask, Origin, W
 from flowerti.progress import Progress
 from flowerti.study import Study
 
+_MOST_CHECKED_BYTES = 1 << 28
 ProgressFor = Callable[[str], AbstractContextManager[Progress]]
 """Context manager that provides the progress of one technique, given its name; each technique is timed separately."""
 
@@ -47,6 +51,7 @@ def _learn_all(
     if missing:
         progress.did_work()
         _announce(technique, missing, progress)
+        _tell_damaged_checkpoints(study.run, missing)
         connect(study.experiment.cluster)
         # longest first: encoding time grows with the number of images, the number of steps is the same for all
         missing.sort(key=lambda task: -task.num_images)
@@ -81,6 +86,14 @@ def _announce(technique: Technique, tasks: Sequence[LearningTask], progress: Pro
     for class_name, num in num_images.items():
         if num == 1:
             progress.info(f"{class_name}: only one training image, which the result may reproduce")
+
+
+def _tell_damaged_checkpoints(run: RunDirectory, tasks: Sequence[LearningTask]) -> None:
+    """Tell here which checkpoints the workers, whose words are not heard, will not go on from."""
+    present = run.files(layout.CONCEPTS)
+    names = [task.checkpoint_file for task in tasks if task.checkpoint_file in present]
+    # one of a whole network would fill the driver's memory
+    taken_from(run, {name: present[name] for name in names if present[name].size <= _MOST_CHECKED_BYTES}, len)
 
 
 def needed_of(

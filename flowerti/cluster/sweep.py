@@ -18,7 +18,7 @@ from flowerti import __version__
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.locked_protocol import open_test, state_intent
-from flowerti.artifacts.records import ImageSet, Selection, SweepTable, Timing, Trial
+from flowerti.artifacts.records import ImageSet, Selection, SweepTable, Trial
 from flowerti.artifacts.sweep import SweepCosts, SweepIntent
 from flowerti.cluster.classify import class_ids
 from flowerti.cluster.curate import curate
@@ -31,6 +31,7 @@ from flowerti.config.techniques import techniques_for
 from flowerti.data.dataset import SPLITS
 from flowerti.data.draws import TrainingDraws
 from flowerti.progress import Progress
+from flowerti.stage_clock import read_timing
 from flowerti.study import Study
 from flowerti.sweep.costs import Clocks, arm_costs
 from flowerti.sweep.predictions import kept_trials, write_predictions
@@ -107,9 +108,9 @@ def _plan(study: Study, question: SweepQuestion, pools: list[WeightedPool]) -> S
 
 def _clocks(study: Study) -> Clocks:
     cluster, names = study.experiment.cluster, [t.name for t in techniques_for(study.experiment.sampling.sources)]
-    found = {name: study.run.load(layout.timing(f"personalize.{name}"), Timing) for name in names}
+    found = {name: read_timing(study.run, study.experiment, f"personalize.{name}") for name in names}
     return Clocks(
-        sample=study.run.load(layout.timing("sample"), Timing),
+        sample=read_timing(study.run, study.experiment, "sample"),
         techniques={name: timing for name, timing in found.items() if timing is not None},
         num_cpus=cluster.num_workers * cluster.num_cpus_per_worker,
         num_learnings=study.experiment.replication.num_learnings_in_all,

@@ -13,24 +13,32 @@ from collections.abc import Mapping, Sequence
 from flowerti.artifacts.identity import key_of
 from flowerti.artifacts.records import Census, ClassCount, SplitLists
 from flowerti.config.data import DataConfig
-from flowerti.data.access import reader_of
 from flowerti.data.dataset import SPLITS, Dataset, Record, check_counts, count_by_split, without
+from flowerti.data.image_hashes import ImageHashes
 from flowerti.data.image_pass import ImagePass, Look
 from flowerti.data.listing_notes import counted, first_of
 
-_VERSION = 2
+_VERSION = 3
 """Version of the record; increment it on a change to invalidate existing censuses."""
 
 
-def census_key(dataset: Dataset, config: DataConfig) -> str:
-    """Key of a census; it changes with the listing and its notes, the file sizes and `skip_unreadable`."""
-    # without notes the key is that of censuses which had none yet
-    return key_of(_VERSION, listing_key(dataset), config.skip_unreadable, *([dataset.notes] if dataset.notes else []))
+def census_key(dataset: Dataset, config: DataConfig, hashes: ImageHashes) -> str:
+    """Key of a census; it changes with the listing and its notes, the images' content and `skip_unreadable`.
+
+    Raises:
+        ValueError: as `ImageHashes.of`.
+    """
+    return key_of(_VERSION, listing_key(dataset, hashes), config.skip_unreadable, dataset.notes)
 
 
-def listing_key(dataset: Dataset) -> str:
-    """Hash of the listed images and their file sizes, a cheap check for a changed folder."""
-    rows = [(r.id, r.class_id, r.split, reader_of(r.address).size_of(r.address)) for r in dataset.records]
+def listing_key(dataset: Dataset, hashes: ImageHashes) -> str:
+    """Hash of the listed images and of their content.
+
+    Raises:
+        ValueError: as `ImageHashes.of`.
+    """
+    digests = hashes.of(dataset.records)
+    rows = [(r.id, r.class_id, r.split, digest) for r, digest in zip(dataset.records, digests, strict=True)]
     return hashlib.sha256(json.dumps([dataset.class_names, rows]).encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """The preflight's look at the images: what is alike, the cut, the census, and what the base has seen of it.
 
-Every image is opened at most once, and none where the run directory tells already what is in it. This module does not
-know why a class is selected or what a base is.
+Every image is opened at most once, and none where the run directory tells already what is in it and its file has the
+same size and times as then. This module does not know why a class is selected or what a base is.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from flowerti.data.census import census_key, listing_key, split_lists, take_cens
 from flowerti.data.dataset import Dataset, Record, without
 from flowerti.data.draws import NO_SPARE, SpareDigests, SpareImages, spare_records
 from flowerti.data.duplicate_groups import duplicate_groups
+from flowerti.data.image_hashes import ImageHashes, KnownHashes
 from flowerti.data.image_pass import ImagePass
 from flowerti.data.imbalance import imbalanced, makes_cut
 from flowerti.data.seen_images import count_seen
@@ -25,6 +26,8 @@ from flowerti.data.thumbnails import CORRELATION_LIMIT
 _ALIKE_VERSION = 1
 _SEEN_VERSION = 2
 """Versions of the records; increment one on a change to invalidate existing ones."""
+_HASHES_KEY = "1"
+"""The version of what is kept; each entry tells by its stamp whether it still holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,37 +65,38 @@ class Inspection:
         hash_size_px = self.known.image_size_px if self.known and self.known.sha256 else 0
         is_cut = makes_cut(listed, self.imbalance)
         images = ImagePass(self.data, hash_size_px=hash_size_px, with_thumbnails=is_cut)
-        alike = self._alike(listed, images) if is_cut else []
+        hashes = ImageHashes(self.artifacts.find(layout.IMAGE_HASHES, KnownHashes, _HASHES_KEY), images)
+        alike = self._alike(listed, images, hashes) if is_cut else []
         dataset = imbalanced(listed, self.imbalance, self.seed, alike)
-        key = census_key(dataset, self.data)
+        key = census_key(dataset, self.data, hashes)
         census = self.artifacts.get(layout.CENSUS, Census, key, lambda: take_census(dataset, self.data, images))
         readable = without(dataset, census.unreadable)
         splits = split_lists(readable)
         self.artifacts.get(layout.SPLITS, SplitLists, splits.sha256, lambda: splits)
         left_out = spare_records(listed, dataset, self.imbalance, self.seed, alike) if self.with_spare else {}
-        return Inspected(
-            dataset=readable,
-            census=census,
-            seen=self._seen(readable, census, images),
-            spare=self._spare(dataset, left_out, images),
-        )
+        spare = self._spare(dataset, left_out, images, hashes)
+        if hashes.has_changed:
+            self.artifacts.put(layout.IMAGE_HASHES, hashes.known, _HASHES_KEY)
+        return Inspected(dataset=readable, census=census, seen=self._seen(readable, census, images), spare=spare)
 
-    def _spare(self, dataset: Dataset, left_out: dict[str, list[Record]], images: ImagePass) -> SpareImages:
+    def _spare(
+        self, dataset: Dataset, left_out: dict[str, list[Record]], images: ImagePass, hashes: ImageHashes
+    ) -> SpareImages:
         """The readable ones of the images that were left out."""
         records = [record for of_class in left_out.values() for record in of_class]
         if not records:
             return NO_SPARE
-        key = key_of(listing_key(Dataset(dataset.class_names, tuple(records))), self.data.skip_unreadable)
+        key = key_of(listing_key(Dataset(dataset.class_names, tuple(records)), hashes), self.data.skip_unreadable)
         found = self.artifacts.get(layout.SPARE, SpareDigests, key, lambda: _digests(records, images)).sha256
         kept = {name: [r for r in of_class if r.id in found] for name, of_class in left_out.items()}
         return SpareImages(
             records=kept, sha256={name: key_of([found[r.id] for r in of_class]) for name, of_class in kept.items()}
         )
 
-    def _alike(self, listed: Dataset, images: ImagePass) -> list[list[str]]:
+    def _alike(self, listed: Dataset, images: ImagePass, hashes: ImageHashes) -> list[list[str]]:
         key = key_of(
             _ALIKE_VERSION,
-            listing_key(listed),
+            listing_key(listed, hashes),
             self.data.skip_unreadable,
             self.data.image_size_px,
             CORRELATION_LIMIT,

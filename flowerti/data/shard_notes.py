@@ -15,7 +15,7 @@ from flowerti.artifacts import layout
 from flowerti.artifacts.file_notes import FileNotes
 from flowerti.artifacts.layout import num_rows
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.data.shards import read_shard_key, read_weights
+from flowerti.data.shards import read_weights, shard_keys
 
 _NUM_READERS = 16
 """Threads that open shards: a small request to an object store has a latency of tens of milliseconds."""
@@ -25,24 +25,22 @@ class ShardNotes:
     """What is known of the shards of a run."""
 
     def __init__(self, run: RunDirectory) -> None:
-        """List the shards and read the notes.
-
-        Raises:
-            ValueError: the notes are damaged; names their file.
-        """
+        """List the shards and read the notes."""
         self._run = run
         self._notes = FileNotes(run, layout.notes(layout.SYNTHETIC), layout.SYNTHETIC)
 
     def keys(self, files: Iterable[str]) -> dict[str, str | None]:
-        """The key of each shard; None of one that is not there.
-
-        Raises:
-            ValueError: a shard that has no note is no Parquet file; names it.
-        """
+        """The key of each shard; None of one that is not there, or is damaged, which is told."""
         files = list(files)
-        self._complete(files, "key", lambda file: read_shard_key(self._run, file))
-        found = {file: self._notes.get(file) for file in files}
-        return {file: note and note["key"] for file, note in found.items()}
+        if self._run.is_local:
+            # a disk may rot under an unchanged time and size, which a store of objects finds by itself
+            found = shard_keys(self._run, files)
+            return {file: found.get(file) for file in files}
+        lacking = [file for file in files if self._notes.has(file) and "key" not in (self._notes.get(file) or {})]
+        for file, key in shard_keys(self._run, lacking).items():
+            self._notes.add(file, (self._notes.get(file) or {}) | {"key": key})
+        self._notes.save()
+        return {file: (self._notes.get(file) or {}).get("key") for file in files}
 
     def weights(self, sets: Sequence[tuple[Sequence[str], int]]) -> list[Float64[np.ndarray, "_num"]]:
         """The curation weights of all images of some sets; 1 where an image has none.

@@ -2,14 +2,14 @@
 
 A row holds the image as PNG bytes with its class, source, learning, prompts, index, seed and mode of drawing; columns
 for the image that it was drawn from, with its class, the strength and the share of the label, and for a filter's
-verdict and weight, are there for sources that have them. A shard stores the key of its inputs in its schema metadata.
-This module does not know how images are generated.
+verdict and weight, are there for sources that have them. A shard stores the key of its inputs in its schema metadata,
+and its checksum in the file's. This module does not know how images are generated.
 """
 
 import functools
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float64, UInt8
 
+from flowerti.artifacts import checksums, layout
+from flowerti.artifacts.checked_files import taken_from
 from flowerti.artifacts.layout import num_rows
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.images import decode_image
@@ -60,8 +62,10 @@ def write_shard(run: RunDirectory, name: str, rows: list[dict[str, Any]], key: s
     empty = dict.fromkeys((column for column, _, _ in _COLUMNS), None) | _DEFAULTS
     table = pa.Table.from_pylist([{**empty, **row} for row in rows], schema=_schema(key))
     stream = io.BytesIO()
-    pq.write_table(table, stream)
-    run.write_bytes(name, stream.getvalue())
+    with pq.ParquetWriter(stream, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({checksums.FIELD: checksums.BLANK})
+    run.write_checked(name, stream.getvalue())
 
 
 def _damaged(run: RunDirectory, name: str, error: Exception) -> Exception:
@@ -73,20 +77,20 @@ def _damaged(run: RunDirectory, name: str, error: Exception) -> Exception:
     return ValueError(told) if run.is_local or isinstance(error, ValueError) else OSError(told)
 
 
-def read_shard_key(run: RunDirectory, name: str) -> str | None:
-    """The key of a shard; None where there is none.
+def shard_keys(run: RunDirectory, names: Iterable[str]) -> dict[str, str]:
+    """The keys of those of some shards that are there, by name; damaged ones are told and left out."""
+    present = run.files(layout.SYNTHETIC)
+    return taken_from(run, {name: present[name] for name in names if name in present}, _key_in)
 
-    Raises:
-        ValueError: the file is no Parquet file; names it.
-    """
-    if not run.exists(name):
-        return None
-    try:
-        with run.filesystem.open_input_file(run.path(name)) as stream:
-            metadata = pq.read_schema(stream).metadata or {}
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(run, name, error) from error
-    return metadata.get(b"flowerti_key", b"").decode()
+
+def has_shard(run: RunDirectory, name: str, key: str) -> bool:
+    """Whether there is a shard of that key; a damaged one is told, and is none."""
+    info = run.filesystem.get_file_info(run.path(name))
+    return bool(info.is_file) and taken_from(run, {name: info}, _key_in).get(name) == key
+
+
+def _key_in(content: bytes) -> str:
+    return (pq.read_schema(pa.BufferReader(content)).metadata or {}).get(b"flowerti_key", b"").decode()
 
 
 @functools.lru_cache(maxsize=8)
@@ -95,7 +99,7 @@ def _read_rows(run: RunDirectory, name: str, _modified_ns: int) -> list[dict[str
 
 
 def _rows_of(run: RunDirectory, name: str) -> list[dict[str, Any]]:
-    content = run.read_bytes(name)
+    content = run.read_checked(name, may_lack=True)
     try:
         # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
         return pq.read_table(pa.BufferReader(content)).to_pylist()
@@ -104,7 +108,11 @@ def _rows_of(run: RunDirectory, name: str) -> list[dict[str, Any]]:
 
 
 def read_rows(run: RunDirectory, name: str) -> list[dict[str, Any]]:
-    """All rows of a shard; the last few shards read are kept in memory."""
+    """All rows of a shard; the last few shards read are kept in memory.
+
+    Raises:
+        DamagedError: it does not hold what was written.
+    """
     modified = run.filesystem.get_file_info(run.path(name)).mtime_ns or 0
     return _read_rows(run, name, modified)
 

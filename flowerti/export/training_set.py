@@ -19,6 +19,8 @@ from flowerti.artifacts.records import AlikeImages, Census, SplitLists
 from flowerti.data.access import list_records, reader_of
 from flowerti.data.census import census_key, split_lists
 from flowerti.data.dataset import Dataset, Record, without
+from flowerti.data.image_hashes import ImageHashes, KnownHashes
+from flowerti.data.image_pass import ImagePass
 from flowerti.data.imbalance import imbalanced
 from flowerti.data.sources.files import FILES
 from flowerti.data.sources.implementation import ImageReader
@@ -91,16 +93,17 @@ def _census(contents: Contents, key: str | None = None) -> Census:
 
 
 def dataset_of(contents: Contents) -> Dataset:
-    """The data set as the run cut it; no image is opened.
+    """The data set as the run cut it; only images whose files were written since are opened.
 
     Raises:
         ValueError: it is not what the run had; says what to do.
     """
     run, experiment = contents.run, contents.experiment
     listed = list_records(experiment.data, experiment.seed)
+    hashes = ImageHashes(run.load(layout.IMAGE_HASHES, KnownHashes), ImagePass(experiment.data))
     alike = run.load(layout.ALIKE, AlikeImages)
     dataset = imbalanced(listed, experiment.imbalance, experiment.seed, alike.groups if alike else [])
-    readable = without(dataset, _census(contents, census_key(dataset, experiment.data)).unreadable)
+    readable = without(dataset, _census(contents, census_key(dataset, experiment.data, hashes)).unreadable)
     splits = run.load(layout.SPLITS, SplitLists)
     if splits is None or splits.sha256 != split_lists(readable).sha256:
         raise ValueError(f"{run.uri}/{layout.SPLITS}: the images split otherwise now: start a new run")

@@ -1,18 +1,25 @@
 """Features on disk: safetensors files of consecutive images in the run directory, named by their set's key.
 
-Writes are atomic and the name of a file contains the key of its inputs, so an existing file is valid. This module does
-not know how features are computed or what they are used for.
+The name of a file contains the key of its inputs, its metadata its checksum: a file that is there and matches is valid.
+This module does not know how features are computed or what they are used for.
 """
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 from safetensors.numpy import load, save
 
+from flowerti.artifacts import checksums
+from flowerti.artifacts.checked_files import taken_from
+from flowerti.artifacts.damage import DamagedError
 from flowerti.artifacts.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo
 
 _KEY_LENGTH = 24
 
@@ -64,15 +71,22 @@ def feature_file(folder: str, key: str, begin: int) -> str:
 
 def write_features(run: RunDirectory, file: str, features: Float32[np.ndarray, "num views dim"]) -> None:
     """Write the features of consecutive images."""
-    run.write_bytes(file, save({"features": np.ascontiguousarray(features)}))
+    # one entry of metadata: several are written in no fixed order
+    metadata = {checksums.FIELD: checksums.BLANK}
+    run.write_checked(file, save({"features": np.ascontiguousarray(features)}, metadata))
+
+
+def intact_features(run: RunDirectory, files: "Mapping[str, FileInfo]") -> set[str]:
+    """Those of some feature files that hold what was written; the others are told."""
+    return set(taken_from(run, files, len))
 
 
 def _read(run: RunDirectory, file: str) -> Float32[np.ndarray, "num views dim"]:
     from safetensors import SafetensorError
 
     try:
-        return load(run.read_bytes(file))["features"]
-    except (OSError, SafetensorError, KeyError) as error:
+        return load(run.read_checked(file))["features"]
+    except (OSError, DamagedError, SafetensorError, KeyError) as error:
         raise ValueError(
-            f"{run.uri}/{file} is missing or damaged ({error}): delete it, the run makes it again"
+            f"{run.uri}/{file} is missing or damaged ({error}): start the run again, it makes it anew"
         ) from error

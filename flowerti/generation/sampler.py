@@ -17,7 +17,7 @@ from flowerti.base_files import UnusableBaseError, resolve_folder, verify_base
 from flowerti.config.experiment import BaseConfig, SamplingConfig
 from flowerti.config.techniques import techniques_for
 from flowerti.data.access import read_images
-from flowerti.data.shards import read_shard_key, write_shard
+from flowerti.data.shards import has_shard, write_shard
 from flowerti.diffusion import Base, NotFiniteError, load_base
 from flowerti.generation.denoise import Conditioning
 from flowerti.generation.image_to_image import draw_from_images, round_trips
@@ -84,7 +84,7 @@ class Sampler:
             UnusableBaseError: the base could not be loaded, or is not finite.
             ValueError: the source's technique has not finished for the class, or an image cannot be read.
         """
-        if read_shard_key(self._run, task.file) != task.key:
+        if not has_shard(self._run, task.file, task.key):
             source = SOURCES[task.source]
             prompts = prompts_of(source, task.words, self._config, task.run_seed, task.indices)
             images = self._draw(task, source, prompts)

@@ -9,6 +9,8 @@ import json
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from flowerti.artifacts import checksums
+from flowerti.artifacts.damage import DamagedError, tell_damage
 from flowerti.artifacts.records import LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.tensor_files import metadata_in, metadata_of
@@ -18,10 +20,11 @@ _TENSORS = ("learnt", "first_moment", "second_moment", "best", "start")
 
 
 def to_bytes(state: TrainState, key: str) -> bytes:
-    """Write a checkpoint; `key` identifies its inputs."""
+    """A checkpoint for `RunDirectory.write_checked`; `key` identifies its inputs."""
     tensors = {name: getattr(state, name).detach().cpu().contiguous() for name in _TENSORS}
     curve = [[point.step, point.loss, point.seconds] for point in state.curve]
     metadata = {
+        checksums.FIELD: checksums.BLANK,
         "key": key,
         "step": str(state.step),
         "seconds": repr(state.seconds),
@@ -39,7 +42,7 @@ def from_bytes(content: bytes, key: str, device: str) -> TrainState | None:
     try:
         tensors = {name: tensor.to(device) for name, tensor in load(content).items()}
     except SafetensorError as error:
-        raise ValueError(f"damaged ({error})") from error
+        raise ValueError(f"no checkpoint: {error}") from error
     metadata = metadata_of(content)
     if metadata["key"] != key:
         return None
@@ -49,17 +52,16 @@ def from_bytes(content: bytes, key: str, device: str) -> TrainState | None:
 
 
 def load_from(run: RunDirectory, name: str, key: str, device: str) -> TrainState | None:
-    """Read a checkpoint of a run; None if there is none or its key differs.
-
-    Raises:
-        ValueError: it is damaged; names the file and says what to do.
-    """
-    if not run.exists(name):
-        return None
+    """Read a checkpoint of a run; None if there is none, its key differs, or it is damaged, which is told."""
     try:
-        return from_bytes(run.read_bytes(name), key, device)
+        return from_bytes(run.read_checked(name), key, device)
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        tell_damage(error)
     except ValueError as error:
-        raise ValueError(f"{run.uri}/{name} is {error}: delete it to start the class anew") from error
+        tell_damage(DamagedError(name, error))
+    return None
 
 
 def last_point_in(run: RunDirectory, name: str, key: str) -> LossPoint | None:
@@ -71,11 +73,14 @@ def last_point_in(run: RunDirectory, name: str, key: str) -> LossPoint | None:
     try:
         metadata = metadata_in(run, name)
     except (FileNotFoundError, ValueError):
-        # not written yet, or deleted because the class has just finished; the worker itself reports a damaged one
+        # not written yet, or deleted because the class has just finished; the worker itself tells a damaged one
         return None
     if metadata.get("key") != key:
         return None
-    return LossPoint(step=int(metadata["step"]), loss=_curve(metadata["curve"])[-1].loss)
+    try:
+        return LossPoint(step=int(metadata["step"]), loss=_curve(metadata["curve"])[-1].loss)
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
 
 
 def _curve(text: str) -> list[LossPoint]:

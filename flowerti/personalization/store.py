@@ -1,7 +1,7 @@
 """Results of techniques in a run directory: record, files and key, and their application to a loaded base.
 
-The record is written last: a class without it is unfinished, as is one whose files are missing or were changed. This
-module does not know how anything is trained, nor which techniques there are.
+The record is written last: a class without it is unfinished, as is one whose files are missing or were changed, unless
+they follow from the others. This module does not know how anything is trained, nor which techniques there are.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from flowerti.artifacts.damage import DamagedError, tell_damage
 from flowerti.artifacts.identity import key_fields, key_of, label_of, subject_of
 from flowerti.artifacts.layout import learned_file, learned_record, notes
 from flowerti.artifacts.records import ConceptNeighbour, Learned
@@ -70,15 +71,34 @@ def _load_content(run: RunDirectory, class_name: str, technique: str, key: str |
     learned = run.load(learned_record(class_name, technique, learning), Learned, key)
     if learned is None or learned.error:
         return None
-    files = {}
-    for name, sha256 in learned.files.items():
-        file = learned_file(class_name, name, learning)
-        if not run.exists(file):
-            return None
-        files[name] = run.read_bytes(file)
-        if hashlib.sha256(files[name]).hexdigest() != sha256:
-            return None
-    return Content(learned=learned, files=files)
+    files = {name: content for name in learned.files if (content := _read_intact(run, learned, name)) is not None}
+    if len(files) < len(learned.files):
+        files |= _written_anew(run, Content(learned=learned, files=files))
+    return Content(learned=learned, files=files) if len(files) == len(learned.files) else None
+
+
+def _read_intact(run: RunDirectory, learned: Learned, name: str) -> bytes | None:
+    """A file whose content has the hash in the record; tells one that is missing or has another."""
+    file = learned_file(learned.class_name, name, learned.learning)
+    try:
+        content = run.read_bytes(file)
+    except FileNotFoundError:
+        tell_damage(DamagedError(file, "it is missing"))
+        return None
+    if hashlib.sha256(content).hexdigest() != learned.files[name]:
+        tell_damage(DamagedError(file, "its content is not what was learnt"))
+        return None
+    return content
+
+
+def _written_anew(run: RunDirectory, content: Content) -> dict[str, bytes]:
+    """Write what follows from the files that are left, where that gives what the record says."""
+    learned, written = content.learned, {}
+    for name, made in implementation_of(TECHNIQUES[learned.technique]).derived(content).items():
+        if name not in content.files and hashlib.sha256(made).hexdigest() == learned.files.get(name):
+            run.write_bytes(learned_file(learned.class_name, name, learned.learning), made)
+            written[name] = made
+    return written
 
 
 def require_learned(run: RunDirectory, class_name: str, technique: str, learning: int = 0) -> Content:

@@ -54,6 +54,8 @@ class Implementation(Generic[C]):
     apply: Callable[[Base, Content], AbstractContextManager[Base]]
     """Context manager that applies the result to a loaded base and yields the base to encode prompts with. Its networks
     are the same objects, whose outputs may be changed by hooks until the context exits."""
+    derived: Callable[[Content], dict[str, bytes]] = lambda content: {}
+    """Those of its files that follow from the others, as far as these are there: content by file name."""
     num_vectors: Callable[[C], int] = lambda config: 0
     """Number of rows of the placeholder token that it adds; 0 for none."""
     details: Callable[[C], dict[str, str | int | float]] = lambda config: {}

@@ -287,7 +287,7 @@ class Worker:
         return stored
 
     def _save_checkpoint(self, task: LearningTask, state: TrainState) -> None:
-        self._run.write_bytes(task.checkpoint_file, checkpoints.to_bytes(state, task.key))
+        self._run.write_checked(task.checkpoint_file, checkpoints.to_bytes(state, task.key))
 
 
 def _prepared(base: Base, of_class: ClassImages, image_size_px: int, noun: str, num_vectors: int) -> EncodedImages:

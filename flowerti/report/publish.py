@@ -11,6 +11,7 @@ import numpy as np
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
+from flowerti.artifacts.manifest import Manifest, content_of, read_manifest, renew_manifest, write_manifest
 from flowerti.artifacts.page_record import PageRecord
 from flowerti.artifacts.records import ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
@@ -41,9 +42,11 @@ def publish(study: Study, found: Findings) -> dict[str, Any]:
     gallery = gallery_of(study, found.selection, found.sets)
     record = page_record(found, gallery, sweep_confusions(study.run, summary))
     study.run.save(layout.PAGE_RECORD, record, key_of(record))
-    _write_page(study.run, summary, record, drawn)
-    text = json.dumps(summary, indent=1, allow_nan=False) + "\n"
-    study.run.write_bytes(layout.SUMMARY, text.encode())
+    page = _write_page(study.run, summary, record, drawn)
+    text = (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode()
+    study.run.write_bytes(layout.SUMMARY, text)
+    figures = {layout.figure(name): content for name, content in drawn.items()}
+    write_manifest(study.run, {layout.SUMMARY: text, layout.PAGE: page, **figures})
     return summary
 
 
@@ -96,7 +99,7 @@ def republish(run: RunDirectory) -> None:
     """Write report.html again from the stored summary, the page's record and the figures.
 
     Raises:
-        ValueError: the run is not finished; names the missing file.
+        ValueError: the run is not finished, or a file is not what it wrote; names the file.
     """
     for name in (layout.SUMMARY, layout.PAGE_RECORD):
         if not run.exists(name):
@@ -106,14 +109,33 @@ def republish(run: RunDirectory) -> None:
     load_saved_plugins(run)  # they name the rows that the summary has
     summary = completed(run.read_json(layout.SUMMARY))
     validate_summary(summary)
+    manifest = read_manifest(run)
+    if manifest is not None:
+        _refuse_changed(run, manifest)
     record = run.load(layout.PAGE_RECORD, PageRecord)
-    assert record is not None
+    if record is None:
+        raise ValueError(
+            f"{run.uri}/{layout.PAGE_RECORD} is damaged: start the run again with `flowerti run`, it makes it anew"
+        )
     folder = f"{layout.FIGURES}/"
     drawn = {file.removeprefix(folder): run.read_bytes(file) for file in run.names(layout.FIGURES)}
-    _write_page(run, summary, record, drawn)
+    page = _write_page(run, summary, record, drawn)
+    if manifest is not None:
+        renew_manifest(run, manifest, {layout.PAGE: page})
 
 
-def _write_page(run: RunDirectory, summary: dict[str, Any], record: PageRecord, drawn: dict[str, bytes]) -> None:
+def _refuse_changed(run: RunDirectory, manifest: Manifest) -> None:
+    for name in (layout.SUMMARY, *run.names(layout.FIGURES)):
+        if content_of(run, name) != manifest.contents.get(name):
+            raise ValueError(
+                f"{run.uri}/{name} is not what the run wrote: start the run again with `flowerti run`, it writes the "
+                "report anew"
+            )
+
+
+def _write_page(run: RunDirectory, summary: dict[str, Any], record: PageRecord, drawn: dict[str, bytes]) -> bytes:
     # the gallery has the images of the strips
     figures = {name: smallest_webp(png) for name, png in drawn.items() if not is_strip(name)}
-    run.write_bytes(layout.PAGE, render_html(summary, record, figures).encode())
+    page = render_html(summary, record, figures).encode()
+    run.write_bytes(layout.PAGE, page)
+    return page

@@ -66,6 +66,11 @@ class ClassFeatures:
         )
 
 
+def has_copies(features: Float[np.ndarray, "num dim"]) -> bool:
+    """Whether a set holds an image twice, as round trips of few training images do."""
+    return len(np.unique(features, axis=0)) < len(features)
+
+
 def generator(seed: int, class_name: str, purpose: str) -> np.random.Generator:
     """The generator of one purpose; the same at every call."""
     return np.random.default_rng(seed_for(seed, class_name, f"scoring/{purpose}", 0))

@@ -14,7 +14,7 @@ from flowerti.tables.sources import SOURCES, Source
 
 
 def compare_sources(matched: ClassFeatures, config: ScoringConfig, seed: int) -> list[Comparison]:
-    """Compare each source with those of its rivals that have images.
+    """Compare each source with those of its rivals that have images; not where a set is one image again and again.
 
     Neither p-values nor intervals are adjusted for the number of comparisons: each is about its own pair.
 
@@ -26,7 +26,9 @@ def compare_sources(matched: ClassFeatures, config: ScoringConfig, seed: int) ->
     Raises:
         ValueError: features are not finite, do not vary or differ in width.
     """
-    return [_compare(matched, closer, than, config, seed) for closer, than in comparison_pairs(matched.synthetic)]
+    same = [source for source, features in matched.synthetic.items() if (features == features[0]).all()]
+    pairs = [pair for pair in comparison_pairs(matched.synthetic) if not set(pair) & set(same)]
+    return [_compare(matched, closer, than, config, seed) for closer, than in pairs]
 
 
 def comparison_pairs(sources: Collection[str]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from scipy import stats
 from flowerti.artifacts.scores import Comparison, Distance
 from flowerti.config.experiment import ScoringConfig
 from flowerti.metrics.floors import against_halves, floor
-from flowerti.scoring.class_features import ClassFeatures, generator
+from flowerti.scoring.class_features import ClassFeatures, generator, has_copies
 from flowerti.scoring.comparisons import compare_sources
 from flowerti.scoring.metric_table import Features, Metric, Taken, metrics_for
 
@@ -124,6 +124,9 @@ def _score_source(scored: _Scored, source: str) -> list[Distance]:
         try:
             measured = _WAYS[metric.taken](scored, metric, source)
         except ValueError as error:
+            if has_copies(whole.synthetic[source]):
+                # a part of a set of few images again and again may be one image alone
+                continue
             raise ValueError(f"source {source!r} (y) against real images (x): {error}") from error
         found.append(
             Distance(
@@ -160,6 +163,8 @@ def _missing(scored: _Scored, source: str, found: list[Distance]) -> list[str]:
             few = f"since {size} images on each side are too few"
             by_neighbours = metric.uses_neighbours and needed > metric.min_images
             why = f"{few} for {needed - 1} neighbours" if by_neighbours else f"{few} (at least {needed})"
+            if size >= needed:
+                why = "since too many of its images are the same"
             reasons.setdefault(why, []).append(metric.label)
     where = f"{scored.whole.class_name}, {source}, {scored.whole.extractor}"
     return [f"{where}: no {_listed(labels)}, {why}." for why, labels in reasons.items()]

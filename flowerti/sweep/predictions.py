@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-from flowerti.artifacts import layout
+from flowerti.artifacts import checksums, layout
+from flowerti.artifacts.damage import DamagedError, tell_damage
 from flowerti.artifacts.records import Trial
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.config.experiment import ReplicationConfig, SweepConfig
@@ -80,8 +81,11 @@ def write_predictions(
     }
     table = pa.Table.from_pylist([dataclasses.asdict(trial) for trial in _distinct(trials)], schema=_SCHEMA)
     stream = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(metadata), stream, compression="zstd")
-    run.write_bytes(layout.SWEEP_PREDICTIONS, stream.getvalue())
+    table = table.replace_schema_metadata(metadata)
+    with pq.ParquetWriter(stream, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({checksums.FIELD: checksums.BLANK})
+    run.write_checked(layout.SWEEP_PREDICTIONS, stream.getvalue())
 
 
 def _distinct(trials: Sequence[Trial]) -> list[Trial]:
@@ -91,24 +95,28 @@ def _distinct(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def kept_trials(run: RunDirectory) -> dict[str, tuple[str, Trial]]:
-    """Key and trial of all that `write_predictions` wrote, by the trial's name; none where it wrote nothing.
+    """Key and trial of all that `write_predictions` wrote, by the trial's name.
 
-    Raises:
-        ValueError: the file is damaged; names it.
+    None where it wrote nothing, or where the file is damaged, which is told.
     """
     if not run.exists(layout.SWEEP_PREDICTIONS):
         return {}
-    table = _read_table(run)
-    keys = json.loads((table.schema.metadata or {}).get(_KEYS, b"{}"))
-    named = {
-        trial_name(t.split, t.arm, t.ratio, t.repetition, t.learning_rate_factor): t
-        for t in (Trial(**row) for row in table.to_pylist())
-    }
+    try:
+        table = _read_table(run, may_lack=False)
+        keys = json.loads((table.schema.metadata or {}).get(_KEYS, b"{}"))
+        trials = [Trial(**row) for row in table.to_pylist()]
+    except DamagedError as error:
+        tell_damage(error)
+        return {}
+    except (TypeError, ValueError) as error:
+        tell_damage(DamagedError(layout.SWEEP_PREDICTIONS, str(error)))
+        return {}
+    named = {trial_name(t.split, t.arm, t.ratio, t.repetition, t.learning_rate_factor): t for t in trials}
     return {name: (keys[name], trial) for name, trial in named.items() if name in keys}
 
 
-def _read_table(run: RunDirectory) -> pa.Table:
-    content = run.read_bytes(layout.SWEEP_PREDICTIONS)
+def _read_table(run: RunDirectory, *, may_lack: bool) -> pa.Table:
+    content = run.read_checked(layout.SWEEP_PREDICTIONS, may_lack=may_lack)
     try:
         # not through a Python stream: pyarrow's threads then abort one process in fourteen at its exit (arrow#50482)
         return pq.read_table(pa.BufferReader(content))
@@ -129,7 +137,7 @@ def read_predictions(run: RunDirectory) -> Predictions:
     if not run.exists(layout.SWEEP_PREDICTIONS):
         where = f"{run.uri}/{layout.SWEEP_PREDICTIONS}"
         raise ValueError(f"{where} is missing: run the sweep of this run directory to its end")
-    table = _read_table(run)
+    table = _read_table(run, may_lack=True)
     try:
         metadata = table.schema.metadata or {}
         asked, true_ids = json.loads(metadata[_QUESTION]), json.loads(metadata[_TRUE_IDS])

@@ -14,12 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny_run import tiny_experiment, without_times
 
+from flowerti.artifacts import layout
 from flowerti.artifacts.identity import slug
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.cluster import session
 from flowerti.config.experiment import Experiment, to_json
+from flowerti.personalization.checkpoints import to_bytes
+from flowerti.personalization.train_state import state_from
 from flowerti.pipeline import run_experiment
 from flowerti.report import validate_summary
 
@@ -138,13 +143,15 @@ def test_one_worker_and_two_give_the_same_numbers_and_images(finished, tiny_base
 
 def test_a_class_that_fails_is_reported_and_the_others_finish(copy, tiny_base):
     names = [s["class_name"] for s in json.loads((copy / "summary.json").read_text())["selected"]]
-    shutil.rmtree(copy / "concepts" / slug(names[0]))
-    broken = copy / "concepts" / slug(names[0]) / "checkpoints" / "textual_inversion.safetensors"
-    broken.parent.mkdir(parents=True)
-    broken.write_bytes(b"not a checkpoint")
+    folder = copy / "concepts" / slug(names[0])
+    key = json.loads((folder / "textual_inversion.json").read_text())["key"]
+    (rows,) = load_file(folder / "learned_embeds.safetensors").values()
+    shutil.rmtree(folder)
+    diverged = to_bytes(state_from(torch.full_like(rows, torch.nan), keeps_start=False), key)
+    RunDirectory(str(copy)).write_checked(layout.checkpoint(names[0], "textual_inversion"), diverged)
     summary = run(tiny_experiment(tiny_base), copy)
     (failure,) = [f for f in summary["failures"] if f["class_name"] == names[0]]
-    assert "damaged" in failure["reason"]
+    assert "nan" in failure["reason"]
     assert {d["class_name"] for d in summary["distances"] if d["source"] == "token"} == set(names[1:])
     assert {row["arm"] for row in summary["sweep"]} >= {"real", "raw", "token"}
 

@@ -68,7 +68,7 @@ def draw_pattern(address: str, size_px: int) -> np.ndarray:
 PATTERNS = data_implementation.Implementation(
     list_records=list_patterns,
     images=data_implementation.ImageReader(
-        identify=lambda address: address.encode(), size_of=lambda address: address, draw=draw_pattern
+        identify=lambda address: address.encode(), stamp_of=lambda address: address, draw=draw_pattern
     ),
 )
 

@@ -35,7 +35,7 @@ GREY = Implementation(
     list_records=_nothing,
     images=ImageReader(
         identify=lambda address: address.encode(),
-        size_of=len,
+        stamp_of=len,
         draw=lambda address, size_px: np.full((size_px, size_px, 3), int(address.split(":")[1]), np.uint8),
     ),
 )
@@ -74,8 +74,12 @@ def test_a_path_is_read_as_a_file_whoever_listed_it(tmp_path: Path):
     file.write_bytes(b"content")
     reader = reader_of(str(file))
     assert reader is FILES
-    assert (reader.identify(str(file)), reader.size_of(str(file))) == (b"content", 7)
-    assert reader.size_of(str(tmp_path / "none")) == -1
+    assert reader.identify(str(file)) == b"content"
+    stamp = reader.stamp_of(str(file))
+    assert str(stamp).startswith("7 ")
+    file.write_bytes(b"changed")
+    assert reader.stamp_of(str(file)) != stamp
+    assert reader.stamp_of(str(tmp_path / "none")) == ""
     with pytest.raises(ValueError, match="none cannot be read"):
         reader.identify(str(tmp_path / "none"))
 
@@ -111,5 +115,5 @@ def test_a_row_whose_code_does_not_fit_is_refused_by_name(grey: DataSource, chan
 
 @pytest.mark.parametrize("row", list(DATA_SOURCES), ids=lambda row: row.name)
 def test_the_code_of_every_row_is_there(row: DataSource):
-    assert implementation_of(row).images.size_of is not None
+    assert implementation_of(row).images.stamp_of is not None
     assert reader_of(f"{row.prefix}x") is implementation_of(row).images

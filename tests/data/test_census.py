@@ -13,6 +13,8 @@ from flowerti.config.experiment import DataConfig
 from flowerti.data.access import list_records
 from flowerti.data.census import census_key, digest_of_class, listing_key, take_census
 from flowerti.data.dataset import Dataset, without
+from flowerti.data.image_hashes import ImageHashes
+from flowerti.data.image_pass import ImagePass
 
 
 def break_image(path: Path, how: str) -> None:
@@ -27,6 +29,10 @@ def break_image(path: Path, how: str) -> None:
         path.symlink_to(path.with_name("gone"))
 
 
+def looked(config: DataConfig) -> ImageHashes:
+    return ImageHashes(None, ImagePass(config))
+
+
 BROKEN = ["truncated", "empty", "text", "dangling link"]
 
 
@@ -35,7 +41,8 @@ def test_an_unreadable_image_is_named(folder: Path, how: str):
     broken = folder / "validation" / "azalea" / "1.png"
     break_image(broken, how)
     dataset = list_records(config_of(folder), 0)
-    assert listing_key(dataset)
+    with pytest.raises(ValueError, match=r"^image .*skip_unreadable"):
+        listing_key(dataset, looked(config_of(folder)))
     with pytest.raises(ValueError, match=r"^image .*skip_unreadable") as caught:
         take_census(dataset, config_of(folder))
     assert str(broken.parent) in str(caught.value)
@@ -70,10 +77,11 @@ def test_byte_identical_images_across_splits_are_found(folder: Path):
     assert census.duplicates == [["test/azalea/copy.png", "train/azalea/0.png", "validation/Zinnia/other.png"]]
 
 
-def test_the_fingerprint_follows_content_and_the_listing_sizes(folder: Path):
+def test_fingerprint_and_listing_follow_content(folder: Path):
     def both() -> tuple[str, str]:
         dataset = list_records(config_of(folder), 0)
-        return take_census(dataset, config_of(folder)).fingerprint, listing_key(dataset)
+        hashes = looked(config_of(folder))
+        return take_census(dataset, config_of(folder)).fingerprint, listing_key(dataset, hashes)
 
     before = both()
     assert both() == before
@@ -130,10 +138,11 @@ def test_an_unreadable_image_has_no_part_in_a_digest(folder: Path):
 
 def test_a_census_is_taken_again_where_a_listing_or_what_is_skipped_changes(folder: Path):
     dataset, config = list_records(config_of(folder), 0), config_of(folder)
-    key = census_key(dataset, config)
-    assert census_key(dataset, config) == key
-    assert census_key(dataset, config_of(folder, skip_unreadable=True)) != key
-    assert census_key(Dataset(dataset.class_names, dataset.records[::-1]), config) != key
+    hashes = looked(config)
+    key = census_key(dataset, config, hashes)
+    assert census_key(dataset, config, looked(config)) == key
+    assert census_key(dataset, config_of(folder, skip_unreadable=True), hashes) != key
+    assert census_key(Dataset(dataset.class_names, dataset.records[::-1]), config, hashes) != key
 
 
 def test_drawn_images_are_all_different():

@@ -41,7 +41,7 @@ def _names() -> Mapping[str, ClassNames]:
     return {"rose": ClassNames(class_name="rose", latin="rosa ficta"), "gorse": ClassNames(class_name="gorse")}
 
 
-IMAGES = ImageReader(identify=str.encode, size_of=str)
+IMAGES = ImageReader(identify=str.encode, stamp_of=str)
 GARDEN = Implementation(list_records=lambda _config, _seed: Dataset((), ()), images=IMAGES, known_names=_names)
 
 

@@ -40,7 +40,7 @@ def test_alike_images_end_on_one_side_and_the_second_look_opens_none(
     copies = {r.split for r in found.dataset.records if "copy" in r.id or r.id == "train/azalea/0.png"}
     assert len(copies) == 1
     assert found.census.duplicates == []
-    assert run.names("") == ["alike.json", "data.json", "splits.json"]
+    assert run.names("") == ["alike.json", "data.json", "image_hashes.json", "splits.json"]
     monkeypatch.setattr(image_pass, "decode_rgb", lambda *_: pytest.fail("an image was opened again"))
     assert inspected(folder, run) == found
 

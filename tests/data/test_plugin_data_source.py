@@ -64,7 +64,7 @@ def _names() -> Mapping[str, ClassNames]:
 
 STRIPES = Implementation(
     list_records=_list_records,
-    images=ImageReader(identify=lambda address: f"{address}:rule 1".encode(), size_of=str, draw=_draw),
+    images=ImageReader(identify=lambda address: f"{address}:rule 1".encode(), stamp_of=str, draw=_draw),
     known_names=_names,
 )
 PLUGIN = f"{__name__}:register_stripes"

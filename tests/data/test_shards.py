@@ -14,11 +14,12 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.shards import (
     addresses_of,
     first_images,
+    has_shard,
     read_labels,
     read_rows,
-    read_shard_key,
     read_synthetic,
     read_weights,
+    shard_keys,
     synthetic_address,
     write_shard,
 )
@@ -132,27 +133,36 @@ def test_an_address_survives_odd_class_names(run: RunDirectory, class_name: str)
 
 
 def test_a_shard_tells_its_key(run: RunDirectory):
-    assert read_shard_key(run, NAME) is None
+    assert shard_keys(run, [NAME]) == {}
+    assert not has_shard(run, NAME, "the key")
     write_shard(run, NAME, [row(0)], "the key")
-    assert read_shard_key(run, NAME) == "the key"
+    assert shard_keys(run, [NAME, "synthetic/none.parquet"]) == {NAME: "the key"}
+    assert has_shard(run, NAME, "the key")
+    assert not has_shard(run, NAME, "another key")
 
 
-def test_a_parquet_file_of_someone_else_has_an_empty_key(run: RunDirectory):
+def test_a_parquet_file_of_someone_else_is_none_of_a_run_s_shards(run: RunDirectory):
     write_shard(run, NAME, [row(0)], "k")
-    stripped = io.BytesIO()
-    pq.write_table(pq.read_table(run.path(NAME)).replace_schema_metadata(None), stripped)
-    run.write_bytes(NAME, stripped.getvalue())
-    assert read_shard_key(run, NAME) == ""
+    copied = io.BytesIO()
+    pq.write_table(pq.read_table(run.path(NAME)), copied)  # with the key, and without the checksum
+    run.write_bytes(NAME, copied.getvalue())
+    assert shard_keys(run, [NAME]) == {}
+    assert read_rows(run, NAME)[0]["index"] == 0, "it may be looked at, as one of an earlier version"
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200])
-def test_a_damaged_shard_is_named(run: RunDirectory, keep: int):
+def test_a_damaged_shard_is_told_and_not_there_for_a_run(
+    run: RunDirectory, keep: int, caplog: pytest.LogCaptureFixture
+):
     write_shard(run, NAME, [row(0)], "k")
     run.write_bytes(NAME, run.read_bytes(NAME)[:keep])
-    for read in (read_shard_key, read_rows):
-        with pytest.raises(ValueError, match=r"is damaged.*delete it") as caught:
-            read(run, NAME)
-        assert f"{run.uri}/{NAME}" in str(caught.value)
+    assert shard_keys(run, [NAME]) == {}
+    assert not has_shard(run, NAME, "k")
+    (told,) = caplog.messages
+    assert told.startswith(f"{NAME} is damaged (it is cut off"), "and told once"
+    with pytest.raises(ValueError, match=r"is damaged.*delete it") as caught:
+        read_rows(run, NAME)
+    assert f"{run.uri}/{NAME}" in str(caught.value)
 
 
 def test_a_shard_that_was_written_again_is_read_again(run: RunDirectory):
@@ -163,9 +173,11 @@ def test_a_shard_that_was_written_again_is_read_again(run: RunDirectory):
 
 
 def test_the_same_rows_make_the_same_bytes(run: RunDirectory):
-    for name in ("a.parquet", "b.parquet"):
-        write_shard(run, name, [row(i) for i in range(3)], "k")
-    assert run.read_bytes("a.parquet") == run.read_bytes("b.parquet")
+    written = []
+    for _ in range(2):
+        write_shard(run, NAME, [row(i) for i in range(3)], "k")
+        written.append(run.read_bytes(NAME))
+    assert written[0] == written[1]
 
 
 def test_huggingface_opens_it_as_an_image_data_set(run: RunDirectory, tmp_path: Path):

@@ -5,7 +5,7 @@ import torch
 
 from flowerti.artifacts.records import LossPoint
 from flowerti.artifacts.run_directory import RunDirectory
-from flowerti.personalization.checkpoints import from_bytes, last_point_in, to_bytes
+from flowerti.personalization.checkpoints import from_bytes, last_point_in, load_from, to_bytes
 from flowerti.personalization.train_state import TrainState
 
 
@@ -48,7 +48,7 @@ def test_a_watcher_reads_the_header_alone(state, tmp_path):
     content = to_bytes(state, "k")
     header = 8 + int.from_bytes(content[:8], "little")
     run.write_bytes("last.safetensors", content[:header])
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="no checkpoint"):
         from_bytes(content[:header], "k", "cpu")
     assert last_point_in(run, "last.safetensors", "k") == LossPoint(step=30, loss=1 / 3)
     assert last_point_in(run, "last.safetensors", "other") is None
@@ -57,9 +57,30 @@ def test_a_watcher_reads_the_header_alone(state, tmp_path):
         assert last_point_in(run, "last.safetensors", "k") is None
 
 
-def test_a_damaged_checkpoint_is_refused(state):
-    with pytest.raises(ValueError, match="damaged"):
-        from_bytes(to_bytes(state, "k")[:-3], "k", "cpu")
+def _one_bit(content):
+    return content[:-40] + bytes([content[-40] ^ 1]) + content[-39:]
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-3], lambda c: c[: len(c) // 2], lambda c: b"", _one_bit])
+def test_with_a_damaged_checkpoint_the_class_starts_anew_and_is_told(state, damage, tmp_path, caplog):
+    run, name = RunDirectory(str(tmp_path)), "concepts/rose/checkpoints/lora.safetensors"
+    assert load_from(run, name, "k", "cpu") is None
+    run.write_checked(name, to_bytes(state, "k"))
+    found = load_from(run, name, "k", "cpu")
+    assert found is not None and found.step == state.step
+    assert load_from(run, name, "other", "cpu") is None
+    assert caplog.messages == []
+    run.write_bytes(name, damage(run.read_bytes(name)))
+    assert load_from(run, name, "k", "cpu") is None
+    (told,) = caplog.messages
+    assert told.startswith(f"{name} is damaged")
+
+
+def test_the_checkpoint_of_another_class_is_not_taken(state, tmp_path):
+    run, folder = RunDirectory(str(tmp_path)), "concepts/{}/checkpoints/lora.safetensors"
+    run.write_checked(folder.format("rose"), to_bytes(state, "k"))
+    run.write_bytes(folder.format("lily"), run.read_bytes(folder.format("rose")))
+    assert load_from(run, folder.format("lily"), "k", "cpu") is None
 
 
 def test_a_concept_s_state_is_kilobytes():

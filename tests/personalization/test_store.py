@@ -24,7 +24,7 @@ from flowerti.personalization.store import (
     save_learned,
     store_failure,
 )
-from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes
+from flowerti.personalization.textual_inversion.embedding_files import diffusers_bytes, web_bytes
 
 LEARNED = Learned(
     class_name="sword lily",
@@ -61,8 +61,8 @@ def test_a_record_comes_back_as_it_was_with_the_hashes_of_its_files(run):
     assert (content.learned, content.files) == (loaded, FILES)
 
 
-@pytest.mark.parametrize("name", list(FILES))
-def test_it_counts_only_with_its_key_and_every_file(run, name):
+def test_it_counts_only_with_its_key_and_every_file(run):
+    name = "learned_embeds.safetensors"
     assert load_learned(run, "sword lily", "textual_inversion") is None
     save_learned(run, LEARNED, FILES, "k")
     assert load_learned(run, "sword lily", "textual_inversion", "other") is None
@@ -76,6 +76,23 @@ def test_it_counts_only_with_its_key_and_every_file(run, name):
         require_learned(run, "sword lily", "textual_inversion")
     run.write_bytes(file, FILES[name])
     assert load_learned(run, "sword lily", "textual_inversion", "k") is not None
+
+
+@pytest.mark.parametrize("widths", [[4], [3, 5]], ids=["one text encoder", "two"])
+def test_a_file_for_other_programs_is_written_anew_where_it_is_lost_or_changed(run, widths, caplog):
+    rows = torch.randn(2, sum(widths), generator=torch.Generator().manual_seed(0))
+    files = {
+        "learned_embeds.safetensors": diffusers_bytes(LEARNED.token, rows, widths),
+        "web/sword_lily.safetensors": web_bytes(rows, widths),
+    }
+    stored, file = save_learned(run, LEARNED, files, "k"), learned_file("sword lily", "web/sword_lily.safetensors")
+    run.delete(file)
+    assert load_learned(run, "sword lily", "textual_inversion", "k") == stored
+    assert run.read_bytes(file) == files["web/sword_lily.safetensors"]
+    run.write_bytes(file, b"rows of somebody else")
+    assert load_learned(run, "sword lily", "textual_inversion", "k") == stored
+    assert run.read_bytes(file) == files["web/sword_lily.safetensors"]
+    assert [message.split(" is damaged ")[0] for message in caplog.messages] == [file, file]
 
 
 def test_a_failure_is_written_down_and_is_nothing_learnt(run):

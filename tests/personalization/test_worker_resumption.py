@@ -89,11 +89,13 @@ def test_a_checkpoint_of_another_key_is_not_gone_on_from(tiny_base, run, task, t
     assert learned.files == worker_on(tiny_base, elsewhere).learn(other).files
 
 
-def test_a_damaged_checkpoint_is_named(tiny_base, run, task, monkeypatch):
+def test_with_a_damaged_checkpoint_the_class_is_learnt_from_the_start(tiny_base, run, task, tmp_path, monkeypatch):
     _broken_run(tiny_base, run, task, monkeypatch)
     run.write_bytes(CHECKPOINT, run.read_bytes(CHECKPOINT)[:-10])
-    with pytest.raises(ValueError, match=r"textual_inversion\.safetensors is damaged .*: delete it"):
-        worker_on(tiny_base, run).learn(task)
+    learned = worker_on(tiny_base, run).learn(task)
+    elsewhere = RunDirectory(str(tmp_path / "elsewhere"))
+    assert learned.files == worker_on(tiny_base, elsewhere).learn(task).files
+    assert not run.exists(CHECKPOINT)
 
 
 def _step_of_checkpoint(run: RunDirectory) -> int:

@@ -16,6 +16,7 @@ from PIL import Image
 from flowerti.artifacts.image_scores import ImageScore, ImageScores
 from flowerti.artifacts.page_record import PageRecord
 from flowerti.artifacts.run_directory import RunDirectory
+from flowerti.artifacts.saved_config import write_config
 from flowerti.data.dataset import Dataset, Record
 from flowerti.data.shards import write_shard
 from flowerti.report import Findings
@@ -24,6 +25,7 @@ from flowerti.report.publish import images_of_copies, publish, republish, shown_
 from flowerti.report.summary_schema import validate_summary
 from flowerti.report.web_images import thumbnail
 from flowerti.study import Study
+from flowerti.verification import verify
 
 NAMES = ("rose", "lily")
 SHARD = "synthetic/rose-token.parquet"
@@ -188,6 +190,25 @@ def test_an_unfinished_run_has_no_page(study, parts, name):
     study.run.delete(name)
     with pytest.raises(ValueError, match=f"{name} is missing: the run is not finished"):
         republish(study.run)
+
+
+@pytest.mark.parametrize("name", ["summary.json", f"figures/{strip_file('rose')}", "figures/more.png"])
+def test_a_report_is_not_written_again_from_what_the_run_did_not_write(study, parts, name):
+    summary = published(study, parts)
+    changed = json.dumps(summary | {"recommendation": "something else"}).encode()
+    study.run.write_bytes(name, changed if name == "summary.json" else png(5))
+    with pytest.raises(ValueError, match=f"{re.escape(name)} is not what the run wrote"):
+        republish(study.run)
+
+
+def test_what_was_written_is_listed_and_a_page_that_was_written_again_is_no_change(study, parts):
+    write_config(study.run, study.experiment)
+    published(study, parts)
+    assert verify(study.run).findings == []
+    study.run.write_bytes("report.html", b"<p>another</p>")
+    assert [finding.file for finding in verify(study.run).findings] == ["report.html"]
+    republish(study.run)
+    assert verify(study.run).findings == []
 
 
 def test_a_summary_of_an_older_version_is_not_laid_out(study, parts):

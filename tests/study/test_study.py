@@ -25,6 +25,8 @@ from flowerti.config.experiment import (
 from flowerti.config.presets import flowers102
 from flowerti.data import inspection
 from flowerti.data.census import listing_key
+from flowerti.data.image_hashes import ImageHashes
+from flowerti.data.image_pass import ImagePass
 
 
 def test_a_good_run_is_established_and_written_down(experiment: Experiment, run: RunDirectory):
@@ -56,7 +58,7 @@ def test_a_changed_folder_is_counted_again(experiment: Experiment, run: RunDirec
 def test_a_census_of_an_earlier_version_is_taken_again(experiment: Experiment, run: RunDirectory):
     first = study.prepare(experiment, run)
     record = json.loads(run.read_bytes("data.json"))
-    listing = listing_key(first.dataset)
+    listing = listing_key(first.dataset, ImageHashes(None, ImagePass(experiment.data)))
     old = {name: value for name, value in record.items() if name != "train_sha256"}
     old["key"] = key_of(listing, experiment.data.skip_unreadable)
     run.write_bytes("data.json", json.dumps(old).encode())

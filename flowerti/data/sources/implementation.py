@@ -32,9 +32,9 @@ class ImageReader:
     identify: Callable[[str], bytes]
     """The bytes that identify an image, which the census hashes: the encoded image itself, or of a drawn one whatever
     fixes its pixels, such as its address and a hash of the rules."""
-    size_of: Callable[[str], int | str]
-    """What changes when the image is likely to have changed, without opening it: the size of its file in bytes, or of
-    a drawn image what identifies it. Never raises: the census does, and names the image."""
+    stamp_of: Callable[[str], int | str]
+    """What changes whenever the image has changed, without opening it: the size and times of its file, or of a drawn
+    image what identifies it. Never raises: the census does, and names the image."""
     draw: Draw | None = None
     """Of data sources that draw: the image at an address as a square of a given side in pixels. None where `identify`
     gives an encoded image."""

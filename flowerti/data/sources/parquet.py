@@ -15,7 +15,7 @@ from typing import NamedTuple
 from flowerti.config.data import DataConfig
 from flowerti.data.dataset import SPLITS, Dataset, Record, Split
 from flowerti.data.listing_notes import left_out
-from flowerti.data.sources.files import root_of, size_of_file
+from flowerti.data.sources.files import root_of, stamp_of_file
 from flowerti.data.sources.image_files import is_hidden
 from flowerti.data.sources.implementation import ImageReader, Implementation
 from flowerti.data.sources.parquet_columns import Labels, read_labels
@@ -188,5 +188,5 @@ def _images(file: str, column: str, _modified_ns: int) -> Sequence[bytes | None]
 
 PARQUET = Implementation(
     list_records=_list_records,
-    images=ImageReader(identify=_read, size_of=lambda address: size_of_file(_parts(address)[0])),
+    images=ImageReader(identify=_read, stamp_of=lambda address: stamp_of_file(_parts(address)[0])),
 )

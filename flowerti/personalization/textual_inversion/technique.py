@@ -45,6 +45,14 @@ def _export(base: Base, rows: Float[Tensor, "vectors width"], class_name: str) -
     }
 
 
+def _derived(content: Content) -> dict[str, bytes]:
+    if EMBEDDINGS not in content.files:
+        return {}
+    parts = _parts(content)
+    web = web_bytes(torch.cat(parts, dim=1), [part.shape[1] for part in parts])
+    return {web_file(content.learned.class_name): web}
+
+
 @contextmanager
 def _apply(base: Base, content: Content) -> Iterator[Base]:
     rows = torch.cat(_parts(content), dim=1)
@@ -78,6 +86,7 @@ TEXTUAL_INVERSION: Implementation[TextualInversionConfig] = Implementation(
     losses=_losses,
     after_step=norm_keeper,
     export=_export,
+    derived=_derived,
     apply=_apply,
     details=_details,
     neighbours=nearest_tokens,

@@ -56,7 +56,7 @@ def test_an_address_says_all_that_an_image_depends_on():
     assert np.array_equal(read_image(address, 24), draw("lily", 17, 24))
     reader = reader_of(address)
     assert reader.identify(address) == f"{address}:{fingerprint()}".encode()
-    assert reader.size_of(address) == f"{address}:{fingerprint()}"
+    assert reader.stamp_of(address) == f"{address}:{fingerprint()}"
 
 
 def test_only_a_species_that_is_described_in_plain_words_has_another_name():

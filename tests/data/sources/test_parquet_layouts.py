@@ -13,6 +13,7 @@ from PIL import Image
 from flowerti.config.experiment import DataConfig
 from flowerti.data.access import list_records, read_image, reader_of
 from flowerti.data.dataset import SPLITS, Dataset
+from flowerti.data.sources.files import stamp_of_file
 
 
 def image(seed: int) -> np.ndarray:
@@ -88,7 +89,7 @@ def test_columns_are_known_by_name_metadata_and_type(tmp_path: Path, image_name:
     assert dataset.notes == (f"columns: images in {image_name}, classes in {label_name}",)
     for seed, record in enumerate(dataset.records):
         assert np.array_equal(read_image(record.address, 10), image(seed))
-        assert reader_of(record.address).size_of(record.address) == (tmp_path / "train.parquet").stat().st_size
+        assert reader_of(record.address).stamp_of(record.address) == stamp_of_file(str(tmp_path / "train.parquet"))
 
 
 def test_the_fine_label_is_read_and_another_where_it_is_named(tmp_path: Path):

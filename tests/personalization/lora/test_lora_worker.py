@@ -124,16 +124,15 @@ def test_a_lost_worker_s_successor_ends_at_the_same_bits(tiny_base, run, task, t
 
 
 def test_a_class_that_fails_comes_back_with_its_reason_and_the_others_are_learnt(tiny_base, run, task):
-    run.write_bytes("concepts/rose/checkpoints/lora.safetensors", b"not a checkpoint")
     token = Learned(class_name="rose", technique="textual_inversion", token="<rose>", num_vectors=1)
     rows = diffusers_bytes("<rose>", torch.ones(1, 16), [16])
     save_learned(run, token, {"learned_embeds.safetensors": rows}, "token")
-    tasks = [dataclasses.replace(task, class_name=name) for name in ("azalea", "rose", CLASS_NAME)]
-    no_token, damaged, fine = _learner(tiny_base, run).learn_together(tasks)
-    assert [a.class_name for a in (no_token, damaged, fine)] == ["azalea", "rose", "sword lily"]
+    addresses = {"azalea": task.addresses, "rose": (), CLASS_NAME: task.addresses}
+    tasks = [dataclasses.replace(task, class_name=name, addresses=images) for name, images in addresses.items()]
+    no_token, no_image, fine = _learner(tiny_base, run).learn_together(tasks)
+    assert [a.class_name for a in (no_token, no_image, fine)] == ["azalea", "rose", "sword lily"]
     assert "class 'azalea': textual_inversion has not finished" in no_token.error
-    assert "lora.safetensors is damaged" in damaged.error
-    assert "delete it" in damaged.error
+    assert "class 'rose' has no training image" in no_image.error
     assert fine == _load(run, task.key)
 
 

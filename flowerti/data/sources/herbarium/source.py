@@ -44,6 +44,6 @@ def _known_names() -> Mapping[str, ClassNames]:
 
 HERBARIUM = Implementation(
     list_records=_list_records,
-    images=ImageReader(identify=lambda address: _identifier(address).encode(), size_of=_identifier, draw=_draw),
+    images=ImageReader(identify=lambda address: _identifier(address).encode(), stamp_of=_identifier, draw=_draw),
     known_names=_known_names,
 )
