@@ -17,6 +17,14 @@ _Stamp = tuple[int, int]
 """Size in bytes, and time of modification in nanoseconds."""
 
 
+def stamps_suffice(run: RunDirectory) -> bool:
+    """Whether a file of the same size and time is the same file.
+
+    A disk may rot under both, which a store of objects finds by itself; and reading costs little on a disk.
+    """
+    return not run.is_local
+
+
 class FileNotes:
     """The notes on the files of one folder; it is listed once, when they are opened."""
 

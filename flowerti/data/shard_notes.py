@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.file_notes import FileNotes
+from flowerti.artifacts.file_notes import FileNotes, stamps_suffice
 from flowerti.artifacts.layout import num_rows
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.shards import read_weights, shard_keys
@@ -32,8 +32,7 @@ class ShardNotes:
     def keys(self, files: Iterable[str]) -> dict[str, str | None]:
         """The key of each shard; None of one that is not there, or is damaged, which is told."""
         files = list(files)
-        if self._run.is_local:
-            # a disk may rot under an unchanged time and size, which a store of objects finds by itself
+        if not stamps_suffice(self._run):
             found = shard_keys(self._run, files)
             return {file: found.get(file) for file in files}
         lacking = [file for file in files if self._notes.has(file) and "key" not in (self._notes.get(file) or {})]

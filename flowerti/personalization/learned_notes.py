@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from flowerti.artifacts import layout
-from flowerti.artifacts.file_notes import FileNotes
+from flowerti.artifacts.file_notes import FileNotes, stamps_suffice
 from flowerti.artifacts.records import Learned
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.personalization.store import load_learned
@@ -34,8 +34,7 @@ class LearnedNotes:
         Raises:
             ValueError: a record that has no note is damaged; names it.
         """
-        # a disk may rot under an unchanged time and size, which a store of objects finds by itself
-        found = [None if self._run.is_local else self._noted(task) for task in tasks]
+        found = [self._noted(task) if stamps_suffice(self._run) else None for task in tasks]
         unknown = [
             place
             for place, task in enumerate(tasks)

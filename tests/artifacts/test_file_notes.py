@@ -60,7 +60,11 @@ def test_nothing_is_written_where_nothing_is_new(here: RunDirectory):
     assert here.files("notes")[NAME].mtime_ns == before
 
 
-def test_damaged_notes_are_told(here: RunDirectory):
-    here.write_bytes(NAME, b"{")
-    with pytest.raises(ValueError, match=r"notes/a\.json is damaged .* delete it"):
-        FileNotes(here, NAME, "a")
+def test_damaged_notes_are_told_and_are_none(here: RunDirectory, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    notes = FileNotes(here, NAME, "a")
+    notes.add("a/x", "key one")
+    notes.save()
+    file = tmp_path / NAME
+    file.write_bytes(file.read_bytes().replace(b"key one", b"key two"))
+    assert noted(here)["a/x"] is None
+    assert "notes/a.json is damaged" in caplog.text

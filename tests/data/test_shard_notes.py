@@ -9,7 +9,7 @@ from test_shards import row
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data import shard_notes
 from flowerti.data.shard_notes import ShardNotes
-from flowerti.data.shards import read_shard_key, read_weights, write_shard
+from flowerti.data.shards import read_weights, shard_keys, write_shard
 
 FILES = ["synthetic/rose.token.000000.parquet", "synthetic/rose.token.000002.parquet"]
 
@@ -27,19 +27,27 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Shards that are opened, as they come."""
     names: list[str] = []
 
-    def of_key(run: RunDirectory, name: str) -> str | None:
-        names.append(name)
-        return read_shard_key(run, name)
+    def of_keys(run: RunDirectory, files: list[str]) -> dict[str, str]:
+        found = shard_keys(run, files)
+        names.extend(found)
+        return found
 
     def of_weights(run: RunDirectory, files: list[str]) -> np.ndarray:
         names.extend(files)
         return read_weights(run, files)
 
-    monkeypatch.setattr(shard_notes, "read_shard_key", of_key)
+    monkeypatch.setattr(shard_notes, "shard_keys", of_keys)
     monkeypatch.setattr(shard_notes, "read_weights", of_weights)
     return names
 
 
+@pytest.fixture
+def as_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is taken for an object store."""
+    monkeypatch.setattr(shard_notes, "stamps_suffice", lambda run: True)
+
+
+@pytest.mark.usefixtures("as_in_a_store")
 def test_each_shard_is_opened_once_for_its_key_and_once_for_its_weights(run: RunDirectory, opened: list[str]):
     missing = "synthetic/lily.token.000000.parquet"
     for _ in range(2):
@@ -50,6 +58,13 @@ def test_each_shard_is_opened_once_for_its_key_and_once_for_its_weights(run: Run
     assert sorted(opened) == sorted(FILES * 2)
 
 
+def test_on_a_disk_each_shard_is_checked_at_each_start(run: RunDirectory, opened: list[str]):
+    for _ in range(2):
+        assert ShardNotes(run).keys(FILES) == dict(zip(FILES, ["k0", "k2"], strict=True))
+    assert opened == FILES * 2
+
+
+@pytest.mark.usefixtures("as_in_a_store")
 def test_a_shard_that_was_just_drawn_is_not_opened(run: RunDirectory, opened: list[str]):
     notes = ShardNotes(run)
     write_shard(run, "synthetic/lily.token.000000.parquet", [row(0)], "k")
@@ -60,6 +75,7 @@ def test_a_shard_that_was_just_drawn_is_not_opened(run: RunDirectory, opened: li
     assert not opened
 
 
+@pytest.mark.usefixtures("as_in_a_store")
 def test_a_shard_that_was_changed_is_opened_again(run: RunDirectory, opened: list[str]):
     ShardNotes(run).keys(FILES)
     ShardNotes(run).weights([(FILES, 3)])
@@ -70,10 +86,13 @@ def test_a_shard_that_was_changed_is_opened_again(run: RunDirectory, opened: lis
     assert opened == [FILES[0]] * 2
 
 
-def test_a_damaged_or_missing_shard_is_named(run: RunDirectory):
+def test_a_damaged_shard_is_told_and_is_none(run: RunDirectory, caplog: pytest.LogCaptureFixture):
     run.write_bytes(FILES[0], b"no parquet")
-    with pytest.raises(ValueError, match=r"rose\.token\.000000\.parquet is damaged"):
-        ShardNotes(run).keys(FILES)
+    assert ShardNotes(run).keys(FILES) == {FILES[0]: None, FILES[1]: "k2"}
+    assert "rose.token.000000.parquet is damaged" in caplog.text
+
+
+def test_a_missing_shard_is_named(run: RunDirectory):
     run.delete(FILES[0])
     with pytest.raises(FileNotFoundError, match=r"rose\.token\.000000\.parquet"):
         ShardNotes(run).weights([(FILES, 3)])
