@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.reduction import ForkingPickler
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from ray import cloudpickle
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.records import Census, ClassCount, Learned, SelectedClass, Selection, Trial
@@ -195,14 +195,14 @@ class TasksHere:
 
     def put(self, value: Any) -> "Reference":
         """Pickle a value once; tasks that name it carry a reference only."""
-        self._counts.task_bytes.append(len(cloudpickle.dumps(value)))
+        self._counts.task_bytes.append(len(ForkingPickler.dumps(value)))
         return Reference(answer=None)
 
     def remote(self, task: Callable[..., Any]) -> Any:
         """As Ray's."""
 
         def call(*arguments: Any) -> Reference:
-            self._counts.task_bytes.append(len(cloudpickle.dumps(arguments)))
+            self._counts.task_bytes.append(len(ForkingPickler.dumps(arguments)))
             return Reference(answer=_ANSWERS[task.__name__])
 
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=call))
@@ -238,7 +238,7 @@ _ANSWERS: dict[str, Any] = {
 
 def _gatherer(counts: Counts) -> Callable[..., Any]:
     def gather(*given: Any) -> None:
-        counts.task_bytes.append(len(cloudpickle.dumps(trial_arrays._inputs(*given))))
+        counts.task_bytes.append(len(ForkingPickler.dumps(trial_arrays._inputs(*given))))
 
     return gather
 

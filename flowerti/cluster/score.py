@@ -81,18 +81,18 @@ def score(study: Study, sets: list[ImageSet], reference: Split, progress: Progre
     return scores
 
 
+def _empty(study: Study, backbones: list[BackboneChoice]) -> Scores:
+    extractors = [
+        Extractor(name=b.name, weights_sha256=weights_sha256(b), input_size_px=b.input_size_px) for b in backbones
+    ]
+    return Scores(extractors=extractors, class_names=list(study.dataset.class_names), distances=[], comparisons=[])
+
+
 def _compare(
     study: Study, every_set: list[ImageSet], reference: Split, backbones: list[BackboneChoice], progress: Progress
 ) -> tuple[Scores, list[ImageScore]]:
     sets = [images for images in every_set if images.learning == 0]
-    empty = Scores(
-        extractors=[
-            Extractor(name=b.name, weights_sha256=weights_sha256(b), input_size_px=b.input_size_px) for b in backbones
-        ],
-        class_names=list(study.dataset.class_names),
-        distances=[],
-        comparisons=[],
-    )
+    empty = _empty(study, backbones)
     if not sets:
         return replace(empty, notes=["No class has synthetic images: there is nothing to compare."]), []
     known = _gather_all(study, sets, every_set, reference, backbones, progress)

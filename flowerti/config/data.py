@@ -58,6 +58,8 @@ class DataConfig:
         require(self.kind in DATA_SOURCES, "data.kind", f"must be one of {known}, not {self.kind!r}")
         source = DATA_SOURCES[self.kind]
         has_root = bool(self.root) or not source.needs_root
+        names = self.left_out_classes
+        require(len(set(names)) == len(names), "data.left_out_classes", "names a class twice")
         require(has_root, "data.root", f"is empty: name the folder of the {self.kind} data set")
         for name in ("num_train_common", "num_train_rare", "num_validation", "num_test"):
             enough = not source.is_drawn or getattr(self, name) >= 2

@@ -45,8 +45,7 @@ def class_matrix(
 ) -> tuple[list[MatrixRow], list[str]]:
     """Kernel and Fréchet distances of every set to every class.
 
-    A class with fewer than 4 held-out real images has no values and takes no part in the ranks, and its own sets get
-    no row.
+    A class with fewer than 4 held-out real images has no values, takes no part in the ranks, and its sets get no row.
 
     Args:
         sets: features of each (class, source), any float dtype, at least 2 rows each; source "real" for the class's

@@ -119,6 +119,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "sweep.synthetic_weight": [0.0, -1.0, math.nan],
     "sweep.synthetic_smoothing": [-0.1, 1.0, math.nan],
     "plugins": [("nothing",), ("no_such_module:register",), ("json:register",), ("os:abort",)],
+    "data.left_out_classes": [("a", "a")],
+    "imbalance.min_held_out": [0],
     "ceiling.num_classes": [-1],
     "ceiling.class_names": [("a", "a")],
     "ceiling.num_draws": [1],

@@ -138,7 +138,7 @@ def _write_sweep(run: RunDirectory, key: str, rng: np.random.Generator) -> None:
     question = SweepQuestion(
         config=SweepConfig(), class_names=WEAK, weak_ids=[0], num_train=[3, 3], pools={}, run_seed=int(key[:8], 16)
     )
-    write_predictions(run, question, {"validation": np.arange(8) % 2}, trials)
+    write_predictions(run, question, {"validation": np.arange(8) % 2}, trials, {})
     plan = SweepIntent(
         primary_contrast="token minus real",
         arms=["real", "token"],
