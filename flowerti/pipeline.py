@@ -81,11 +81,12 @@ def _opening(study: Study) -> str:
     from flowerti.cluster.session import device_of
 
     experiment, cluster = study.experiment, study.experiment.cluster
-    num_images, num_classes = len(study.dataset.records), len(study.dataset.class_names)
+    counts = study.census.counts
+    num_images = sum(row.num_train + row.num_validation + row.num_test for row in counts)
     on = "a GPU" if device_of(cluster) == "cuda" else "the processor"
     workers = f"{cluster.num_workers} worker{'' if cluster.num_workers == 1 else 's'}"
     return (
-        f"{num_images} images of {num_classes} classes at {experiment.data.image_size_px} px, base "
+        f"{num_images} images of {len(counts)} classes at {experiment.data.image_size_px} px, base "
         f"{experiment.base.path}, {workers} on {on}, in {study.run.uri}"
     )
 

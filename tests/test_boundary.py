@@ -117,15 +117,22 @@ def test_a_file_in_a_folders_place_is_refused_before_anything_is_done(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b"null", b'{"a": 1}'])
-@pytest.mark.parametrize("name", ["selection.json", "result.json"])
-def test_a_damaged_artifact_is_named_by_status(
-    name: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_result_is_named_by_status(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "config.json").write_text(to_json(demo()))
+    (tmp_path / "result.json").write_bytes(content)
+    if content != b'{"a": 1}':  # which says nothing that could be wrong
+        assert "result.json" in said(["status", str(tmp_path)], capsys)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b"null", b'{"a": 1}'])
+def test_a_damaged_artifact_is_told_by_status_and_counts_as_missing(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     (tmp_path / "config.json").write_text(to_json(demo()))
-    (tmp_path / name).write_bytes(content)
-    if (name, content) == ("result.json", b'{"a": 1}'):
-        return  # it says nothing that could be wrong
-    assert name in said(["status", str(tmp_path)], capsys)
+    (tmp_path / "selection.json").write_bytes(content)
+    assert cli.main(["status", str(tmp_path)]) == 0
+    assert "selection.json is damaged" in caplog.text
+    assert re.search(r"waiting +select", capsys.readouterr().out)
 
 
 def _images(root: Path, class_names: list[str]) -> None:

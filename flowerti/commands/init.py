@@ -24,7 +24,7 @@ def init(arguments: list[str]) -> int:
     parser.add_argument("--output", default="", help="file to write; by default the terminal")
     values = parser.parse_args(arguments)
     if not values.base:
-        raise ValueError(NO_BASE)
+        raise ValueError(f"{values.folder} {NO_BASE}")
     from flowerti.choosing.own_run import choose_run, toml_text
 
     text = toml_text(choose_run(values.folder, values.base, tuple(values.plugins)))

@@ -17,7 +17,7 @@ from flowerti.tables import load_plugins
 
 SETTINGS_HELP = "Every setting of an experiment, with the values that it would have; `flowerti run --help` is shorter."
 NO_BASE = (
-    "FOLDER needs a text-to-image base to learn tokens on and draw with: name one with --base PATH, a folder in Stable "
+    "needs a text-to-image base to learn tokens on and draw with: name one with --base PATH, a folder in Stable "
     "Diffusion's layout; --base demo is a toy that knows drawn flowers, to try things out"
 )
 
@@ -113,7 +113,7 @@ def _of_folder(values: argparse.Namespace, rest: Sequence[str], command: str, ad
         return Start(experiment=experiment, run=started, lines=(line,))
     base = values.base or _option("--base.path", rest)
     if not base:
-        raise ValueError(NO_BASE)
+        raise ValueError(f"{values.folder} {NO_BASE}")
     own = choose_run(values.folder, base, tuple(values.plugins))
     experiment = overridden(_on(own.experiment, address), rest, command)
     return Start(experiment=experiment, run=started, lines=tuple(chosen_lines(own, experiment)))

@@ -168,7 +168,7 @@ def _parsed(parse: Callable[[str], Any], text: str, file_name: str) -> Experimen
         values = _with_tuples(parse(text))
         json.dumps(values, ensure_ascii=False).encode()  # half a sign, which no file and no page can hold
         if not isinstance(values, dict):
-            raise ValueError("it holds no table of settings")
+            raise ValueError("it holds no object or table of settings")
         values.pop("checksum", None)  # the copy in a run directory has one
         return from_values(values)
     except RecursionError as error:
