@@ -57,13 +57,16 @@ def finished_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from flowerti.artifacts.saved_config import write_config
     from flowerti.config.presets import demo
     from flowerti.report import Findings, build_summary
+    from flowerti.report.page_content import page_record
 
     started = RunDirectory(str(tmp_path / "runs/demo"))
     write_config(started, demo())
     started.save("data.json", census(FOURTEEN), "k")
     started.save("classifier/report.json", classifier(FOURTEEN), "k")
+    found = Findings(**run())
+    started.save("page.json", page_record(found), "k")
     published = {
-        "summary.json": json.dumps(build_summary(Findings(**run()))).encode(),
+        "summary.json": json.dumps(build_summary(found)).encode(),
         "report.html": b"<html></html>",
     }
     for name, content in published.items():

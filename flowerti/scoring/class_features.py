@@ -67,8 +67,8 @@ class ClassFeatures:
 
 
 def has_copies(features: Float[np.ndarray, "num dim"]) -> bool:
-    """Whether a set holds an image twice, as round trips of few training images do."""
-    return len(np.unique(features, axis=0)) < len(features)
+    """Whether a set of several images holds one twice, as round trips of few training images do."""
+    return 1 < len(np.unique(features, axis=0)) < len(features)
 
 
 def generator(seed: int, class_name: str, purpose: str) -> np.random.Generator:
