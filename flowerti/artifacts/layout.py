@@ -48,6 +48,8 @@ RESULT = "result.json"
 """How the last run in this directory ended, or that it is running."""
 LOCK = "lock"
 """Who runs in this directory: a file of each run that holds or asks for it."""
+NOTES = "notes"
+"""What reading the files of other folders told; may be deleted at any time."""
 
 CONCEPTS = "concepts"
 FEATURES = "features"
@@ -131,7 +133,7 @@ def log_entry(folder: str, sequence: int, sha256: str) -> str:
 
 def notes(folder: str) -> str:
     """What reading the files of a folder told; may be deleted at any time."""
-    return f"notes/{folder}.json"
+    return f"{NOTES}/{folder}.json"
 
 
 def timing(stage: str) -> str:

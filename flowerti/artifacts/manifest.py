@@ -16,7 +16,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 _HEADER_BYTES = 1 << 16
 """Of a safetensors file, which has its metadata first: its tensors are not read."""
 _UNLISTED = (f"{layout.LOCK}/", f"{layout.SWEEP_NOTES}/", f"{layout.CLASSIFIER_NOTES}/")
-_UNLISTED += ("notes/", layout.RESULT, layout.MANIFEST, layout.CONFIG, layout.IMAGE_HASHES)
+_UNLISTED += (f"{layout.NOTES}/", layout.RESULT, layout.MANIFEST, layout.CONFIG, layout.IMAGE_HASHES)
 _OF_CLOCKS = (f"{layout.TIMINGS}/", layout.SWEEP_COSTS)
 """Their content is another whenever a stage does its work again."""
 _WITHOUT_CHECKSUM = (layout.SUMMARY, layout.PAGE, f"{layout.FIGURES}/")

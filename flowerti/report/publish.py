@@ -18,7 +18,7 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.artifacts.saved_config import load_saved_plugins
 from flowerti.artifacts.scores import Scores
 from flowerti.data.access import read_image, read_images
-from flowerti.data.shards import read_rows, read_synthetic, synthetic_address
+from flowerti.data.shards import first_images, read_synthetic
 from flowerti.report import Findings, build_summary, render_html, validate_summary
 from flowerti.report.copies_figure import shown_pairs
 from flowerti.report.figures import draw_figures
@@ -72,7 +72,7 @@ def shown_images(study: Study, selection: Selection, sets: list[ImageSet]) -> di
             shown[name][REAL] = read_images([record.address for record in records], size_px)
         for images in sets:
             if images.class_name == name:
-                shown[name][images.source] = _first(study.run, images, size_px)
+                shown[name][images.source] = first_images(study.run, images.files, _NUM_SHOWN, size_px)
     return shown
 
 
@@ -88,11 +88,6 @@ def images_of_copies(study: Study, scores: Scores) -> dict[str, np.ndarray]:
         addresses = {record.id: record.address for record in study.records_of("train")}
         found |= {pair.train_id: read_image(addresses[pair.train_id], size_px) for pair in pairs}
     return found
-
-
-def _first(run: RunDirectory, images: ImageSet, size_px: int) -> np.ndarray:
-    addresses = [synthetic_address(file, row) for file in images.files for row in range(len(read_rows(run, file)))]
-    return np.stack([read_synthetic(run, address, size_px) for address in addresses[:_NUM_SHOWN]])
 
 
 def republish(run: RunDirectory) -> None:

@@ -105,11 +105,8 @@ def kept_trials(run: RunDirectory) -> dict[str, tuple[str, Trial]]:
         table = _read_table(run, may_lack=False)
         keys = json.loads((table.schema.metadata or {}).get(_KEYS, b"{}"))
         trials = [Trial(**row) for row in table.to_pylist()]
-    except DamagedError as error:
-        tell_damage(error)
-        return {}
     except (TypeError, ValueError) as error:
-        tell_damage(DamagedError(layout.SWEEP_PREDICTIONS, str(error)))
+        tell_damage(error if isinstance(error, DamagedError) else DamagedError(layout.SWEEP_PREDICTIONS, error))
         return {}
     named = {trial_name(t.split, t.arm, t.ratio, t.repetition, t.learning_rate_factor): t for t in trials}
     return {name: (keys[name], trial) for name, trial in named.items() if name in keys}
