@@ -37,11 +37,16 @@ def roles(summary: Row) -> dict[str, list[str]]:
 
 
 def compared(summary: Row) -> list[dict[str, Any]]:
-    """Weak-class F1 before and after for each arm with a role, as far as it was tried."""
+    """Weak-class F1 before and after for each arm with a role, as far as it was tried.
+
+    `control` is the row of the arm's own control where that is more than real images alone: beside these, what the
+    control brings by itself would count as the images'.
+    """
     rows = shown_rows(summary)
     before = rows.get("real", {}).get("weak_f1")
+    controls = {arm["name"]: arm["control"] for arm in summary["arms"] if arm["control"] != "real"}
     return [
-        {"arm": arm, "roles": of_arm, "before": before, "row": rows[arm]}
+        {"arm": arm, "roles": of_arm, "before": before, "row": rows[arm], "control": rows.get(controls.get(arm, ""))}
         for arm, of_arm in roles(summary).items()
         if arm in rows and before is not None
     ]

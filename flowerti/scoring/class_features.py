@@ -71,6 +71,14 @@ def has_copies(features: Float[np.ndarray, "num dim"]) -> bool:
     return 1 < len(np.unique(features, axis=0)) < len(features)
 
 
+def is_one_image(source: str, features: Float[np.ndarray, "num dim"]) -> bool:
+    """Whether a set is one image again and again, as round trips of a single training image are.
+
+    Of images that took denoising steps the same says that something is broken: then it is False.
+    """
+    return not SOURCES[source].has_steps and bool((features == features[:1]).all())
+
+
 def generator(seed: int, class_name: str, purpose: str) -> np.random.Generator:
     """The generator of one purpose; the same at every call."""
     return np.random.default_rng(seed_for(seed, class_name, f"scoring/{purpose}", 0))

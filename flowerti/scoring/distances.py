@@ -16,7 +16,7 @@ from scipy import stats
 from flowerti.artifacts.scores import Comparison, Distance
 from flowerti.config.experiment import ScoringConfig
 from flowerti.metrics.floors import against_halves, floor
-from flowerti.scoring.class_features import ClassFeatures, generator, has_copies
+from flowerti.scoring.class_features import ClassFeatures, generator, has_copies, is_one_image
 from flowerti.scoring.comparisons import compare_sources
 from flowerti.scoring.metric_table import Features, Metric, Taken, metrics_for
 
@@ -124,7 +124,7 @@ def _score_source(scored: _Scored, source: str) -> list[Distance]:
         try:
             measured = _WAYS[metric.taken](scored, metric, source)
         except ValueError as error:
-            if has_copies(whole.synthetic[source]):
+            if has_copies(whole.synthetic[source]) or is_one_image(source, whole.synthetic[source]):
                 # a part of a set of few images again and again may be one image alone
                 continue
             raise ValueError(f"source {source!r} (y) against real images (x): {error}") from error

@@ -28,6 +28,7 @@ from flowerti.config.experiment import ScoringConfig
 from flowerti.data.access import read_images
 from flowerti.data.dataset import Record, Split
 from flowerti.features.files import StoredFeatures
+from flowerti.scoring.class_features import is_one_image
 from flowerti.scoring.class_matrix import MIN_REAL, class_matrix
 from flowerti.scoring.class_task import ClassSets
 from flowerti.scoring.copies import (
@@ -146,15 +147,21 @@ def learning_distances_of(
 def matrix_of(stored: StoredSets, class_names: Sequence[str]) -> tuple[list[MatrixRow], list[str]]:
     """Every set of some selected classes, and their training images, against every class of the data set."""
     train = stored.train_by_class()
-    sets = {}
+    sets, notes = {}, []
     for name in class_names:
-        sets |= {(name, source): features for source, features in stored.sources(name).items()}
+        for source, features in stored.sources(name).items():
+            if is_one_image(source, features):
+                notes.append(f"{name}, {source}: no distances to other classes, since all its images are the same.")
+            else:
+                sets[name, source] = features
         if len(train[name]) > 1:
             sets[name, "real"] = train[name][:, 0]
+    if not sets:
+        return [], notes
     real = stored.held_out_by_class()
-    return class_matrix(
-        sets, real, stored.class_names, stored.extractor, stored.seed, size=_smallest_size(stored, real)
-    )
+    size = _smallest_size(stored, real)
+    rows, more = class_matrix(sets, real, stored.class_names, stored.extractor, stored.seed, size=size)
+    return rows, notes + more
 
 
 def _smallest_size(stored: StoredSets, real: Mapping[str, Float[np.ndarray, "_ _"]]) -> int | None:

@@ -17,6 +17,7 @@ from flowerti.diffusion import load_base
 from flowerti.features.backbones import load_backbone
 from flowerti.features.extraction import extract
 from flowerti.generation.image_to_image import round_trips
+from flowerti.progress import Progress
 from flowerti.study import Study
 from flowerti.sweep.repetitions import Repetition
 from flowerti.sweep.rounds import TrialPlan
@@ -35,7 +36,7 @@ def data_for(study: Study, *names: str) -> TrialData:
     plans = [TrialPlan(arm=ARMS[n], ratio=0.5, repetition=Repetition(index=0), split="validation") for n in names]
     draws = study.training_draws([s.class_name for s in selection().selected])
     found = trial_arrays.read_pools(study, pools(study.run))
-    return trial_arrays._inputs(study, found, draws, plans).read()
+    return trial_arrays._inputs(study, found, draws, plans, Progress()).read()
 
 
 def images_after_base(base: Path, study: Study) -> np.ndarray:

@@ -12,7 +12,7 @@ from flowerti.config.data_sources import DATA_SOURCES, DataSource
 
 @pytest.mark.parametrize("kind", ["zip", ""])
 def test_a_data_source_that_does_not_exist_is_refused_with_those_that_do(kind: str):
-    expected = rf"^data\.kind must be one of herbarium, flowers102, image_folder, parquet, not '{kind}'$"
+    expected = rf"^data\.kind must be one of herbarium, flowers102, image_folder, parquet, csv, not '{kind}'$"
     with pytest.raises(ValueError, match=expected):
         DataConfig(kind=kind, root="x")
 

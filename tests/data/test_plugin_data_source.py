@@ -186,6 +186,6 @@ def test_a_config_that_names_it_survives_json(experiment: Experiment):
 def test_without_the_plugin_its_name_is_refused(experiment: Experiment, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FLOWERTI_PLUGINS", "")
     monkeypatch.setattr(DATA_SOURCES, "_rows", {n: r for n, r in DATA_SOURCES._rows.items() if n != "stripes"})
-    expected = r"^data\.kind must be one of herbarium, flowers102, image_folder, parquet, not 'stripes'$"
+    expected = r"^data\.kind must be one of herbarium, flowers102, image_folder, parquet, csv, not 'stripes'$"
     with pytest.raises(ValueError, match=expected):
         dataclasses.replace(experiment.data)

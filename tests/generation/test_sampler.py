@@ -18,6 +18,7 @@ from flowerti.config.experiment import BaseConfig, LoraConfig, SamplingConfig, S
 from flowerti.generation import sampler
 from flowerti.generation.sampler import Sampler
 from flowerti.generation.shard_plan import ShardTask, Wanted, plan_shards
+from flowerti.personalization.store import require_learned, save_learned
 from flowerti.personalization.worker import LearningTask, Origin, Worker
 
 CONFIG = SamplingConfig(num_per_class=4, num_inference_steps=5, guidance_scale=3.0, batch_size=4)
@@ -222,8 +223,8 @@ def test_diffusers_draws_the_same_images_with_the_stored_token_and_adapter(vivid
 
 def test_images_of_another_learning_are_drawn_with_its_token_from_noise_of_its_own(vivid_base, run):
     names = run.names("concepts/sword_lily")
-    for name in names:  # the same token, so that only the noise differs
-        run.write_bytes(name.replace("sword_lily/", "sword_lily/learning-1/", 1), run.read_bytes(name))
+    learnt = require_learned(run, CLASS_NAME, "textual_inversion")  # the same token, so that only the noise differs
+    save_learned(run, dataclasses.replace(learnt.learned, learning=1), learnt.files, key="the same")
     (first,), (second,) = (plan_shards(dataclasses.replace(WANTED, learning=k), CONFIG) for k in (0, 1))
     assert second.file == "synthetic/sword_lily.token.learning-1.000000.parquet"
     drawer = _sampler(vivid_base, run)

@@ -60,9 +60,12 @@ def test_the_first_screen_says_what_is_to_be_had_and_what_an_image_is_worth():
 def test_images_at_fixed_mass_are_shown_beside_their_control():
     """Beside real images alone the control's own gain would count as theirs."""
     text = " ".join(assert_self_contained(page(asked())).text.split()).split("Weak classes")[0]
-    (control,) = (row for row in asked()["sweep"].rows if (row.split, row.arm) == ("test", "balanced_softmax"))
-    told = f"{control.weak_f1:.3f} → 0.490 balanced softmax → balanced softmax and learnt token instead of real, p 0.3"
-    assert f"weak-class F1 on test {told}" in text
+    rows = {row.arm: row for row in asked()["sweep"].rows if row.split == "test"}
+    control = rows["balanced_softmax"].weak_f1
+    assert f"best free control: balanced softmax 0.400 → {control:.3f}" in text
+    shown = text.split("balanced softmax and learnt token instead of real, p 0.3 0.400 → 0.490")[1]
+    assert f"; {0.49 - control:+.3f} over balanced softmax alone" in shown.split("smallest detectable")[0]
+    assert text.count(" alone smallest") == 1, "an arm on real images alone has no control of its own"
 
 
 def test_the_section_holds_every_row_with_its_interval():

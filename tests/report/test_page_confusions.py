@@ -1,22 +1,35 @@
 """Shares of predicted classes, counted by hand."""
 
-from types import SimpleNamespace
-
 import numpy as np
 from finished_run import classifier
 
+from flowerti.artifacts.records import Trial
+from flowerti.config.experiment import SweepConfig
 from flowerti.report.confusions import confusions_of, first_confusion
+from flowerti.sweep.predictions import Predictions
+from flowerti.sweep.question import SweepQuestion
+
+
+def trial(arm, ratio, repetition, split, predictions):
+    return Trial(
+        arm=arm, ratio=ratio, repetition=repetition, split=split, predictions=predictions, num_steps=1, num_synthetic=0
+    )
 
 
 def predictions():
+    """Each arm once on validation, where its learning rate is chosen, and on test as said."""
     trials = [
-        SimpleNamespace(arm="real", ratio=0.0, predictions=[0, 1, 2, 2]),
-        SimpleNamespace(arm="real", ratio=0.0, predictions=[0, 0, 2, 1]),
-        SimpleNamespace(arm="token", ratio=2.0, predictions=[0, 0, 2, 2]),
+        trial("real", 0.0, 0, "validation", [0, 1, 2]),
+        trial("token", 2.0, 0, "validation", [0, 1, 2]),
+        trial("real", 0.0, 0, "test", [0, 1, 2, 2]),
+        trial("real", 0.0, 1, "test", [0, 0, 2, 1]),
+        trial("token", 2.0, 0, "test", [0, 0, 2, 2]),
     ]
-    question = SimpleNamespace(class_names=("rose", "lily", "iris"), weak_ids=[0])
-    true_ids = {"test": np.array([0, 0, 2, 2])}
-    return SimpleNamespace(true_ids=true_ids, question=question, of=lambda split: trials if split == "test" else [])
+    question = SweepQuestion(
+        config=SweepConfig(), class_names=("rose", "lily", "iris"), weak_ids=[0], num_train=[], pools={}, run_seed=0
+    )
+    true_ids = {"validation": np.array([0, 1, 2]), "test": np.array([0, 0, 2, 2])}
+    return Predictions(question=question, true_ids=true_ids, trials=trials)
 
 
 def test_shares_are_means_over_repetitions_in_the_columns_of_the_first_arm():

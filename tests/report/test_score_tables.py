@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from finished_run import run
+from finished_run import page, run
 from finished_scores import (
     EXTRACTOR,
     FOURTEEN,
@@ -20,7 +20,6 @@ from finished_sweep import sweep
 from flowerti.artifacts.scores import Extractor
 from flowerti.report import Findings, build_summary
 from flowerti.report import score_tables as tables
-from flowerti.report.page import render_html
 from flowerti.scoring.metric_table import METRICS, Metric
 
 WEAK = FOURTEEN[:3]
@@ -88,9 +87,8 @@ def test_a_metric_from_outside_has_its_label_and_stands_with_its_kind_or_by_itse
     assert [column["name"] for column in found["sinkhorn"]["tables"][0]["columns"]] == ["Sinkhorn divergence"]
     columns = found["diversity"]["tables"][0]["columns"]
     assert [column["name"] for column in columns] == ["Vendi ratio", "mean spread"]
-    run_of = run(scores=given)
-    html = render_html(summary, run_of["classifier"], run_of["census"], {})
-    assert "<h3>Sinkhorn divergence</h3>" in html
+    html = page(run(scores=given))
+    assert "<h4>Sinkhorn divergence</h4>" in html
     assert "mean spread</th>" in html
 
 

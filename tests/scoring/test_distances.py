@@ -199,3 +199,25 @@ NAN = np.full((6, 6), np.nan, dtype=np.float32)
 def test_errors_name_the_class_and_the_source(real, synthetic, message):
     with pytest.raises(ValueError, match=rf"^class 'ball moss'.*{message}"):
         score_pair(real, synthetic)
+
+
+def test_round_trips_of_one_training_image_are_told_and_not_refused():
+    """All of them are one image; the same of images that took steps says that something is broken."""
+    real, raw = features_of(16, 0, 0), features_of(8, 1, 1)
+    same = np.repeat(features_of(1, 0, 2), 8, axis=0)
+    scores = score_all(real, {"raw": raw, "round_trip": same})
+    assert {d.source for d in scores.distances} == {"raw"}
+    alone, _ = score_pair(real, {"raw": raw})
+    assert value_of(scores.distances, "raw", "kernel").value == value_of(alone, "raw", "kernel").value
+    assert any("ball moss, round_trip" in note and "the same" in note for note in scores.notes)
+    with pytest.raises(ValueError, match="nothing varies"):
+        score_all(real, {"token": same})
+
+
+def test_a_set_that_holds_copies_leaves_out_what_a_part_of_it_cannot_say():
+    """Round trips of two training images, four times each: parts of it may be one image alone."""
+    pair = np.repeat(features_of(2, 0, 2), 4, axis=0)
+    real = features_of(8, 0, 0)
+    scores = score_all(real, {"round_trip": pair})
+    kernel = value_of(scores.distances, "round_trip", "kernel")
+    assert kernel.value == pytest.approx(kernel_distance(pair, real), rel=1e-6)

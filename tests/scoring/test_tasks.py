@@ -105,6 +105,23 @@ def test_the_matrix_holds_the_sets_and_the_training_images(stored):
     assert (rows, notes) == class_matrix(given, real, NAMES, "net", 5)
 
 
+def test_round_trips_of_one_image_are_left_out_of_the_matrix(stored):
+    sets, _, features = stored
+    write_features(sets.run, "same.0", np.repeat(features[:1, None], 4, axis=0))
+    same = StoredFeatures(files=("same.0",))
+    addresses = sets.addresses | {("rose", "round_trip"): ["r0"] * 4}
+    more = dataclasses.replace(sets, synthetic=sets.synthetic | {("rose", "round_trip"): same}, addresses=addresses)
+    rows, notes = matrix_of(more, ["rose"])
+    assert rows == matrix_of(sets, ["rose"])[0]
+    assert notes == ["rose, round_trip: no distances to other classes, since all its images are the same."]
+    alone = dataclasses.replace(more, synthetic={("rose", "round_trip"): same}, train_records=sets.train_records[:1])
+    write_features(sets.run, "one.0", features[:1, None])
+    assert matrix_of(dataclasses.replace(alone, train=StoredFeatures(files=("one.0",))), ["rose"]) == ([], notes)
+    broken = dataclasses.replace(more, synthetic={("rose", "token"): same})
+    with pytest.raises(ValueError, match=r"class .rose., source .token..*nothing varies"):
+        matrix_of(broken, ["rose"])
+
+
 def test_blocks_of_the_matrix_are_the_whole_one(stored):
     sets, _, _ = stored
     more = {("lily", "raw"): sets.synthetic["rose", "raw"]}

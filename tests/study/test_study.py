@@ -37,7 +37,7 @@ def test_a_good_run_is_established_and_written_down(experiment: Experiment, run:
     assert [(c.num_train, c.num_validation, c.num_test) for c in found.census.counts] == [(2, 2, 2)] * 3
     assert len(found.base_sha256) == 64
     assert found.alternative_names == {"azalea": "rhododendron", "sword lily": "gladiolus"}
-    assert run.names("") == ["base.json", "config.json", "data.json", "splits.json"]
+    assert run.names("") == ["base.json", "config.json", "data.json", "image_hashes.json", "splits.json"]
     assert from_json(run.read_bytes("config.json").decode()) == experiment
 
 
