@@ -15,10 +15,9 @@ from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.data.access import read_image
 from flowerti.data.images import decode_image
 from flowerti.data.shards import read_rows, synthetic_address
-from flowerti.report.names import REAL, source_order
+from flowerti.report.names import REAL, shows_photographs, source_order
 from flowerti.report.web_images import thumbnail
 from flowerti.study import Study
-from flowerti.tables.sources import SOURCES
 
 MAX_IMAGES = 1000
 """Synthetic images in the gallery."""
@@ -40,7 +39,7 @@ def gallery_of(study: Study, selection: Selection, sets: Sequence[ImageSet]) -> 
     """Make the thumbnails of every selected class, an equal number of each set where not all have a place."""
     show_real, size_px = study.experiment.data.show_images, study.experiment.data.image_size_px
     names = [chosen.class_name for chosen in selection.selected]
-    shown = [s for s in _in_order(sets, names) if show_real or not _shows_photographs(s.source)]
+    shown = [s for s in _in_order(sets, names) if show_real or not shows_photographs(s.source)]
     most = MAX_IMAGES // max(1, len(shown))
     scores = _image_scores(study.run)
     found: list[GalleryImage] = []
@@ -62,11 +61,6 @@ def _in_order(sets: Sequence[ImageSet], class_names: Sequence[str]) -> list[Imag
     order = source_order(images.source for images in sets)
     known = [images for images in sets if images.class_name in class_names]
     return sorted(known, key=lambda images: (class_names.index(images.class_name), order.index(images.source)))
-
-
-def _shows_photographs(source: str) -> bool:
-    """Whether its images are drawn from photographs, so that they may look like these."""
-    return source in SOURCES and SOURCES[source].starts_from_images
 
 
 def _image_scores(run: RunDirectory) -> dict[str, ImageScore]:

@@ -32,7 +32,7 @@ def left_out(found: Findings) -> list[str]:
     experiment = found.experiment
     notes = []
     if not experiment.data.show_images:
-        notes.append("Real images are not shown: data.show_images is off.")
+        notes.append("Real images, and those drawn from them, are not shown: data.show_images is off.")
     notes += [f"{note[:1].upper()}{note[1:]}." for note in found.census.notes]
     if found.census.unreadable:
         notes.append(f"Images that could not be opened and were skipped: {len(found.census.unreadable)}.")

@@ -49,3 +49,8 @@ def matrix_file(extractor: str, metric: str) -> str:
 def copies_file(class_name: str, source: str, extractor: str) -> str:
     """The figure with the images of a set that come nearest to training images."""
     return f"copies_{slug(class_name)}.{slug(source)}.{slug(extractor)}.png"
+
+
+def shows_photographs(source: str) -> bool:
+    """Whether its images are drawn from photographs, so that they may look like these."""
+    return source in SOURCES and SOURCES[source].starts_from_images

@@ -23,7 +23,7 @@ from flowerti.report import Findings, build_summary, render_html, validate_summa
 from flowerti.report.copies_figure import shown_pairs
 from flowerti.report.figures import draw_figures
 from flowerti.report.gallery import gallery_of
-from flowerti.report.names import REAL, is_strip
+from flowerti.report.names import REAL, is_strip, shows_photographs
 from flowerti.report.page_content import page_record, sweep_confusions
 from flowerti.report.summary_schema import completed
 from flowerti.report.web_images import smallest_webp
@@ -61,17 +61,20 @@ def _write_figures(run: RunDirectory, drawn: dict[str, bytes]) -> None:
 
 
 def shown_images(study: Study, selection: Selection, sets: list[ImageSet]) -> dict[str, dict[str, np.ndarray]]:
-    """The first images of each selected class: real ones where they may be shown, then every synthetic set."""
-    size_px = study.experiment.data.image_size_px
+    """The first images of each selected class: real ones, then every synthetic set.
+
+    Where real ones may not be shown, neither are those that are drawn from them.
+    """
+    size_px, show_real = study.experiment.data.image_size_px, study.experiment.data.show_images
     shown: dict[str, dict[str, np.ndarray]] = {}
     for selected in selection.selected:
         name = selected.class_name
         shown[name] = {}
-        if study.experiment.data.show_images:
+        if show_real:
             records = study.records_of("validation", name)[:_NUM_SHOWN]
             shown[name][REAL] = read_images([record.address for record in records], size_px)
         for images in sets:
-            if images.class_name == name:
+            if images.class_name == name and (show_real or not shows_photographs(images.source)):
                 shown[name][images.source] = first_images(study.run, images.files, _NUM_SHOWN, size_px)
     return shown
 
@@ -79,12 +82,13 @@ def shown_images(study: Study, selection: Selection, sets: list[ImageSet]) -> di
 def images_of_copies(study: Study, scores: Scores) -> dict[str, np.ndarray]:
     """The images of the pairs that figures of copies show: synthetic ones by address, and training ones by id.
 
-    Training images are read only where they may be shown.
+    Training images, and images that are drawn from them, are read only where they may be shown.
     """
-    size_px = study.experiment.data.image_size_px
-    pairs = [pair for check in scores.copies for pair in shown_pairs(check)]
+    size_px, show_real = study.experiment.data.image_size_px, study.experiment.data.show_images
+    checks = [check for check in scores.copies if show_real or not shows_photographs(check.source)]
+    pairs = [pair for check in checks for pair in shown_pairs(check)]
     found = {pair.image: read_synthetic(study.run, pair.image, size_px) for pair in pairs}
-    if study.experiment.data.show_images:
+    if show_real:
         addresses = {record.id: record.address for record in study.records_of("train")}
         found |= {pair.train_id: read_image(addresses[pair.train_id], size_px) for pair in pairs}
     return found

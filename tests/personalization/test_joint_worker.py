@@ -18,7 +18,7 @@ from flowerti.personalization.encoding import encode_prompts
 from flowerti.personalization.joint import with_each_token
 from flowerti.personalization.lora.layers import unet_layers
 from flowerti.personalization.low_rank import read_adapter
-from flowerti.personalization.store import applied, load_learned
+from flowerti.personalization.store import applied, load_learned, require_learned, save_learned
 from flowerti.personalization.technique import implementation_of
 from flowerti.personalization.worker import ClassImages, LearningTask, Origin, Worker
 
@@ -159,13 +159,17 @@ def test_each_class_has_its_own_token_and_the_adapter_of_all(vivid_base, learnt,
 
 def test_another_learning_stands_on_its_own_tokens_and_a_class_without_one_is_named(vivid_base, learnt, run):
     task = dataclasses.replace(learnt[1], learning=1)
-    for name in run.names("concepts/rose"):
-        run.write_bytes(name.replace("rose/", "rose/learning-1/", 1), run.read_bytes(name))
+
+    def learn_again(name):
+        """The same token as another learning."""
+        content = require_learned(run, name, "textual_inversion")
+        save_learned(run, dataclasses.replace(content.learned, learning=1), content.files, key="the same")
+
+    learn_again("rose")
     (failed,) = worker(vivid_base, run).learn_together([task])
     assert "class 'sword lily (learning 1)': textual_inversion has not finished" in failed.error
     assert (failed.class_name, failed.classes) == (ALL_CLASSES, list(NAMES))
-    for name in run.names("concepts/sword_lily"):
-        run.write_bytes(name.replace("lily/", "lily/learning-1/", 1), run.read_bytes(name))
+    learn_again("sword lily")
     stored = worker(vivid_base, run).learn(task)
     assert run.exists(f"{FOLDER}/learning-1/shared_lora.json") and not run.exists(f"{FOLDER}/shared_lora.json")
     assert load_learned(run, ALL_CLASSES, "shared_lora", task.key, learning=1) == stored

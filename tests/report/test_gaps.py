@@ -52,7 +52,7 @@ def test_gaps_are_named():
 
 def test_hidden_images_are_said_to_be_hidden():
     assert missing_from(run(experiment=experiment(show_images=False))) == [
-        "Real images are not shown: data.show_images is off."
+        "Real images, and those drawn from them, are not shown: data.show_images is off."
     ]
 
 

@@ -199,10 +199,10 @@ def test_nothing_but_the_classifier_succeeded():
 def test_page_says_that_real_images_are_kept_out():
     figures = {copies_file(WEAK[0], "token", EXTRACTOR): b"PNG"}
     hidden = page(run(experiment=experiment(show_images=False)), figures)
-    assert "Real images are not shown" in hidden
+    assert "Real images, and those drawn from them, are not shown" in hidden
     assert "keep real ones out of the report" in section(hidden, "copies")
     shown = page(run(), figures)
-    assert "Real images are not shown" not in shown
+    assert "Real images, and those drawn from them, are not shown" not in shown
     assert "training image below" in section(shown, "copies")
 
 

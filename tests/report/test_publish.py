@@ -158,6 +158,20 @@ def test_images_drawn_from_photographs_are_no_more_shown_than_these(study, parts
     assert record_of(study).num_not_shown == NUM
 
 
+@pytest.mark.parametrize("source", ["raw_img2img", "round_trip"])
+def test_neither_strips_nor_figures_of_copies_show_images_drawn_from_photographs(study, parts, source):
+    sets = [dataclasses.replace(parts["sets"][0], source=source)]
+    (check,) = parts["scores"].copies
+    scores = dataclasses.replace(parts["scores"], copies=[dataclasses.replace(check, source=source)])
+    for of_run, is_shown in ((study, True), (hidden(study), False)):
+        assert (source in shown_images(of_run, parts["selection"], sets)["rose"]) == is_shown
+        assert bool(images_of_copies(of_run, scores)) == is_shown
+        published(of_run, parts | {"sets": sets, "scores": scores})
+        drawn = {strip_file("rose"), copies_file("rose", source, EXTRACTOR)}
+        names = {name.removeprefix("figures/") for name in study.run.names("figures")}
+        assert drawn <= names if is_shown else not drawn & names
+
+
 def test_a_gallery_without_place_for_all_shows_as_many_of_each_set(study, parts, monkeypatch):
     monkeypatch.setattr("flowerti.report.gallery.MAX_IMAGES", 7)
     published(study, parts)
