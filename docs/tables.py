@@ -15,6 +15,7 @@ RUNS = {
     "demo": "drawn herbarium, its own base",
     "flowers102-64": "Oxford 102 at 64 px, official split",
     "flowers102-64-long-tail": "Oxford 102 at 64 px, long tail",
+    "flowers102-64-few-2": "Oxford 102 at 64 px, twelve classes of two images",
 }
 WITH_ADAPTERS = "flowers102-64"
 STUDY = {"azalea": (198.1, 127.7), "sword lily": (206.6, 146.6), "canna lily": (210.3, 161.9)}

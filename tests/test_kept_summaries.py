@@ -26,7 +26,7 @@ def disagree(p: float | None, low: float | None, high: float | None) -> bool:
 
 
 def test_all_are_of_the_present_format():
-    assert PRESENT == ["demo", "flowers102-64", "flowers102-64-long-tail"]
+    assert PRESENT == ["demo", "flowers102-64", "flowers102-64-few-2", "flowers102-64-long-tail"]
     assert {summary["format"] for summary in SUMMARIES.values()} == {FORMAT}
 
 
