@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn_folders import draw_classes
 from finished_run import classifier, run
 from small_export import NAMES, WEAK, make_run
 
@@ -43,7 +44,7 @@ def runs(tmp_path: Path, tiny_base: Path, base: Any, monkeypatch: pytest.MonkeyP
     finish(directory)
     shutil.copytree(directory.uri, tmp_path / "runs/demo")
     shutil.copytree(directory.uri, tmp_path / "runs/mine")
-    shutil.copytree(tmp_path / "data", tmp_path / "images")
+    draw_classes(tmp_path / "images", {"rose": 14, "lily": 12})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
