@@ -12,11 +12,23 @@ Words used throughout:
 - *arm* of the sweep: one way to train the classifier; a row of `tables.arms`, or made from a source.
 - *ratio*: synthetic images of a weak class in training, as a multiple of its real training images.
 - *floor*: the distance between two disjoint halves of the real images, at the same number of images.
+
+For a person's own Python: `Run`, a run directory with its tables, images and tokens, and `run`, which starts one. Both
+are imported when they are asked for.
 """
 
+from typing import Any
 
-def __getattr__(name: str) -> str:
-    """`__version__`, looked up when it is asked for: it takes longer than the rest of the command's start."""
+_ADDRESSES = {"Run": "flowerti.reading.run", "run": "flowerti.starting"}
+"""What the package hands out by name, and in which module it is: importing the package imports none of them."""
+
+
+def __getattr__(name: str) -> Any:
+    """`Run`, `run`, or `__version__`, which takes longer to look up than the rest of the command's start."""
+    if name in _ADDRESSES:
+        from importlib import import_module
+
+        return getattr(import_module(_ADDRESSES[name]), name)
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version
@@ -25,3 +37,8 @@ def __getattr__(name: str) -> str:
         return version("flowerti")
     except PackageNotFoundError:  # a check-out on a worker's path, not installed
         return "0+checkout"
+
+
+def __dir__() -> list[str]:
+    """With the names that are looked up."""
+    return sorted([*globals(), *_ADDRESSES, "__version__"])

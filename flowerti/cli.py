@@ -1,16 +1,17 @@
-"""The entry point for a person: `flowerti run`, `init`, `check`, `plan`, `status`, `verify`, `report` and others.
+"""The entry point for a person: `flowerti run`, `check`, `plan`, `status`, `compare`, `verify`, `report` and others.
 
 A command is a module of `commands`; which one is asked for is found here. Heavy packages are imported only by what
 needs them, so that help answers at once.
 """
 
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.run_directory import RunDirectory
 from flowerti.boundary import DEBUG_OPTION, EXIT_CODES_HELP, guarded
-from flowerti.commands import check, doctor, export, init, open_report, plan
+from flowerti.commands import check, compare, doctor, export, init, open_report, plan, status
 from flowerti.commands import run as run_command
 from flowerti.commands.run import parse_run as parse_run
 from flowerti.commands.run import run as run
@@ -25,6 +26,12 @@ _OWN_OPTIONS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "plan": ("what a run would cost: hours, storage, money", plan.tell_plan),
 }
 """Commands that parse their options themselves, with what they do."""
+_WITH_VALUES: dict[str, tuple[str, Callable[[ArgumentParser], None], Callable[[Namespace], int]]] = {
+    "status": ("how far a run is, from its run directory alone", status.add_options, status.status),
+    "compare": ("what differs between two finished runs", compare.add_options, compare.compare),
+    "export": ("write what a run made in the forms of other programs", export.add_options, export.export),
+}
+"""Commands whose options are parsed here, with what they do."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,15 +48,15 @@ def _command(arguments: list[str]) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     if values.command == "presets":
         return presets()
-    if values.command == "export":
-        return export.export(values)
     if values.command == "verify":
         from flowerti.verification import tell_verified
 
         return tell_verified(values.run_dir, values.json)
     if values.command == "doctor":
         return doctor.doctor()
-    of_run = {"status": tell_status, "report": rewrite_report, "open": open_report.open_report}
+    if values.command in _WITH_VALUES:
+        return _WITH_VALUES[values.command][2](values)
+    of_run = {"report": rewrite_report, "open": open_report.open_report}
     return of_run[values.command](values.run_dir)
 
 
@@ -70,7 +77,6 @@ def _parser() -> OneLineParser:
         commands.add_parser(name, help=help_text, add_help=False)
     commands.add_parser("presets", help="list the ready-made experiments")
     of_run = {
-        "status": "how far a run is, from its run directory alone",
         "report": "write report.html of a finished run again",
         "open": "show the report of a finished run in the browser",
     }
@@ -80,7 +86,8 @@ def _parser() -> OneLineParser:
     verify = commands.add_parser("verify", help="whether the files of a run are as they were written; 3 if not")
     verify.add_argument("run_dir", help="run directory: a path, s3://... or gs://...")
     verify.add_argument("--json", action="store_true", help="print one JSON object in place of lines")
-    export.add_options(commands.add_parser("export", help="write what a run made in the forms of other programs"))
+    for name, (help_text, add_options, _) in _WITH_VALUES.items():
+        add_options(commands.add_parser(name, help=help_text))
     commands.add_parser("doctor", help="what this machine has: versions, GPUs, memory, weights, disk")
     return parser
 
@@ -98,15 +105,6 @@ def rewrite_report(run_dir: str) -> int:
 
     republish(RunDirectory(run_dir))
     print(f"{run_dir.rstrip('/')}/{layout.PAGE}")
-    return 0
-
-
-def tell_status(run_dir: str) -> int:
-    """Print a line for every stage of a run."""
-    from flowerti.status import read_status
-
-    for line in read_status(RunDirectory(run_dir)):
-        print(f"{line.state:8} {line.stage:28} {line.detail}".rstrip())
     return 0
 
 

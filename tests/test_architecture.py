@@ -23,8 +23,8 @@ LAYERS: list[set[str]] = [
     {"personalization", "classifier"},
     {"generation", "scoring", "curation", "sweep", "ceiling", "study", "choosing"},
     {"cluster", "detection", "plan", "report", "export", "checkup"},
-    {"pipeline", "measured_times", "verification"},
-    {"cli", "commands", "boundary", "option_parser", "__main__"},
+    {"pipeline", "measured_times", "verification", "reading"},
+    {"cli", "commands", "boundary", "option_parser", "starting", "__main__"},
 ]
 """Modules and folders of the package. A module imports from those of its own layer that do not import it, directly or
 through others, and from the layers before it."""

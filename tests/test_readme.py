@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from flowerti.cli import main, parse_run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FAST = ("status", "verify", "report", "presets", "plan", "init", "check", "open", "doctor")
+FAST = ("status", "compare", "verify", "report", "presets", "plan", "init", "check", "open", "doctor")
 """Commands of flowerti that are run here."""
 MADE_BY = {"make demo": "demo", "make test": "test"}
 """Targets of the Makefile: one is what CI runs, the other the preset whose reference run is kept."""
@@ -72,6 +73,8 @@ def finished_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in published.items():
         started.write_bytes(name, content)
     write_manifest(started, published)
+    shutil.copytree(tmp_path / "runs/demo", tmp_path / "runs/mine")
+    started.write_json("result.json", {"state": "done", "stage": "report", "reason": ""})
     draw_classes(tmp_path / "images", {"rose": 14, "lily": 12})
     monkeypatch.setattr("webbrowser.open", lambda address: True)
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,9 @@ This module does not know how anything is computed.
 
 from dataclasses import dataclass
 
+from flowerti.artifacts import layout
+from flowerti.artifacts.run_directory import RunDirectory
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageScore:
@@ -27,3 +30,9 @@ class ImageScores:
     extractor: str
     """The network that the features came from."""
     images: list[ImageScore]
+
+
+def scores_by_image(run: RunDirectory) -> dict[str, ImageScore]:
+    """What a run says of its images, by their addresses; empty before they were scored, or of a damaged file."""
+    found = run.load(layout.IMAGE_SCORES, ImageScores)
+    return {one.image: one for one in found.images} if found else {}

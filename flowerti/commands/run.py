@@ -27,18 +27,27 @@ def run(arguments: list[str], *, address: str | None = None, until: str | None =
         tell_help()
     if "--help-all" in arguments:
         tell_all([argument for argument in arguments if argument != "--help-all"])
-    start, named_until, take_over = _read(arguments, address)
+    start, named_until, take_over = read_start(arguments, address)
+    carry_out(start, named_until or until or "report", take_over=take_over)
+    return 0
+
+
+def carry_out(start: Start, last: str, *, take_over: bool = False) -> None:
+    """Run an experiment up to its stage `last`, and show how far it is, and at the end what to do next.
+
+    Raises:
+        ValueError: something about the input is wrong, or another run holds the directory. Whatever ends a later stage
+            is raised as it is.
+    """
     from flowerti.pipeline import STAGES, run_experiment
     from flowerti.progress_bars import shown
 
-    last = named_until or until or "report"
     with shown(STAGES) as listen:
         begun = Progress("run", [listen])
         for line in start.lines:
             begun.info(line)
         ended_with = run_experiment(start.experiment, start.run, [listen], last, take_over=take_over)
         _tell_end(start.run, ended_with, last, Progress("done", [listen]))
-    return 0
 
 
 def _tell_end(run: RunDirectory, ended_with: str, last: str, done: Progress) -> None:
@@ -66,12 +75,16 @@ def parse_run(arguments: list[str], *, address: str | None = None) -> tuple[Expe
     Raises:
         ValueError: an option, preset, file or value is wrong.
     """
-    start, _, _ = _read(arguments, address)
+    start, _, _ = read_start(arguments, address)
     return start.experiment, start.run
 
 
-def _read(arguments: list[str], address: str | None) -> tuple[Start, str, bool]:
-    """What is to be run, the stage that is named as the last, and whether to take the directory over."""
+def read_start(arguments: list[str], address: str | None = None) -> tuple[Start, str, bool]:
+    """What is to be run, the stage that is named as the last, and whether to take the directory over.
+
+    Raises:
+        ValueError: as `parse_run`.
+    """
     values, rest = split(arguments, _COMMAND, "--take-over")
     start = find_start(values, rest, _COMMAND, address=address)
     return start, values.until, values.take_over

@@ -26,7 +26,7 @@ from flowerti.data.images import decode_image
 SYNTHETIC_PREFIX = "synthetic:"
 """Prefix of the addresses of synthetic images."""
 
-_COLUMNS: list[tuple[str, pa.DataType, str]] = [
+COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("class_name", pa.string(), "string"),
     ("source", pa.string(), "string"),
     ("learning", pa.int64(), "int64"),
@@ -44,22 +44,23 @@ _COLUMNS: list[tuple[str, pa.DataType, str]] = [
     ("source_class", pa.string(), "string"),
     ("label_share", pa.float64(), "float64"),
 ]
+"""What is told of each image: name, and type as Arrow and as Hugging Face `datasets` call it."""
 _DEFAULTS = {"weight": 1.0, "label_share": 1.0}
 """Of columns that a row lacks; the others are null. The label's share is the class's, the rest `source_class`'s."""
 
 
 def _schema(key: str) -> pa.Schema:
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    fields = [pa.field("image", image), *(pa.field(name, kind) for name, kind, _ in _COLUMNS)]
+    fields = [pa.field("image", image), *(pa.field(name, kind) for name, kind, _ in COLUMNS)]
     features = {"image": {"_type": "Image"}}
-    features |= {name: {"dtype": dtype, "_type": "Value"} for name, _, dtype in _COLUMNS}
+    features |= {name: {"dtype": dtype, "_type": "Value"} for name, _, dtype in COLUMNS}
     huggingface = json.dumps({"info": {"features": features}})
     return pa.schema(fields, metadata={b"huggingface": huggingface.encode(), b"flowerti_key": key.encode()})
 
 
 def write_shard(run: RunDirectory, name: str, rows: list[dict[str, Any]], key: str) -> None:
     """Write rows as one Parquet file; columns that a row lacks are null, weight and label_share 1."""
-    empty = dict.fromkeys((column for column, _, _ in _COLUMNS), None) | _DEFAULTS
+    empty = dict.fromkeys((column for column, _, _ in COLUMNS), None) | _DEFAULTS
     table = pa.Table.from_pylist([{**empty, **row} for row in rows], schema=_schema(key))
     stream = io.BytesIO()
     with pq.ParquetWriter(stream, table.schema) as writer:
@@ -170,8 +171,17 @@ def addresses_of(files: Sequence[str], num_images: int) -> list[str]:
 
 def read_synthetic(run: RunDirectory, address: str, size_px: int) -> UInt8[np.ndarray, "{size_px} {size_px} 3"]:
     """Read the image at a `synthetic_address`."""
+    return decode_image(synthetic_png(run, address), size_px, address)
+
+
+def synthetic_png(run: RunDirectory, address: str) -> bytes:
+    """The image at a `synthetic_address` as it was drawn.
+
+    Raises:
+        DamagedError: its shard does not hold what was written.
+    """
     name, _, row = address.removeprefix(SYNTHETIC_PREFIX).rpartition("#")
-    return decode_image(read_rows(run, name)[int(row)]["image"]["bytes"], size_px, address)
+    return read_rows(run, name)[int(row)]["image"]["bytes"]
 
 
 def first_images(

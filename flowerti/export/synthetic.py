@@ -13,7 +13,7 @@ from PIL import Image
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import num_synthetic, seed_for
-from flowerti.data.shards import read_rows
+from flowerti.data.shards import read_rows, synthetic_address, synthetic_png
 from flowerti.export.contents import Contents
 from flowerti.tables.sources import SOURCES
 
@@ -27,9 +27,14 @@ class DrawnImage:
     fields: dict[str, Any]
     """The columns of its shard but the image itself; its weight is that of the filters as well."""
 
+    @property
+    def address(self) -> str:
+        """Its `shards.synthetic_address`."""
+        return synthetic_address(self.shard, self.row)
+
     def png(self, contents: Contents) -> bytes:
         """The image as it was drawn."""
-        return read_rows(contents.run, self.shard)[self.row]["image"]["bytes"]
+        return synthetic_png(contents.run, self.address)
 
 
 def drawn_images(
@@ -49,7 +54,7 @@ def drawn_images(
     """
     found, ratio = [], contents.request.ratio
     for source in sources:
-        of_source = _of_source(contents, class_name, source)
+        of_source = images_of(contents, class_name, source, contents.request.learning)
         kept = [one for one in of_source if one.fields["weight"] > 0]
         if ratio is not None and num_real is not None and of_source:
             kept = _first_repetition(contents, class_name, of_source, num_synthetic(ratio, num_real))
@@ -66,8 +71,19 @@ def size_drawn_at(contents: Contents) -> tuple[int, int] | None:
         return image.size
 
 
-def _of_source(contents: Contents, class_name: str, source: str) -> list[DrawnImage]:
-    learning = contents.request.learning if SOURCES[source].is_per_learning else 0
+def images_of(contents: Contents, class_name: str, source: str, learning: int) -> list[DrawnImage]:
+    """All images of a class and source that the settings ask for, by index; those that filters refuse have weight 0.
+
+    Args:
+        contents: the run.
+        class_name: a weak class.
+        source: whose images.
+        learning: which of the class's learnings drew them; of no effect where all of them have the same images.
+
+    Raises:
+        ValueError: a shard is damaged.
+    """
+    learning = learning if SOURCES[source].is_per_learning else 0
     images = list(_images_in(contents, contents.shards.get(layout.shards(class_name, source, learning), [])))
     weights = _curation_weights(contents, class_name, source, learning)
     for place, image in enumerate(images):

@@ -16,7 +16,7 @@ from flowerti.export.snippets import snippet
 from flowerti.export.synthetic import size_drawn_at
 
 TOKENS = "textual_inversion"
-_FILE = "learned_embeds.safetensors"
+TOKEN_FILE = "learned_embeds.safetensors"
 
 
 def write_tokens(contents: Contents, folder: Path) -> None:
@@ -51,7 +51,7 @@ def write_tokens(contents: Contents, folder: Path) -> None:
 
 def write_token(contents: Contents, learned: Learned, folder: Path) -> bytes:
     """Write the file of one token and return its content."""
-    content = contents.learnt_bytes(learned, _FILE)
+    content = contents.learnt_bytes(learned, TOKEN_FILE)
     word = contents.words[learned.class_name]
     # SDXL's two tensors have names that programs go by
     names = {} if "clip_g" in shapes_in(content) else {learned.token: trigger_of(word)}

@@ -56,7 +56,7 @@ def training_set(contents: Contents) -> list[ExportImage]:
         ValueError: the learning is of another draw of training images, the data set is not what the run had, a ratio
             asks for more images than there are, or there are none.
     """
-    _check_draw(contents)
+    check_draw(contents)
     dataset = None if contents.holds_back_real else dataset_of(contents)
     found: list[ExportImage] = []
     for name in contents.class_names:
@@ -73,7 +73,12 @@ def training_set(contents: Contents) -> list[ExportImage]:
     return found
 
 
-def _check_draw(contents: Contents) -> None:
+def check_draw(contents: Contents) -> None:
+    """Refuse a learning whose training images are not the training split.
+
+    Raises:
+        ValueError: it is of another draw of them.
+    """
     replication, learning = contents.experiment.replication, contents.request.learning
     if replication.draw_of(learning):
         raise ValueError(

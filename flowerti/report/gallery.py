@@ -7,8 +7,7 @@ like.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flowerti.artifacts import layout
-from flowerti.artifacts.image_scores import ImageScore, ImageScores
+from flowerti.artifacts.image_scores import ImageScore, scores_by_image
 from flowerti.artifacts.page_record import GalleryImage
 from flowerti.artifacts.records import ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
@@ -41,7 +40,7 @@ def gallery_of(study: Study, selection: Selection, sets: Sequence[ImageSet]) -> 
     names = [chosen.class_name for chosen in selection.selected]
     shown = [s for s in _in_order(sets, names) if show_real or not shows_photographs(s.source)]
     most = MAX_IMAGES // max(1, len(shown))
-    scores = _image_scores(study.run)
+    scores = scores_by_image(study.run)
     found: list[GalleryImage] = []
     for name in names:
         found += list(_real_images(study, name)) if show_real else []
@@ -61,11 +60,6 @@ def _in_order(sets: Sequence[ImageSet], class_names: Sequence[str]) -> list[Imag
     order = source_order(images.source for images in sets)
     known = [images for images in sets if images.class_name in class_names]
     return sorted(known, key=lambda images: (class_names.index(images.class_name), order.index(images.source)))
-
-
-def _image_scores(run: RunDirectory) -> dict[str, ImageScore]:
-    found = run.load(layout.IMAGE_SCORES, ImageScores)
-    return {one.image: one for one in found.images} if found else {}
 
 
 def _real_images(study: Study, class_name: str) -> Iterator[GalleryImage]:

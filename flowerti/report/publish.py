@@ -11,7 +11,7 @@ import numpy as np
 
 from flowerti.artifacts import layout
 from flowerti.artifacts.identity import key_of
-from flowerti.artifacts.manifest import Manifest, content_of, read_manifest, renew_manifest, write_manifest
+from flowerti.artifacts.manifest import read_manifest, renew_manifest, write_manifest
 from flowerti.artifacts.page_record import PageRecord
 from flowerti.artifacts.records import ImageSet, Selection
 from flowerti.artifacts.run_directory import RunDirectory
@@ -25,7 +25,7 @@ from flowerti.report.figures import draw_figures
 from flowerti.report.gallery import gallery_of
 from flowerti.report.names import REAL, is_strip, shows_photographs
 from flowerti.report.page_content import page_record, sweep_confusions
-from flowerti.report.summary_schema import completed
+from flowerti.report.stored_summary import refuse_changed, refuse_unfinished, stored_summary
 from flowerti.report.web_images import smallest_webp
 from flowerti.study import Study
 
@@ -100,17 +100,11 @@ def republish(run: RunDirectory) -> None:
     Raises:
         ValueError: the run is not finished, or a file is not what it wrote; names the file.
     """
-    for name in (layout.SUMMARY, layout.PAGE_RECORD):
-        if not run.exists(name):
-            raise ValueError(
-                f"{run.uri}/{name} is missing: the run is not finished, start it again with `flowerti run`"
-            )
+    refuse_unfinished(run, (layout.SUMMARY, layout.PAGE_RECORD))
     load_saved_plugins(run)  # they name the rows that the summary has
-    summary = completed(run.read_json(layout.SUMMARY))
-    validate_summary(summary)
-    manifest = read_manifest(run)
+    summary, manifest = stored_summary(run), read_manifest(run)
     if manifest is not None:
-        _refuse_changed(run, manifest)
+        refuse_changed(run, manifest, run.names(layout.FIGURES))
     record = run.load(layout.PAGE_RECORD, PageRecord)
     if record is None:
         raise ValueError(
@@ -121,15 +115,6 @@ def republish(run: RunDirectory) -> None:
     page = _write_page(run, summary, record, drawn)
     if manifest is not None:
         renew_manifest(run, manifest, {layout.PAGE: page})
-
-
-def _refuse_changed(run: RunDirectory, manifest: Manifest) -> None:
-    for name in (layout.SUMMARY, *run.names(layout.FIGURES)):
-        if content_of(run, name) != manifest.contents.get(name):
-            raise ValueError(
-                f"{run.uri}/{name} is not what the run wrote: start the run again with `flowerti run`, it writes the "
-                "report anew"
-            )
 
 
 def _write_page(run: RunDirectory, summary: dict[str, Any], record: PageRecord, drawn: dict[str, bytes]) -> bytes:
