@@ -5,6 +5,7 @@ are not its own go to `flowerti run`. Memory is the sum of proportional set size
 count once.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -48,8 +49,15 @@ def main() -> int:
         code = process.wait()
         watch.stop()
         details = {"preset": options.preset, "exit_code": code, "seconds": round(time.monotonic() - begun, 1)}
-        print_result("whole_run", {}, details | {"peak_memory_gib": round(watch.peak_bytes / 2**30, 2)})
+        details |= {"peak_memory_gib": round(watch.peak_bytes / 2**30, 2)}
+        print_result("whole_run", {}, details | {"seconds_by_stage": seconds_by_stage(Path(run_dir))})
         return code
+
+
+def seconds_by_stage(run_dir: Path) -> dict[str, float]:
+    """Wall time of each stage that the run finished."""
+    timings = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((run_dir / "timings").glob("*.json"))]
+    return {timing["stage"]: round(timing["seconds"], 1) for timing in timings}
 
 
 class MemoryWatch:

@@ -142,7 +142,7 @@ CASES = {
         benchmark="whole_run",
         options=f"--quick --preset demo --until classify {TINY_DATA} {TINY_CLASSIFIER}",
         ratios=set(),
-        details={"preset", "exit_code", "seconds", "peak_memory_gib"},
+        details={"preset", "exit_code", "seconds", "peak_memory_gib", "seconds_by_stage"},
     ),
 }
 WITHOUT_RAY = {
@@ -240,6 +240,7 @@ def check_scale(details: dict[str, Any]) -> None:
 def check_whole_run(details: dict[str, Any]) -> None:
     assert details["exit_code"] == 0
     assert details["peak_memory_gib"] > 0.1
+    assert 0 < details["seconds_by_stage"]["classify"] < details["seconds"]
 
 
 CHECKS = {
