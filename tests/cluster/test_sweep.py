@@ -132,7 +132,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepTable
 
 def test_progress_is_told_round_by_round(finished: tuple[Path, SweepTable]):
     num_files = len(list((finished[0] / "sweep" / "trials").iterdir()))
-    totals = [event.total for event in HEARD if isinstance(event, Advance) and event.done == event.total]
+    counted = [event for event in HEARD if isinstance(event, Advance) and event.unit == "trials"]
+    totals = [event.total for event in counted if event.done == event.total]
     said = [event.text for event in HEARD if isinstance(event, Info)]
     assert sum(totals) == num_files
     assert said[0] == f"{totals[0]} trials on validation"
